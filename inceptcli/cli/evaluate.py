@@ -1,0 +1,112 @@
+"""`inceptcli eval`: how good weights are on labelled images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option, echo
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.data.sources import ImageSource
+    from inceptcli.evaluation.evaluate import Evaluation
+    from inceptcli.weights.metadata import WeightsMetadata
+
+EPILOG = """Examples:
+
+\b
+  inceptcli eval runs/flowers --data flowers
+  inceptcli eval model.safetensors --data flowers/val --format json
+"""
+
+
+def evaluate(
+    weights: Annotated[Path, Argument(help="Weights file or run directory.")],
+    data: Annotated[
+        Path | None,
+        Option(
+            help="Folder of class folders, or one with val/; default: the validation pictures of "
+            "`shapes`, for weights trained on them."
+        ),
+    ] = None,
+    batch_size: Annotated[int, Option(min=1, help="Images at a time; default: 32.")] = 32,
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...; default: auto.")] = "auto",
+    format: Annotated[
+        Literal["table", "json"], Option(help="What to print; default: table.")
+    ] = "table",
+    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+) -> None:
+    """Measure top-1, top-5, loss and the accuracy of each class on labelled images."""
+    import sys
+
+    from inceptcli.weights.file import read_metadata, resolve
+
+    path = resolve(weights)
+    source = _source(read_metadata(path), data, path)
+
+    from inceptcli.evaluation.evaluate import evaluate as measure
+    from inceptcli.prediction.torch_engine import TorchEngine
+
+    engine = TorchEngine.load(path, device)
+    if sys.stderr.isatty() and not quiet:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("eval", total=len(source))
+            result = measure(engine, source, batch_size, lambda done: bar.advance(task, done))
+    else:
+        result = measure(engine, source, batch_size, lambda done: None)
+    echo(_as_json(result) if format == "json" else _as_table(result))
+
+
+def _source(metadata: WeightsMetadata, data: Path | None, weights: Path) -> ImageSource:
+    from inceptcli.data.folders import labelled_for
+    from inceptcli.data.shapes import CLASSES, Shapes
+    from inceptcli.data.sources import FolderSource
+    from inceptcli.recipe import check
+
+    if data is not None:
+        return FolderSource(labelled_for(data, [name.id for name in metadata.classes]))
+    if tuple(name.id for name in metadata.classes) != CLASSES or metadata.recipe is None:
+        raise UsageError(f"{weights}: not trained on `shapes`; give --data FOLDER")
+    trained = check(metadata.recipe, str(weights))
+    size = metadata.preprocessing.image_size
+    return Shapes(trained.trainer.seed, trained.data.val_size, size, "val")
+
+
+def _as_json(result: Evaluation) -> str:
+    per_class = [
+        {
+            "class": entry.name.id,
+            "name": entry.name.name,
+            "images": entry.images,
+            "top1": entry.top1,
+        }
+        for entry in result.per_class
+    ]
+    values = {
+        "images": result.images,
+        "top1": result.top1,
+        "top5": result.top5,
+        "loss": result.loss,
+        "per_class": per_class,
+    }
+    return json.dumps(values, indent=2)
+
+
+def _as_table(result: Evaluation) -> str:
+    lines = [
+        f"{result.images} images: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
+        f"loss {result.loss:.4f}",
+        "",
+        f"{'top-1':>8}  {'images':>7}  class",
+    ]
+    for entry in result.per_class:
+        share = "-" if entry.top1 is None else f"{entry.top1:.2%}"
+        lines.append(f"{share:>8}  {entry.images:>7}  {printable(entry.name.name)}")
+    return "\n".join(lines)

@@ -1,0 +1,196 @@
+"""`inceptcli predict`: what is in these pictures?"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+
+from typer import Argument, Exit, Option, echo
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.prediction.inputs import ByteStream, Source
+    from inceptcli.prediction.predict import Answer
+
+EPILOG = """\
+Examples:
+
+\b
+  inceptcli predict cat.jpg --weights runs/pets
+  inceptcli predict photos/ "more/*.png" --weights pets.safetensors --format csv --output pets.csv
+  find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
+"""
+
+
+def predict(
+    paths: Annotated[
+        list[str] | None,
+        Argument(
+            metavar="PATHS",
+            show_default=False,
+            help="Image files, folders (all images in them and below), patterns such as "
+            '"photos/*.jpg", or - to read file paths from standard input, one per line.',
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE|RUN",
+            show_default=False,
+            help="Weights file, or run directory with one; no default.",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int, Option(min=1, help="Number of classes to name for each image, most probable first.")
+    ] = 5,
+    output_format: Annotated[
+        Literal["table", "json", "jsonl", "csv"],
+        Option("--format", help="How to write: for people, or for programs in UTF-8."),
+    ] = "table",
+    output: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            show_default="standard output",
+            help="File to write to; it appears when all is done.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        Option(min=1, help="Number of images held at once; an accelerator computes them together."),
+    ] = 16,
+    device: Annotated[
+        str,
+        Option(
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            help="Where to compute; auto takes an accelerator when there is one.",
+        ),
+    ] = "auto",
+    null: Annotated[
+        bool, Option("--null", "-0", help="Paths on standard input end with NUL, not a line end.")
+    ] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", help="Show no progress; images that fail are still named.")
+    ] = False,
+) -> None:
+    r"""Name what is in images, with probabilities.
+
+    Answers come in the order of the images, as soon as they are ready. An image that cannot be
+    read is named on standard error and in the results, the rest is done, and the exit code is 1.
+
+    JSON has for each image: path, predictions (class, index, probability) and error (null, or
+    the reason). CSV has the columns path, rank, class, index, probability and error; a text that
+    begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that no
+    spreadsheet runs it. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
+    """
+    if not paths:
+        raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
+    if weights is None:
+        raise UsageError("no --weights; give --weights FILE or a run directory")
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
+
+    from inceptcli.prediction.inputs import find_sources
+    from inceptcli.weights.file import read_metadata, resolve
+
+    file = resolve(weights)
+    read_metadata(file)  # refuses a wrong file before torch is imported
+    with results_stream(output) as stream:
+        from inceptcli.prediction.predict import predict as answer
+        from inceptcli.prediction.torch_engine import TorchEngine
+        from inceptcli.prediction.writers import WRITERS
+
+        engine = TorchEngine.load(file, device)
+        sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
+        shown = not quiet and sys.stderr.isatty() and not stream.isatty()
+        if shown and "-" not in paths:
+            sources = list(sources)  # so that the progress bar knows how many
+        answers = answer(sources, engine, top_k=top_k, batch_size=batch_size)
+        failed: list[str] = []
+        total = len(sources) if isinstance(sources, list) else None
+        with progress(shown, total) as advance:
+            WRITERS[output_format](reported(answers, failed, advance), stream)
+    if failed:
+        raise Exit(1)
+
+
+def reported(
+    answers: Iterable[Answer], failed: list[str], advance: Callable[[], None]
+) -> Iterator[Answer]:
+    """The same answers; each that has an error is named on standard error and added to `failed`."""
+    for answer in answers:
+        if answer.error is not None:
+            failed.append(answer.path)
+            echo(f"Error: {printable(answer.path)}: {printable(answer.error)}", err=True)
+        yield answer
+        advance()
+
+
+def standard_input() -> ByteStream:
+    """Standard input below its buffer: a thread may wait here while the program ends."""
+    if sys.stdin is None:  # it was closed before the program began
+        return BytesIO()
+    buffered = sys.stdin.buffer
+    return getattr(buffered, "raw", buffered)
+
+
+@contextmanager
+def results_stream(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that takes the place of `output` when the block ends; UTF-8.
+
+    Raises UsageError when there can be no such file, UserError when writing fails, and Exit with
+    the code of a program that a closed pipe ended when nobody reads on.
+    """
+    if output is None:
+        stream = sys.stdout
+        assert isinstance(stream, TextIOWrapper)
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
+        with writing("standard output"):
+            yield stream
+            stream.flush()
+        return
+    from inceptcli.atomic_file import replacing
+
+    if output.exists() and not output.is_file():
+        raise UsageError(f"--output {output}: not a regular file")
+    with writing(f"--output {output}"), ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(replacing(output))
+            file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise UsageError(f"--output {output}: {error.strerror}") from error
+        yield stack.enter_context(file)
+
+
+@contextmanager
+def writing(place: str) -> Iterator[None]:
+    """Turns what goes wrong with writing to `place` into how the program ends."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise Exit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        raise UserError(f"{place}: {error.strerror or error}") from error
+
+
+@contextmanager
+def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, if `shown`; yields what counts one image as done."""
+    if not shown:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

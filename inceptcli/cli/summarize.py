@@ -1,0 +1,178 @@
+"""`inceptcli summarize`: which network is this, how large, and what does it do to an image?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option, echo
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.data.preprocessing import Preprocessing
+    from inceptcli.networks.registry import NetworkOptions
+    from inceptcli.networks.summary import LayerSummary, StageSummary, Summary
+    from inceptcli.weights.metadata import WeightsMetadata
+
+EPILOG = """Examples:
+
+\b
+  inceptcli summarize irv2
+  inceptcli summarize irv2-tf --depth 2 --image-size 331
+  inceptcli summarize runs/flowers --format json
+"""
+
+DEFAULT_IMAGE_SIZE = (299, 299)
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def summarize(
+    network: Annotated[
+        str,
+        Argument(
+            metavar="NAME|WEIGHTS",
+            help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), or a "
+            "weights file or run directory.",
+            show_default=False,
+        ),
+    ],
+    output_format: Annotated[
+        Literal["table", "json"],
+        Option("--format", help="Table for people, or JSON with one entry per stage."),
+    ] = "table",
+    depth: Annotated[
+        int, Option(help="Rows of the table: 1 per stage, 2 also per layer.", min=1, max=2)
+    ] = 1,
+    image_size: Annotated[
+        str | None,
+        Option(
+            metavar="N|HxW",
+            help="Side, or height x width, of an image in pixels, at least 75; default: the "
+            "weights' own, 299 for a name.",
+        ),
+    ] = None,
+    num_classes: Annotated[
+        int | None,
+        Option(
+            help="Number of classes, for a name only; default: 1000; weights have their own.", min=1
+        ),
+    ] = None,
+) -> None:
+    """Show a network's layout, stages, output shapes, parameters and multiply-adds."""
+    given_size = None if image_size is None else _image_size(image_size)
+    options, preprocessing, metadata = _described(network, num_classes)
+    if given_size is not None:
+        preprocessing = dataclasses.replace(preprocessing, image_size=given_size)
+    _check_size(preprocessing.image_size)
+
+    from inceptcli.networks import summary
+
+    summarized = summary.summarize(options, preprocessing.image_size)
+    if output_format == "json":
+        echo(_as_json(summarized, preprocessing))
+    else:
+        _print_table(summarized, preprocessing, metadata, with_layers=depth == 2)
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"--image-size must be N or HxW pixels (299 or 240x320), got {text!r}")
+    size = int(match[1]), int(match[2] or match[1])
+    _check_size(size)
+    return size
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE
+
+    if min(size) < MINIMUM_IMAGE_SIZE:
+        raise UsageError(
+            f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
+            f"got {size[0]}x{size[1]}"
+        )
+
+
+def _described(
+    network: str, num_classes: int | None
+) -> tuple[NetworkOptions, Preprocessing, WeightsMetadata | None]:
+    """What a registered name or a weights file describes; a name is looked up first."""
+    from inceptcli.data.preprocessing import Preprocessing
+    from inceptcli.networks.registry import NETWORKS, network_options
+
+    if network in NETWORKS:
+        options = network_options(network, num_classes=num_classes)
+        return options, Preprocessing(image_size=DEFAULT_IMAGE_SIZE), None
+
+    from inceptcli.weights.file import read_metadata, resolve
+
+    if not Path(network).exists():
+        known = ", ".join(NETWORKS)
+        raise UsageError(f"{network}: neither a network nor a weights file; networks: {known}")
+    metadata = read_metadata(resolve(Path(network)))
+    if num_classes is not None:
+        raise UsageError(
+            f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"
+        )
+    return metadata.network, metadata.preprocessing, metadata
+
+
+def _as_json(summary: Summary, preprocessing: Preprocessing) -> str:
+    fields = dataclasses.asdict(summary)
+    for stage in fields["stages"]:
+        del stage["layers"]
+    return json.dumps({**fields, "preprocessing": preprocessing.as_dict()}, indent=2)
+
+
+def _print_table(
+    summary: Summary,
+    preprocessing: Preprocessing,
+    metadata: WeightsMetadata | None,
+    with_layers: bool,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from inceptcli.networks.registry import NETWORKS
+
+    echo(f"{summary.name}: {NETWORKS[summary.name].title} ({summary.layout})")
+    if metadata is not None:
+        echo(_weights_in_words(metadata))
+    height, width = summary.image_size
+    echo(f"{summary.num_classes} classes, images of {height}x{width} pixels")
+    table = Table(show_footer=True)
+    table.add_column("Stage", "Total", no_wrap=True)
+    table.add_column("Drawn in, box" if with_layers else "Drawn in")
+    table.add_column("Output", no_wrap=True)
+    table.add_column("Parameters", f"{summary.parameters:,}", justify="right", no_wrap=True)
+    giga = f"{summary.multiply_adds / 1e9:.3f} G"
+    table.add_column("Multiply-adds", giga, justify="right", no_wrap=True)
+    for stage in summary.stages:
+        table.add_row(stage.name, stage.figure, *_sizes(stage), style="bold" if with_layers else "")
+        for layer in stage.layers:
+            if with_layers and layer.name != stage.name:
+                table.add_row(f"  {layer.name}", layer.kind, *_sizes(layer))
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
+    for sentence in preprocessing.in_words():
+        echo(sentence)
+
+
+def _sizes(part: StageSummary | LayerSummary) -> tuple[str, str, str]:
+    shape = "x".join(map(str, part.output_shape))
+    return shape, f"{part.parameters:,}", f"{part.multiply_adds / 1e6:,.1f} M"
+
+
+def _weights_in_words(metadata: WeightsMetadata) -> str:
+    parts = ["running average of the weights" if metadata.averaged else "weights as trained"]
+    if metadata.epoch is not None:
+        parts.append(f"after epoch {metadata.epoch}")
+    parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
+    return printable(", ".join(parts))

@@ -1,0 +1,173 @@
+"""`inceptcli train`: a recipe and flags to a run directory."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from typer import Option, echo
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
+
+EPILOG = """Examples:
+
+\b
+  inceptcli train --arch irv2
+  inceptcli train --arch irv1 --data flowers --image-size 96 --output runs/flowers
+  inceptcli train --recipe paper/iv4 --data imagenet --devices 8 --strategy ddp
+"""
+
+
+def train(
+    arch: Annotated[
+        str | None, Option(help="Network to train; default: the recipe's (irv2).")
+    ] = None,
+    data: Annotated[
+        str | None,
+        Option(
+            help="Folder with train/ and val/ class folders, or class folders with "
+            "--val-fraction; default: drawn shapes."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        Option(help="Recipe by name or path; default: demo, with --data scratch-small."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Option(help="Run directory; one that exists is continued. Default: runs/NETWORK-DATE."),
+    ] = None,
+    epochs: Annotated[
+        int | None, Option(help="Passes over the training images; default: the recipe's.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, Option(help="Images per device and step; default: the recipe's.")
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        Option(
+            help="Network input in pixels, N or HEIGHTxWIDTH, at least 75; default: the recipe's."
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None, Option(help="Highest learning rate; default: the recipe's.")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        Option(help="Lightning's precision, such as bf16-mixed; default: the recipe's (32-true)."),
+    ] = None,
+    accelerator: Annotated[
+        str | None, Option(help="auto, cpu, gpu, ...; default: the recipe's (auto).")
+    ] = None,
+    devices: Annotated[
+        str | None, Option(help="Devices per node, a number or auto; default: the recipe's (1).")
+    ] = None,
+    num_nodes: Annotated[int | None, Option(help="Nodes; default: the recipe's (1).")] = None,
+    strategy: Annotated[
+        str | None, Option(help="Lightning's strategy, such as ddp; default: the recipe's (auto).")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        Option(help="Processes that load images, per device; default: the recipe's (2)."),
+    ] = None,
+    seed: Annotated[
+        int | None, Option(help="Seed of everything random; default: the recipe's (0).")
+    ] = None,
+    init: Annotated[
+        str | None, Option(help="Weights file or run directory to start from; default: none.")
+    ] = None,
+    val_fraction: Annotated[
+        float | None,
+        Option(help="Share of a folder of class folders to validate on, 0 to 1; default: none."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        Option("--set", help="Any recipe key: section.key=value, repeatable. Default: none."),
+    ] = None,
+    resume: Annotated[
+        Literal["auto", "never"],
+        Option(help="auto continues the run in --output, never refuses to touch it."),
+    ] = "auto",
+    quiet: Annotated[
+        bool, Option("--quiet", help="No progress, no notices; default: off.")
+    ] = False,
+) -> None:
+    """Train a network as a recipe describes and write its run directory.
+
+    Without --data it trains on `shapes`, ten classes of shapes that the program draws.
+    """
+    from inceptcli.recipe import check, find, override, parse, read
+
+    name = recipe or ("demo" if data is None else "scratch-small")
+    flags: dict[str, Any] = {
+        "network.name": arch,
+        "data.path": data,
+        "trainer.epochs": epochs,
+        "data.batch_size": batch_size,
+        "data.image_size": _sides(image_size),
+        "optimizer.learning_rate": lr,
+        "trainer.precision": precision,
+        "trainer.accelerator": accelerator,
+        "trainer.devices": int(devices) if devices and devices.isdigit() else devices,
+        "trainer.num_nodes": num_nodes,
+        "trainer.strategy": strategy,
+        "data.workers": workers,
+        "trainer.seed": seed,
+        "network.init": init,
+        "data.val_fraction": val_fraction,
+    }
+    wanted = {key: value for key, value in flags.items() if value is not None}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
+        wanted[key] = parse(f"value: {value}", f"--set {change}").get("value")
+    settings = check(override(read(find(name)), wanted), f"recipe {name} with flags")
+
+    from inceptcli.training.plan import plan
+
+    planned = plan(settings)
+    _run(planned, output or _new_folder(settings.network.name), resume, quiet)
+
+
+def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
+    import sys
+
+    from inceptcli.training.run_directory import RunDirectory, differing_keys
+
+    directory = RunDirectory(folder)
+
+    def say(line: str) -> None:
+        if directory.writes and not quiet:
+            echo(printable(line), err=True)
+
+    settings = planned.recipe
+    there = directory.read_recipe()
+    if there is not None:
+        if resume == "never":
+            raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
+        if different := differing_keys(there, settings):
+            raise UsageError(
+                f"--output {folder}: the run there has another {', '.join(different)}; "
+                "give its own recipe.yaml or another --output"
+            )
+    if settings.data.path is None:
+        say("no --data given: training on `shapes`, drawn by the program")
+
+    from inceptcli.training.run import fit
+
+    fit(planned, directory, say, progress=sys.stderr.isatty() and not quiet)
+    say(f"best weights in {directory.weights}; try: inceptcli eval {folder}")
+
+
+def _sides(text: str | None) -> int | list[int] | str | None:
+    parts = text.split("x") if text else []
+    if text and len(parts) <= 2 and all(part.isdigit() for part in parts):
+        return int(text) if len(parts) == 1 else [int(part) for part in parts]
+    return text
+
+
+def _new_folder(network: str) -> Path:
+    return Path("runs") / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,0 +1,1 @@
+"""Images in: find, decode, crop, draw, augment, order."""

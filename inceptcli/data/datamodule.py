@@ -1,0 +1,77 @@
+"""Lightning's view of the data: one training loader, one validation loader."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision.transforms import v2
+
+from inceptcli.data.dataset import EvaluationImages, Sample, TrainingImages, collate
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.sampler import PositionedSampler, ShareSampler
+from inceptcli.data.sources import ImageSource
+
+
+class ImageData(LightningDataModule):
+    """Training and validation images of one rank; the trainer's position says which."""
+
+    def __init__(
+        self,
+        train: ImageSource,
+        val: ImageSource,
+        transform: v2.Transform,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self.transform, self.preprocessing = transform, preprocessing
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches from the present position on; the length is a whole epoch's."""
+        trainer = self.trainer
+        assert trainer is not None
+        sampler = PositionedSampler(
+            len(self.train),
+            self.batch_size,
+            self.seed,
+            lambda: batches_done(trainer),
+            trainer.global_rank,
+            trainer.world_size,
+        )
+        images = TrainingImages(self.train, self.transform, self.seed)
+        return self._loader(images, sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation image on exactly one rank."""
+        trainer = self.trainer
+        assert trainer is not None
+        sampler = ShareSampler(len(self.val), trainer.global_rank, trainer.world_size)
+        return self._loader(
+            EvaluationImages(self.val, self.preprocessing), sampler, drop_last=False
+        )
+
+    def _loader(
+        self, images: Dataset[Sample], sampler: Sampler[object], *, drop_last: bool
+    ) -> DataLoader[Sample]:
+        return DataLoader(
+            images,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            collate_fn=collate,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+            # Its own, or each new iterator would draw from the generator that dropout uses.
+            generator=torch.Generator(),
+        )
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Training batches that each rank has processed since the run began, resumed or not."""
+    return int(vars(trainer.fit_loop.epoch_loop.batch_progress.total)["processed"])

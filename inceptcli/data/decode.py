@@ -1,0 +1,164 @@
+"""The one decoder: an image file's bytes become RGB pixels, or one line that says why not."""
+
+from __future__ import annotations
+
+import re
+import stat
+import threading
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+
+MAXIMUM_PIXELS = 178_956_970
+"""Pillow's own limit against decompression bombs: 512 MiB of RGB."""
+
+MAXIMUM_FILE_BYTES = 512 * 1024**2
+"""What the most pixels take uncompressed; some formats are read whole before they are looked at."""
+
+# A closed list: Pillow would also hand PostScript to Ghostscript, and many formats more.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
+
+SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
+    | {".tif", ".tiff", ".webp"}
+)
+"""Suffixes of files that `find_images` takes for images; `decode` looks at the bytes only."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation: what turns the stored picture upright."""
+
+# As `warnings.filters` lists it. `warnings.catch_warnings` is not safe with several threads.
+_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_filters_lock = threading.Lock()
+
+
+class UnreadableImage(UserError):  # noqa: N818 - it names what was met, not who erred
+    """A file is missing, no image, damaged or too large; the message is the reason only."""
+
+
+def decode(source: Path | bytes) -> NDArray[np.uint8]:
+    """An image file, or its bytes, as upright RGB pixels: (H, W, 3), uint8.
+
+    Reads BMP, GIF, JPEG, PNG, PPM, TIFF and WebP, whatever the suffix; of several frames the first.
+    The EXIF orientation is applied, colour profiles are not. Transparency is laid over white.
+    Grey of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
+    0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
+    may call it at once.
+
+    Raises:
+        UnreadableImage: the file is missing, not an image, damaged, truncated or over a limit.
+    """
+    _silence_pillow()
+    try:
+        if isinstance(source, bytes):
+            _check_bytes(len(source))
+            return _pixels(BytesIO(source))
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImage("is a folder" if source.is_dir() else "not a regular file")
+        _check_bytes(status.st_size)
+        with source.open("rb") as file:
+            return _pixels(file)
+    except UnreadableImage:
+        raise
+    # Pillow documents no list; OSError, SyntaxError, ValueError, struct.error and more were seen.
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _silence_pillow() -> None:
+    """Ignore Pillow's warnings; each call, since whoever leaves a `catch_warnings` undoes it."""
+    with _filters_lock:
+        if _IGNORE_PILLOW not in warnings.filters:
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _check_bytes(size: int) -> None:
+    if size == 0:
+        raise UnreadableImage("empty file")
+    if size > MAXIMUM_FILE_BYTES:
+        raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image of a known format ({', '.join(sorted(_FORMATS))})"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{re.findall('[0-9]+', str(error))[0]} pixels, over the limit of {MAXIMUM_PIXELS}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(message) or type(error).__name__
+
+
+def _pixels(file: BinaryIO) -> NDArray[np.uint8]:
+    with Image.open(file, formats=_FORMATS) as image:
+        if image.width * image.height > MAXIMUM_PIXELS:
+            size = f"{image.width}x{image.height} pixels"
+            raise UnreadableImage(f"{size}, over the limit of {MAXIMUM_PIXELS}")
+        image.load()
+        upright = _TRANSPOSITIONS.get(_orientation(image))
+        rgb = _rgb(image)
+    return np.array(rgb if upright is None else rgb.transpose(upright))
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a loaded image, 1 where there is none that can be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:
+        # An eXIf chunk that is no EXIF: Pillow refuses a PNG for its other malformed chunks, too.
+        if image.format == "PNG" and isinstance(error, SyntaxError):
+            raise
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        return _grey(image, (1.0, 255.0))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _grey(image, (65535.0,))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    transparent = image.convert("RGBA")
+    # Bitmaps of 32 bits often leave the fourth byte unused, at zero.
+    if image.format == "BMP" and transparent.getchannel("A").getbbox() is None:
+        return image.convert("RGB")
+    # White, the page that cut-outs and logos are made for; the colours under transparency are junk.
+    white = Image.new("RGB", image.size, "white")
+    white.paste(transparent, mask=transparent)
+    return white
+
+
+def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> Image.Image:
+    """As RGB: white is the first full scale that holds all values, else the values' maximum."""
+    values = np.asarray(image)
+    numbers = values.astype(np.float32)
+    finite = np.isfinite(numbers)
+    low = float(numbers.min(where=finite, initial=np.inf))
+    high = float(numbers.max(where=finite, initial=-np.inf))
+    if low >= 0 and high <= full_scales[-1]:
+        low, high = 0.0, next(scale for scale in full_scales if high <= scale)
+    factor = 255 / (high - low) if high > low else 0.0
+    levels = np.nan_to_num(numbers * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
+    grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if transparent is not None:
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")

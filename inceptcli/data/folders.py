@@ -1,0 +1,226 @@
+"""Find images, and the classes that folders give them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inceptcli.data.decode import SUFFIXES
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and their classes.
+
+    Attributes:
+        classes: Names; a label is a position in this list, 0-based.
+        paths: One per image.
+        labels: One per image, in the order of `paths`.
+    """
+
+    classes: tuple[str, ...]
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Files in a folder and below it with an image's suffix, in any case, sorted by their paths.
+
+    Hidden files and folders are left out. Links are followed, but each folder is entered once,
+    however many links lead to it; a link to nowhere is listed, so that whoever reads it names it.
+
+    Raises:
+        UserError: a folder is missing or cannot be read.
+    """
+    images: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        identity, folders, files = _list(waiting.pop())
+        if identity not in entered:
+            entered.add(identity)
+            images += (file for file in files if file.suffix.lower() in SUFFIXES)
+            waiting += reversed(folders)
+    return sorted(images)
+
+
+def class_folder(root: Path) -> LabelledImages:
+    """The images of a folder that holds one folder per class, in the order of the classes' names.
+
+    Raises:
+        UsageError: `root` is missing or not a folder.
+        UserError: there are fewer than two classes, or a class has no images.
+    """
+    names = _class_names(root)
+    if len(names) == 1:
+        raise UserError(
+            f"{_shown(root)}: at least two class folders are needed, got only {printable(names[0])}"
+        )
+    images = _labelled(root, names, names)
+    for name in _classes_without_images(images):
+        raise UserError(
+            f"{_shown(root / name)}: a class folder needs images; add some or remove it"
+        )
+    return images
+
+
+def split_by_content(
+    images: LabelledImages, val_fraction: float
+) -> tuple[LabelledImages, LabelledImages]:
+    """Training and validation images, told apart by a hash of their bytes, which are all read.
+
+    About `val_fraction` become validation images. Equal files never part, and adding images moves
+    none of the others.
+
+    Raises:
+        UsageError: `val_fraction` is not between 0 and 1.
+        UserError: a class has no images left in one of the two.
+    """
+    if not 0 < val_fraction < 1:
+        raise UsageError(f"val_fraction must be between 0 and 1, got {val_fraction}")
+    is_val = [_place(path) < val_fraction for path in images.paths]
+    train, val = (_where(images, [side == wanted for side in is_val]) for wanted in (False, True))
+    for part, name in ((train, "training"), (val, "validation")):
+        for empty in _classes_without_images(part):
+            raise UserError(
+                f"class {printable(empty)} has no {name} images with val_fraction {val_fraction};"
+                " change it or add images"
+            )
+    return train, val
+
+
+def training_folders(
+    root: Path, val_fraction: float | None
+) -> tuple[LabelledImages, LabelledImages]:
+    """Training and validation images, labelled alike: `root`/train and `root`/val, else a split.
+
+    Classes are matched by name; a class of train may be missing in val. Without train and val,
+    `val_fraction` of the images in `root`'s class folders validate (`split_by_content`).
+
+    Raises:
+        UsageError: `root` is missing, or has neither form.
+        UserError: val has a class that train lacks or no image, or a class has too few images.
+    """
+    if _has_train_and_val(root):
+        train = class_folder(root / "train")
+        names = _class_names(root / "val")
+        for name in sorted(set(names) - set(train.classes)):
+            raise UserError(
+                f"{_shown(root / 'val' / name)}: val must not have a class that train lacks;"
+                f" add train/{printable(name)} or remove it"
+            )
+        return train, _some(_labelled(root / "val", names, train.classes), root / "val")
+    if val_fraction is None:
+        raise UsageError(
+            f"{_shown(root)}: no validation images; give a folder with train/ and val/, each with"
+            " one folder per class, or give --val-fraction to split one folder per class"
+        )
+    return split_by_content(class_folder(root), val_fraction)
+
+
+def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
+    """The images of `root`'s class folders, or of `root`/val's where train/ and val/ exist.
+
+    Folders are matched by name to `classes`, which all differ; a class may lack a folder or images.
+
+    Raises:
+        UsageError: `root` is missing or not a folder.
+        UserError: a folder's name is not among `classes`, or there is no image at all.
+    """
+    if _has_train_and_val(root):
+        root = root / "val"
+    names = _class_names(root)
+    unknown = sorted(set(names) - set(classes))
+    if unknown:
+        raise UserError(
+            f"{_shown(root / unknown[0])}: no class of the weights has this name ({len(unknown)} of"
+            f" {len(names)} folders unknown); these are weights for other classes"
+        )
+    return _some(_labelled(root, names, classes), root)
+
+
+def _has_train_and_val(root: Path) -> bool:
+    _check_folder(root)
+    return (root / "train").is_dir() and (root / "val").is_dir()
+
+
+def _check_folder(root: Path) -> None:
+    if not root.exists():
+        raise UsageError(f"{_shown(root)}: no such folder")
+    if not root.is_dir():
+        raise UsageError(f"{_shown(root)}: not a folder; give one that holds one folder per class")
+
+
+def _class_names(root: Path) -> list[str]:
+    _check_folder(root)
+    names = [folder.name for folder in _list(root)[1]]
+    if not names:
+        raise UserError(
+            f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
+        )
+    return names
+
+
+def _labelled(root: Path, names: Iterable[str], classes: Sequence[str]) -> LabelledImages:
+    label_of = {name: label for label, name in enumerate(classes)}
+    found = [(path, label_of[name]) for name in names for path in find_images(root / name)]
+    paths, labels = zip(*found, strict=True) if found else ((), ())
+    return LabelledImages(tuple(classes), paths, labels)
+
+
+def _where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
+    kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
+    return LabelledImages(
+        images.classes,
+        tuple(images.paths[index] for index in kept),
+        tuple(images.labels[index] for index in kept),
+    )
+
+
+def _some(images: LabelledImages, root: Path) -> LabelledImages:
+    if not images.paths:
+        raise UserError(f"{_shown(root)}: no images in the class folders")
+    return images
+
+
+def _classes_without_images(images: LabelledImages) -> list[str]:
+    seen = set(images.labels)
+    return [name for label, name in enumerate(images.classes) if label not in seen]
+
+
+def _place(path: Path) -> float:
+    """The SHA-256 of a file's bytes as a number in [0, 1)."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return 1.0  # a training image, which is skipped and named when it is read
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+def _list(folder: Path) -> tuple[tuple[int, int], list[Path], list[Path]]:
+    """What identifies a folder, its folders and its files, by name; no hidden ones, no devices."""
+    folders, files = [], []
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                path = folder / entry.name
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
+                    folders.append(path)
+                elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                    files.append(path)
+    except OSError as error:
+        raise UserError(f"{_shown(folder)}: cannot be read: {error.strerror}") from error
+    return (status.st_dev, status.st_ino), folders, files
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

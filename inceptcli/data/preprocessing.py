@@ -1,0 +1,196 @@
+"""Evaluation geometry: which part of a decoded image a network sees, and at what scale."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ResizeRule = Literal["short-side", "squash"]
+Interpolation = Literal["bilinear", "bicubic"]
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the source image."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are resized, cropped and normalised before a network sees them.
+
+    `short-side` is timm's: both sides are scaled alike until the shorter one is
+    floor(size / crop_fraction), and the centre is cropped; an `image_size` that is not square is
+    covered in the same way. `squash` is TensorFlow slim's: the central `crop_fraction` of each side
+    is resized to `image_size`, whatever its aspect. Differs from slim: the filter widens as the
+    image shrinks (Pillow's antialiasing).
+
+    Attributes:
+        image_size: Height and width of the network's input, pixels.
+        resize: The rule above.
+        crop_fraction: Part of the shorter side, or of each side, that is kept; above 0, at most 1.
+        interpolation: Pillow's filter.
+        mean: Subtracted from red, green and blue, which are in [0, 1].
+        std: Divides what is left.
+    """
+
+    image_size: tuple[int, int]
+    resize: ResizeRule = "short-side"
+    crop_fraction: float = 0.875
+    interpolation: Interpolation = "bicubic"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be cropped with.
+
+        Raises:
+            ValueError: a value is of the wrong type or out of range.
+        """
+        _check("image_size", self.image_size, 2, "whole numbers of at least 1", _is_count)
+        _check("mean", self.mean, 3, "finite numbers", _is_finite)
+        _check("std", self.std, 3, "finite numbers above 0", lambda v: _is_finite(v) and v > 0)
+        _check_choice("resize", self.resize, get_args(ResizeRule))
+        _check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        fraction = self.crop_fraction
+        if not _is_finite(fraction) or not 0 < fraction <= 1:
+            raise ValueError(f"crop_fraction must be above 0 and at most 1, got {fraction!r}")
+
+    def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The network's view of an RGB image: (H, W, 3) -> (*image_size, 3), both uint8.
+
+        Equals resizing the whole image and cropping it, but never holds more than the crop needs: a
+        thin picture enlarged to its shorter side would fill the memory.
+        """
+        height, width = self.image_size
+        left, top, right, bottom = self.source_box(*image.shape[:2])
+        # The filter reads beyond the box, bicubic two pixels of the coarser grid.
+        beyond = math.ceil(2 * max(1, (bottom - top) / height)) + 1
+        first = max(0, math.floor(top) - beyond)
+        rows = Image.fromarray(image[first : math.ceil(bottom) + beyond])
+        top, bottom = top - first, bottom - first
+        # Horizontal, then vertical, as Pillow did before version 13 and mostly does. The order is
+        # seen where the first pass clips; left to Pillow it would depend on the size of the crop.
+        passes = [
+            ((width, rows.height), (left, 0, right, rows.height)),
+            ((width, height), (0, top, width, bottom)),
+        ]
+        if right - left < width and bottom - top > height:  # `squash` only: keeps the middle small
+            passes = [
+                ((rows.width, height), (0, top, rows.width, bottom)),
+                ((width, height), (left, 0, right, height)),
+            ]
+        for size, box in passes:
+            rows = rows.resize(size, _FILTERS[self.interpolation], box)
+        return np.array(rows)
+
+    def source_box(self, height: int, width: int) -> Box:
+        """The part of an image of this size that fills the network's input."""
+        if self.resize == "squash":
+            trimmed_left = int((width - width * self.crop_fraction) / 2)
+            trimmed_top = int((height - height * self.crop_fraction) / 2)
+            return (trimmed_left, trimmed_top, width - trimmed_left, height - trimmed_top)
+        scaled_height, scaled_width = self._scaled_size(height, width)
+        top, bottom = _centre(height, scaled_height, self.image_size[0])
+        left, right = _centre(width, scaled_width, self.image_size[1])
+        return (left, top, right, bottom)
+
+    def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the whole image at the crop's scale, rounded as in timm."""
+        target_height, target_width = self._covered_size()
+        if target_height == target_width:
+            if width <= height:
+                return int(target_width * height / width), target_width
+            return target_height, int(target_height * width / height)
+        ratio = min(height / target_height, width / target_width)
+        return round(height / ratio), round(width / ratio)
+
+    def _covered_size(self) -> tuple[int, int]:
+        height, width = self.image_size
+        return math.floor(height / self.crop_fraction), math.floor(width / self.crop_fraction)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values under the attributes' names."""
+        fields = dataclasses.asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in fields.items()
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Preprocessing:
+        """What `as_dict` wrote, every field given.
+
+        Raises:
+            ValueError: a field is missing, unknown, of the wrong type or out of range.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(fields, Mapping) or set(fields) != set(names):
+            raise ValueError(f"preprocessing must have the fields {', '.join(names)}, got {fields}")
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
+
+    def in_words(self) -> list[str]:
+        """What happens to an image, one sentence per line: its resizing, then its pixel values."""
+        height, width = self.image_size
+        black = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
+        white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return [
+            self._resizing_in_words(f"{height}x{width}"),
+            f"Pixel values 0 and 255 become {_channels(black)} and {_channels(white)}.",
+        ]
+
+    def _resizing_in_words(self, size: str) -> str:
+        if self.resize == "squash":
+            kept = f"The central {self.crop_fraction * 100:g} % of each side"
+            return f"{kept} is resized to {size} ({self.interpolation}), whatever its aspect."
+        height, width = self._covered_size()
+        if height == width:
+            scaled = f"The shorter side is resized to {height} pixels ({self.interpolation})"
+        else:
+            scaled = f"The image is resized to just cover {height}x{width} ({self.interpolation})"
+        return f"{scaled}, then the central {size} is cropped."
+
+
+def _centre(length: int, scaled: int, cropped: int) -> tuple[float, float]:
+    """First and last edge, in source pixels, of the central `cropped` of `scaled` pixels."""
+    first = round((scaled - cropped) / 2)
+    scale = length / scaled
+    return first * scale, min((first + cropped) * scale, length)
+
+
+def _channels(values: list[float]) -> str:
+    """One number where red, green and blue agree, else three."""
+    shown = [f"{value + 0:.4g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
+
+
+def _check(name: str, values: Any, length: int, rule: str, holds: Callable[[Any], bool]) -> None:
+    if not isinstance(values, tuple) or len(values) != length or not all(map(holds, values)):
+        raise ValueError(f"{name} must be {length} {rule}, got {values!r}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(choices)}, got {value!r}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_finite(value: Any) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -math.inf < value < math.inf
+    )

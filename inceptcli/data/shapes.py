@@ -1,0 +1,215 @@
+"""Ten classes of drawn shapes at any size: a data set that needs no file and no download."""
+
+from __future__ import annotations
+
+import cmath
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Split = Literal["train", "val"]
+Outline = NDArray[np.complex128]
+"""Corners of a filled shape in order, each x + iy with y downwards: a product turns and scales."""
+
+SIDE = (0.38, 0.45)
+"""Least and greatest root of a shape's area, as a fraction of the picture's shorter side."""
+
+TURN = math.radians(30)
+"""Greatest turn of a shape either way; any turn at all takes a network far longer to learn."""
+
+MINIMUM_CONTRAST = 80.0
+"""Least luminance (0 to 255) between a shape and either colour of its background."""
+
+BACKGROUND_SPREAD = 40
+"""Greatest step, per channel, between a background's two colours: far less than a shape's edge."""
+
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+SUPERSAMPLING = 2
+BACKGROUNDS = ("plain", "gradient", "blotches", "stripes")
+
+
+def arc(radius: float, start: float, stop: float, num_points: int = 48) -> Outline:
+    """Points (num_points,) on a circle about 0, evenly from `start` to `stop` degrees, both in."""
+    radians = np.radians(np.linspace(start, stop, num_points))
+    return radius * (np.cos(radians) + 1j * np.sin(radians))
+
+
+def area(outline: Outline) -> float:
+    """Area that the closed outline encloses; a hole, run through the other way, counts off."""
+    return abs(float(np.sum(outline.conj() * np.roll(outline, -1)).imag)) / 2
+
+
+def crescent(hole_radius: float = 0.85, hole_centre: float = 0.45) -> Outline:
+    """The disc of radius 1 less a disc centred to its right, which bites through its edge."""
+    tip_x = (1 - hole_radius**2 + hole_centre**2) / (2 * hole_centre)
+    outer = math.degrees(math.acos(tip_x))
+    inner = math.degrees(math.acos((tip_x - hole_centre) / hole_radius))
+    hole = hole_centre + arc(hole_radius, 360 - inner, inner)
+    return np.concatenate((arc(1, outer, 360 - outer), hole))
+
+
+def heart() -> Outline:
+    """A heart, as the usual trigonometric curve draws it."""
+    t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    x = 16 * np.sin(t) ** 3
+    y = -13 * np.cos(t) + 5 * np.cos(2 * t) + 2 * np.cos(3 * t) + np.cos(4 * t)
+    outline: Outline = x + 1j * y
+    return outline
+
+
+OUTLINES: dict[str, Outline] = {
+    "arrow": np.array([-2 - 0.5j, 0.2 - 0.5j, 0.2 - 1.4j, 2, 0.2 + 1.4j, 0.2 + 0.5j, -2 + 0.5j]),
+    "bar": np.array([-1.75 - 0.5j, 1.75 - 0.5j, 1.75 + 0.5j, -1.75 + 0.5j]),
+    "crescent": crescent(),
+    "cross": np.concatenate([1j**turn * np.array([3 - 1j, 3 + 1j, 1 + 1j]) for turn in range(4)]),
+    "disc": arc(1, 0, 360),
+    "heart": heart(),
+    "ring": np.concatenate((arc(1, 0, 360), arc(0.55, 360, 0))),
+    "square": arc(1, 45, 315, 4),
+    "star": np.stack((arc(1, -90, 198, 5), arc(0.4, -54, 234, 5)), axis=1).ravel(),
+    "triangle": arc(1, -90, 150, 3),
+}
+CLASSES = tuple(sorted(OUTLINES))
+
+
+def label(index: int) -> int:
+    """Class of picture `index`, a position in CLASSES: they take turns, so every class is alike."""
+    return index % len(CLASSES)
+
+
+def draw(
+    seed: int, index: int, image_size: tuple[int, int], split: Split = "train"
+) -> NDArray[np.uint8]:
+    """Picture `index` of the data set that `seed` and `split` name: RGB (H, W, 3).
+
+    One shape of class `label(index)` lies wholly inside a cluttered picture. Its area, colour and
+    turn come from the same distributions for every class: only its form tells the class.
+    The picture depends on the arguments alone, not on what was drawn before.
+
+    Args:
+        seed: 0 or more.
+        index: 0 or more.
+        image_size: height and width in pixels, each 32 or more.
+        split: pictures of "train" and of "val" come from separate random streams.
+    """
+    stream = np.random.SeedSequence(seed, spawn_key=(("train", "val").index(split), index))
+    random = np.random.default_rng(stream)
+    front, behind = draw_colours(random)
+    picture = draw_background(random, image_size, behind)
+    draw_clutter(random, picture)
+    mask = draw_mask(random, image_size, OUTLINES[CLASSES[label(index)]])
+    picture.paste(as_colour(front), mask=mask)
+    return add_noise(random, picture)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """`size` pictures of one split, the same for the same fields; `image_size` is (H, W)."""
+
+    seed: int
+    size: int
+    image_size: tuple[int, int]
+    split: Split
+
+    def __len__(self) -> int:
+        return self.size
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Picture `index` as RGB (H, W, 3); raises IndexError outside 0 to size - 1."""
+        return draw(self.seed, self.checked(index), self.image_size, self.split)
+
+    def label(self, index: int) -> int:
+        """Position in CLASSES of picture `index`; raises IndexError outside 0 to size - 1."""
+        return label(self.checked(index))
+
+    def name(self, index: int) -> str:
+        """What to call picture `index` in a message."""
+        return f"shapes/{self.split}/{index}"
+
+    def checked(self, index: int) -> int:
+        """The index itself; raises IndexError outside 0 to size - 1."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"picture must be from 0 to {self.size - 1}, got {index}")
+        return index
+
+
+def draw_colours(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A shape's colour (3,) and its background's two (2, 3), 0 to 255, far enough apart.
+
+    Shape and background are uniform before unsuited pairs are thrown away: either may be lighter.
+    """
+    while True:
+        shape, first = random.integers(256, size=(2, 3))
+        step = random.integers(-BACKGROUND_SPREAD, BACKGROUND_SPREAD, size=3, endpoint=True)
+        behind = np.stack((first, (first + step).clip(0, 255)))
+        if np.abs(behind @ LUMINANCE - shape @ LUMINANCE).min() >= MINIMUM_CONTRAST:
+            return shape, behind
+
+
+def draw_background(
+    random: np.random.Generator, image_size: tuple[int, int], colours: NDArray[np.int64]
+) -> Image.Image:
+    """One of BACKGROUNDS in two colours (2, 3), as large as `image_size` (H, W)."""
+    height, width = image_size
+    kind = BACKGROUNDS[random.integers(len(BACKGROUNDS))]
+    if kind == "plain":
+        return Image.new("RGB", (width, height), as_colour(colours[0]))
+    if kind == "stripes":
+        y, x = np.ogrid[:height, :width]
+        turn = random.uniform(0, math.pi)
+        period = min(image_size) * random.uniform(0.08, 0.25)
+        across = (x * math.cos(turn) + y * math.sin(turn)) % period < period / 2
+        return Image.fromarray(colours.astype(np.uint8)[across.astype(np.intp)])
+    # Enlarging a few mixed pixels gives a gradient from 2 x 2 and blotches from more.
+    cells = 2 if kind == "gradient" else random.integers(4, 8)
+    mix = random.random((cells, cells, 1))
+    small = (colours[0] * mix + colours[1] * (1 - mix)).astype(np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR)
+
+
+def draw_clutter(random: np.random.Generator, picture: Image.Image) -> None:
+    """Draw dots and thin bent strokes of any colour over `picture`, far smaller than a shape."""
+    canvas = ImageDraw.Draw(picture)
+    short = min(picture.size)
+    for _ in range(random.integers(6)):
+        colour, centre = as_colour(random.integers(256, size=3)), random.random(2) * picture.size
+        canvas.circle(centre.round().tolist(), round(short * random.uniform(0.01, 0.03)), colour)
+    for _ in range(random.integers(4)):
+        colour, start = as_colour(random.integers(256, size=3)), random.random(2) * picture.size
+        steps = random.uniform(-0.2, 0.2, size=(random.integers(1, 4), 2)) * short
+        corners = np.vstack((start, start + steps.cumsum(axis=0))).round().ravel().tolist()
+        canvas.line(corners, colour, width=max(1, round(short * random.uniform(0.01, 0.025))))
+
+
+def draw_mask(
+    random: np.random.Generator, image_size: tuple[int, int], outline: Outline
+) -> Image.Image:
+    """Where the shape is, 0 to 255 with smooth edges: turned, scaled and placed at random."""
+    height, width = image_size
+    side = random.uniform(*SIDE) * min(image_size) / math.sqrt(area(outline))
+    corners = outline * cmath.rect(side, random.uniform(-TURN, TURN))
+    x, y = corners.real, corners.imag
+    x = x + random.uniform(1 - x.min(), width - 2 - x.max())
+    y = y + random.uniform(1 - y.min(), height - 2 - y.max())
+    mask = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING))
+    points = (np.stack((x, y), axis=1) * SUPERSAMPLING).round().ravel().tolist()
+    ImageDraw.Draw(mask).polygon(points, fill=255)
+    return mask.reduce(SUPERSAMPLING)
+
+
+def add_noise(random: np.random.Generator, picture: Image.Image) -> NDArray[np.uint8]:
+    """The picture (H, W, 3) with uniform noise of a random strength of up to 12 levels."""
+    pixels = np.asarray(picture, dtype=np.int16)
+    strength = random.integers(13)
+    noise = random.integers(-strength, strength, size=pixels.shape, dtype=np.int8, endpoint=True)
+    noisy: NDArray[np.int16] = pixels + noise
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def as_colour(colour: NDArray[np.int64]) -> tuple[int, ...]:
+    """The three levels as Pillow takes them."""
+    return tuple(colour.tolist())

@@ -1,0 +1,79 @@
+"""Labelled images to accuracy and loss, through the same path as `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.sources import ImageSource
+from inceptcli.errors import UserError
+from inceptcli.prediction.engine import Engine
+from inceptcli.weights.metadata import ClassName
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: how many images it has and the share of them named right (None without images)."""
+
+    name: ClassName
+    images: int
+    top1: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Fractions, not percent; `loss` is the mean cross entropy in nats."""
+
+    images: int
+    top1: float
+    top5: float
+    loss: float
+    per_class: tuple[ClassResult, ...]
+
+
+def evaluate(
+    engine: Engine, source: ImageSource, batch_size: int, progress: Callable[[int], None]
+) -> Evaluation:
+    """Every image of `source` once; `progress` is told how many images each batch had.
+
+    Raises UserError that names an image that cannot be read: its answer would be missing.
+    """
+    num_classes = len(engine.classes)
+    top1 = MulticlassAccuracy(num_classes, average="micro")
+    top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
+    each = MulticlassAccuracy(num_classes, average=None)
+    loss = MeanMetric()
+    counts = torch.zeros(num_classes, dtype=torch.int64)
+    for start in range(0, len(source), batch_size):
+        indices = range(start, min(start + batch_size, len(source)))
+        logits = torch.from_numpy(engine.logits(_crops(engine, source, indices)))
+        labels = torch.tensor([source.label(index) for index in indices])
+        for metric in (top1, top5, each):
+            metric.update(logits, labels)
+        loss.update(cross_entropy(logits, labels, reduction="none"))
+        counts += torch.bincount(labels, minlength=num_classes)
+        progress(len(indices))
+    per_class = tuple(
+        ClassResult(name, int(count), float(value) if count else None)
+        for name, count, value in zip(engine.classes, counts, each.compute(), strict=True)
+    )
+    return Evaluation(
+        len(source), float(top1.compute()), float(top5.compute()), float(loss.compute()), per_class
+    )
+
+
+def _crops(engine: Engine, source: ImageSource, indices: Sequence[int]) -> np.ndarray:
+    crops = []
+    for index in indices:
+        try:
+            crops.append(engine.preprocessing.crop(source.image(index)))
+        except UnreadableImage as error:
+            raise UserError(f"{source.name(index)}: {error}; eval leaves no image out") from error
+    return np.stack(crops)

@@ -1,0 +1,1 @@
+"""The networks, one file each, one builder per figure of the paper."""

@@ -1,0 +1,95 @@
+"""The overall figure: named stages, global average pool, dropout, classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from inceptcli.networks.blocks import Step
+from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions
+
+
+class Stage(NamedTuple):
+    """One box of the overall figure (Figures 9 and 15)."""
+
+    name: str
+    figure: str
+    step: Step
+
+
+class Network(nn.Module):
+    """Images (N, C, H, W) in [-1, 1], sides of at least 75 -> logits (N, num_classes).
+
+    Stages follow the overall figure. `figures` says where each is drawn and `head_figures` where
+    average pool, dropout and classifier are; `num_features` is the width of `embed`.
+    """
+
+    def __init__(
+        self, options: NetworkOptions, stages: Sequence[Stage], overall_figure: str
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.figures = {stage.name: stage.figure for stage in stages}
+        self.head_figures = dict.fromkeys(
+            ("average_pooling", "dropout", "classifier"), overall_figure
+        )
+        channels = options.in_channels
+        for stage in stages:
+            box = stage.step(channels)
+            self.add_module(stage.name, box)
+            channels = box.out_channels
+        self.num_features = channels
+        self.dropout = nn.Dropout(options.dropout)
+        self.classifier = nn.Linear(channels, options.num_classes)
+        set_batch_norm(self, options)
+        initialize(self)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the last stage's (N, C', H', W').
+
+        Raises:
+            ValueError: a side is under 75.
+        """
+        height, width = images.shape[-2:]
+        if min(height, width) < MINIMUM_IMAGE_SIZE:
+            smallest = f"{MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE}"
+            raise ValueError(f"images must be at least {smallest} pixels, got {height}x{width}")
+        features = images
+        for name in self.figures:
+            features = self.get_submodule(name)(features)
+        return features
+
+    def embed(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> pooled features (N, num_features)."""
+        return self.forward_features(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> logits (N, num_classes)."""
+        logits: Tensor = self.classifier(self.dropout(self.embed(images)))
+        return logits
+
+
+def set_batch_norm(network: nn.Module, options: NetworkOptions) -> None:
+    """Give every batch norm of `network` the epsilon and the momentum of `options`."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.eps, module.momentum = options.batch_norm_eps, options.batch_norm_momentum
+
+
+def initialize(network: nn.Module) -> None:
+    """He initialisation: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
+
+    Truncated normal at two deviations, as TensorFlow's variance_scaling_initializer in the released
+    Inception-v4 code. Biases start at zero, batch norm at identity.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            before_relu = isinstance(module, nn.Conv2d) and module.bias is None
+            variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
+            # Cutting the tails at two deviations leaves 0.8796 of the deviation.
+            deviation = variance**0.5 / 0.8796
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

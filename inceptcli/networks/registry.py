@@ -1,0 +1,121 @@
+"""The one list of networks and their options; imports no torch, so usage is checked at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inceptcli.networks.network import Network
+
+MINIMUM_IMAGE_SIZE = 75
+"""Pixels; a smaller side leaves nothing for the last reduction (75 -> 7 -> 3 -> 1)."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Everything that decides a network's shape and behaviour; a weights file stores exactly this.
+
+    `repeats` and `residual_scales` belong to the A, B and C modules in this order. Networks without
+    residual modules have no scales (None), and Inception-v3 has neither.
+    """
+
+    name: str
+    num_classes: int = 1000
+    in_channels: int = 3
+    repeats: tuple[int, int, int] | None = None
+    residual_scales: tuple[float, float, float] | None = None
+    shortcut: bool = True
+    dropout: float = 0.2
+    batch_norm_eps: float = 0.001
+    batch_norm_momentum: float = 0.1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in a weights file's metadata."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One registered network: where it is built, what it is, its default options."""
+
+    module: str
+    title: str
+    layout: str
+    repeats: tuple[int, int, int] | None = (5, 10, 5)
+    residual_scales: tuple[float, float, float] | None = (0.17, 0.10, 0.20)
+    dropout: float = 0.2
+
+
+NETWORKS = {
+    "iv4": Layout("inception_v4", "Inception-v4", "paper, Figures 3-9", (4, 7, 3), None),
+    "irv1": Layout("inception_resnet_v1", "Inception-ResNet-v1", "paper, Figures 7 and 10-15"),
+    "irv2": Layout("inception_resnet_v2", "Inception-ResNet-v2", "paper, Figures 3, 7 and 15-19"),
+    "iv4-tf": Layout(
+        "inception_v4_tf",
+        "Inception-v4",
+        "released by its authors: 1xn and nx1 swapped in places",
+        (4, 7, 3),
+        None,
+    ),
+    "irv2-tf": Layout(
+        "inception_resnet_v2_tf",
+        "Inception-ResNet-v2",
+        "released by its authors: another stem, 10/20/10 modules, 320/1088/2080 wide",
+        (10, 20, 10),
+    ),
+    "irv1-facenet": Layout(
+        "inception_resnet_v1_facenet",
+        "Inception-ResNet-v1",
+        "released for faces: a sixth C module and a 512-d embedding",
+        (5, 10, 6),
+        dropout=0.6,
+    ),
+    "iv3": Layout(
+        "inception_v3", "Inception-v3", "torchvision's own class", None, None, dropout=0.5
+    ),
+}
+
+
+def network_options(name: str, **changes: Any) -> NetworkOptions:
+    """The registered defaults of `name` with `changes` applied; a change of None keeps the default.
+
+    Raises:
+        ValueError: an unknown name, an option that the network does not have, a value out of range.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    layout = NETWORKS[name]
+    defaults = NetworkOptions(
+        name, repeats=layout.repeats, residual_scales=layout.residual_scales, dropout=layout.dropout
+    )
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in changes.items()
+        if value is not None
+    }
+    if layout.residual_scales is None and (
+        "residual_scales" in given or given.get("shortcut") is False
+    ):
+        raise ValueError(
+            f"{name} has no residual modules, so residual_scales and shortcut cannot be set"
+        )
+    if layout.repeats is None and "repeats" in given:
+        raise ValueError(f"{name} has fixed modules, so repeats cannot be set")
+    if min(given.get("repeats", (1,))) < 1:
+        raise ValueError(f"repeats must be at least 1 each, got {given['repeats']}")
+    return replace(defaults, **given)
+
+
+def build(options: NetworkOptions) -> Network:
+    """The network itself, initialised; images (N, C, H, W) in [-1, 1] to logits (N, num_classes).
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if options.name not in NETWORKS:
+        raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
+    module = import_module(f"inceptcli.networks.{NETWORKS[options.name].module}")
+    network: Network = module.build(options)
+    return network

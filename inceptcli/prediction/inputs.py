@@ -1,0 +1,89 @@
+"""Which pictures are meant: files, folders, patterns, and paths that another program writes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from inceptcli.data.decode import SUFFIXES
+from inceptcli.data.folders import find_images
+from inceptcli.errors import UserError
+
+CHUNK_BYTES = 65536
+
+
+class Source(NamedTuple):
+    """One picture's path as the answer shows it, or the reason why there is none to read."""
+
+    path: str
+    problem: str | None = None
+
+
+class ByteStream(Protocol):
+    """Standard input, unbuffered: `read` returns what is there, and nothing at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+
+
+def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) -> Iterator[Source]:
+    """The pictures that the arguments name, in their order, found only as they are needed.
+
+    A folder stands for all images in it and below, sorted; a pattern such as "photos/*.jpg", where
+    no file has that very name, for what it matches, sorted; "-" for the paths in `stream`. Each of
+    those is a file: neither a folder nor a pattern is expanded there.
+
+    Args:
+        arguments: as given; a name that is not UTF-8 has its bytes as surrogates.
+        stream: where "-" reads.
+        null: whether paths in `stream` end with a NUL character instead of a line end.
+    """
+    for argument in arguments:
+        if argument == "-":
+            yield from _listed(stream, null=null)
+        elif glob.has_magic(argument) and not os.path.lexists(argument):
+            # Path.glob refuses absolute patterns.
+            matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
+            if not matches:
+                yield Source(argument, "no file matches this pattern")
+            for match in matches:
+                yield from _file_or_folder(match)
+        else:
+            yield from _file_or_folder(argument)
+
+
+def _file_or_folder(path: str) -> Iterator[Source]:
+    if not Path(path).is_dir():
+        yield Source(path)
+        return
+    try:
+        images = find_images(Path(path))
+    except UserError as error:
+        yield Source(path, str(error))
+        return
+    if not images:
+        yield Source(
+            path, f"no images in this folder; known suffixes: {' '.join(sorted(SUFFIXES))}"
+        )
+    for image in images:
+        yield Source(str(image))
+
+
+def _listed(stream: ByteStream, *, null: bool) -> Iterator[Source]:
+    for entry in _separated(stream, b"\0" if null else b"\n"):
+        path = os.fsdecode(entry if null else entry.removesuffix(b"\r"))
+        if "\0" in path:
+            yield Source(path, "contains a NUL character; use --null for NUL-separated paths")
+        elif path:
+            yield Source(path)
+
+
+def _separated(stream: ByteStream, separator: bytes) -> Iterator[bytes]:
+    rest = b""
+    while chunk := stream.read(CHUNK_BYTES):
+        *whole, rest = (rest + chunk).split(separator)
+        yield from whole
+    yield rest

@@ -1,0 +1,71 @@
+"""Reads in threads what will be needed next, in order and only so far ahead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+Source = TypeVar("Source")
+Item = TypeVar("Item")
+
+
+def default_threads() -> int:
+    """As many as this process has processors, and at most four: decoding outruns any network."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(4, len(os.sched_getaffinity(0)))
+    return min(4, os.cpu_count() or 1)
+
+
+def read_batches(
+    sources: Iterable[Source], read: Callable[[Source], Item], batch_size: int, threads: int
+) -> Iterator[list[Item]]:
+    """Lists of `read(source)` in the order of the sources, each of 1 to `batch_size`.
+
+    A list is shorter than that at the end and where the next source is not known yet, so that what
+    another program names one by one is answered one by one. No more than `batch_size` + `threads`
+    items wait at any time. What `sources` or `read` raise is raised here.
+    """
+    waiting: Queue[Future[Item] | None] = Queue(batch_size + threads)
+    stopped = Event()
+
+    def produce() -> None:
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                for source in sources:
+                    waiting.put(pool.submit(read, source))
+                    if stopped.is_set():
+                        return
+        except BaseException as error:
+            failed: Future[Item] = Future()
+            failed.set_exception(error)
+            waiting.put(failed)
+        finally:
+            waiting.put(None)
+
+    # A daemon, because it may be waiting for standard input when the program ends.
+    Thread(target=produce, daemon=True).start()
+    try:
+        while batch := _next_batch(waiting, batch_size):
+            yield batch
+    finally:
+        stopped.set()
+        with suppress(Empty):  # which lets a blocked producer go on and see that it shall stop
+            while True:
+                waiting.get_nowait()
+
+
+def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[Item]:
+    batch: list[Item] = []
+    with suppress(Empty):
+        while len(batch) < batch_size:
+            future = waiting.get(block=not batch)
+            if future is None:
+                waiting.put(None)  # the end is found again by the next call
+                break
+            batch.append(future.result())
+    return batch

@@ -1,0 +1,75 @@
+"""The engine that runs a network with torch, on the CPU or one accelerator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from inceptcli.data.normalization import normalize
+from inceptcli.errors import UserError
+from inceptcli.weights.file import load_network
+from inceptcli.weights.metadata import WeightsMetadata
+
+
+class TorchEngine:
+    """A network in evaluation mode, float32, channels last; see Engine."""
+
+    def __init__(self, network: nn.Module, metadata: WeightsMetadata, device: str = "auto") -> None:
+        self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
+        self.device = find_device(device)
+        network = network.eval().to(self.device)
+        self.network = network.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, weights: Path, device: str = "auto") -> TorchEngine:
+        """The network of a weights file, on `device` as find_device reads it.
+
+        Raises UserError when the file cannot be used or this machine has no such device.
+        """
+        return cls(*load_network(weights), device)
+
+    @torch.inference_mode()
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes).
+
+        Raises UserError when the pictures do not fit into the accelerator's memory.
+        """
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        # On a CPU the batch size changes the order of summation and, near 50 %, a probability by
+        # more than 1e-5; one picture at a time is never affected and about 10 % slower.
+        parts = torch.split(pixels, 1 if self.device.type == "cpu" else len(pixels))
+        mean, std = self.preprocessing.mean, self.preprocessing.std
+        try:
+            # TF32, the default on newer GPUs, rounds to three decimal places.
+            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                logits = torch.cat([self.network(normalize(part, mean, std)) for part in parts])
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{len(pixels)} pictures at once do not fit into the memory of {self.device}; "
+                "give a smaller --batch-size"
+            ) from error
+        found: NDArray[np.float32] = logits.float().cpu().numpy()
+        return found
+
+
+def find_device(name: str) -> torch.device:
+    """The device that `name` means: cpu, cuda, cuda:N, mps, or auto for the best that there is.
+
+    Raises UserError when this machine does not have it.
+    """
+    available = {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind, count in available.items() if count))
+    device = torch.device(name)
+    if (device.index or 0) >= available[device.type]:
+        usable = ", ".join(kind for kind, count in available.items() if count)
+        raise UserError(f"--device {name}: this machine has no such device; usable: {usable}")
+    return device

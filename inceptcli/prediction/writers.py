@@ -1,0 +1,72 @@
+"""How answers are written: a table for people, JSON, JSON lines and CSV for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from inceptcli.prediction.predict import Answer
+from inceptcli.text import defused, printable
+
+CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
+
+
+def write_table(answers: Iterable[Answer], stream: TextIO) -> None:
+    """A path on a line of its own, then one line for each class: probability and name."""
+    for answer in answers:
+        lines = [printable(answer.path)]
+        lines += [f"  {p.probability:.6f}  {printable(p.class_name)}" for p in answer.predictions]
+        if answer.error is not None:
+            lines.append(f"  error: {printable(answer.error)}")
+        print(*lines, sep="\n", file=stream, flush=True)
+
+
+def write_json_lines(answers: Iterable[Answer], stream: TextIO) -> None:
+    """One object a line: path, predictions (class, index, probability), error (null if none)."""
+    for answer in answers:
+        print(_as_json(answer), file=stream, flush=True)
+
+
+def write_json(answers: Iterable[Answer], stream: TextIO) -> None:
+    """The objects of write_json_lines in one list, written as they come."""
+    stream.write("[")
+    separator = "\n"
+    for answer in answers:
+        print(separator, _as_json(answer), sep="", end="", file=stream, flush=True)
+        separator = ",\n"
+    stream.write("\n]\n")
+
+
+def write_csv(answers: Iterable[Answer], stream: TextIO) -> None:
+    """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
+
+    Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
+    return) has an apostrophe before it.
+    """
+    table = csv.writer(stream)
+    table.writerow(CSV_COLUMNS)
+    for answer in answers:
+        path = defused(answer.path)
+        for rank, p in enumerate(answer.predictions, start=1):
+            table.writerow((path, rank, defused(p.class_name), p.index, p.probability, ""))
+        if answer.error is not None:
+            table.writerow((path, "", "", "", "", defused(answer.error)))
+        stream.flush()
+
+
+WRITERS: dict[str, Callable[[Iterable[Answer], TextIO], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_json_lines,
+    "csv": write_csv,
+}
+
+
+def _as_json(answer: Answer) -> str:
+    predictions: list[dict[str, Any]] = [
+        {"class": p.class_name, "index": p.index, "probability": p.probability}
+        for p in answer.predictions
+    ]
+    return json.dumps({"path": answer.path, "predictions": predictions, "error": answer.error})

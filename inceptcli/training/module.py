@@ -1,0 +1,82 @@
+"""The LightningModule: a network, its loss, its metrics."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics import MeanMetric
+
+from inceptcli.data.datamodule import batches_done
+from inceptcli.data.dataset import Batch
+from inceptcli.data.normalization import normalize
+from inceptcli.data.sampler import seed_from
+from inceptcli.training import optimizers
+from inceptcli.training.plan import Plan
+
+
+class Classifier(LightningModule):
+    """Trains and validates `network` on batches of uint8 images."""
+
+    def __init__(self, network: nn.Module, plan: Plan) -> None:
+        super().__init__()
+        self.network, self.plan = network, plan
+        self.val_loss, self.val_top1, self.val_top5 = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 -> float32 logits (N, num_classes)."""
+        pixels = normalize(images, self.plan.preprocessing.mean, self.plan.preprocessing.std)
+        output: Tensor = self.network(pixels)
+        return output.float()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout draws from (seed, batches processed, rank), so that no state needs saving."""
+        seed = seed_from(
+            self.plan.recipe.trainer.seed, batches_done(self.trainer), self.global_rank
+        )
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Cross entropy with label smoothing; also the share of images named right."""
+        logits = self.logits(batch.images)
+        smoothing = self.plan.recipe.augmentation.label_smoothing
+        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        top1 = (logits.detach().argmax(1) == batch.labels).float().mean()
+        return {"loss": loss, "top1": top1}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Loss without smoothing, top-1 and top-5 of each image; summed exactly over all ranks."""
+        if not len(batch.labels):
+            return
+        logits = self.logits(batch.images)
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
+        self.val_loss.update(functional.cross_entropy(logits, batch.labels, reduction="none"))
+        self.val_top1.update(best[:, 0].float())
+        self.val_top5.update(best.any(dim=1).float())
+
+    def validation_results(self) -> dict[str, float]:
+        """val_loss, val_top1, val_top5 (fractions) over all ranks; forgets them afterwards."""
+        results = {}
+        for name in ("val_loss", "val_top1", "val_top5"):
+            metric: MeanMetric = getattr(self, name)
+            results[name] = float(metric.compute())
+            metric.reset()
+        return results
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """The recipe's optimizer; its schedule advances every optimizer step."""
+        # Lightning cannot clip gradients inside a fused optimizer that unscales them itself.
+        fused = self.plan.recipe.trainer.precision != "16-mixed"
+        optimizer = optimizers.optimizer(self.plan.recipe.optimizer, self.network, fused)
+        steps = self.plan.steps_per_epoch(self.trainer.world_size)
+        epochs = self.plan.recipe.trainer.epochs
+        factor = optimizers.schedule(self.plan.recipe.schedule, steps, epochs)
+        scheduler = optimizers.scheduler(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }

@@ -1,0 +1,133 @@
+"""Optimizers and learning-rate schedules by the names that recipes use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from inceptcli import recipe
+
+
+class RMSPropTF(Optimizer):
+    """RMSProp as TensorFlow computes it.
+
+    mean_square = decay * mean_square + (1 - decay) * gradient ** 2, starting at one;
+    velocity = momentum * velocity + rate * gradient / sqrt(mean_square + epsilon);
+    parameter -= velocity. torch's own starts at zero, adds epsilon outside the root and keeps the
+    rate out of the velocity; at the paper's epsilon of 1.0 that is another optimizer.
+    Weight decay is added to the gradient (L2), as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        parameters: Any,
+        lr: float,
+        decay: float = 0.9,
+        momentum: float = 0.9,
+        eps: float = 1.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {
+            "lr": lr, "decay": decay, "momentum": momentum, "eps": eps, "weight_decay": weight_decay
+        }  # fmt: skip
+        super().__init__(parameters, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update of every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters:
+                self._update(parameters, group)
+        return loss
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["mean_square"] = torch.ones_like(parameter)
+                self.state[parameter]["velocity"] = torch.zeros_like(parameter)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        mean_squares = [self.state[p]["mean_square"] for p in parameters]
+        velocities = [self.state[p]["velocity"] for p in parameters]
+        if group["weight_decay"]:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
+        torch._foreach_mul_(mean_squares, group["decay"])
+        torch._foreach_addcmul_(mean_squares, gradients, gradients, 1 - group["decay"])
+        roots = torch._foreach_add(mean_squares, group["eps"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(velocities, group["momentum"])
+        torch._foreach_addcdiv_(velocities, gradients, roots, group["lr"])
+        torch._foreach_sub_(parameters, velocities)
+
+
+def optimizer(
+    settings: recipe.AdamW | recipe.MomentumSGD | recipe.RMSPropTF, network: nn.Module, fused: bool
+) -> Optimizer:
+    """The recipe's optimizer over the network's parameters; biases and batch norm do not decay."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    rate = settings.learning_rate
+    if isinstance(settings, recipe.AdamW):
+        first, second = settings.betas
+        return AdamW(groups, rate, (first, second), settings.epsilon, fused=fused)
+    if isinstance(settings, recipe.MomentumSGD):
+        momentum = settings.momentum
+        return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=fused)
+    return RMSPropTF(groups, rate, settings.decay, settings.momentum, settings.epsilon)
+
+
+def schedule(
+    settings: recipe.Constant | recipe.Staircase | recipe.Cosine | recipe.OneCycle,
+    steps_per_epoch: int,
+    epochs: int,
+) -> Callable[[int], float]:
+    """What the optimizer's rate is multiplied by at each optimizer step (0-based).
+
+    A function of the step alone, so that a resumed run needs no other state.
+    """
+    total = steps_per_epoch * epochs
+    if isinstance(settings, recipe.OneCycle):
+        top = max(1.0, settings.rise * total - 1)
+
+        def one_cycle(step: int) -> float:
+            if step <= top:
+                return 1 + (1 / 25 - 1) * _cosine(step / top)
+            return 1e-4 / 25 + (1 - 1e-4 / 25) * _cosine((step - top) / max(1.0, total - 1 - top))
+
+        return one_cycle
+    warmup = settings.warmup_epochs * steps_per_epoch
+
+    def warmed(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if isinstance(settings, recipe.Cosine):
+            return _cosine((step - warmup) / max(1.0, total - warmup))
+        if isinstance(settings, recipe.Staircase):
+            epoch = step / steps_per_epoch
+            return float(settings.multiply_by ** math.floor(epoch / settings.every_epochs))
+        return 1.0
+
+    return warmed
+
+
+def _cosine(progress: float) -> float:
+    """From one at progress 0 to zero at progress 1 and after."""
+    return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def scheduler(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    """Torch's scheduler that applies `factor`, for the progress bar and the checkpoint's sake."""
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,98 @@
+"""A recipe unpacked: everything a run needs, checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inceptcli.data.folders import training_folders
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.shapes import CLASSES, Shapes
+from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.errors import UsageError, UserError
+from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.recipe import Recipe
+from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.weights.metadata import ClassName
+
+SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what."""
+
+    recipe: Recipe
+    network: NetworkOptions
+    classes: tuple[ClassName, ...]
+    train: ImageSource
+    val: ImageSource
+    preprocessing: Preprocessing
+    init: Path | None
+
+    def batches_per_epoch(self, num_ranks: int) -> int:
+        """Batches of each rank in an epoch; the incomplete last one is dropped."""
+        return len(self.train) // (self.recipe.data.batch_size * num_ranks)
+
+    def steps_per_epoch(self, num_ranks: int) -> int:
+        """Optimizer steps in an epoch; the last one may have accumulated fewer batches."""
+        return -(-self.batches_per_epoch(num_ranks) // self.recipe.trainer.accumulate_batches)
+
+    def effective_batch(self, num_ranks: int) -> int:
+        """Images in an optimizer step."""
+        recipe = self.recipe
+        return recipe.data.batch_size * num_ranks * recipe.trainer.accumulate_batches
+
+
+def plan(recipe: Recipe) -> Plan:
+    """Unpack `recipe`: look up the network, find the images, look at what to start from.
+
+    Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
+    """
+    data = recipe.data
+    train: ImageSource
+    val: ImageSource
+    if data.path is None:
+        names: tuple[str, ...] = CLASSES
+        size, seed = data.height_and_width, recipe.trainer.seed
+        train = Shapes(seed, data.train_size, size, "train")
+        val = Shapes(seed, data.val_size, size, "val")
+    else:
+        train_images, val_images = training_folders(Path(data.path), data.val_fraction)
+        names = train_images.classes
+        train, val = FolderSource(train_images), FolderSource(val_images)
+    options = recipe.network.model_dump(exclude={"name", "init"})
+    try:
+        network = network_options(recipe.network.name, num_classes=len(names), **options)
+    except ValueError as error:
+        raise UsageError(f"network.name: {error}") from error
+    preprocessing = Preprocessing(
+        data.height_and_width, data.resize, data.crop_fraction, data.interpolation
+    )
+    if data.batch_size == 1:
+        raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
+    ranks = recipe.trainer.num_nodes * (
+        recipe.trainer.devices if isinstance(recipe.trainer.devices, int) else 1
+    )
+    if len(train) < data.batch_size * ranks:
+        raise UsageError(
+            f"data.batch_size {data.batch_size} on {ranks} device(s) is more than the {len(train)} "
+            "training images; give a smaller --batch-size"
+        )
+    if recipe.trainer.strategy.startswith(SHARDED_STRATEGIES):
+        raise UsageError(
+            f"trainer.strategy {recipe.trainer.strategy}: parameters spread over devices cannot be "
+            "averaged; use ddp"
+        )
+    classes = tuple(ClassName(name, name) for name in names)
+    return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe))
+
+
+def _init(recipe: Recipe) -> Path | None:
+    if recipe.network.init is None:
+        return None
+    path = resolve(Path(recipe.network.init))
+    found = read_metadata(path).network.name
+    if found != recipe.network.name:
+        raise UserError(f"--init {path}: weights of {found}, but {recipe.network.name} is trained")
+    return path

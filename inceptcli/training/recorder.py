@@ -1,0 +1,163 @@
+"""What each epoch leaves behind: the best weights, a row of metrics.csv, a line of train.log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from inceptcli.data.dataset import Batch, Skipped
+from inceptcli.data.sources import ImageSource
+from inceptcli.errors import UserError
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import Plan
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import save
+from inceptcli.weights.metadata import WeightsMetadata
+
+
+class Recorder(Callback):
+    """Sums up each epoch; stands before ParameterAverage, so that it sees the weights validated.
+
+    `say` prints one line for the reader. The sums of a half-done epoch are part of a checkpoint.
+    """
+
+    def __init__(self, plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
+        self.plan, self.directory, self.say = plan, directory, say
+        self.loss_sum: Tensor | None = None
+        self.loss_count = 0
+        self.train_seconds = 0.0
+        self.seconds = 0.0
+        self.best_top1 = -1.0
+        self.results: dict[str, float] = {}
+        self.skipped: set[str] = set()
+        self._batch_started = self._counted_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._counted_at = time.monotonic()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """List what the loader could not read."""
+        self._count_seconds()
+        self._note_skipped(batch.skipped, self.plan.train)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Add the batch's loss; it stays on its device, so that nothing waits for it."""
+        loss = outputs["loss"].detach().double()
+        self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
+        self.loss_count += 1
+        self.train_seconds += self._count_seconds()
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """List what the loader could not read."""
+        self._note_skipped(batch.skipped, self.plan.val)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights that were just validated when they are the best so far."""
+        assert isinstance(pl_module, Classifier)
+        self.results = pl_module.validation_results()
+        if self.results["val_top1"] > self.best_top1:
+            self.best_top1 = self.results["val_top1"]
+            if trainer.is_global_zero:
+                self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row and line."""
+        self._count_seconds()
+        epoch, step = trainer.current_epoch + 1, trainer.global_step
+        assert self.loss_sum is not None
+        loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
+        images = self.loss_count * self.plan.recipe.data.batch_size * trainer.world_size
+        row = {
+            "epoch": epoch,
+            "step": step,
+            "seconds": round(self.seconds, 1),
+            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "train_loss": round(loss, 6),
+            **{name: round(value, 6) for name, value in self.results.items()},
+            "images_per_second": round(images / max(self.train_seconds, 1e-9), 2),
+        }
+        self.directory.append_metrics(row)
+        line = (
+            f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
+            f"{row['val_loss']:.3f}, top-1 {row['val_top1']:.2%}, top-5 {row['val_top5']:.2%}, "
+            f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
+        )
+        self.directory.log(line)
+        self.say(line)
+        self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a checkpoint."""
+        return {
+            "loss_sum": 0.0 if self.loss_sum is None else float(self.loss_sum),
+            "loss_count": self.loss_count,
+            "train_seconds": self.train_seconds,
+            "seconds": self.seconds,
+            "best_top1": self.best_top1,
+            "results": self.results,
+            "skipped": sorted(self.skipped),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        loss_sum = state_dict.pop("loss_sum")
+        self.skipped = set(state_dict.pop("skipped"))
+        vars(self).update(state_dict)
+        self.loss_sum = torch.tensor(loss_sum, dtype=torch.float64) if self.loss_count else None
+
+    def _count_seconds(self) -> float:
+        now = time.monotonic()
+        passed, self._counted_at = now - self._counted_at, now
+        self.seconds += passed
+        return passed
+
+    def _note_skipped(self, skipped: list[Skipped], source: ImageSource) -> None:
+        for entry in skipped:
+            name = source.name(entry.number)
+            if name in self.skipped:
+                continue
+            self.skipped.add(name)
+            self.directory.append_skipped(name, entry.reason)
+            self.say(f"skipped {name}: {entry.reason}")
+            total = len(self.plan.train) + len(self.plan.val)
+            share = self.plan.recipe.data.max_skipped
+            if len(self.skipped) > max(1, share * total):
+                raise UserError(
+                    f"{len(self.skipped)} of {total} images could not be read, more than "
+                    f"data.max_skipped {share:g} allows; see {self.directory.path}/skipped.csv"
+                )
+
+    def _save(self, trainer: Trainer, module: Classifier) -> None:
+        plan = self.plan
+        metadata = WeightsMetadata(
+            network=plan.network,
+            classes=plan.classes,
+            preprocessing=plan.preprocessing,
+            recipe=plan.recipe.as_dict(),
+            epoch=trainer.current_epoch + 1,
+            averaged=plan.recipe.averaging.decay > 0,
+            metrics=self.results,
+        )
+        save(self.directory.weights, module.network.state_dict(), metadata)

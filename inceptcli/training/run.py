@@ -1,0 +1,158 @@
+"""From a plan to a run directory: where a recipe becomes network, data and trainer."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from torch import nn
+
+from inceptcli.data.augmentation import training_transform
+from inceptcli.data.datamodule import ImageData
+from inceptcli.data.sampler import seed_from
+from inceptcli.errors import UsageError
+from inceptcli.networks.registry import NETWORKS, build
+from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import Plan
+from inceptcli.training.progress import TrainingProgress
+from inceptcli.training.recorder import Recorder
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import load_tensors, read_metadata
+
+
+def fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool) -> None:
+    """Train, or go on training, until the recipe's last epoch.
+
+    `say` prints a line for the reader, `progress` asks for a bar on stderr.
+    Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
+    SystemExit(75) after a signal.
+    """
+    _quiet_lightning()
+    trainer = _trainer(plan, directory, say, progress)
+    directory.open()
+    try:
+        directory.write_recipe(plan.recipe)
+        _fit(plan, directory, say, trainer)
+    finally:
+        directory.close()
+
+
+def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
+    network = _network(plan, say)
+    for line in _announcement(plan, network, trainer):
+        directory.log(line)
+        say(line)
+    checkpoint = newest_readable(directory, say)
+    step = directory.step_of(checkpoint) if checkpoint else 0
+    if step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs:
+        say(f"finished already: {step} steps are done; more --epochs would go on")
+        return
+    directory.forget_metrics_after(step)
+    directory.log(f"start from step {step}")
+    if step:
+        say(f"continuing from step {step}")
+    recipe = plan.recipe
+    data = ImageData(
+        plan.train,
+        plan.val,
+        _transform(plan),
+        plan.preprocessing,
+        recipe.data.batch_size,
+        recipe.data.workers,
+        recipe.trainer.seed,
+    )
+    trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _network(plan: Plan, say: Callable[[str], None]) -> nn.Module:
+    torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
+    network = build(plan.network)
+    if plan.init is not None:
+        tensors = load_tensors(plan.init)
+        if read_metadata(plan.init).classes != plan.classes:
+            tensors = {key: value for key, value in tensors.items() if "classifier" not in key}
+            say(f"{plan.init}: other classes, so the classifier starts anew")
+        network.load_state_dict(tensors, strict=False)
+    return network.to(memory_format=torch.channels_last)
+
+
+def _transform(plan: Plan):  # type: ignore[no-untyped-def]  # noqa: ANN202 (torchvision is untyped)
+    chosen = plan.recipe.augmentation
+    return training_transform(
+        plan.preprocessing.image_size,
+        chosen.crop_area,
+        chosen.crop_aspect,
+        chosen.mirror,
+        chosen.brightness,
+        chosen.contrast,
+        chosen.saturation,
+        chosen.hue,
+    )
+
+
+def _trainer(
+    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool
+) -> Trainer:
+    settings = plan.recipe.trainer
+    averaging = plan.recipe.averaging
+    average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
+    callbacks: list[Callback] = [Recorder(plan, directory, say), SharedBatchNorm(average)]
+    callbacks += [average] if average else []
+    callbacks += [TrainingProgress()] if progress else []
+    saving = plan.recipe.checkpoint
+    callbacks.append(ResumeCheckpoint(directory, saving.every_steps, saving.every_minutes))
+    try:
+        return Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate_batches,
+            gradient_clip_val=settings.clip_norm,
+            sync_batchnorm=settings.sync_batch_norm,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=directory.path,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(f"trainer: {first}") from error
+
+
+def _announcement(plan: Plan, network: nn.Module, trainer: Trainer) -> list[str]:
+    recipe = plan.recipe
+    layout = NETWORKS[plan.network.name]
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    height, width = plan.preprocessing.image_size
+    ranks = trainer.world_size
+    batch = f"{recipe.data.batch_size} images x {ranks} devices"
+    if recipe.trainer.accumulate_batches > 1:
+        batch += f" x {recipe.trainer.accumulate_batches} accumulated"
+    return [
+        f"{plan.network.name}: {layout.title} ({layout.layout}), {parameters:,} parameters",
+        f"{recipe.data.path or 'shapes'}: {len(plan.classes)} classes, {len(plan.train):,} "
+        f"training and {len(plan.val):,} validation images, {height}x{width} pixels",
+        f"effective batch {plan.effective_batch(ranks)} = {batch}; "
+        f"{plan.steps_per_epoch(ranks)} steps per epoch, {recipe.trainer.epochs} epochs",
+        f"precision {recipe.trainer.precision}, device {trainer.strategy.root_device.type}",
+    ]
+
+
+def _quiet_lightning() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

@@ -1,0 +1,177 @@
+"""A run's folder: what lies where, one process at a time. No torch."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from inceptcli.atomic_file import replacing
+from inceptcli.errors import UsageError
+from inceptcli.recipe import Recipe, check, read
+from inceptcli.text import defused
+
+METRICS = (
+    "epoch",
+    "step",
+    "seconds",
+    "learning_rate",
+    "train_loss",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "images_per_second",
+)
+
+KEPT_CHECKPOINTS = 2
+
+MAY_DIFFER = {
+    "trainer.epochs",
+    "data.path",
+    "data.workers",
+    "checkpoint.every_steps",
+    "checkpoint.every_minutes",
+}
+"""Keys of a recipe that a resumed run may have another value of."""
+
+
+class RunDirectory:
+    """Paths and small files of a run; only global rank 0 writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.writes = global_rank() == 0
+        self._lock: IO[str] | None = None
+
+    def open(self) -> None:
+        """Make the folder and lock it against a second process; UsageError when that cannot be."""
+        if not self.writes:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise UsageError(
+                f"--output {self.path}: cannot be written: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "another process"
+            self._lock.close()
+            raise UsageError(f"--output {self.path}: {owner} is training in this folder") from error
+        self._lock.seek(0)
+        dead = self._lock.read().strip()
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
+        self._lock.flush()
+        if dead:
+            self.log(f"took over the lock of {dead}, which is gone")
+
+    def close(self) -> None:
+        """Give the lock back."""
+        if self._lock:
+            self._lock.truncate(0)
+            self._lock.close()
+            self._lock = None
+
+    @property
+    def weights(self) -> Path:
+        """The best weights so far."""
+        return self.path / "model.safetensors"
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the checkpoint after optimizer step `step` lies."""
+        return self.path / "checkpoints" / f"step-{step:09d}.ckpt"
+
+    def step_of(self, checkpoint: Path) -> int:
+        """The optimizer step after which a checkpoint was saved."""
+        return int(checkpoint.stem.removeprefix("step-"))
+
+    def checkpoints(self) -> list[Path]:
+        """Oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.ckpt"))
+
+    def drop_old_checkpoints(self) -> None:
+        """Keep the last two, and no temporary file of a process that was killed."""
+        for path in self.checkpoints()[:-KEPT_CHECKPOINTS]:
+            path.unlink()
+        for path in (self.path / "checkpoints").glob(".*.partial"):
+            path.unlink()
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """`recipe.yaml`, fully resolved: can be trained again as it is."""
+        if self.writes:
+            text = yaml.safe_dump(recipe.as_dict(), sort_keys=False)
+            with replacing(self.path / "recipe.yaml") as temporary:
+                temporary.write_text(text)
+
+    def read_recipe(self) -> Recipe | None:
+        """The recipe of the run that is here, if there is one."""
+        path = self.path / "recipe.yaml"
+        return check(read(path), str(path)) if path.is_file() else None
+
+    def log(self, line: str) -> None:
+        """A line for train.log."""
+        if self.writes:
+            with (self.path / "train.log").open("a") as file:
+                file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """One line of metrics.csv."""
+        if not self.writes:
+            return
+        path = self.path / "metrics.csv"
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, METRICS)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop the rows of steps that a resumed run is going to do again."""
+        path = self.path / "metrics.csv"
+        if not self.writes or not path.is_file():
+            return
+        with path.open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) <= step]
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, METRICS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def append_skipped(self, name: str, reason: str) -> None:
+        """One line of skipped.csv."""
+        if not self.writes:
+            return
+        with (self.path / "skipped.csv").open("a", newline="") as file:
+            writer = csv.writer(file)
+            if file.tell() == 0:
+                writer.writerow(("path", "reason"))
+            writer.writerow((defused(name), reason))
+
+
+def global_rank() -> int:
+    """This process's rank before any process group exists, from torchrun, SLURM or Lightning."""
+    for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if key in os.environ:
+            return int(os.environ[key])
+    return 0
+
+
+def differing_keys(old: Recipe, new: Recipe) -> list[str]:
+    """Dotted keys in which `new` differs from `old` and a resumed run may not."""
+    return [
+        f"{section}.{key}"
+        for section, values in new.as_dict().items()
+        for key in sorted(values.keys() | old.as_dict()[section].keys())
+        if values.get(key) != old.as_dict()[section].get(key)
+        and f"{section}.{key}" not in MAY_DIFFER
+    ]

@@ -1,0 +1,1 @@
+"""Weights files: ours and how they are read."""

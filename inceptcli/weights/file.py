@@ -1,0 +1,94 @@
+"""Our weights file: safetensors, with all that is needed to use it in its header; no pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from inceptcli.atomic_file import replacing
+from inceptcli.errors import UsageError, UserError
+from inceptcli.networks.registry import build
+from inceptcli.weights.metadata import WeightsMetadata
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+WEIGHTS_NAME = "model.safetensors"
+
+
+def resolve(path: Path) -> Path:
+    """The weights file that `path` means: itself, or a run directory's model.safetensors.
+
+    Raises UsageError when there is none.
+    """
+    if path.is_dir():
+        if not (path / WEIGHTS_NAME).is_file():
+            raise UsageError(f"{path}: no {WEIGHTS_NAME} in this folder; give a run directory")
+        return path / WEIGHTS_NAME
+    if not path.exists():
+        raise UsageError(f"{path}: no such weights file or run directory")
+    return path
+
+
+def read_metadata(path: Path) -> WeightsMetadata:
+    """What the file says about itself; reads the header only and imports no torch.
+
+    Raises UserError when it is no weights file of this program.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            header = file.metadata() or {}
+        return WeightsMetadata.from_header(header)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not an inceptcli weights file: {_reason(path, error)}") from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor by its state-dict key, on the CPU; UserError when the file is damaged."""
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not an inceptcli weights file: {_reason(path, error)}") from error
+
+
+def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
+    """The network with its weights, in evaluation mode on the CPU, and its metadata.
+
+    Raises UserError when tensors are missing, unexpected or misshapen.
+    """
+    import torch
+
+    metadata = read_metadata(path)
+    with torch.device("meta"):  # what is loaded next need not be initialised first
+        network = build(metadata.network)
+    try:
+        network.load_state_dict(load_tensors(path), assign=True)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
+        raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {first}") from error
+    return network.eval(), metadata
+
+
+def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> None:
+    """Write tensors (a state dict) and metadata as one file that is there whole or not at all."""
+    from safetensors.torch import save_file
+
+    plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, metadata.to_header())
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return "it is a PyTorch pickle, which could run code"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    return str(error)

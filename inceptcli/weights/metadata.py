@@ -1,0 +1,70 @@
+"""What a weights file says about itself: JSON in the safetensors header. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import NetworkOptions, network_options
+
+SCHEMA_VERSION = 1
+
+
+class ClassName(NamedTuple):
+    """One class: `id` is unique (a folder's name, a synset), `name` is what people read."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class WeightsMetadata:
+    """Everything but the tensors: `eval`, `predict`, `summarize` and `export` need nothing else.
+
+    `recipe` is a record of how the weights were trained, never an order. `averaged` says whether
+    the tensors are the running average or the raw parameters, `epoch` (1-based) after which epoch
+    they were saved, `metrics` what was measured on them then. `source_sha256` is the hash of an
+    imported file.
+    """
+
+    network: NetworkOptions
+    classes: tuple[ClassName, ...]
+    preprocessing: Preprocessing
+    recipe: dict[str, Any] | None = None
+    epoch: int | None = None
+    averaged: bool = False
+    metrics: dict[str, float] = field(default_factory=dict)
+    source_sha256: str | None = None
+    inceptcli_version: str = field(default_factory=lambda: version("inceptcli"))
+
+    def to_header(self) -> dict[str, str]:
+        """The safetensors header's free-form part."""
+        fields = {**asdict(self), "network": self.network.as_dict()}
+        fields["preprocessing"] = self.preprocessing.as_dict()
+        fields["classes"] = [list(name) for name in self.classes]
+        # One key: safetensors writes several in any order, and equal weights are equal bytes.
+        return {"inceptcli": json.dumps({"schema_version": SCHEMA_VERSION, **fields})}
+
+    @classmethod
+    def from_header(cls, header: dict[str, str]) -> WeightsMetadata:
+        """The other way round; ValueError with the reason when the header is not one of ours."""
+        if "inceptcli" not in header:
+            raise ValueError("it has tensors but was not written by inceptcli")
+        try:
+            fields = dict(json.loads(header["inceptcli"]))
+            if (found := fields.pop("schema_version")) != SCHEMA_VERSION:
+                raise ValueError(f"schema version {found}, this program reads {SCHEMA_VERSION}")
+            network = dict(fields.pop("network"))
+            options = network_options(network.pop("name"), **network)
+            classes = tuple(ClassName(str(key), str(name)) for key, name in fields.pop("classes"))
+            preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
+            metadata = cls(options, classes, preprocessing, **fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"its metadata is damaged ({error})") from error
+        if len(metadata.classes) != options.num_classes:
+            counts = f"{len(metadata.classes)} class names for {options.num_classes} classes"
+            raise ValueError(f"its metadata is damaged ({counts})")
+        return metadata

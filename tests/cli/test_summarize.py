@@ -1,0 +1,168 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from inceptcli.cli.app import app
+from inceptcli.cli.summarize import EPILOG
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import NETWORKS, network_options
+from inceptcli.weights.file import save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+
+STAGE_FIELDS = ["name", "figure", "output_shape", "parameters", "multiply_adds"]
+
+
+def summarize(*arguments: str) -> str:
+    result = CliRunner().invoke(app, ["summarize", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refusal(*arguments: str) -> str:
+    """The one line on stderr of a usage error."""
+    result = CliRunner().invoke(app, ["summarize", *arguments])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run directory whose weights file describes a small network; nobody reads its tensors."""
+    metadata = WeightsMetadata(
+        network_options("irv1", num_classes=2, repeats=(1, 1, 1)),
+        (ClassName("n01", "cat"), ClassName("n02", "dog")),
+        Preprocessing(image_size=(96, 128), resize="squash"),
+        epoch=12,
+        averaged=True,
+        metrics={"top1": 0.75},
+    )
+    save(tmp_path / "model.safetensors", {}, metadata)
+    return tmp_path
+
+
+def test_json_has_the_documented_fields_and_its_stages_sum_to_the_totals() -> None:
+    fields = json.loads(summarize("irv2", "--format", "json"))
+    assert list(fields) == [
+        *("name", "layout", "num_classes", "image_size", "parameters", "multiply_adds"),
+        *("stages", "preprocessing"),
+    ]
+    assert (fields["name"], fields["num_classes"]) == ("irv2", 1000)
+    assert fields["layout"].startswith("paper")
+    assert fields["image_size"] == fields["preprocessing"]["image_size"] == [299, 299]
+    assert fields["parameters"] == 32_433_928
+    assert round(fields["multiply_adds"] / 1e9, 3) == 9.258
+    assert all(list(stage) == STAGE_FIELDS for stage in fields["stages"])
+    for total in ("parameters", "multiply_adds"):
+        assert sum(stage[total] for stage in fields["stages"]) == fields[total]
+
+
+def test_json_follows_image_size_and_number_of_classes() -> None:
+    options = ("--image-size", "75x139", "--num-classes", "10", "--format", "json")
+    fields = json.loads(summarize("irv1", *options))
+    assert (fields["image_size"], fields["num_classes"]) == ([75, 139], 10)
+    assert fields["stages"][5]["output_shape"] == [1792, 1, 3]
+    assert fields["stages"][-1]["output_shape"] == [10]
+
+
+def test_table_says_which_layout_it_is_and_shows_each_stage() -> None:
+    table = summarize("irv2-tf")
+    assert table.startswith("irv2-tf: Inception-ResNet-v2 (released by its authors")
+    assert "1000 classes, images of 299x299 pixels" in table
+    row = next(line for line in table.splitlines() if "inception_b" in line)
+    for part in ("Figure 17", "1088x17x17", "22,535,680", "6,498.8 M"):
+        assert part in row
+    total = next(line for line in table.splitlines() if "Total" in line)
+    assert "55,843,464" in total
+    assert "13.156 G" in total
+    assert "Pixel values 0 and 255 become -1 and 1." in table
+
+
+def test_depth_two_adds_a_row_for_each_layer() -> None:
+    stages, layers = summarize("irv1"), summarize("irv1", "--depth", "2")
+    assert "inception_a.4.linear" not in stages
+    row = next(line for line in layers.splitlines() if "inception_a.4.linear" in line)
+    for part in ("1x1 linear", "256x35x35", "24,832", "30.1 M"):
+        assert part in row
+    assert set(stages.splitlines()[-2:]) < set(layers.splitlines())
+
+
+def test_weights_describe_their_own_network(run: Path) -> None:
+    for weights in (run, run / "model.safetensors"):
+        table = summarize(str(weights))
+        assert table.startswith("irv1: Inception-ResNet-v1 (paper, Figures 7 and 10-15)\n")
+        assert "running average of the weights, after epoch 12, top1 0.75\n" in table
+        assert "2 classes, images of 96x128 pixels\n" in table
+        assert "87.5 % of each side is resized to 96x128" in table
+    fields = json.loads(summarize(str(run), "--format", "json"))
+    assert (fields["num_classes"], fields["image_size"]) == (2, [96, 128])
+    assert fields["preprocessing"]["resize"] == "squash"
+    assert fields["stages"][1]["parameters"] == 77_440  # one module, as the options say
+
+
+def test_image_size_overrides_that_of_the_weights(run: Path) -> None:
+    fields = json.loads(summarize(str(run), "--image-size", "75", "--format", "json"))
+    assert fields["image_size"] == fields["preprocessing"]["image_size"] == [75, 75]
+
+
+def test_a_network_is_found_before_a_file_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("iv4").mkdir()
+    assert summarize("iv4").startswith("iv4: Inception-v4")
+
+
+def test_wrong_use_is_refused_in_one_line(run: Path) -> None:
+    unknown = refusal("resnet")
+    assert unknown.startswith("Error: resnet: neither a network nor a weights file; networks: iv4,")
+    assert unknown.endswith(", ".join(NETWORKS))
+    too_small = "Error: image size must be at least 75x75 pixels, got"
+    assert refusal("iv4", "--image-size", "74") == f"{too_small} 74x74"
+    assert refusal("iv4", "--image-size", "299x74") == f"{too_small} 299x74"
+    for size in ("wide", "299x", "-299", "299x299x3", "2.5"):
+        assert refusal("iv4", "--image-size", size) == (
+            f"Error: --image-size must be N or HxW pixels (299 or 240x320), got '{size}'"
+        )
+    assert refusal(str(run), "--num-classes", "3") == (
+        f"Error: --num-classes is for a network's name; {run} has 2"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("resnet",),
+        ("iv4", "--image-size", "74"),
+        ("iv4", "--num-classes", "0"),
+        ("--help",),
+    ],
+)
+def test_usage_errors_and_help_import_no_torch(arguments: tuple[str, ...]) -> None:
+    code = (
+        "import sys\n"
+        "from inceptcli.cli.app import app\n"
+        "try:\n"
+        "    app(sys.argv[1:])\n"
+        "finally:\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, "summarize", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_help_names_every_network() -> None:
+    words = summarize("--help").replace(",", " ").replace("(", " ").replace(")", " ").split()
+    assert set(NETWORKS) <= set(words)
+
+
+def test_examples_are_commands_of_this_file() -> None:
+    examples = [line for line in EPILOG.splitlines() if line.startswith("  ")]
+    assert len(examples) == 3
+    assert all(line.startswith("  inceptcli summarize ") for line in examples)

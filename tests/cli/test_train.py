@@ -1,0 +1,260 @@
+"""Flags and recipes to a run directory; every wrong use is one line that says what to do."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from inceptcli.cli.app import app
+from inceptcli.recipe import check, read
+from inceptcli.weights.file import read_metadata
+from inceptcli.weights.metadata import WeightsMetadata
+
+TINY = [
+    "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--epochs", "1", "--image-size", "75",
+    "--accelerator", "cpu", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=12",
+    "--set", "data.val_size=10",
+]  # fmt: skip
+
+
+def inceptcli(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (80, 90, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """train/ and val/ with two classes, =cat and [b]dog, and one file that is no image."""
+    root = tmp_path / "photographs"
+    for number in range(8):
+        for place, name in enumerate(("=cat", "[b]dog")):
+            picture(root / "train" / name / f"{number}.png", 2 * number + place)
+    for number in range(3):
+        for place, name in enumerate(("=cat", "[b]dog")):
+            picture(root / "val" / name / f"{number}.png", 100 + 2 * number + place)
+    (root / "train" / "=cat" / "=1+1.jpg").write_text("<html>")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on shapes."""
+    folder = tmp_path_factory.mktemp("runs") / "shapes"
+    done = inceptcli("train", *TINY, "--output", folder)
+    assert done.exit_code == 0, done.output
+    assert "no --data given" in done.stderr
+    assert "effective batch 4 = 4 images x 1 devices; 3 steps per epoch" in done.stderr
+    assert "paper, Figures 7 and 10-15" in done.stderr
+    assert done.stdout == ""
+    return folder
+
+
+def test_a_run_directory_holds_what_is_promised(run: Path) -> None:
+    with (run / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == [
+        "epoch", "step", "seconds", "learning_rate", "train_loss", "val_loss", "val_top1",
+        "val_top5", "images_per_second",
+    ]  # fmt: skip
+    assert (row["epoch"], row["step"]) == ("1", "3")
+    recipe = check(read(run / "recipe.yaml"))
+    assert recipe.network.name == "irv1"
+    assert recipe.data.train_size == 12
+    metadata: WeightsMetadata = read_metadata(run / "model.safetensors")
+    assert metadata.averaged
+    assert metadata.epoch == 1
+    assert metadata.recipe == recipe.as_dict()
+    assert metadata.metrics["val_top1"] == pytest.approx(float(row["val_top1"]), abs=1e-6)
+    assert "start from step 0" in (run / "train.log").read_text()
+
+
+def test_eval_gives_what_training_logged(run: Path) -> None:
+    done = inceptcli("eval", run, "--format", "json")
+    assert done.exit_code == 0, done.output
+    result = json.loads(done.stdout)
+    assert set(result) == {"images", "top1", "top5", "loss", "per_class"}
+    assert result["images"] == 10
+    metrics = read_metadata(run / "model.safetensors").metrics
+    assert result["top1"] == pytest.approx(metrics["val_top1"])
+    assert result["top5"] == pytest.approx(metrics["val_top5"])
+    assert result["loss"] == pytest.approx(metrics["val_loss"], rel=1e-4)
+    assert sum(entry["images"] for entry in result["per_class"]) == 10
+
+
+def test_the_recipe_of_a_run_can_be_trained_as_it_is(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    done = inceptcli("train", "--recipe", run / "recipe.yaml", "--output", again)
+    assert done.exit_code == 0, done.output
+    assert (again / "recipe.yaml").read_text() == (run / "recipe.yaml").read_text()
+    assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
+
+
+def test_a_run_is_not_continued_with_another_recipe(run: Path) -> None:
+    done = inceptcli("train", *TINY, "--lr", "0.5", "--seed", "3", "--output", run)
+    assert done.exit_code == 2
+    assert "another optimizer.learning_rate, trainer.seed" in done.stderr
+    done = inceptcli("train", *TINY, "--output", run, "--resume", "never")
+    assert done.exit_code == 2
+    assert "holds a run already" in done.stderr
+
+
+def test_training_on_photographs_names_what_it_skipped(photographs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    done = inceptcli(
+        "train", *TINY, "--data", photographs, "--output", folder, "--epochs", "2",
+        "--set", "data.max_skipped=0.2",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "=1+1.jpg: not an image" in done.stderr
+    with (folder / "skipped.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == str(photographs / "train/=cat/=1+1.jpg")
+    names = [name.id for name in read_metadata(folder / "model.safetensors").classes]
+    assert names == ["=cat", "[b]dog"]
+    done = inceptcli("eval", folder, "--data", photographs, "--format", "json")
+    assert json.loads(done.stdout)["images"] == 6
+    assert "[b]dog" in inceptcli("eval", folder, "--data", photographs).stdout
+
+
+def test_too_many_unreadable_images_stop_the_run(photographs: Path, tmp_path: Path) -> None:
+    (photographs / "train/=cat/two.jpg").write_text("<html>")
+    done = inceptcli("train", *TINY, "--data", photographs, "--output", tmp_path / "run", "--epochs", "3")  # fmt: skip  # noqa: E501
+    assert done.exit_code == 1
+    assert "data.max_skipped 0.01" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_weights_to_start_from_keep_all_but_another_head(
+    run: Path, photographs: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tuned"
+    done = inceptcli(
+        "train", *TINY, "--data", photographs, "--init", run, "--output", folder,
+        "--set", "data.max_skipped=0.2",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "the classifier starts anew" in done.stderr
+    done = inceptcli("train", "--arch", "iv4", "--init", run, "--output", tmp_path / "other")
+    assert done.exit_code == 1
+    assert "weights of irv1, but iv4 is trained" in done.stderr
+
+
+def one_class(root: Path) -> None:
+    picture(root / "train/cat/1.png", 1)
+    picture(root / "val/cat/1.png", 2)
+
+
+def empty_class(root: Path) -> None:
+    picture(root / "train/cat/1.png", 1)
+    (root / "train/dog").mkdir()
+    picture(root / "val/cat/1.png", 2)
+
+
+def unknown_class(root: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(root / f"train/{name}/1.png", 1)
+    picture(root / "val/fish/1.png", 2)
+
+
+def no_classes(root: Path) -> None:
+    picture(root / "1.png", 1)
+
+
+def few_images(root: Path) -> None:
+    for name in ("cat", "dog"):
+        picture(root / f"train/{name}/1.png", 1)
+        picture(root / f"val/{name}/1.png", 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "code", "said"),
+    [
+        (one_class, 1, "cat"),
+        (empty_class, 1, "dog"),
+        (unknown_class, 1, "fish"),
+        (no_classes, 2, "--val-fraction"),
+        (few_images, 2, "--batch-size"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on(
+    make: object, code: int, said: str, tmp_path: Path
+) -> None:
+    assert callable(make)
+    make(tmp_path / "data")
+    done = inceptcli("train", "--data", tmp_path / "data", "--output", tmp_path / "run")
+    check_one_line(done, code, said)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--arch", "resnet50"], "unknown network 'resnet50'; known: iv4, irv1, irv2"),
+        (["--data", "missing"], "missing"),
+        (["--image-size", "74"], "data.image_size must be greater than or equal to 75, got 74"),
+        (["--image-size", "wide"], "data.image_size"),
+        (["--batch-size", "1"], "data.batch_size must be at least 2"),
+        (["--batch-size", "many"], "--batch-size"),
+        (["--epochs", "0"], "trainer.epochs must be greater than or equal to 1, got 0"),
+        (["--lr", "-1"], "optimizer.learning_rate must be greater than 0, got -1.0"),
+        (["--precision", "8-bit"], "trainer.precision must be '32-true'"),
+        (["--devices", "none"], "trainer.devices"),
+        (["--strategy", "nonsense"], "nonsense"),
+        (["--set", "trainer.epoch=3"], "unknown key trainer.epoch"),
+        (["--set", "trainer.epochs"], "section.key=value"),
+        (["--set", "trainer.epochs=[1"], "--set trainer.epochs=[1: not YAML"),
+        (["--set", "network.scales=3"], "unknown key network.scales"),
+        (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),
+        (["--recipe", "missing"], "known: demo"),
+        (["--init", "missing"], "missing: no such weights"),
+        (["--resume", "perhaps"], "--resume"),
+        (["--output", "/proc/run"], "--output /proc/run: cannot be written"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_flags_are_one_line_and_exit_code_two(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_one_line(inceptcli("train", *arguments), 2, said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def check_one_line(done: Result, code: int, said: str) -> None:
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    errors = [line for line in done.stderr.splitlines() if "Error" in line]
+    assert len(errors) == 1
+    assert "Traceback" not in done.output
+    assert done.stdout == ""
+
+
+def test_two_processes_do_not_train_in_one_folder(run: Path) -> None:
+    from inceptcli.training.run_directory import RunDirectory
+
+    first = RunDirectory(run)
+    first.open()
+    try:
+        done = inceptcli("train", *TINY, "--output", run)
+    finally:
+        first.close()
+    check_one_line(done, 2, "is training in this folder")
+
+
+def test_a_finished_run_says_so(run: Path) -> None:
+    before = (run / "metrics.csv").read_text()
+    done = inceptcli("train", *TINY, "--output", run)
+    assert done.exit_code == 0
+    assert "finished already" in done.stderr
+    assert (run / "metrics.csv").read_text() == before

@@ -1,0 +1,247 @@
+import struct
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptcli.data.decode import decode
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, image_format, **options)
+    return file.getvalue()
+
+
+def noise(height: int = 40, width: int = 30) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def bitmap_of(image: Image.Image) -> bytes:
+    """A BMP of 32 bits with alpha, which Pillow reads but does not write."""
+    masks = b"".join(mask.to_bytes(4, "little") for mask in (0xFF, 0xFF00, 0xFF0000, 0xFF000000))
+    sizes = struct.pack("<3i2H6I", 56, image.width, image.height, 1, 32, 3, 0, 0, 0, 0, 0)
+    pixels = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).tobytes()
+    start = 14 + len(sizes) + len(masks)
+    return struct.pack("<2s3I", b"BM", start + len(pixels), 0, start) + sizes + masks + pixels
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "BMP", "PPM", "TIFF"])
+def test_lossless_formats_give_their_pixels(image_format: str) -> None:
+    pixels = decode(encoded(Image.fromarray(noise()), image_format))
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.writeable
+    np.testing.assert_array_equal(pixels, noise())
+
+
+def test_webp_gives_its_pixels() -> None:
+    image = encoded(Image.fromarray(noise()), "WEBP", lossless=True)
+    np.testing.assert_array_equal(decode(image), noise())
+
+
+def test_a_path_is_decoded_by_its_bytes_whatever_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "picture.txt"
+    path.write_bytes(encoded(Image.fromarray(noise()), "PNG"))
+    np.testing.assert_array_equal(decode(path), noise())
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, ["RG", "BW"]),
+        (2, ["GR", "WB"]),
+        (3, ["WB", "GR"]),
+        (4, ["BW", "RG"]),
+        (5, ["RB", "GW"]),
+        (6, ["BR", "WG"]),
+        (7, ["WG", "BR"]),
+        (8, ["GW", "RB"]),
+        (9, ["RG", "BW"]),
+    ],
+)
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF"])
+def test_exif_orientation_is_applied(
+    orientation: int, upright: list[str], image_format: str
+) -> None:
+    stored = np.array([[RED, GREEN], [BLUE, WHITE]], np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    colours = {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}
+    pixels = decode(encoded(Image.fromarray(stored), image_format, exif=exif))
+    assert pixels.tolist() == [[[*colours[letter]] for letter in row] for row in upright]
+
+
+def test_exif_orientation_6_turns_a_wide_jpeg_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:, :16] = 255
+    pixels = decode(encoded(Image.fromarray(stored), "JPEG", exif=exif))
+    assert pixels.shape == (32, 16, 3)
+    assert pixels[:16].min() > 250
+    assert pixels[16:].max() < 5
+
+
+@pytest.mark.parametrize(
+    ("image_format", "exif"),
+    [
+        ("JPEG", b"nonsense"),
+        ("WEBP", b"nonsense"),
+        ("WEBP", b"II+\0\0\0\0\0"),  # a header cut short
+        ("PNG", b"II+\0\0\0\0\0"),
+        ("JPEG", b"II*\0\x08\0\0\0\xff\xff"),  # a table of 65535 tags that are not there
+        ("JPEG", b"II*\0\x08\0\0\0\1\0\x12\1\2\0\2\0\0\0x\0\0\0\0\0\0\0"),  # orientation "x"
+    ],
+)
+def test_broken_exif_does_not_lose_a_good_image(image_format: str, exif: bytes) -> None:
+    image = Image.new("RGB", (8, 8), (10, 20, 30))
+    file = encoded(image, image_format, quality=100, exif=b"Exif\0\0" + exif)
+    np.testing.assert_allclose(decode(file)[0, 0], (10, 20, 30), atol=3)
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "TIFF"])
+def test_cmyk_becomes_rgb(image_format: str) -> None:
+    # Pillow writes CMYK JPEGs as Adobe does: inverted and marked so.
+    red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    np.testing.assert_allclose(decode(encoded(red, image_format))[8, 8], RED, atol=3)
+
+
+def test_cmyk_white_is_white() -> None:
+    paper = Image.new("CMYK", (16, 16), (0, 0, 0, 0))
+    np.testing.assert_allclose(decode(encoded(paper, "JPEG"))[8, 8], WHITE, atol=3)
+
+
+def test_a_transparent_palette_entry_is_white() -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([0, 1, 2])
+    assert decode(encoded(image, "PNG"))[0].tolist() == [[*RED], [*GREEN], [*BLUE]]
+    by_index = encoded(image, "PNG", transparency=1)
+    assert decode(by_index)[0].tolist() == [[*RED], [*WHITE], [*BLUE]]
+    by_alpha = encoded(image, "PNG", transparency=bytes([255, 0, 51]))
+    assert decode(by_alpha)[0].tolist() == [[*RED], [*WHITE], [204, 204, 255]]
+    gif = encoded(image, "GIF", transparency=1)
+    assert decode(gif)[0].tolist() == [[*RED], [*WHITE], [*BLUE]]
+
+
+def test_alpha_is_laid_over_white() -> None:
+    image = Image.new("RGBA", (3, 1))
+    image.putdata([(255, 0, 0, 255), (255, 0, 0, 51), (255, 0, 0, 0)])
+    expected = [[*RED], [255, 204, 204], [*WHITE]]
+    for file in (encoded(image, "PNG"), encoded(image, "TIFF"), bitmap_of(image)):
+        assert decode(file)[0].tolist() == expected
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    image = Image.new("LA", (3, 1))
+    image.putdata([(100, 255), (0, 51), (0, 0)])
+    assert decode(encoded(image, "PNG"))[0].tolist() == [[100] * 3, [204] * 3, [255] * 3]
+
+
+def test_a_palette_with_alpha_is_laid_over_white() -> None:
+    index = Image.new("P", (2, 1), 1)
+    index.putpalette([*RED, *BLUE])
+    image = Image.merge("PA", [index, Image.new("L", (2, 1))])
+    image.putpalette([*RED, *BLUE])
+    image.putdata([(1, 255), (1, 0)])
+    assert decode(encoded(image, "TIFF"))[0].tolist() == [[*BLUE], [*WHITE]]
+
+
+def test_a_transparent_colour_is_white() -> None:
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), RED)
+    pixels = decode(encoded(image, "PNG", transparency=RED))
+    assert pixels[0].tolist() == [[1, 2, 3], [*WHITE]]
+
+
+def test_a_bitmap_that_leaves_its_fourth_byte_at_zero_keeps_its_colours() -> None:
+    pixels = decode(bitmap_of(Image.new("RGBA", (2, 2), (10, 20, 30, 0))))
+    assert pixels[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
+def test_16_bit_grey_keeps_its_shades(image_format: str) -> None:
+    values = np.array([[0, 257, 257 * 100, 257 * 100 + 129, 65535]], np.uint16)
+    pixels = decode(encoded(Image.fromarray(values), image_format))
+    assert pixels[0].tolist() == [[level] * 3 for level in (0, 1, 100, 101, 255)]
+
+
+def test_16_bit_grey_of_the_other_byte_order_keeps_its_shades() -> None:
+    image = Image.frombytes("I;16B", (2, 1), np.array([257, 257 * 100], ">u2").tobytes())
+    file = encoded(image, "TIFF")
+    with Image.open(BytesIO(file)) as opened:
+        assert opened.mode == "I;16B"
+    assert decode(file)[0, :, 0].tolist() == [1, 100]
+
+
+def test_a_transparent_16_bit_grey_is_white() -> None:
+    image = Image.fromarray(np.array([[0, 257]], np.uint16))
+    assert decode(encoded(image, "PNG", transparency=257))[0].tolist() == [[0] * 3, [255] * 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([0, 257 * 100, 65535], [0, 100, 255]),
+        ([-1000, 0, 4100], [0, 50, 255]),
+        ([7, 7, 7], [0] * 3),
+    ],
+)
+def test_32_bit_integers_are_16_bit_grey_or_stretched(values: list[int], levels: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.int32))
+    assert decode(encoded(image, "TIFF"))[0, :, 0].tolist() == levels
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ([0.0, 0.2, 1.0], [0, 51, 255]),
+        ([0.0, 51.0, 200.0], [0, 51, 200]),
+        ([-1.0, 0.0, 4.0], [0, 51, 255]),
+        ([0.0, 1000.0, 5000.0], [0, 51, 255]),
+        ([9000.0, 9000.0, 9000.0], [0, 0, 0]),
+        ([np.nan, 0.2, np.inf], [0, 51, 255]),
+        ([-np.inf, np.nan, np.inf], [0, 0, 255]),
+        ([-3e38, 0.0, 3e38], [0, 128, 255]),
+    ],
+)
+def test_floats_are_scaled_by_the_stated_rule(values: list[float], levels: list[int]) -> None:
+    image = Image.fromarray(np.array([values], np.float32))
+    assert decode(encoded(image, "TIFF"))[0, :, 0].tolist() == pytest.approx(levels, abs=0.5)
+
+
+def test_one_bit_images_are_black_and_white() -> None:
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    assert decode(encoded(image, "PNG"))[0].tolist() == [[*BLACK], [*WHITE]]
+
+
+def test_lab_and_ycbcr_become_rgb() -> None:
+    lab = Image.new("LAB", (2, 1), (255, 128, 128))
+    lab.putpixel((1, 0), (0, 128, 128))
+    np.testing.assert_allclose(decode(encoded(lab, "TIFF"))[0], [WHITE, BLACK], atol=2)
+    ycbcr = Image.new("YCbCr", (1, 1), (76, 85, 255))
+    np.testing.assert_allclose(decode(encoded(ycbcr, "TIFF"))[0, 0], RED, atol=2)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animation_the_first_frame_is_taken(image_format: str) -> None:
+    first, second = Image.new("RGB", (16, 16), RED), Image.new("RGB", (16, 16), BLUE)
+    options = {"lossless": True} if image_format == "WEBP" else {}
+    image = encoded(first, image_format, save_all=True, append_images=[second], **options)
+    assert decode(image)[8, 8].tolist() == [*RED]
+
+
+def test_decoding_imports_no_torch() -> None:
+    modules = "inceptcli.data.decode, inceptcli.data.preprocessing, inceptcli.data.folders"
+    program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,169 @@
+"""What every registered network does, and what its options change."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from inceptcli.networks.blocks import ConvUnit, Residual
+from inceptcli.networks.network import Network, initialize
+from inceptcli.networks.registry import NETWORKS, build, network_options
+
+RESIDUAL_NETWORKS = [name for name, layout in NETWORKS.items() if layout.residual_scales]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def network(request: pytest.FixtureRequest) -> Network:
+    torch.manual_seed(0)
+    return build(network_options(request.param, num_classes=5))
+
+
+def on_meta(name: str, **changes: Any) -> Network:
+    with torch.device("meta"):
+        return build(network_options(name, **changes))
+
+
+def images(height: int, width: int, count: int = 2) -> torch.Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def residual_modules(network: Network, stage: str) -> list[Residual]:
+    return [part for part in network.get_submodule(stage).modules() if isinstance(part, Residual)]
+
+
+def test_smallest_images_become_logits_and_every_parameter_gets_a_gradient(
+    network: Network,
+) -> None:
+    network.train().zero_grad()
+    logits = network(images(75, 75))
+    logits.square().sum().backward()
+    assert logits.shape == (2, 5)
+    gradients = {name: tensor.grad for name, tensor in network.named_parameters()}
+    assert all(grad is not None and grad.isfinite().all() for grad in gradients.values())
+    stem = next(iter(gradients.values()))
+    assert stem is not None
+    assert stem.abs().max() > 0
+
+
+def test_images_need_not_be_square(network: Network) -> None:
+    network.eval()
+    with torch.no_grad():
+        assert network(images(75, 107, count=1)).shape == (1, 5)
+        assert network.embed(images(107, 75, count=1)).shape == (1, network.num_features)
+
+
+@pytest.mark.parametrize(("height", "width"), [(74, 75), (75, 74)])
+def test_a_side_under_75_pixels_is_refused(network: Network, height: int, width: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 75x75 pixels, got {height}x{width}"):
+        network(images(height, width))
+
+
+def test_the_last_stage_is_pooled_into_the_embedding(network: Network) -> None:
+    network.eval()
+    with torch.no_grad():
+        features = network.forward_features(images(139, 139))
+        pooled = features.mean(dim=(2, 3))
+        embedded = network.embed(images(139, 139))
+        logits = network(images(139, 139))
+    assert features.shape[2:] == (3, 3)
+    if network.options.name == "irv1-facenet":
+        # The classifier reads the embedding before its length becomes 1.
+        pooled = network.embedding(pooled)  # type: ignore[operator]
+        torch.testing.assert_close(embedded.norm(dim=1), torch.ones(2))
+        torch.testing.assert_close(embedded, pooled / pooled.norm(dim=1, keepdim=True))
+    else:
+        torch.testing.assert_close(embedded, pooled)
+    torch.testing.assert_close(logits, network.classifier(pooled))
+
+
+def test_figures_name_the_stages_in_order(network: Network) -> None:
+    stages = [name for name, _ in network.named_children() if name in network.figures]
+    assert stages == list(network.figures)
+    assert all(network.figures.values())
+    assert all(network.head_figures.values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batch_norm_epsilon_and_momentum_reach_every_batch_norm(name: str) -> None:
+    network = on_meta(name, batch_norm_eps=0.5, batch_norm_momentum=0.25)
+    norms = [
+        part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    ]
+    assert len(norms) > 50
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(0.5, 0.25)}
+    default = on_meta(name)
+    norms = [
+        part for part in default.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+    ]
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(0.001, 0.1)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_classes_channels_and_dropout_are_options(name: str) -> None:
+    network = on_meta(name, num_classes=7, in_channels=1, dropout=0.75)
+    assert network.classifier.out_features == 7
+    assert next(network.parameters()).shape[1] == 1
+    assert network.dropout.p == 0.75
+    assert network(torch.empty(2, 1, 75, 75, device="meta")).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["irv1", "irv1-facenet"])
+def test_dropout_acts_on_the_pooled_features_in_training_only(name: str) -> None:
+    network = build(network_options(name, num_classes=3, repeats=(1, 1, 1), dropout=1.0)).eval()
+    with torch.no_grad():
+        network.classifier.bias.fill_(2.0)
+        assert not torch.equal(network(images(75, 75)), torch.full((2, 3), 2.0))
+        network.dropout.train()
+        torch.testing.assert_close(network(images(75, 75)), torch.full((2, 3), 2.0))
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "iv3"])
+def test_repeats_count_the_modules_of_each_stage(name: str) -> None:
+    network = on_meta(name, repeats=(3, 2, 1))
+    stages = ("inception_a", "inception_b", "inception_c")
+    counts = [len(list(network.get_submodule(stage).children())) for stage in stages]
+    assert counts == [3, 2, 1]
+
+
+@pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
+def test_residual_scales_belong_to_the_a_b_and_c_modules(name: str) -> None:
+    network = on_meta(name, residual_scales=(0.3, 0.2, 0.1))
+    c_modules = residual_modules(network, "inception_c")
+    if name in {"irv2-tf", "irv1-facenet"}:
+        last = c_modules.pop()
+        assert (last.scale, last.activation) == (1.0, False)
+    assert {module.scale for module in residual_modules(network, "inception_a")} == {0.3}
+    assert {module.scale for module in residual_modules(network, "inception_b")} == {0.2}
+    assert {module.scale for module in c_modules} == {0.1}
+    assert all(module.activation for module in c_modules)
+
+
+@pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
+def test_without_shortcut_no_module_has_one(name: str) -> None:
+    for shortcut in (True, False):
+        network = on_meta(name, shortcut=shortcut)
+        modules = [part for part in network.modules() if isinstance(part, Residual)]
+        assert len(modules) == sum(network.options.repeats or ())
+        assert {module.shortcut for module in modules} == {shortcut}
+
+
+@pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
+def test_no_batch_norm_is_on_a_sum(name: str) -> None:
+    network = on_meta(name)
+    units = [part for part in network.modules() if isinstance(part, ConvUnit)]
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    assert len(norms) == len(units)
+    assert all(
+        module.linear.bias is not None for module in residual_modules(network, "inception_a")
+    )
+
+
+def test_initial_variance_is_two_over_fan_in_before_a_relu_and_one_over_it_elsewhere() -> None:
+    torch.manual_seed(0)
+    before_relu, linear = nn.Conv2d(64, 128, 3, bias=False), nn.Linear(576, 128)
+    initialize(nn.ModuleList([before_relu, linear]))
+    assert before_relu.weight.var().item() == pytest.approx(2 / 576, rel=0.02)
+    assert linear.weight.var().item() == pytest.approx(1 / 576, rel=0.02)
+    assert before_relu.weight.abs().max() < 2.01 * (2 / 576) ** 0.5 / 0.8796
+    assert not linear.bias.any()

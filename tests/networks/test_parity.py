@@ -1,0 +1,71 @@
+"""Released layouts against other libraries' networks, same weights in both."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from inceptcli.networks.network import Network
+from inceptcli.networks.registry import build, network_options
+
+pytestmark = pytest.mark.parity
+
+CLASSES = 11
+# Grids of 15, 7 and 3: small enough to be quick, large enough for every kernel and padding.
+SIDE = 139
+
+
+def images(count: int, seed: int) -> Tensor:
+    """Smooth pictures and their noise, so that neighbouring pixels have something to say."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 9, 9, generator=generator)
+    smooth = nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")
+    noise = torch.rand(count, 3, SIDE, SIDE, generator=generator)
+    return 1.5 * smooth + 0.5 * noise - 1
+
+
+def make_realistic(network: nn.Module) -> nn.Module:
+    """Draw batch norm's weights and let one training pass set its statistics."""
+    torch.manual_seed(3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.3)
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(images(4, seed=4))
+    return network.eval()
+
+
+def with_weights_of(theirs: nn.Module, name: str) -> Network:
+    """Our layout with their tensors; both create their boxes in the figures' order."""
+    with torch.device("meta"):
+        ours = build(network_options(name, num_classes=CLASSES))
+    tensors = theirs.state_dict().values()
+    ours.load_state_dict(dict(zip(ours.state_dict(), tensors, strict=True)), assign=True)
+    return ours.eval()
+
+
+def assert_same_logits(ours: nn.Module, theirs: nn.Module) -> None:
+    with torch.no_grad():
+        expected, logits = theirs(images(2, seed=5)), ours(images(2, seed=5))
+    assert (logits - expected).abs().max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize(
+    ("name", "timm_name"), [("iv4-tf", "inception_v4"), ("irv2-tf", "inception_resnet_v2")]
+)
+def test_released_layout_computes_what_timm_computes(name: str, timm_name: str) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(2)
+    theirs = make_realistic(timm.create_model(timm_name, num_classes=CLASSES, drop_rate=0.0))
+    assert_same_logits(with_weights_of(theirs, name), theirs)
+
+
+def test_inception_v3_has_torchvisions_keys_and_logits() -> None:
+    from torchvision.models import Inception3
+
+    torch.manual_seed(2)
+    theirs = make_realistic(Inception3(CLASSES, aux_logits=False, init_weights=False, dropout=0.0))
+    ours = with_weights_of(theirs, "iv3")
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert_same_logits(ours, theirs)

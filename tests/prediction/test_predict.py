@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer, predict, softmax
+from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.weights.metadata import ClassName
+
+
+class MeanColour:
+    """An engine whose three logits are a picture's mean red, green and blue."""
+
+    classes = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
+    preprocessing = Preprocessing((8, 8))
+
+    def __init__(self) -> None:
+        self.batch_sizes: list[int] = []
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.batch_sizes.append(len(images))
+        logits: NDArray[np.float32] = images.mean(axis=(1, 2), dtype=np.float32) / 64
+        return logits
+
+
+def paint(path: Path, colour: str) -> Source:
+    Image.new("RGB", (20, 10), colour).save(path)
+    return Source(str(path))
+
+
+def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path: Path) -> None:
+    (answer,) = predict([paint(tmp_path / "a.png", "#0040c0")], MeanColour(), top_k=2, batch_size=1)
+    assert [p.class_name for p in answer.predictions] == ["blue", "green"]
+    assert [p.index for p in answer.predictions] == [2, 1]
+    powers = np.exp([0, 1, 3])
+    assert answer.predictions[0].probability == pytest.approx(powers[2] / powers.sum(), abs=1e-12)
+    assert answer.predictions[1].probability == pytest.approx(powers[1] / powers.sum(), abs=1e-12)
+
+
+def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Path) -> None:
+    (answer,) = predict([paint(tmp_path / "a.png", "teal")], MeanColour(), top_k=9, batch_size=1)
+    assert len(answer.predictions) == 3
+    assert sum(p.probability for p in answer.predictions) == pytest.approx(1, abs=1e-12)
+
+
+def test_of_equally_probable_classes_the_first_one_comes_first(tmp_path: Path) -> None:
+    (answer,) = predict([paint(tmp_path / "a.png", "grey")], MeanColour(), top_k=3, batch_size=1)
+    assert [p.index for p in answer.predictions] == [0, 1, 2]
+
+
+def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "b.png").write_text("no image")
+    red = paint(tmp_path / "a.png", "red")
+    missing, broken, named, answer = predict(
+        [Source("none.png"), Source(str(tmp_path / "b.png")), Source("x*", "no match"), red],
+        MeanColour(),
+        top_k=1,
+        batch_size=4,
+    )
+    assert missing == Answer("none.png", error="No such file or directory")
+    assert broken.error is not None
+    assert "not an image" in broken.error
+    assert named == Answer("x*", error="no match")
+    assert answer.path == red.path
+    assert answer.predictions[0].class_name == "red"
+
+
+def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
+    engine = MeanColour()
+    list(predict([Source("none.png")] * 3, engine, top_k=1, batch_size=2))
+    assert engine.batch_sizes == []
+
+
+def test_no_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
+    engine = MeanColour()
+    source = paint(tmp_path / "a.png", "red")
+    answers = list(predict([source] * 7, engine, top_k=1, batch_size=3))
+    assert len(answers) == 7
+    assert sum(engine.batch_sizes) == 7
+    assert max(engine.batch_sizes) <= 3
+
+
+def test_an_answer_is_given_before_the_next_path_is_known(tmp_path: Path) -> None:
+    source = paint(tmp_path / "a.png", "red")
+    given: list[Answer] = []
+
+    def one_by_one() -> Iterator[Source]:
+        yield source
+        for _ in range(600):
+            if given:
+                break
+            time.sleep(0.1)
+        assert given, "the first answer waits for the second path"
+        yield source
+
+    for answer in predict(one_by_one(), MeanColour(), top_k=1, batch_size=16):
+        given.append(answer)
+    assert len(given) == 2
+
+
+def test_output_that_is_not_finite_is_an_error_and_not_a_probability(tmp_path: Path) -> None:
+    class Broken(MeanColour):
+        def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return np.full((len(images), 3), np.nan, np.float32)
+
+    (answer,) = predict([paint(tmp_path / "a.png", "red")], Broken(), top_k=1, batch_size=1)
+    assert answer.error == "the network's output is not finite; its weights are damaged"
+
+
+def test_batch_size_and_order_change_no_probability(
+    pictures: list[Path], engine: TorchEngine
+) -> None:
+    def probabilities(order: list[Path], batch_size: int) -> dict[str, dict[int, float]]:
+        sources = [Source(str(path)) for path in order]
+        answers = predict(sources, engine, top_k=6, batch_size=batch_size)
+        return {a.path: {p.index: p.probability for p in a.predictions} for a in answers}
+
+    expected = probabilities(pictures, 7)
+    rounded = {round(max(values.values()), 2) for values in expected.values()}
+    assert len(rounded) > 4, "the pictures are alike"
+    for order in (pictures, pictures[::-1], pictures[3:] + pictures[:3]):
+        for batch_size in (1, 2, 16):
+            found = probabilities(order, batch_size)
+            for path, values in expected.items():
+                assert found[path] == pytest.approx(values, abs=1e-5)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = np.array([1000, 999, -1000], np.float32)
+    assert softmax(logits) == pytest.approx([0.7310585786, 0.2689414214, 0], abs=1e-9)

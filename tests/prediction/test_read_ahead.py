@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event, active_count
+from time import sleep
+
+import pytest
+
+from inceptcli.prediction.read_ahead import default_threads, read_batches
+
+
+def test_items_come_in_the_order_of_their_sources() -> None:
+    def read(number: int) -> int:
+        sleep(0.002 * (number % 3))
+        return number
+
+    batches = list(read_batches(range(20), read, batch_size=4, threads=3))
+    assert [number for batch in batches for number in batch] == list(range(20))
+    assert all(1 <= len(batch) <= 4 for batch in batches)
+
+
+def test_no_sources_are_no_batches() -> None:
+    assert list(read_batches([], str, batch_size=4, threads=2)) == []
+
+
+def test_what_is_ready_is_not_kept_waiting_for_a_source_yet_to_come() -> None:
+    answered = Event()
+
+    def sources() -> Iterator[int]:
+        yield 1
+        assert answered.wait(timeout=60)
+        yield 2
+
+    batches = read_batches(sources(), str, batch_size=16, threads=2)
+    assert next(batches) == ["1"]
+    answered.set()
+    assert next(batches) == ["2"]
+
+
+def test_sources_are_taken_only_a_little_ahead() -> None:
+    taken = []
+
+    def sources() -> Iterator[int]:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    batches = read_batches(sources(), str, batch_size=3, threads=2)
+    next(batches)
+    sleep(0.1)
+    # 3 given out, 5 waiting, 1 that finds no place, and the next one not asked for.
+    assert len(taken) <= 9
+
+
+def test_leaving_early_ends_the_threads() -> None:
+    before = active_count()
+    batches = read_batches(iter(range(1000)), str, batch_size=1, threads=1)
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    for _ in range(1000):
+        if active_count() <= before:
+            return
+        sleep(0.01)
+    pytest.fail("threads are still running")
+
+
+def test_an_exception_of_the_reader_is_raised_where_the_item_is_due() -> None:
+    def read(number: int) -> int:
+        return 1 // number
+
+    with pytest.raises(ZeroDivisionError):
+        list(read_batches([1, 0], read, batch_size=1, threads=1))
+
+
+def test_an_exception_of_the_sources_is_raised() -> None:
+    def sources() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(read_batches(sources(), str, batch_size=1, threads=1))
+
+
+def test_between_one_and_four_threads_decode() -> None:
+    assert 1 <= default_threads() <= 4

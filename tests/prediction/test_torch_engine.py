@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inceptcli.errors import UserError
+from inceptcli.prediction.torch_engine import TorchEngine, find_device
+from tests.prediction.conftest import CLASSES
+
+
+def random_crops(number: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(256, size=(number, 75, 75, 3), dtype=np.uint8)
+
+
+def test_logits_are_float32_one_row_for_each_picture(engine: TorchEngine) -> None:
+    logits = engine.logits(random_crops(3))
+    assert logits.shape == (3, len(CLASSES))
+    assert logits.dtype == np.float32
+
+
+def test_classes_and_preprocessing_are_those_of_the_file(engine: TorchEngine) -> None:
+    assert tuple(name.name for name in engine.classes) == CLASSES
+    assert engine.preprocessing.image_size == (75, 75)
+
+
+def test_on_a_cpu_the_batch_does_not_change_a_single_bit(engine: TorchEngine) -> None:
+    crops = random_crops(5)
+    together = engine.logits(crops)
+    alone = np.concatenate([engine.logits(crop[None]) for crop in crops])
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_logits_are_those_of_the_network_in_evaluation_mode(engine: TorchEngine) -> None:
+    crops = random_crops(2)
+    images = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        expected = engine.network.eval()(images).numpy()
+    np.testing.assert_allclose(engine.logits(crops), expected, atol=1e-4)
+
+
+def test_a_network_left_in_training_mode_is_put_into_evaluation_mode(weights: Path) -> None:
+    from inceptcli.weights.file import load_network
+
+    network, metadata = load_network(weights)
+    assert not TorchEngine(network.train(), metadata, "cpu").network.training
+
+
+def test_too_little_memory_names_the_batch_size(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TorchEngine.load(weights, "cpu")
+
+    def fail(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(engine.network, "forward", fail)
+    with pytest.raises(UserError, match=r"3 pictures at once .* smaller --batch-size"):
+        engine.logits(random_crops(3))
+
+
+@pytest.mark.parametrize(
+    ("cuda_devices", "metal", "expected"), [(2, False, "cuda"), (0, True, "mps"), (0, False, "cpu")]
+)
+def test_auto_takes_the_best_device(
+    cuda_devices: int, metal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, cuda_devices, metal)
+    assert find_device("auto") == torch.device(expected)
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "mps"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, cuda_devices=2, metal=False)
+    with pytest.raises(UserError, match=rf"--device {name}: .*usable: cuda, cpu"):
+        find_device(name)
+
+
+def test_a_device_by_number_is_that_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda_devices=2, metal=False)
+    assert find_device("cuda:1") == torch.device("cuda:1")
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, cuda_devices: int, metal: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda_devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda_devices)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)

@@ -1,0 +1,107 @@
+"""The shape of the code: tools that must be content, sizes, and the picture of it in README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "inceptcli"
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("codespell_lib", "inceptcli", "tests", "recipes", "README.md", "CHANGELOG.md"),
+        ("importlinter.cli", "lint", "--no-cache"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_the_tools_are_content(command: tuple[str, ...]) -> None:
+    if command[0] == "importlinter.cli":
+        run = "import sys; from importlinter.cli import lint_imports_command as c; c()"
+        arguments = [sys.executable, "-c", run, "--no-cache"]
+    else:
+        arguments = [sys.executable, "-m", *command]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_there_are_files_to_check() -> None:
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_or_function_is_too_long(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            statements = sum(isinstance(child, ast.stmt) for child in ast.walk(node)) - 1
+            assert statements <= 40, f"{node.name} has {statements} statements"
+
+
+def test_no_room_has_a_name_that_says_nothing() -> None:
+    empty = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
+    assert not [path for path in FILES if empty & {path.stem, path.parent.name}]
+
+
+def test_the_readme_shows_every_folder_and_file_of_the_package() -> None:
+    block = re.search(r"<!-- folders -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert block
+    shown: set[str] = set()
+    folder = ""
+    for line in block[1].splitlines()[1:]:
+        name = line.split()[0]
+        if line.startswith("    "):
+            shown |= {folder + part for part in re.findall(r"\S+\.py", line)}
+        elif name.endswith("/"):
+            folder = name
+        else:
+            shown.add(name)
+    files = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert shown == files
+
+
+def test_the_readme_names_the_functions_of_the_two_flows() -> None:
+    text = (ROOT / "README.md").read_text()
+    flows = re.search(r"<!-- flows -->\n```\n(.*?)```", text, re.S)
+    assert flows
+    named = re.findall(r"(\w+(?:/\w+)*\.py):(\w+)", flows[1])
+    assert len(named) >= 10
+    for file, function in named:
+        tree = ast.parse((PACKAGE / file).read_text())
+        defined = {
+            node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        }
+        assert function in defined, f"{file} has no {function}"
+
+
+def test_only_the_agreed_files_stand_at_the_top() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    top = {line.split("/")[0] for line in listed.splitlines()}
+    agreed = {
+        "pyproject.toml",
+        "inceptcli",
+        "tests",
+        "recipes",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+    }
+    assert {name for name in top if not name.startswith(".")} == agreed

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inceptcli.errors import UsageError
+from inceptcli.networks.registry import NETWORKS
+from inceptcli.recipe import (
+    MAXIMUM_BYTES,
+    Recipe,
+    bundled_folder,
+    bundled_names,
+    check,
+    find,
+    override,
+    parse,
+    read,
+)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_every_recipe_parses_and_names_a_network(name: str) -> None:
+    assert check(read(find(name)), name).network.name in NETWORKS
+
+
+def test_the_recipes_that_everybody_counts_on_are_there() -> None:
+    assert {"demo", "scratch-small", "paper/iv4", "paper/irv1", "paper/irv2"} <= set(
+        bundled_names()
+    )
+
+
+@pytest.mark.parametrize("path", sorted(bundled_folder().rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_recipe_says_how_to_run_it(path: Path) -> None:
+    comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("inceptcli train" in line for line in comment)
+
+
+def test_a_resolved_recipe_can_be_trained_again() -> None:
+    recipe = check(read(find("paper/iv4")))
+    assert check(recipe.as_dict()) == recipe
+
+
+def test_the_paper_recipes_hold_what_the_paper_states() -> None:
+    for name in ("paper/iv4", "paper/irv1", "paper/irv2"):
+        recipe = check(read(find(name)))
+        optimizer = recipe.optimizer.model_dump()
+        assert (optimizer["name"], optimizer["learning_rate"]) == ("rmsprop_tf", 0.045)
+        assert (optimizer["decay"], optimizer["epsilon"]) == (0.9, 1.0)
+        schedule = recipe.schedule.model_dump()
+        assert (schedule["multiply_by"], schedule["every_epochs"]) == (0.94, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trainer": {"epoch": 3}}, "r.yaml: unknown key trainer.epoch"),
+        ({"training": {}}, "r.yaml: unknown key training"),
+        ({"trainer": {"epochs": 0}}, "trainer.epochs must be greater than or equal to 1, got 0"),
+        ({"trainer": {"epochs": "3"}}, "trainer.epochs must be a valid integer, got '3'"),
+        ({"optimizer": {"name": "adam"}}, "optimizer.name must be one of 'adamw', 'sgd'"),
+        ({"optimizer": {"momentum": 0.9}}, "unknown key optimizer.momentum"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be"),
+        ({"network": {"repeats": [1, 2]}}, "network.repeats"),
+        ({"data": {"image_size": 74}}, "data.image_size must be greater than or equal to 75"),
+        ({"data": 3}, "data must be a valid dictionary"),
+    ],
+)
+def test_a_wrong_recipe_names_place_rule_and_value(values: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml") as caught:
+        check(values, "r.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_section_may_state_a_part_of_its_keys() -> None:
+    recipe = check({"optimizer": {"learning_rate": 0.5}, "schedule": {"name": "cosine"}})
+    assert recipe.optimizer.name == "adamw"
+    assert recipe.optimizer.learning_rate == 0.5
+    assert recipe.schedule.model_dump() == {"name": "cosine", "warmup_epochs": 0}
+
+
+def test_flags_override_a_recipe_without_changing_it() -> None:
+    values = {"trainer": {"epochs": 3}}
+    changed = override(values, {"trainer.seed": 1, "data.batch_size": 8})
+    assert changed == {"trainer": {"epochs": 3, "seed": 1}, "data": {"batch_size": 8}}
+    assert values == {"trainer": {"epochs": 3}}
+
+
+@pytest.mark.parametrize("key", ["epochs", "trainer.", "trainer.a.b"])
+def test_a_key_without_a_section_is_refused(key: str) -> None:
+    with pytest.raises(UsageError, match=r"section\.name"):
+        override({}, {key: 1})
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "3", "!!python/object/apply:os.getpid []"])
+def test_text_that_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml"):
+        parse(text, "r.yaml")
+
+
+def test_a_recipe_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text("# " + "x" * MAXIMUM_BYTES)
+    with pytest.raises(UsageError, match="at most"):
+        read(path)
+
+
+def test_a_yaml_bomb_is_named_in_one_short_line() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    with pytest.raises(UsageError) as caught:
+        check(parse("\n".join(lines), "r.yaml"), "r.yaml")
+    assert len(str(caught.value)) < 200
+
+
+def test_an_unknown_recipe_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="paper/iv4"):
+        find("nonsense")
+
+
+def test_a_recipe_is_found_by_path_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("trainer: {epochs: 2}")
+    assert check(read(find(str(path)))) == Recipe.model_validate({"trainer": {"epochs": 2}})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("editable", [True, False], ids=["editable", "wheel"])
+def test_recipes_are_found_by_name_from_an_install(editable: bool, tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    source = ["--editable", str(root)] if editable else [str(root)]
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    subprocess.run([*install, str(target), *source], check=True, cwd=tmp_path)
+    program = (
+        "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
+        "from inceptcli.recipe import *; print(bundled_folder(), check(read(find('demo'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(target)],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert str(root / "recipes" if editable else target) in done.stdout

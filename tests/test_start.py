@@ -1,0 +1,80 @@
+"""Nothing heavy is imported for help, version, completion and wrong use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "torchvision", "lightning", "torchmetrics", "onnxruntime", "timm")
+
+USAGE = [
+    ([], 2),
+    (["--help"], 0),
+    (["--version"], 0),
+    (["train", "--help"], 0),
+    (["eval", "--help"], 0),
+    (["predict", "--help"], 0),
+    (["summarize", "--help"], 0),
+    (["nonsense"], 2),
+    (["train", "--nonsense"], 2),
+    (["train", "--arch", "resnet50"], 2),
+    (["train", "--image-size", "74"], 2),
+    (["train", "--data", "missing"], 2),
+    (["train", "--set", "trainer.epoch=3"], 2),
+    (["train", "--recipe", "missing"], 2),
+    (["train", "--init", "missing"], 2),
+    (["eval", "missing"], 2),
+    (["predict"], 2),
+    (["predict", "image.jpg", "--weights", "missing"], 2),
+    (["summarize", "missing"], 2),
+]
+
+
+def run(arguments: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "inceptcli", *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def imported(stderr: str) -> set[str]:
+    lines = [line for line in stderr.splitlines() if line.startswith("import time:")]
+    assert len(lines) > 50
+    return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
+
+
+@pytest.mark.parametrize(("arguments", "code"), USAGE, ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "")  # fmt: skip  # noqa: E501
+def test_usage_is_checked_before_anything_heavy_is_imported(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    done = run(arguments, tmp_path)
+    assert not imported(done.stderr) & set(HEAVY)
+    assert done.returncode == code
+    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
+    assert "Traceback" not in "\n".join(said)
+
+
+def test_completion_imports_nothing_heavy(tmp_path: Path) -> None:
+    done = run(
+        [], tmp_path, _INCEPTCLI_COMPLETE="complete_bash", COMP_WORDS="inceptcli tr", COMP_CWORD="1"
+    )
+    assert "train" in done.stdout
+    assert not imported(done.stderr) & set(HEAVY)
+
+
+def test_the_check_would_see_a_heavy_import() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import torchmetrics"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {"torch", "torchmetrics"} <= imported(done.stderr)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inceptcli.recipe import check, override
+from inceptcli.training.plan import plan
+from inceptcli.training.run import fit
+from inceptcli.training.run_directory import RunDirectory
+
+TINY = {
+    "network": {"name": "irv1", "repeats": [1, 1, 1]},
+    "data": {"image_size": 75, "batch_size": 4, "workers": 0, "train_size": 22, "val_size": 10},
+    "trainer": {"epochs": 2, "accelerator": "cpu"},
+}
+
+Train = Callable[..., RunDirectory]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Train:
+    """Trains a tiny network for two epochs of five batches; changes are dotted recipe keys."""
+
+    def run(name: str = "run", say: Callable[[str], None] = print, **changes: Any) -> RunDirectory:
+        dotted = {key.replace("__", "."): value for key, value in changes.items()}
+        directory = RunDirectory(tmp_path / name)
+        planned = plan(check(override(TINY, dotted)))
+        fit(planned, directory, say, progress=False)
+        return directory
+
+    return run

@@ -1,0 +1,115 @@
+"""A run that was stopped anywhere ends with the very weights of one that was left alone."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inceptcli.data.datamodule import batches_done
+from inceptcli.training.module import Classifier
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import load_tensors
+from tests.training.conftest import Train
+
+
+def checkpoint(directory: RunDirectory) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(directory.checkpoints()[-1], weights_only=True)
+    return loaded
+
+
+def assert_same_run(left: RunDirectory, right: RunDirectory) -> None:
+    ours, theirs = checkpoint(left), checkpoint(right)
+    for part in ("state_dict", "current_model_state"):
+        assert ours[part].keys() == theirs[part].keys()
+        for key, tensor in ours[part].items():
+            assert torch.equal(tensor, theirs[part][key]), key
+    for ours_best, theirs_best in zip(
+        load_tensors(left.weights).items(), load_tensors(right.weights).items(), strict=True
+    ):
+        assert ours_best[0] == theirs_best[0]
+        assert torch.equal(ours_best[1], theirs_best[1]), ours_best[0]
+    assert rows(left) == rows(right)
+
+
+def rows(directory: RunDirectory) -> list[dict[str, str]]:
+    with (directory.path / "metrics.csv").open(newline="") as file:
+        found = list(csv.DictReader(file))
+    for row in found:
+        del row["seconds"], row["images_per_second"]
+    return found
+
+
+def stop_at(batches: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGTERM) -> None:
+    """Send this process a signal in the middle of a training step."""
+    original = Classifier.training_step
+
+    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        if batches_done(self.trainer) == batches:
+            os.kill(os.getpid(), number)
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+
+
+@pytest.mark.parametrize("batches", [0, 2, 3, 4, 5, 7])
+def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(
+    train: Train, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    undisturbed = train("undisturbed")
+    with monkeypatch.context() as patch:
+        stop_at(batches, patch)
+        with pytest.raises(SystemExit) as stopped:
+            train("stopped")
+    assert stopped.value.code == 75
+    assert_same_run(undisturbed, train("stopped"))
+
+
+def test_accumulation_is_never_cut_in_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = train("undisturbed", trainer__accumulate_batches=2)
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(SystemExit):
+            train("stopped", trainer__accumulate_batches=2)
+    assert_same_run(undisturbed, train("stopped", trainer__accumulate_batches=2))
+
+
+def test_the_number_of_workers_changes_nothing(train: Train) -> None:
+    assert_same_run(train("alone"), train("fed", data__workers=2))
+
+
+def test_another_seed_is_another_run(train: Train) -> None:
+    assert rows(train("zero")) != rows(train("one", trainer__seed=1))
+
+
+def test_a_finished_run_trains_nothing(train: Train) -> None:
+    before = rows(train())
+    assert rows(train()) == before
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(train: Train) -> None:
+    undisturbed = train("undisturbed")
+    directory = train("damaged")
+    newest = directory.checkpoints()[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    said: list[str] = []
+    assert_same_run(undisturbed, train("damaged", said.append))
+    assert any(newest.name in line and "damaged" in line for line in said)
+
+
+def test_nothing_is_written_outside_the_run_directory(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    directory = train()
+    assert list(elsewhere.iterdir()) == []
+    assert {path.name for path in directory.path.iterdir()} == {
+        "checkpoints", "lock", "metrics.csv", "model.safetensors", "recipe.yaml", "train.log"
+    }  # fmt: skip
