@@ -8,12 +8,11 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.recipe import (
+from inceptcli.recipe import Recipe, check
+from inceptcli.recipe_file import (
     MAXIMUM_BYTES,
-    Recipe,
     bundled_folder,
     bundled_names,
-    check,
     find,
     override,
     parse,
@@ -137,7 +136,8 @@ def test_recipes_are_found_by_name_from_an_install(editable: bool, tmp_path: Pat
     subprocess.run([*install, str(target), *source], check=True, cwd=tmp_path)
     program = (
         "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
-        "from inceptcli.recipe import *; print(bundled_folder(), check(read(find('demo'))))"
+        "from inceptcli.recipe import check; from inceptcli.recipe_file import *;"
+        "print(bundled_folder(), check(read(find('demo'))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(target)],

@@ -9,6 +9,10 @@ from typer.core import TyperGroup
 
 from inceptcli.cli.evaluate import EPILOG as EVALUATE_EPILOG
 from inceptcli.cli.evaluate import evaluate
+from inceptcli.cli.export import EPILOG as EXPORT_EPILOG
+from inceptcli.cli.export import export
+from inceptcli.cli.import_weights import EPILOG as IMPORT_EPILOG
+from inceptcli.cli.import_weights import import_weights
 from inceptcli.cli.predict import EPILOG as PREDICT_EPILOG
 from inceptcli.cli.predict import predict
 from inceptcli.cli.summarize import EPILOG as SUMMARIZE_EPILOG
@@ -44,6 +48,8 @@ for name, command, epilog in (
     ("eval", evaluate, EVALUATE_EPILOG),
     ("predict", predict, PREDICT_EPILOG),
     ("summarize", summarize, SUMMARIZE_EPILOG),
+    ("import", import_weights, IMPORT_EPILOG),
+    ("export", export, EXPORT_EPILOG),
 ):
     app.command(name, epilog=epilog)(command)
 

@@ -21,11 +21,19 @@ EPILOG = """Examples:
 \b
   inceptcli eval runs/flowers --data flowers
   inceptcli eval model.safetensors --data flowers/val --format json
+  inceptcli eval iv4-tf:imagenet --data imagenet/val
 """
 
 
 def evaluate(
-    weights: Annotated[Path, Argument(help="Weights file or run directory.")],
+    weights: Annotated[
+        str,
+        Argument(
+            metavar="NAME|FILE|RUN",
+            help="Weights file or run directory, or published weights: imagenet or ens-adv of "
+            "irv2-tf, iv4-tf:imagenet.",
+        ),
+    ],
     data: Annotated[
         Path | None,
         Option(
@@ -33,25 +41,30 @@ def evaluate(
             "`shapes`, for weights trained on them."
         ),
     ] = None,
-    batch_size: Annotated[int, Option(min=1, help="Images at a time; default: 32.")] = 32,
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...; default: auto.")] = "auto",
+    batch_size: Annotated[int, Option(min=1, help="Images at a time.")] = 32,
+    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     format: Annotated[
-        Literal["table", "json"], Option(help="What to print; default: table.")
+        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
     ] = "table",
     quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
 ) -> None:
-    """Measure top-1, top-5, loss and the accuracy of each class on labelled images."""
+    """Measure accuracy and loss on labelled images.
+
+    JSON has images, top1, top5, loss and per_class (class, name, images, top1); accuracies are
+    fractions of 1, the loss is the mean cross entropy.
+    """
     import sys
 
-    from inceptcli.weights.file import read_metadata, resolve
+    from inceptcli.weights.file import read_metadata
+    from inceptcli.weights.published import find
 
-    path = resolve(weights)
+    path = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
     source = _source(read_metadata(path), data, path)
 
     from inceptcli.evaluation.evaluate import evaluate as measure
-    from inceptcli.prediction.torch_engine import TorchEngine
+    from inceptcli.prediction.engine import load_engine
 
-    engine = TorchEngine.load(path, device)
+    engine = load_engine(path, device)
     if sys.stderr.isatty() and not quiet:
         from rich.console import Console
         from rich.progress import Progress

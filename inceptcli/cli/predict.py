@@ -24,6 +24,7 @@ EPILOG = """\
 Examples:
 
 \b
+  inceptcli predict cat.jpg
   inceptcli predict cat.jpg --weights runs/pets
   inceptcli predict photos/ "more/*.png" --weights pets.safetensors --format csv --output pets.csv
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
@@ -41,13 +42,13 @@ def predict(
         ),
     ] = None,
     weights: Annotated[
-        Path | None,
+        str,
         Option(
-            metavar="FILE|RUN",
-            show_default=False,
-            help="Weights file, or run directory with one; no default.",
+            metavar="NAME|FILE|RUN",
+            help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
+            "once; or a weights file, or a run directory. A path named like them: ./imagenet.",
         ),
-    ] = None,
+    ] = "imagenet",
     top_k: Annotated[
         int, Option(min=1, help="Number of classes to name for each image, most probable first.")
     ] = 5,
@@ -93,22 +94,21 @@ def predict(
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
-    if weights is None:
-        raise UsageError("no --weights; give --weights FILE or a run directory")
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
 
     from inceptcli.prediction.inputs import find_sources
-    from inceptcli.weights.file import read_metadata, resolve
+    from inceptcli.weights.file import read_metadata
+    from inceptcli.weights.published import find
 
-    file = resolve(weights)
+    file = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
     read_metadata(file)  # refuses a wrong file before torch is imported
     with results_stream(output) as stream:
+        from inceptcli.prediction.engine import load_engine
         from inceptcli.prediction.predict import predict as answer
-        from inceptcli.prediction.torch_engine import TorchEngine
         from inceptcli.prediction.writers import WRITERS
 
-        engine = TorchEngine.load(file, device)
+        engine = load_engine(file, device)
         sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
         shown = not quiet and sys.stderr.isatty() and not stream.isatty()
         if shown and "-" not in paths:

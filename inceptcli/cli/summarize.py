@@ -27,7 +27,6 @@ EPILOG = """Examples:
   inceptcli summarize runs/flowers --format json
 """
 
-DEFAULT_IMAGE_SIZE = (299, 299)
 WIDTH_WITHOUT_TERMINAL = 120
 
 
@@ -36,8 +35,9 @@ def summarize(
         str,
         Argument(
             metavar="NAME|WEIGHTS",
-            help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), or a "
-            "weights file or run directory.",
+            help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), a "
+            "weights file or run directory, or published weights (imagenet or ens-adv of irv2-tf, "
+            "iv4-tf:imagenet).",
             show_default=False,
         ),
     ],
@@ -63,7 +63,7 @@ def summarize(
         ),
     ] = None,
 ) -> None:
-    """Show a network's layout, stages, output shapes, parameters and multiply-adds."""
+    """Show a network's stages, shapes and costs."""
     given_size = None if image_size is None else _image_size(image_size)
     options, preprocessing, metadata = _described(network, num_classes)
     if given_size is not None:
@@ -102,19 +102,20 @@ def _described(
     network: str, num_classes: int | None
 ) -> tuple[NetworkOptions, Preprocessing, WeightsMetadata | None]:
     """What a registered name or a weights file describes; a name is looked up first."""
-    from inceptcli.data.preprocessing import Preprocessing
     from inceptcli.networks.registry import NETWORKS, network_options
+    from inceptcli.weights.published import find, preprocessing_of, published_name
 
     if network in NETWORKS:
         options = network_options(network, num_classes=num_classes)
-        return options, Preprocessing(image_size=DEFAULT_IMAGE_SIZE), None
+        return options, preprocessing_of(network), None
 
-    from inceptcli.weights.file import read_metadata, resolve
-
-    if not Path(network).exists():
+    if published_name(network) is None and not Path(network).exists():
         known = ", ".join(NETWORKS)
         raise UsageError(f"{network}: neither a network nor a weights file; networks: {known}")
-    metadata = read_metadata(resolve(Path(network)))
+
+    from inceptcli.weights.file import read_metadata
+
+    metadata = read_metadata(find(network, lambda line: echo(printable(line), err=True)))
     if num_classes is not None:
         raise UsageError(
             f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"

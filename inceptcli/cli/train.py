@@ -16,6 +16,7 @@ EPILOG = """Examples:
 \b
   inceptcli train --arch irv2
   inceptcli train --arch irv1 --data flowers --image-size 96 --output runs/flowers
+  inceptcli train --arch irv2-tf --init imagenet --data flowers
   inceptcli train --recipe paper/iv4 --data imagenet --devices 8 --strategy ddp
 """
 
@@ -76,7 +77,15 @@ def train(
         int | None, Option(help="Seed of everything random; default: the recipe's (0).")
     ] = None,
     init: Annotated[
-        str | None, Option(help="Weights file or run directory to start from; default: none.")
+        str | None,
+        Option(
+            help="What to start from: a weights file or run directory, or published weights "
+            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none."
+        ),
+    ] = None,
+    freeze: Annotated[
+        Literal["none", "stem", "all-but-head"] | None,
+        Option(help="What stays as it is, batch norm included; default: the recipe's (none)."),
     ] = None,
     val_fraction: Annotated[
         float | None,
@@ -94,11 +103,12 @@ def train(
         bool, Option("--quiet", help="No progress, no notices; default: off.")
     ] = False,
 ) -> None:
-    """Train a network as a recipe describes and write its run directory.
+    """Train a network by a recipe into a run directory.
 
     Without --data it trains on `shapes`, ten classes of shapes that the program draws.
     """
-    from inceptcli.recipe import check, find, override, parse, read
+    from inceptcli.recipe import check
+    from inceptcli.recipe_file import find, override, parse, read
 
     name = recipe or ("demo" if data is None else "scratch-small")
     flags: dict[str, Any] = {
@@ -116,6 +126,7 @@ def train(
         "data.workers": workers,
         "trainer.seed": seed,
         "network.init": init,
+        "network.freeze": freeze,
         "data.val_fraction": val_fraction,
     }
     wanted = {key: value for key, value in flags.items() if value is not None}
@@ -128,7 +139,7 @@ def train(
 
     from inceptcli.training.plan import plan
 
-    planned = plan(settings)
+    planned = plan(settings, None if quiet else lambda line: echo(printable(line), err=True))
     _run(planned, output or _new_folder(settings.network.name), resume, quiet)
 
 

@@ -11,10 +11,15 @@ from torch import Tensor
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Pixel values of 0 to 255, uint8 (N, 3, H, W), to float32 (value / 255 - mean) / std.
 
-    With mean and std 0.5, as these networks have it, 0 becomes -1 and 255 becomes 1.
+    With mean and std 0.5, as these networks have it, 0 becomes -1 and 255 becomes 1. One mean alone
+    means a network that reads grey images: the result is then (N, 1, H, W), their luma (ITU-R 601).
     The memory format (channels last or not) is kept, and the work is done where the images are.
     """
     shape = (1, len(mean), 1, 1)
+    pixels = images.float()
+    if len(mean) == 1:
+        luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
+        pixels = (pixels * luma).sum(dim=1, keepdim=True)
     scale = torch.tensor(std, device=images.device).mul(255).reciprocal().view(shape)
     offset = torch.tensor(mean, device=images.device).div(torch.tensor(std).to(images.device))
-    return torch.addcmul(-offset.view(shape), images.float(), scale)
+    return torch.addcmul(-offset.view(shape), pixels, scale)

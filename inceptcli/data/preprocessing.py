@@ -36,7 +36,8 @@ class Preprocessing:
         resize: The rule above.
         crop_fraction: Part of the shorter side, or of each side, that is kept; above 0, at most 1.
         interpolation: Pillow's filter.
-        mean: Subtracted from red, green and blue, which are in [0, 1].
+        mean: Subtracted from red, green and blue, which are in [0, 1]; one value alone means
+            that the network reads grey images.
         std: Divides what is left.
     """
 
@@ -44,8 +45,8 @@ class Preprocessing:
     resize: ResizeRule = "short-side"
     crop_fraction: float = 0.875
     interpolation: Interpolation = "bicubic"
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
         """Refuse what no image can be cropped with.
@@ -54,8 +55,10 @@ class Preprocessing:
             ValueError: a value is of the wrong type or out of range.
         """
         _check("image_size", self.image_size, 2, "whole numbers of at least 1", _is_count)
-        _check("mean", self.mean, 3, "finite numbers", _is_finite)
-        _check("std", self.std, 3, "finite numbers above 0", lambda v: _is_finite(v) and v > 0)
+        channels = 1 if isinstance(self.mean, tuple) and len(self.mean) == 1 else 3
+        _check("mean", self.mean, channels, "finite numbers", _is_finite)
+        positive = "finite numbers above 0"
+        _check("std", self.std, channels, positive, lambda v: _is_finite(v) and v > 0)
         _check_choice("resize", self.resize, get_args(ResizeRule))
         _check_choice("interpolation", self.interpolation, get_args(Interpolation))
         fraction = self.crop_fraction

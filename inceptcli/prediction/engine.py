@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.onnx_header import is_onnx
 
 
 class Engine(Protocol):
@@ -29,3 +31,17 @@ class Engine(Protocol):
         A picture's logits do not depend on the others; how many are given at once changes them by
         no more than float32 rounding.
         """
+
+
+def load_engine(weights: Path, device: str = "auto") -> Engine:
+    """The engine for a weights file: ONNX Runtime for an ONNX file, torch for any other.
+
+    Raises UserError when the file cannot be used or this machine has no such device.
+    """
+    if is_onnx(weights):
+        from inceptcli.prediction.onnx_engine import OnnxEngine
+
+        return OnnxEngine(weights, device)
+    from inceptcli.prediction.torch_engine import TorchEngine
+
+    return TorchEngine.load(weights, device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
@@ -13,17 +13,27 @@ from inceptcli.data.datamodule import batches_done
 from inceptcli.data.dataset import Batch
 from inceptcli.data.normalization import normalize
 from inceptcli.data.sampler import seed_from
+from inceptcli.networks.network import Network
 from inceptcli.training import optimizers
+from inceptcli.training.fine_tuning import frozen_parts, keep
 from inceptcli.training.plan import Plan
 
 
 class Classifier(LightningModule):
     """Trains and validates `network` on batches of uint8 images."""
 
-    def __init__(self, network: nn.Module, plan: Plan) -> None:
+    def __init__(self, network: Network, plan: Plan) -> None:
         super().__init__()
         self.network, self.plan = network, plan
+        self._kept = frozen_parts(network, plan.recipe.network.freeze)
+        keep(self._kept)
         self.val_loss, self.val_top1, self.val_top5 = MeanMetric(), MeanMetric(), MeanMetric()
+
+    def train(self, mode: bool = True) -> Classifier:
+        """As torch has it, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        keep(self._kept)
+        return self
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W), uint8 -> float32 logits (N, num_classes)."""

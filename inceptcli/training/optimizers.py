@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from inceptcli import recipe
+from inceptcli.networks.network import Network
 
 
 class RMSPropTF(Optimizer):
@@ -71,15 +72,23 @@ class RMSPropTF(Optimizer):
 
 
 def optimizer(
-    settings: recipe.AdamW | recipe.MomentumSGD | recipe.RMSPropTF, network: nn.Module, fused: bool
+    settings: recipe.AdamW | recipe.MomentumSGD | recipe.RMSPropTF, network: Network, fused: bool
 ) -> Optimizer:
-    """The recipe's optimizer over the network's parameters; biases and batch norm do not decay."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """The recipe's optimizer over what is trained of the network.
+
+    Biases and batch norm do not decay; the classifier may have a rate of its own.
+    """
     rate = settings.learning_rate
+    head = {id(parameter) for parameter in network.classifier.parameters()}
+    groups = []
+    for of_head, group_rate in ((False, rate), (True, settings.head_learning_rate or rate)):
+        trained = [
+            p for p in network.parameters() if p.requires_grad and (id(p) in head) == of_head
+        ]
+        for decayed, decay in ((True, settings.weight_decay), (False, 0.0)):
+            members = [p for p in trained if (p.ndim > 1) == decayed]
+            groups.append({"params": members, "weight_decay": decay, "lr": group_rate})
+    groups = [group for group in groups if group["params"]]
     if isinstance(settings, recipe.AdamW):
         first, second = settings.betas
         return AdamW(groups, rate, (first, second), settings.epsilon, fused=fused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe import Recipe
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.published import obtain, published_name
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
@@ -44,8 +46,10 @@ class Plan:
         return recipe.data.batch_size * num_ranks * recipe.trainer.accumulate_batches
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
+
+    Published weights are fetched here, which `say` is told.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
@@ -61,14 +65,17 @@ def plan(recipe: Recipe) -> Plan:
         train_images, val_images = training_folders(Path(data.path), data.val_fraction)
         names = train_images.classes
         train, val = FolderSource(train_images), FolderSource(val_images)
-    options = recipe.network.model_dump(exclude={"name", "init"})
+    options = recipe.network.model_dump(exclude={"name", "init", "freeze"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)
     except ValueError as error:
         raise UsageError(f"network.name: {error}") from error
+    half = (0.5,) * network.in_channels
     preprocessing = Preprocessing(
-        data.height_and_width, data.resize, data.crop_fraction, data.interpolation
+        data.height_and_width, data.resize, data.crop_fraction, data.interpolation, half, half
     )
+    if recipe.network.freeze == "stem" and recipe.network.name == "iv3":
+        raise UsageError("network.freeze stem: iv3 has no stage of that name; all-but-head has")
     if data.batch_size == 1:
         raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
     ranks = recipe.trainer.num_nodes * (
@@ -85,14 +92,19 @@ def plan(recipe: Recipe) -> Plan:
             "averaged; use ddp"
         )
     classes = tuple(ClassName(name, name) for name in names)
-    return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe))
+    return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe, say))
 
 
-def _init(recipe: Recipe) -> Path | None:
-    if recipe.network.init is None:
+def _init(recipe: Recipe, say: Callable[[str], None] | None) -> Path | None:
+    init, wanted = recipe.network.init, recipe.network.name
+    if init is None:
         return None
-    path = resolve(Path(recipe.network.init))
-    found = read_metadata(path).network.name
-    if found != recipe.network.name:
-        raise UserError(f"--init {path}: weights of {found}, but {recipe.network.name} is trained")
-    return path
+    published = published_name(init, wanted)
+    if published is not None:
+        found = published.network
+    else:
+        path = resolve(Path(init))
+        found = read_metadata(path).network.name
+    if found != wanted:
+        raise UserError(f"--init {init}: weights of {found}, but {wanted} is trained")
+    return path if published is None else obtain(published, say)

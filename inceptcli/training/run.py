@@ -9,21 +9,21 @@ from collections.abc import Callable
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from torch import nn
 
 from inceptcli.data.augmentation import training_transform
 from inceptcli.data.datamodule import ImageData
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
+from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
+from inceptcli.training.fine_tuning import start_from
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
 from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.file import load_tensors, read_metadata
 
 
 def fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool) -> None:
@@ -70,15 +70,11 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
 
 
-def _network(plan: Plan, say: Callable[[str], None]) -> nn.Module:
+def _network(plan: Plan, say: Callable[[str], None]) -> Network:
     torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
     network = build(plan.network)
     if plan.init is not None:
-        tensors = load_tensors(plan.init)
-        if read_metadata(plan.init).classes != plan.classes:
-            tensors = {key: value for key, value in tensors.items() if "classifier" not in key}
-            say(f"{plan.init}: other classes, so the classifier starts anew")
-        network.load_state_dict(tensors, strict=False)
+        start_from(network, plan.init, plan.classes, say)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -132,7 +128,7 @@ def _trainer(
         raise UsageError(f"trainer: {first}") from error
 
 
-def _announcement(plan: Plan, network: nn.Module, trainer: Trainer) -> list[str]:
+def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     recipe = plan.recipe
     layout = NETWORKS[plan.network.name]
     parameters = sum(parameter.numel() for parameter in network.parameters())

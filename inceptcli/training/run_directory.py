@@ -14,7 +14,8 @@ import yaml
 
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError
-from inceptcli.recipe import Recipe, check, read
+from inceptcli.recipe import Recipe, check
+from inceptcli.recipe_file import read
 from inceptcli.text import defused
 
 METRICS = (

@@ -11,6 +11,7 @@ from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build
 from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.onnx_header import is_onnx, read_onnx_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,16 +34,18 @@ def resolve(path: Path) -> Path:
 
 
 def read_metadata(path: Path) -> WeightsMetadata:
-    """What the file says about itself; reads the header only and imports no torch.
+    """What the file, ours or an exported ONNX file, says about itself; imports no torch.
 
-    Raises UserError when it is no weights file of this program.
+    Reads the header only. Raises UserError when it is no weights file of this program.
     """
     try:
+        if is_onnx(path):
+            return WeightsMetadata.from_header(read_onnx_header(path))
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
         return WeightsMetadata.from_header(header)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not an inceptcli weights file: {_reason(path, error)}") from error
+        raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -52,7 +55,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not an inceptcli weights file: {_reason(path, error)}") from error
+        raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
 
 
 def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
@@ -82,13 +85,23 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> N
         save_file(plain, temporary, metadata.to_header())
 
 
-def _reason(path: Path, error: Exception) -> str:
+def reason(path: Path, error: Exception) -> str:
+    """Why `path`, which `error` was raised about, is no safetensors file: by its first bytes."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     with path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(512)
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return "it is a PyTorch pickle, which could run code"
+    if is_onnx(path) and isinstance(error, SafetensorError):
+        return "it is an ONNX file, which runs but has no weights to train or export"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    if start[257:262] == b"ustar":
+        return "it is a tar archive"
+    if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        return "it is a web page; download the file itself"
+    # A safetensors file starts with the length of its header, eight bytes that are not all text.
+    if start and start[:8].isascii() and start[:8].decode().isprintable():
+        return "it is text"
     return str(error)

@@ -26,8 +26,9 @@ class WeightsMetadata:
 
     `recipe` is a record of how the weights were trained, never an order. `averaged` says whether
     the tensors are the running average or the raw parameters, `epoch` (1-based) after which epoch
-    they were saved, `metrics` what was measured on them then. `source_sha256` is the hash of an
-    imported file.
+    they were saved, `metrics` what was measured on them then. Of an imported file `source_sha256`
+    is the hash, `source` says where it came from, and `initialised` lists the state-dict keys that
+    it lacked.
     """
 
     network: NetworkOptions
@@ -38,6 +39,8 @@ class WeightsMetadata:
     averaged: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
     source_sha256: str | None = None
+    source: dict[str, str] = field(default_factory=dict)
+    initialised: list[str] = field(default_factory=list)
     inceptcli_version: str = field(default_factory=lambda: version("inceptcli"))
 
     def to_header(self) -> dict[str, str]:

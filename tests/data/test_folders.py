@@ -82,7 +82,10 @@ def test_class_folders_give_labels_in_the_order_of_their_names(tmp_path: Path) -
 
 def test_a_missing_root_and_a_file_are_usage_errors(tmp_path: Path) -> None:
     touch(tmp_path, "file")
-    for root, message in ((tmp_path / "absent", "no such folder"), (tmp_path / "file", "not a fo")):
+    for root, message in (
+        (tmp_path / "absent", "no such folder"),
+        (tmp_path / "file", "not a folder"),
+    ):
         for call in (
             lambda root=root: class_folder(root),
             lambda root=root: training_folders(root, 0.5),

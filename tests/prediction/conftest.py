@@ -9,8 +9,9 @@ from PIL import Image
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
+from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.file import save
+from inceptcli.weights.file import load_network, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 CLASSES = ("circle", "=square", "[red]star[/red]", "bell\x07", "käse", "ring")
@@ -56,3 +57,11 @@ def engine(weights: Path) -> TorchEngine:
 def pictures(tmp_path: Path) -> list[Path]:
     """Seven pictures of different colours."""
     return [draw(tmp_path / "pictures" / f"{number}.png", number) for number in range(7)]
+
+
+@pytest.fixture(scope="session")
+def onnx_weights(weights: Path) -> Path:
+    """The same network as an ONNX file, beside it."""
+    output = weights.with_name("model.onnx")
+    export_onnx(*load_network(weights), output)
+    return output

@@ -1,0 +1,98 @@
+"""`inceptcli export`: weights for another library or runtime."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option, echo
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+EPILOG = """Examples:
+
+\b
+  inceptcli export runs/flowers --to onnx --output flowers.onnx
+  inceptcli export imagenet --to onnx --output irv2-tf.onnx --images photos
+  inceptcli export model.safetensors --to timm --output timm.safetensors
+"""
+
+NEEDED = {"timm": ("timm",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+"""Packages by target, which the extra of the same name installs."""
+
+
+def export(
+    weights: Annotated[
+        str,
+        Argument(
+            metavar="NAME|FILE|RUN",
+            help="Weights file or run directory, or published weights: imagenet or ens-adv of "
+            "irv2-tf, iv4-tf:imagenet.",
+        ),
+    ],
+    to: Annotated[
+        Literal["timm", "onnx"],
+        Option(help="timm's inception_v4 or inception_resnet_v2, or ONNX for any runtime."),
+    ],
+    output: Annotated[
+        Path, Option(metavar="FILE", help="File to write; one that is there is replaced.")
+    ],
+    images: Annotated[
+        Path | None,
+        Option(
+            metavar="FOLDER",
+            show_default="drawn pictures",
+            help="Compare on the first 32 images in it and below.",
+        ),
+    ] = None,
+    quiet: Annotated[
+        bool, Option("--quiet", help="Do not print the largest difference; default: off.")
+    ] = False,
+) -> None:
+    """Write weights for timm, or as an ONNX file.
+
+    The file is kept only when it gives the same logits as the network, compared in timm or ONNX
+    Runtime; the largest difference is printed on standard error.
+
+    An ONNX file takes images (N, H, W, 3), RGB of 0 to 255, uint8, of any number N, and gives
+    logits (N, classes): normalisation is part of it, the crop is not. Its metadata has class names
+    and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
+    """
+    from inceptcli.atomic_file import replacing
+    from inceptcli.cli.predict import writing
+    from inceptcli.data.folders import find_images
+    from inceptcli.weights.file import read_metadata
+    from inceptcli.weights.onnx_header import is_onnx
+    from inceptcli.weights.published import find
+
+    if output.exists() and not output.is_file():
+        raise UsageError(f"--output {output}: not a regular file")
+    found = [] if images is None else find_images(images)
+    if images is not None and not found:
+        raise UsageError(f"--images {images}: no images in this folder")
+    if missing := [name for name in NEEDED[to] if find_spec(name) is None]:
+        raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
+    with writing(f"--output {output}"), ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(replacing(output))
+        except OSError as error:
+            raise UsageError(f"--output {output}: {error.strerror}") from error
+        file = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
+        if output.exists() and output.samefile(file):
+            raise UsageError(f"--output {output}: the weights to export; name another file")
+        read_metadata(file)  # refuses a wrong file before torch is imported
+        if is_onnx(file):
+            raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")
+        from inceptcli.prediction.checked_export import export as write
+
+        check = write(file, to, temporary, found)
+    if not quiet:
+        drawn = "" if found else " drawn"
+        echo(
+            f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
+            f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})",
+            err=True,
+        )

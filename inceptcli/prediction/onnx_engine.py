@@ -1,0 +1,91 @@
+"""The engine that runs an exported network on ONNX Runtime; imports no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.errors import UserError
+from inceptcli.weights.file import read_metadata
+
+ERRORS_ONLY = 3
+"""ONNX Runtime's severity; its warnings are about its own optimisations."""
+
+
+class OnnxEngine:
+    """An ONNX file that `export` wrote; see Engine. Normalisation is part of its graph."""
+
+    def __init__(self, weights: Path, device: str = "auto") -> None:
+        """Load the network and make it ready to run.
+
+        Raises UserError when the file cannot be used, ONNX Runtime is not installed, or it has no
+        such device.
+        """
+        metadata = read_metadata(weights)
+        self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise UserError(
+                f"{weights}: an ONNX file needs ONNX Runtime; pip install 'inceptcli[onnx]'"
+            ) from error
+        onnxruntime.disable_telemetry_events()
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = num_threads()
+        # Threads that wait busily take the processors from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.provider = find_provider(device, onnxruntime.get_available_providers())
+        try:
+            self.session = onnxruntime.InferenceSession(weights, options, [self.provider])
+        except Exception as error:  # its exceptions have no class in common
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{weights}: ONNX Runtime cannot load it: {reason}") from error
+        if self.session.get_providers()[0] != self.provider[0]:
+            raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes)."""
+        # On a CPU one at a time takes no longer, needs less memory and never depends on the batch.
+        step = 1 if self.provider[0] == "CPUExecutionProvider" else len(images)
+        return np.concatenate(
+            [
+                self.session.run(["logits"], {"images": images[start : start + step]})[0]
+                for start in range(0, len(images), step)
+            ]
+        )
+
+
+def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:
+    """ONNX Runtime's name and options for `device`: cpu, cuda or cuda:N; auto is cpu.
+
+    Raises UserError when ONNX Runtime, as it is installed, does not have it.
+    """
+    kind, _, number = device.partition(":")
+    if kind in ("auto", "cpu"):
+        return "CPUExecutionProvider", {}
+    cuda = "CUDAExecutionProvider"
+    if kind == "cuda" and cuda in available:
+        # TF32 rounds to three decimal places.
+        return cuda, {"device_id": int(number or 0), "use_tf32": 0}
+    usable = "cpu, cuda" if cuda in available else "cpu"
+    raise UserError(f"--device {device}: ONNX Runtime here has no such device; usable: {usable}")
+
+
+def num_threads() -> int:
+    """As many threads as torch would take: OMP_NUM_THREADS, else this process's processors.
+
+    On a shared node those are what SLURM gave, not all that there are.
+    """
+    processors = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
+        if os.environ.get(name, "").isdecimal():
+            return max(1, min(int(os.environ[name]), processors))
+    return processors

@@ -1,0 +1,81 @@
+"""Recipes as YAML: found by name or path, read safely, changed by flags. No torch."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inceptcli.errors import UsageError
+
+MAXIMUM_BYTES = 100_000
+"""A recipe is a page of text; anything larger is not one."""
+
+
+def parse(text: str, place: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds; UsageError when it is not one."""
+    if len(text.encode(errors="surrogateescape")) > MAXIMUM_BYTES:
+        raise UsageError(f"{place}: a recipe has at most {MAXIMUM_BYTES} bytes")
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{place}: not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise UsageError(f"{place}: a recipe is a mapping of sections, got {reprlib.repr(values)}")
+    return values
+
+
+def override(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with dotted keys changed; a section that is missing is made."""
+    result = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
+    for dotted, value in changes.items():
+        section, _, key = dotted.partition(".")
+        if not key or "." in key:
+            raise UsageError(f"--set {dotted}: a key is section.name, such as trainer.epochs")
+        part = result.setdefault(section, {})
+        if not isinstance(part, dict):
+            raise UsageError(f"{section} must be a mapping, got {reprlib.repr(part)}")
+        part[key] = value
+    return result
+
+
+def bundled_folder() -> Path:
+    """The recipes that came along: inside a wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def bundled_names() -> list[str]:
+    """Names that `find` knows, such as demo and paper/iv4."""
+    folder = bundled_folder()
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
+    )
+
+
+def find(name_or_path: str) -> Path:
+    """The file that a name (demo, paper/iv4) or a path means; UsageError when there is none."""
+    if name_or_path in bundled_names():
+        return bundled_folder() / f"{name_or_path}.yaml"
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    known = ", ".join(bundled_names())
+    raise UsageError(f"--recipe {name_or_path}: no such recipe or file; known: {known}")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a recipe file; UsageError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAXIMUM_BYTES + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read: {reason}") from error
+    return parse(text, str(path))

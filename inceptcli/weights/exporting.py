@@ -1,0 +1,60 @@
+"""Our weights in timm's layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from inceptcli.atomic_file import replacing
+from inceptcli.errors import UserError
+from inceptcli.networks.registry import network_options
+from inceptcli.weights import timm_keys
+from inceptcli.weights.file import load_network
+
+TIMM = {
+    "iv4-tf": ("inception_v4", timm_keys.INCEPTION_V4),
+    "irv2-tf": ("inception_resnet_v2", timm_keys.INCEPTION_RESNET_V2),
+}
+
+
+@dataclass(frozen=True)
+class TimmExport:
+    """How timm builds the network: `timm.create_model(model, num_classes=num_classes)`."""
+
+    model: str
+    num_classes: int
+    num_tensors: int
+
+
+def to_timm(weights: Path, output: Path) -> TimmExport:
+    """Write a weights file's tensors as a `.safetensors` that timm loads strictly.
+
+    What was written is read again and compared, bit for bit, before it is kept.
+
+    Raises:
+        UserError: timm has no such network, or the file cannot be read or written.
+    """
+    network, metadata = load_network(weights)
+    options = metadata.network
+    if options.name not in TIMM:
+        layouts = " and ".join(TIMM)
+        raise UserError(f"{weights}: timm has no {options.name}; it has {layouts}")
+    released = network_options(options.name, num_classes=options.num_classes)
+    if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
+        raise UserError(
+            f"{weights}: timm has {options.name} with three input channels and the released "
+            "repeats, residual scales and batch norm epsilon only"
+        )
+    model, table = TIMM[options.name]
+    ours = network.state_dict()
+    theirs = table.theirs(ours)
+    tensors = {theirs[key]: tensor.contiguous() for key, tensor in ours.items()}
+    with replacing(output) as temporary:
+        save_file(tensors, temporary, {"format": "pt"})
+        written = load_file(temporary)
+        if not all(torch.equal(written[theirs[key]], tensor) for key, tensor in ours.items()):
+            raise UserError(f"{output}: the tensors read back are not the ones written")
+    return TimmExport(model, options.num_classes, len(tensors))

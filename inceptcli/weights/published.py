@@ -1,0 +1,178 @@
+"""Published weights: which there are, and how they are fetched, checked and kept. No torch.
+
+A name such as `imagenet` stands for a file in one of timm's repositories on the Hugging Face hub.
+It is converted once into our file, below `inceptcli` in the hub's home folder; from then on neither
+the network nor the hub's client is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.errors import UsageError, UserError
+from inceptcli.networks.registry import NETWORKS
+from inceptcli.weights import timm_keys
+from inceptcli.weights.file import read_metadata, resolve
+
+
+class Published(NamedTuple):
+    """Weights that can be had by name, for one network."""
+
+    name: str
+    network: str
+
+
+PUBLISHED = {  # and the repository that has them
+    Published("imagenet", "irv2-tf"): "timm/inception_resnet_v2.tf_in1k",
+    Published("imagenet", "iv4-tf"): "timm/inception_v4.tf_in1k",
+    Published("ens-adv", "irv2-tf"): "timm/inception_resnet_v2.tf_ens_adv_in1k",
+}
+FILE_NAME = "model.safetensors"
+DEFAULT_NETWORK = "irv2-tf"
+
+_LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
+
+
+def preprocessing_of(network: str) -> Preprocessing:
+    """How images are cut for the published weights of `network`; the defaults where it has none."""
+    tables = (timm_keys.INCEPTION_V4, timm_keys.INCEPTION_RESNET_V2)
+    known = {table.network: table.preprocessing for table in tables}
+    return known.get(network, Preprocessing((299, 299)))
+
+
+def find(
+    weights: str, say: Callable[[str], None] | None = None, network: str = DEFAULT_NETWORK
+) -> Path:
+    """Our weights file that `weights` means, fetched when it is a published name.
+
+    `NAME` is of `network`, `NETWORK:NAME` of that one. With a path separator it is never a
+    published name: `./imagenet` is a file or a run directory.
+
+    Raises UsageError when there is no such file or name, and what `obtain` raises.
+    """
+    published = published_name(weights, network)
+    return resolve(Path(weights)) if published is None else obtain(published, say)
+
+
+def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | None:
+    """What `weights` names, of `network` unless it says `NETWORK:NAME`; None for a path.
+
+    Raises UsageError when that network has no published weights of this name.
+    """
+    prefix, _, name = weights.rpartition(":")
+    if name not in {published.name for published in PUBLISHED}:
+        return None
+    published = Published(name, prefix or network)
+    if published in PUBLISHED:
+        return published
+    having = [other.network for other in PUBLISHED if other.name == name]
+    meant = _LAYOUTS_TAKEN_FOR_RELEASED.get(published.network)
+    if meant not in having:
+        raise UsageError(
+            f"{weights}: no such weights are published for {published.network}; "
+            f"networks that have them: {', '.join(having)}"
+        )
+    raise UsageError(
+        f"{weights}: no weights are published for {published.network}, the network as the paper "
+        f"prints it; they fit {meant} only, the layout {NETWORKS[meant].layout}; use {meant}"
+    )
+
+
+def obtain(published: Published, say: Callable[[str], None] | None = None) -> Path:
+    """Our file of these weights; the first call downloads and converts, later ones only look.
+
+    What is done is told to `say`, with a progress bar when standard error is a terminal; without
+    `say` all is quiet. Several processes may call at once.
+
+    Raises UserError when they cannot be had, or are not what the hub says they are.
+    """
+    kept = home() / "inceptcli" / f"{published.network}-{published.name}.safetensors"
+    with suppress(UserError):  # not there yet, damaged, or of another version of this program
+        read_metadata(kept)
+        return kept
+    if say is None:
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    else:
+        say(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
+    downloaded, note = _download(published, kept)
+
+    from inceptcli.weights.importing import convert
+
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = f"{kept.parent}: {error.strerror}"
+        raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
+    convert(downloaded, kept, source_note=note)
+    if say is not None:
+        say(f"{published.name} for {published.network}: converted to {kept}")
+    return kept
+
+
+def home() -> Path:
+    """The hub's home folder, as its client finds it (without importing that)."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
+    named = os.environ.get("HF_HOME", str(caches / "huggingface"))
+    return Path(os.path.expandvars(Path(named).expanduser()))
+
+
+def _download(published: Published, kept: Path) -> tuple[Path, dict[str, str]]:
+    """The checked file in the hub's cache, and where it comes from."""
+    # The client reads these when it is imported. Its telemetry is a request of its own.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    from huggingface_hub import constants, hf_hub_download
+
+    repository = PUBLISHED[published]
+    try:
+        path = Path(hf_hub_download(repository, FILE_NAME))
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        intact = _is_the_hubs(path, sha256, repository)
+    except Exception as error:  # the client, its HTTP library and its Rust part raise their own
+        problem = f"cannot be had from {constants.ENDPOINT} ({_reason(error)})"
+        if constants.HF_HUB_OFFLINE:
+            problem = "cannot be had from the cache alone, and HF_HUB_OFFLINE is set"
+        raise UserError(
+            f"{published.name} for {published.network} {problem}; give a local weights file, or a "
+            f"mirror in HF_ENDPOINT (without HF_HUB_OFFLINE), or copy {kept} from another machine"
+        ) from error
+    if not intact:
+        for damaged in (path.resolve(), path):
+            damaged.unlink(missing_ok=True)
+        raise UserError(
+            f"{repository}: {FILE_NAME} has not the sha256 that {constants.ENDPOINT} states, "
+            f"got {sha256}; it is deleted, run again to fetch it anew"
+        )
+    return path, {"repository": repository, "commit": path.parent.name, "sha256": sha256}
+
+
+def _is_the_hubs(path: Path, sha256: str, repository: str) -> bool:
+    """Whether the hub has a file of this hash under this name; its client compares only sizes.
+
+    The cache names a file by the hub's hash (the etag) and links to it from the commit's folder;
+    a cache without links does not keep the hash, so the hub is asked.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    if path.is_symlink():
+        return path.readlink().name == sha256
+    if (path.parents[2] / "blobs" / sha256).exists():  # copied with its links followed
+        return True
+    url = hf_hub_url(repository, FILE_NAME, revision=path.parent.name)
+    return get_hf_file_metadata(url).etag == sha256
+
+
+def _reason(error: Exception) -> str:
+    """One line of what went wrong; the client wraps the cause and writes paragraphs."""
+    cause = error.__cause__ or error
+    if (response := getattr(cause, "response", None)) is not None:
+        return f"HTTP {response.status_code}"
+    lines = str(cause).splitlines() or [type(cause).__name__]
+    return lines[0]

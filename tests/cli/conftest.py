@@ -1,0 +1,36 @@
+"""Run the command line in this process, and draw pictures for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from inceptcli.cli.app import app
+
+TINY = [
+    "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--epochs", "1", "--image-size", "75",
+    "--accelerator", "cpu", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=12",
+    "--set", "data.val_size=10",
+]  # fmt: skip
+
+
+def inceptcli(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (80, 90, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def check_one_line(done: Result, code: int, said: str) -> None:
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    errors = [line for line in done.stderr.splitlines() if "Error" in line]
+    assert len(errors) == 1
+    assert "Traceback" not in done.output
+    assert done.stdout == ""

@@ -1,0 +1,76 @@
+"""What README says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from inceptcli.cli.app import app
+from inceptcli.networks.registry import NETWORKS, network_options
+from inceptcli.networks.summary import summarize
+from inceptcli.recipe import check
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(marker: str) -> str:
+    found = re.search(rf"<!-- {marker} -->\n```\w*\n(.*?)```", README, re.DOTALL)
+    assert found, f"README has no block {marker}"
+    return found[1]
+
+
+def commands() -> list[str]:
+    """Every line or part of a line in a code block that runs the program."""
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    parts = [part.strip() for text in blocks for part in re.split(r"&&|\||\n", text)]
+    return [part for part in parts if part.startswith("inceptcli ")]
+
+
+def test_the_help_is_the_real_one() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    assert block("help").strip() == shown.strip()
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_is_one_that_the_program_takes(command: str) -> None:
+    _, name, *arguments = shlex.split(command)
+    subcommand = get_command(app).commands[name]  # type: ignore[attr-defined]
+    subcommand.make_context(name, arguments)
+
+
+def test_readme_has_commands_to_check() -> None:
+    assert len(commands()) >= 7
+
+
+def test_the_recipe_shown_is_a_recipe() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert check(yaml.safe_load(text)).trainer.strategy == "ddp"
+
+
+def test_the_table_of_networks_is_the_registry() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+) \| ([\d.]+) G \|$", README, re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(NETWORKS)
+    for name, parameters, multiply_adds in rows:
+        summary = summarize(network_options(name), (299, 299))
+        assert f"{summary.parameters:,}" == parameters
+        assert f"{summary.multiply_adds / 1e9:.3f}" == multiply_adds
+
+
+def test_ci_runs_the_test_command_of_the_readme(tmp_path: Path) -> None:
+    script = (ROOT / ".ci/run").read_text().splitlines()
+    (extract,) = [line for line in script if line.startswith("command=")]
+    shown = subprocess.run(
+        ["bash", "-c", f'{extract}; echo "${{command//.venv/ENVIRONMENT}}"'],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert shown.strip() == block("tests").strip().replace(".venv", "ENVIRONMENT")
+    assert "pytest" in shown
+    assert "[dev]" in shown

@@ -1,0 +1,72 @@
+"""Precisions and several processes reach what one float32 process reaches."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from inceptcli.weights.file import load_tensors
+
+SHAPES = [
+    "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=1280",
+    "--set", "data.val_size=200", "--epochs", "2", "--workers", "0", "--set", "data.image_size=75",
+]  # fmt: skip
+
+
+def top1(folder: Path, *flags: str) -> tuple[float, str]:
+    """The last validation top-1 of a run in a process of its own, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "inceptcli", "train", *SHAPES, *flags, "--output", str(folder)],
+        capture_output=True, text=True, check=False, cwd=folder.parent,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with (folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    return float(rows[-1]["val_top1"]), done.stderr
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> float:
+    found, said = top1(tmp_path_factory.mktemp("alone") / "run", "--accelerator", "cpu")
+    assert "effective batch 16 = 16 images x 1 devices; 80 steps" in said
+    assert found > 0.5  # or there is nothing to compare
+    return found
+
+
+@pytest.mark.slow
+def test_bfloat16_reaches_what_float32_reaches(alone: float, tmp_path: Path) -> None:
+    found, said = top1(tmp_path / "run", "--precision", "bf16-mixed", "--accelerator", "cpu")
+    assert "precision bf16-mixed" in said
+    assert abs(found - alone) <= 0.03
+
+
+@pytest.mark.slow
+def test_two_processes_reach_what_one_reaches(alone: float, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    found, said = top1(
+        folder, "--devices", "2", "--strategy", "ddp", "--accelerator", "cpu", "--batch-size", "8"
+    )
+    assert "effective batch 16 = 8 images x 2 devices; 80 steps" in said
+    assert said.count("effective batch") == 1
+    assert abs(found - alone) <= 0.03
+    newest = max((folder / "checkpoints").iterdir())
+    averaged = torch.load(newest, weights_only=True)["state_dict"]
+    for key, tensor in load_tensors(folder / "model.safetensors").items():
+        if "num_batches" not in key:
+            assert tensor.isfinite().all()
+            assert averaged[f"network.{key}"].shape == tensor.shape
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
+def test_mixed_precision_on_cuda(alone: float, tmp_path: Path, precision: str) -> None:
+    found, said = top1(tmp_path / "run", "--precision", precision, "--accelerator", "gpu")
+    assert "device cuda" in said
+    assert abs(found - alone) <= 0.03

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inceptcli import recipe
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import build, network_options
+from inceptcli.training.checkpoints import newest_readable
+from inceptcli.training.fine_tuning import adapted, frozen_parts, head_name, start_from
+from inceptcli.training.optimizers import optimizer
+from inceptcli.weights.file import load_tensors, save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.training.conftest import Train
+
+SHAPES = tuple(ClassName(str(i), str(i)) for i in range(3))
+
+
+def options(**changes: Any) -> Any:
+    return network_options("irv1", **{"num_classes": 3, "repeats": [1, 1, 1], **changes})
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(5)
+    path = tmp_path / "start.safetensors"
+    metadata = WeightsMetadata(options(), SHAPES, Preprocessing((75, 75)))
+    save(path, build(options()).state_dict(), metadata)
+    return path
+
+
+def test_the_same_classes_keep_the_head(weights: Path) -> None:
+    network, said = build(options()), list[str]()
+    start_from(network, weights, SHAPES, said.append)
+    assert said == []
+    for key, tensor in load_tensors(weights).items():
+        assert torch.equal(network.state_dict()[key], tensor), key
+
+
+def test_other_classes_replace_the_head_and_say_so(weights: Path) -> None:
+    network, said = build(options(num_classes=2)), list[str]()
+    fresh = network.classifier.weight.detach().clone()
+    start_from(network, weights, SHAPES[:2], said.append)
+    assert "the classifier starts anew" in said[0]
+    assert torch.equal(network.classifier.weight, fresh)
+    stem = "stem.0.conv.weight"
+    assert torch.equal(network.state_dict()[stem], load_tensors(weights)[stem])
+
+
+def test_grey_images_get_the_sum_of_the_channels(weights: Path) -> None:
+    network, said = build(options(in_channels=1)).eval(), list[str]()
+    start_from(network, weights, SHAPES, said.append)
+    assert "3 input channels, adapted to 1" in said[0]
+    colour = build(options()).eval()
+    start_from(colour, weights, SHAPES, said.append)
+    grey = torch.rand(2, 1, 75, 75)
+    torch.testing.assert_close(network(grey), colour(grey.expand(-1, 3, -1, -1)))
+    assert adapted(torch.ones(4, 3, 3, 3), 5).sum() == 4 * 27
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"),
+    [("none", "stem.0.conv.weight"), ("stem", "inception_a.0.linear.bias"), ("all-but-head", "")],
+)
+def test_frozen_parts_stay_and_the_rest_learns(train: Train, freeze: str, trained: str) -> None:
+    changes = {"averaging__decay": 0.0, "trainer__epochs": 1}
+    start = train("start", **changes)
+    tuned = train(
+        "tuned", network__init=str(start.path), network__freeze=freeze, trainer__seed=1, **changes
+    )
+    checkpoint = newest_readable(tuned, print)
+    assert checkpoint is not None
+    after: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    changed = {
+        key for key, tensor in load_tensors(start.weights).items()
+        if not torch.equal(tensor, after[f"network.{key}"])
+    }  # fmt: skip
+    assert {"classifier.weight", "classifier.bias"} <= changed
+    assert not trained or trained in changed
+    if freeze == "stem":
+        assert not any(key.startswith("stem.") for key in changed)
+    if freeze == "all-but-head":
+        assert changed == {"classifier.weight", "classifier.bias"}
+
+
+def test_each_network_knows_its_head_and_its_stem() -> None:
+    with torch.device("meta"):
+        for name, head in (("iv4", "classifier."), ("irv1-facenet", "classifier."), ("iv3", "fc.")):
+            network = build(network_options(name, num_classes=3))
+            assert head_name(network) == head
+            parts = frozen_parts(network, "all-but-head")
+            frozen = {id(parameter) for part in parts for parameter in part.parameters()}
+            left = [key for key, value in network.named_parameters() if id(value) not in frozen]
+            assert left == [f"{head}weight", f"{head}bias"]
+    assert frozen_parts(network, "none") == []
+
+
+def test_the_head_may_have_a_rate_of_its_own() -> None:
+    network = build(options())
+    settings = recipe.AdamW(learning_rate=0.001, head_learning_rate=0.01)
+    groups = optimizer(settings, network, fused=False).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert len(rates) == len(list(network.parameters()))
+    for name, parameter in network.named_parameters():
+        assert rates[id(parameter)] == (0.01 if name.startswith("classifier") else 0.001)

@@ -1,0 +1,69 @@
+"""Runs Keras in a process of its own: makes weights that can fail, saves them, notes the logits.
+
+Arguments: a folder with `train.npy` and one `HxW.npy` for each size, all (N, H, W, 3).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+import numpy as np
+import torch
+
+from tests.weights.parity import CLASSES
+
+
+def build(height: int, width: int) -> Any:
+    return keras.applications.InceptionResNetV2(
+        weights=None,
+        classes=CLASSES,
+        classifier_activation=None,
+        input_shape=(height, width, 3),
+    )
+
+
+def make_able_to_fail(model: Any, images: np.ndarray[Any, Any]) -> None:
+    """The same as for PyTorch's networks; see `parity.make_able_to_fail`."""
+    generator = np.random.default_rng(1)
+    norms = []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            shape = layer.kernel.shape
+            deviation = np.sqrt(2 / np.prod(shape[:3]))
+            layer.kernel.assign(generator.normal(0, deviation, shape))
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+            norms.append(layer)
+    with torch.no_grad():
+        model(images, training=True)
+    for norm in norms:
+        shape = norm.beta.shape
+        norm.beta.assign(generator.normal(0, 0.1, shape))
+        for variable in (norm.moving_mean, norm.moving_variance):
+            amount = generator.uniform(0.10, 0.25, shape) * generator.choice((-1, 1), shape)
+            variable.assign(keras.ops.convert_to_numpy(variable) * (1 + amount))
+
+
+def main(folder: Path) -> None:
+    build(299, 299)  # Keras goes on counting layers in the second network
+    model = build(299, 299)
+    make_able_to_fail(model, np.load(folder / "train.npy"))
+    model.save_weights(folder / "keras.weights.h5")
+    model.save(folder / "keras.h5")
+    for path in folder.glob("*x*.npy"):
+        images = np.load(path)
+        resized = build(*images.shape[1:3])
+        resized.set_weights(model.get_weights())
+        with torch.no_grad():
+            logits = keras.ops.convert_to_numpy(resized(images, training=False))
+        np.save(folder / f"logits-{path.stem}", logits)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,97 @@
+"""The key tables against the libraries' own state dicts, and the table of class names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from inceptcli.networks.registry import network_options
+from inceptcli.weights import keras_keys
+from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.imagenet_classes import imagenet_classes
+from inceptcli.weights.key_table import KeyTable, expand, layout
+from inceptcli.weights.recognition import TABLES
+from inceptcli.weights.timm_keys import (
+    CADENE_INCEPTION_RESNET_V2,
+    INCEPTION_RESNET_V2,
+    INCEPTION_V4,
+)
+
+SYNSETS = Path(__file__).parents[2].parent / "shared/data/imagenet-val/synsets.txt"
+
+
+def renamed(table: KeyTable) -> dict[str, tuple[int, ...]]:
+    """Our layout's shapes under their keys."""
+    ours = layout(network_options(table.network))
+    theirs = table.theirs(ours)
+    return {theirs[key]: tuple(tensor.shape) for key, tensor in ours.items()}
+
+
+def test_a_range_counts_along_on_both_sides() -> None:
+    assert expand("inception_a.0-2.once") == [f"inception_a.{index}.once" for index in range(3)]
+    assert expand("features.9-10.branch0") == ["features.9.branch0", "features.10.branch0"]
+    assert expand("stem.0") == ["stem.0"]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.family)
+def test_no_two_of_our_keys_have_the_same_key_of_theirs(table: KeyTable) -> None:
+    assert len(renamed(table)) == len(layout(network_options(table.network)))
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("inception_v4", INCEPTION_V4), ("inception_resnet_v2", INCEPTION_RESNET_V2)],
+)
+def test_keys_and_shapes_are_timms(name: str, table: KeyTable) -> None:
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        theirs = timm.create_model(name).state_dict()
+    assert renamed(table) == {key: tuple(tensor.shape) for key, tensor in theirs.items()}
+
+
+@pytest.mark.parity
+def test_keys_and_shapes_are_facenets() -> None:
+    facenet = pytest.importorskip("facenet_pytorch")
+    theirs = facenet.InceptionResnetV1(classify=True, num_classes=1000).state_dict()
+    shapes = {key: tuple(tensor.shape) for key, tensor in theirs.items()}
+    assert renamed(INCEPTION_RESNET_V1) == shapes
+
+
+def test_cadenes_keys_are_timms_but_for_the_classifier() -> None:
+    timms, cadenes = set(renamed(INCEPTION_RESNET_V2)), set(renamed(CADENE_INCEPTION_RESNET_V2))
+    assert timms - cadenes == {"classif.weight", "classif.bias"}
+    assert cadenes - timms == {"last_linear.weight", "last_linear.bias"}
+
+
+def test_kerass_order_has_every_convolution_once() -> None:
+    ours = [
+        key.removesuffix(".weight").removesuffix(".conv")
+        for key, tensor in layout(network_options("irv2-tf")).items()
+        if tensor.ndim == 4
+    ]
+    assert sorted(keras_keys.convolutions()) == sorted(ours)
+
+
+def test_class_names_are_distinct() -> None:
+    classes = imagenet_classes()
+    assert len({entry.id for entry in classes}) == 1000
+    assert len({entry.name.casefold() for entry in classes}) == 1000
+    named = dict(classes)
+    assert (named["n02012849"], named["n03126707"]) == ("crane (bird)", "crane (machine)")
+    assert (named["n03710637"], named["n03710721"]) == ("maillot (tights)", "maillot (tank suit)")
+    assert all(entry.name.strip() == entry.name != "" for entry in classes)
+
+
+@pytest.mark.skipif(not SYNSETS.is_file(), reason="shared/data/imagenet-val is absent")
+def test_class_ids_stand_in_the_order_of_the_synsets() -> None:
+    assert [entry.id for entry in imagenet_classes()] == SYNSETS.read_text().split()
+
+
+@pytest.mark.parity
+def test_class_ids_are_timms() -> None:
+    data = pytest.importorskip("timm.data")
+    info = data.ImageNetInfo()
+    assert [entry.id for entry in imagenet_classes()] == info.label_names()
