@@ -1,4 +1,4 @@
-"""`python -m inceptcli` and the `inceptcli` command."""
+"""`python -m inceptcli` and `inceptcli`."""
 
 from inceptcli.cli.app import app
 

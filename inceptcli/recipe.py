@@ -10,14 +10,28 @@ import reprlib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 
 from inceptcli.errors import UsageError
+from inceptcli.text import seconds_in
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=75, le=4096)]
+
+
+def _duration(text: str) -> str:
+    seconds_in(text)
+    return text
 
 
 class Section(BaseModel):
@@ -163,6 +177,7 @@ class Trainer(Section):
     accumulate_batches: Count = 1
     clip_norm: Positive | None = 1.0
     sync_batch_norm: bool = False
+    stop_after: Annotated[str, AfterValidator(_duration)] | None = None  # such as 3h50m
 
 
 class Checkpoint(Section):
@@ -170,11 +185,12 @@ class Checkpoint(Section):
 
     every_steps: Count = 500
     every_minutes: Positive = 10.0
+    requeue: bool = False  # the SLURM job, on SIGUSR1 and trainer.stop_after
 
 
 def _named(default: str) -> Discriminator:
     def name(value: Any) -> Any:
-        return value.get("name", default) if isinstance(value, dict) else value.name
+        return dict(value).get("name", default) if isinstance(value, dict | Section) else default
 
     return Discriminator(name)
 
@@ -228,5 +244,6 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "union_tag_invalid":
         found, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         return f"{key}.name must be one of {known}, got {reprlib.repr(found)}"
-    rule = first["msg"].removeprefix("Input ").replace("should be", "must be")
+    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    rule = rule.replace("should be", "must be")
     return f"{key} {rule}, got {reprlib.repr(first['input'])}"

@@ -1,4 +1,8 @@
-"""Names from files and folders are data: never markup, control codes or formulas."""
+"""Names from files and folders are data: never markup, control codes or formulas. Durations."""
+
+import re
+
+SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
 def printable(text: str) -> str:
@@ -15,3 +19,11 @@ def defused(text: str) -> str:
     An apostrophe goes before a leading = + - @, tab or carriage return.
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def seconds_in(duration: str) -> int:
+    """Seconds in a duration such as 45s, 30m, 3h50m or 1d2h; ValueError when it is not one."""
+    parts = re.findall(r"([0-9]{1,9})([dhms])", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError("must be a duration such as 45s, 30m, 3h50m or 1d2h")
+    return sum(int(number) * SECONDS_IN[unit] for number, unit in parts)

@@ -64,6 +64,7 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be"),
         ({"network": {"repeats": [1, 2]}}, "network.repeats"),
         ({"data": {"image_size": 74}}, "data.image_size must be greater than or equal to 75"),
+        ({"trainer": {"stop_after": "5x"}}, "trainer.stop_after must be a duration such as 45s"),
         ({"data": 3}, "data must be a valid dictionary"),
     ],
 )

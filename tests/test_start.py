@@ -27,8 +27,13 @@ USAGE = [
     (["train", "--set", "trainer.epoch=3"], 2),
     (["train", "--recipe", "missing"], 2),
     (["train", "--init", "missing"], 2),
+    (["train", "--stop-after", "soon"], 2),
+    (["train", "--init", "imagenet"], 2),
+    (["import"], 2),
+    (["export", "missing", "--to", "onnx", "--output", "x.onnx"], 2),
     (["eval", "missing"], 2),
     (["predict"], 2),
+    (["data", "check", "missing"], 2),
     (["predict", "image.jpg", "--weights", "missing"], 2),
     (["summarize", "missing"], 2),
 ]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from inceptcli.text import defused, printable
+import pytest
+
+from inceptcli.text import defused, printable, seconds_in
 
 
 def test_printable_escapes_what_would_break_the_line() -> None:
@@ -12,3 +14,14 @@ def test_defused_text_is_no_formula() -> None:
     assert [defused(text) for text in ("=1+1", "+1", "-1", "@a", "\t=1", "a=1", "")] == [
         "'=1+1", "'+1", "'-1", "'@a", "'\t=1", "a=1", ""
     ]  # fmt: skip
+
+
+def test_durations_add_up() -> None:
+    texts = ("45s", "30m", "3h50m", "1d2h", "0s", "1d1h1m1s")
+    assert [seconds_in(text) for text in texts] == [45, 1800, 13800, 93600, 0, 90061]
+
+
+@pytest.mark.parametrize("text", ["", "5", "3h50", "h", "1.5h", "-3h", "3 h", "3h\n", "٣h", "5w"])
+def test_text_that_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 45s, 30m, 3h50m or 1d2h"):
+        seconds_in(text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated, Any
 
 from typer import Exit, Option, Typer, echo
 from typer.core import TyperGroup
 
+from inceptcli.cli.data_check import EPILOG as DATA_CHECK_EPILOG
+from inceptcli.cli.data_check import data_check
 from inceptcli.cli.evaluate import EPILOG as EVALUATE_EPILOG
 from inceptcli.cli.evaluate import evaluate
 from inceptcli.cli.export import EPILOG as EXPORT_EPILOG
@@ -19,7 +22,7 @@ from inceptcli.cli.summarize import EPILOG as SUMMARIZE_EPILOG
 from inceptcli.cli.summarize import summarize
 from inceptcli.cli.train import EPILOG as TRAIN_EPILOG
 from inceptcli.cli.train import train
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
 
@@ -33,6 +36,11 @@ class ReportingGroup(TyperGroup):
         except UserError as error:
             echo(f"Error: {printable(str(error))}", err=True)
             raise Exit(error.exit_code) from None
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            echo(f"Error: {printable(str(error.filename)[:40])}...: {error.strerror}", err=True)
+            raise Exit(UsageError.exit_code) from None
 
 
 app = Typer(
@@ -52,6 +60,10 @@ for name, command, epilog in (
     ("export", export, EXPORT_EPILOG),
 ):
     app.command(name, epilog=epilog)(command)
+
+data = Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a dataset.")
+data.command("check", epilog=DATA_CHECK_EPILOG)(data_check)
+app.add_typer(data, name="data")
 
 
 def print_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,12 +47,20 @@ def evaluate(
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
     ] = "table",
+    skip_unreadable: Annotated[
+        bool,
+        Option(
+            "--skip-unreadable",
+            help="Leave out images that cannot be read and say which; default: fail.",
+        ),
+    ] = False,
     quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
 ) -> None:
     """Measure accuracy and loss on labelled images.
 
-    JSON has images, top1, top5, loss and per_class (class, name, images, top1); accuracies are
-    fractions of 1, the loss is the mean cross entropy.
+    JSON has images, top1, top5, loss, per_class (class, name, images, top1) and skipped (path,
+    reason); accuracies are fractions of 1, the loss is the mean cross entropy. What was skipped
+    counts nowhere else and leaves the exit code 0.
     """
     import sys
 
@@ -71,9 +80,14 @@ def evaluate(
 
         with Progress(console=Console(stderr=True)) as bar:
             task = bar.add_task("eval", total=len(source))
-            result = measure(engine, source, batch_size, lambda done: bar.advance(task, done))
+            advance = partial(bar.advance, task)
+            result = measure(engine, source, batch_size, advance, skip_unreadable)
     else:
-        result = measure(engine, source, batch_size, lambda done: None)
+        result = measure(engine, source, batch_size, lambda done: None, skip_unreadable)
+    for name, reason in result.skipped:
+        echo(f"skipped {printable(name)}: {reason}", err=True)
+    if result.skipped:
+        echo(f"{len(result.skipped)} of {len(source)} images skipped", err=True)
     echo(_as_json(result) if format == "json" else _as_table(result))
 
 
@@ -108,6 +122,7 @@ def _as_json(result: Evaluation) -> str:
         "top5": result.top5,
         "loss": result.loss,
         "per_class": per_class,
+        "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
     }
     return json.dumps(values, indent=2)
 

@@ -44,7 +44,11 @@ def import_weights(
         bool, Option("--quiet", help="Say nothing on standard error but errors.")
     ] = False,
 ) -> None:
-    """Convert weights of timm, Cadene, facenet-pytorch or Keras; no code in them is run."""
+    """Convert other people's weights into a file of ours.
+
+    Files of timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are recognised by what is
+    in them; no code in them is run.
+    """
     _check_paths(source, output)
 
     from inceptcli.weights.importing import convert

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -95,6 +96,10 @@ def train(
         list[str] | None,
         Option("--set", help="Any recipe key: section.key=value, repeatable. Default: none."),
     ] = None,
+    stop_after: Annotated[
+        str | None,
+        Option(help="Save and exit with 75 after, say, 45s, 30m, 3h50m or 1d2h; default: never."),
+    ] = None,
     resume: Annotated[
         Literal["auto", "never"],
         Option(help="auto continues the run in --output, never refuses to touch it."),
@@ -120,11 +125,12 @@ def train(
         "optimizer.learning_rate": lr,
         "trainer.precision": precision,
         "trainer.accelerator": accelerator,
-        "trainer.devices": int(devices) if devices and devices.isdigit() else devices,
+        "trainer.devices": devices and _number(devices),
         "trainer.num_nodes": num_nodes,
         "trainer.strategy": strategy,
         "data.workers": workers,
         "trainer.seed": seed,
+        "trainer.stop_after": stop_after,
         "network.init": init,
         "network.freeze": freeze,
         "data.val_fraction": val_fraction,
@@ -144,6 +150,7 @@ def train(
 
 
 def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
+    import os
     import sys
 
     from inceptcli.training.run_directory import RunDirectory, differing_keys
@@ -157,7 +164,7 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
     settings = planned.recipe
     there = directory.read_recipe()
     if there is not None:
-        if resume == "never":
+        if resume == "never" and directory.writes:  # the others may see what the first wrote
             raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
         if different := differing_keys(there, settings):
             raise UsageError(
@@ -167,17 +174,25 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
     if settings.data.path is None:
         say("no --data given: training on `shapes`, drawn by the program")
 
+    # torch reads it when imported: C++ would warn of what is on purpose, once per process.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
     from inceptcli.training.run import fit
 
     fit(planned, directory, say, progress=sys.stderr.isatty() and not quiet)
     say(f"best weights in {directory.weights}; try: inceptcli eval {folder}")
 
 
-def _sides(text: str | None) -> int | list[int] | str | None:
-    parts = text.split("x") if text else []
-    if text and len(parts) <= 2 and all(part.isdigit() for part in parts):
-        return int(text) if len(parts) == 1 else [int(part) for part in parts]
-    return text
+def _sides(text: str | None) -> int | str | list[int | str] | None:
+    if text is None or text.count("x") > 1:
+        return text
+    sides = [_number(part) for part in text.split("x")]
+    return sides[0] if len(sides) == 1 else sides
+
+
+def _number(text: str) -> int | str:
+    """A number when it is one; what a recipe refuses otherwise."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def _new_folder(network: str) -> Path:

@@ -24,18 +24,23 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image (3, H, W) uint8 with its label; no image when it was unreadable."""
+    """One image (3, H, W) uint8 with its label and number; no image when it was unreadable."""
 
     image: Tensor | None
     label: int
+    number: int
     skipped: tuple[Skipped, ...] = ()
 
 
 class Batch(NamedTuple):
-    """Images (N, 3, H, W) uint8, labels (N,) int64, and what was skipped on the way."""
+    """Images (N, 3, H, W) uint8, labels and numbers in the source (N,) int64, and what was skipped.
+
+    An image that replaces an unreadable one has its own number.
+    """
 
     images: Tensor
     labels: Tensor
+    numbers: Tensor
     skipped: list[Skipped]
 
 
@@ -65,7 +70,7 @@ class TrainingImages(Dataset[Sample]):
                 skipped.append(Skipped(index, str(error)))
                 continue
             image = augment(self.transform, pixels, seed_from(self.seed, epoch, first))
-            return Sample(image, self.source.label(index), tuple(skipped))
+            return Sample(image, self.source.label(index), index, tuple(skipped))
         raise UnreadableImage(
             f"{self.source.name(first)}: {skipped[0].reason}; so are the next nine"
         )
@@ -87,16 +92,18 @@ class EvaluationImages(Dataset[Sample]):
         try:
             image = self.preprocessing.crop(self.source.image(index))
         except UnreadableImage as error:
-            return Sample(None, label, (Skipped(index, str(error)),))
-        return Sample(torch.from_numpy(image).permute(2, 0, 1), label)
+            return Sample(None, label, index, (Skipped(index, str(error)),))
+        return Sample(torch.from_numpy(image).permute(2, 0, 1), label, index)
 
 
 def collate(samples: list[Sample]) -> Batch:
     """One batch, channels last in memory; samples without an image are left out."""
-    images = [sample.image for sample in samples if sample.image is not None]
-    labels = [sample.label for sample in samples if sample.image is not None]
-    skipped = [entry for sample in samples for entry in sample.skipped]
+    readable = [sample for sample in samples if sample.image is not None]
+    images = [sample.image for sample in readable if sample.image is not None]
     stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
     return Batch(
-        stacked.contiguous(memory_format=torch.channels_last), torch.tensor(labels), skipped
+        stacked.contiguous(memory_format=torch.channels_last),
+        torch.tensor([sample.label for sample in readable]),
+        torch.tensor([sample.number for sample in readable]),
+        [entry for sample in samples for entry in sample.skipped],
     )

@@ -82,6 +82,18 @@ def decode(source: Path | bytes) -> NDArray[np.uint8]:
         raise UnreadableImage(_reason(error)) from error
 
 
+def format_of(path: Path) -> str | None:
+    """BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP, by the content; None for a file that is none."""
+    _silence_pillow()
+    try:
+        if not path.is_file():
+            return None
+        with Image.open(path, formats=_FORMATS) as image:
+            return "JPEG" if image.format == "MPO" else image.format  # MPO: several in one file
+    except Exception:  # as in `decode`
+        return None
+
+
 def _silence_pillow() -> None:
     """Ignore Pillow's warnings; each call, since whoever leaves a `catch_warnings` undoes it."""
     with _filters_lock:

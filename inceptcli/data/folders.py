@@ -37,16 +37,21 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         UserError: a folder is missing or cannot be read.
     """
-    images: list[Path] = []
+    return [file for file in find_files(folder) if file.suffix.lower() in SUFFIXES]
+
+
+def find_files(folder: Path) -> list[Path]:
+    """As `find_images`, but whatever the suffix."""
+    found: list[Path] = []
     entered: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
         identity, folders, files = _list(waiting.pop())
         if identity not in entered:
             entered.add(identity)
-            images += (file for file in files if file.suffix.lower() in SUFFIXES)
+            found += files
             waiting += reversed(folders)
-    return sorted(images)
+    return sorted(found)
 
 
 def class_folder(root: Path) -> LabelledImages:
@@ -56,7 +61,7 @@ def class_folder(root: Path) -> LabelledImages:
         UsageError: `root` is missing or not a folder.
         UserError: there are fewer than two classes, or a class has no images.
     """
-    names = _class_names(root)
+    names = class_names(root)
     if len(names) == 1:
         raise UserError(
             f"{_shown(root)}: at least two class folders are needed, got only {printable(names[0])}"
@@ -106,9 +111,9 @@ def training_folders(
         UsageError: `root` is missing, or has neither form.
         UserError: val has a class that train lacks or no image, or a class has too few images.
     """
-    if _has_train_and_val(root):
+    if has_train_and_val(root):
         train = class_folder(root / "train")
-        names = _class_names(root / "val")
+        names = class_names(root / "val")
         for name in sorted(set(names) - set(train.classes)):
             raise UserError(
                 f"{_shown(root / 'val' / name)}: val must not have a class that train lacks;"
@@ -132,9 +137,9 @@ def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
         UsageError: `root` is missing or not a folder.
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
-    if _has_train_and_val(root):
+    if has_train_and_val(root):
         root = root / "val"
-    names = _class_names(root)
+    names = class_names(root)
     unknown = sorted(set(names) - set(classes))
     if unknown:
         raise UserError(
@@ -144,7 +149,8 @@ def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
     return _some(_labelled(root, names, classes), root)
 
 
-def _has_train_and_val(root: Path) -> bool:
+def has_train_and_val(root: Path) -> bool:
+    """Whether `root` holds train/ and val/; UsageError when it is missing or not a folder."""
     _check_folder(root)
     return (root / "train").is_dir() and (root / "val").is_dir()
 
@@ -156,7 +162,8 @@ def _check_folder(root: Path) -> None:
         raise UsageError(f"{_shown(root)}: not a folder; give one that holds one folder per class")
 
 
-def _class_names(root: Path) -> list[str]:
+def class_names(root: Path) -> list[str]:
+    """The folders in `root`, by name; UserError when there are none."""
     _check_folder(root)
     names = [folder.name for folder in _list(root)[1]]
     if not names:

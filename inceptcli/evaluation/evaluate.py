@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
@@ -29,21 +30,30 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Fractions, not percent; `loss` is the mean cross entropy in nats."""
+    """Fractions, not percent; `loss` is the mean cross entropy in nats.
+
+    `skipped` has the path of each image that could not be read, and why; it counts nowhere else.
+    """
 
     images: int
     top1: float
     top5: float
     loss: float
     per_class: tuple[ClassResult, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 def evaluate(
-    engine: Engine, source: ImageSource, batch_size: int, progress: Callable[[int], None]
+    engine: Engine,
+    source: ImageSource,
+    batch_size: int,
+    progress: Callable[[int], None],
+    skip_unreadable: bool = False,
 ) -> Evaluation:
     """Every image of `source` once; `progress` is told how many images each batch had.
 
-    Raises UserError that names an image that cannot be read: its answer would be missing.
+    Raises UserError that names an image that cannot be read, for its answer would be missing; with
+    `skip_unreadable` only when none can be read.
     """
     num_classes = len(engine.classes)
     top1 = MulticlassAccuracy(num_classes, average="micro")
@@ -51,29 +61,48 @@ def evaluate(
     each = MulticlassAccuracy(num_classes, average=None)
     loss = MeanMetric()
     counts = torch.zeros(num_classes, dtype=torch.int64)
+    skipped: list[tuple[str, str]] = []
     for start in range(0, len(source), batch_size):
         indices = range(start, min(start + batch_size, len(source)))
-        logits = torch.from_numpy(engine.logits(_crops(engine, source, indices)))
-        labels = torch.tensor([source.label(index) for index in indices])
+        progress(len(indices))
+        crops, unreadable = _crops(engine, source, indices)
+        if unreadable and not skip_unreadable:
+            name, reason = unreadable[0]
+            raise UserError(f"{name}: {reason}; --skip-unreadable leaves such images out")
+        skipped += unreadable
+        if not crops:
+            continue
+        logits = torch.from_numpy(engine.logits(np.stack(list(crops.values()))))
+        labels = torch.tensor([source.label(index) for index in crops])
         for metric in (top1, top5, each):
             metric.update(logits, labels)
         loss.update(cross_entropy(logits, labels, reduction="none"))
         counts += torch.bincount(labels, minlength=num_classes)
-        progress(len(indices))
+    if len(skipped) == len(source):
+        raise UserError(f"none of the {len(source)} images can be read: {': '.join(skipped[0])}")
     per_class = tuple(
         ClassResult(name, int(count), float(value) if count else None)
         for name, count, value in zip(engine.classes, counts, each.compute(), strict=True)
     )
     return Evaluation(
-        len(source), float(top1.compute()), float(top5.compute()), float(loss.compute()), per_class
+        len(source) - len(skipped),
+        float(top1.compute()),
+        float(top5.compute()),
+        float(loss.compute()),
+        per_class,
+        tuple(skipped),
     )
 
 
-def _crops(engine: Engine, source: ImageSource, indices: Sequence[int]) -> np.ndarray:
-    crops = []
+def _crops(
+    engine: Engine, source: ImageSource, indices: Sequence[int]
+) -> tuple[dict[int, NDArray[np.uint8]], list[tuple[str, str]]]:
+    """Crops by index, and the names of what cannot be read with the reasons."""
+    crops: dict[int, NDArray[np.uint8]] = {}
+    unreadable = []
     for index in indices:
         try:
-            crops.append(engine.preprocessing.crop(source.image(index)))
+            crops[index] = engine.preprocessing.crop(source.image(index))
         except UnreadableImage as error:
-            raise UserError(f"{source.name(index)}: {error}; eval leaves no image out") from error
-    return np.stack(crops)
+            unreadable.append((source.name(index), str(error)))
+    return crops, unreadable

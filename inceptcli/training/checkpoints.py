@@ -1,12 +1,10 @@
-"""Checkpoints to resume from, atomic and only where nothing is half done; stopping by signal."""
+"""Checkpoints to resume from, atomic and only where nothing is half done; there a run may stop."""
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -15,12 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from inceptcli.atomic_file import replacing
+from inceptcli.recipe import Recipe
+from inceptcli.text import seconds_in
 from inceptcli.training.run_directory import RunDirectory
-
-EXIT_STOPPED = 75
-"""EX_TEMPFAIL: stopped early after saving; the same command continues."""
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -31,35 +27,32 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> None:
         """The file is there whole or not at all."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
+        # Of a file opened here a failure has its reason: no space left, too large.
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
 
 
 class ResumeCheckpoint(Checkpoint):
     """Saves every N steps or minutes and at the end of each epoch; the last two are kept.
 
     Within an epoch it saves at the start of a batch that begins a new optimizer step: gradients are
-    empty there and the last step, its averaging and its validation are behind. A signal (SIGTERM,
-    SIGINT, SIGUSR1) only sets a flag, on which all ranks agree at the same place; then the run is
-    saved and the process leaves with 75. A second SIGINT interrupts at once.
+    empty there and the last step, its averaging and its validation are behind. At the same place
+    all ranks agree on whether any of them was asked to stop; then the run is saved, the run
+    directory marked, the SLURM job requeued if the recipe asks for it, and the process leaves
+    with 75.
     """
 
-    def __init__(self, directory: RunDirectory, every_steps: int, every_minutes: float) -> None:
-        self.directory, self.every_steps, self.every_minutes = directory, every_steps, every_minutes
+    def __init__(self, directory: RunDirectory, recipe: Recipe, say: Callable[[str], None]) -> None:
+        self.directory, self.settings, self.say = directory, recipe.checkpoint, say
+        after = recipe.trainer.stop_after
+        self.stopping = Stopping(None if after is None else seconds_in(after))
         self.saved_step = 0
         self.saved_at = time.monotonic()
-        self.stopped_by: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here; take the signals from Lightning, whose handlers lose the step."""
+        """Count from here."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.stopped_by == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.stopped_by = number
+        self.stopping.listen()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -67,15 +60,13 @@ class ResumeCheckpoint(Checkpoint):
         """Save, or save and stop, when it is time."""
         if batch_idx % trainer.accumulate_grad_batches:
             return
-        minutes = (time.monotonic() - self.saved_at) / 60
-        due = minutes >= self.every_minutes
+        due = time.monotonic() - self.saved_at >= 60 * self.settings.every_minutes
         steps = trainer.global_step - self.saved_step
-        stop = self._agreed(trainer, self.stopped_by is not None)
-        if steps >= self.every_steps or stop or (steps and self._agreed(trainer, due)):
+        stop = self._agreed(trainer, self.stopping.reason is not None)
+        if steps >= self.settings.every_steps or stop or (steps and self._agreed(trainer, due)):
             self._save(trainer)
         if stop:
-            self.directory.log(f"stopped by a signal after step {trainer.global_step}")
-            raise SystemExit(EXIT_STOPPED)
+            self._leave(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation."""
@@ -91,6 +82,23 @@ class ResumeCheckpoint(Checkpoint):
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         if trainer.is_global_zero:
             self.directory.drop_old_checkpoints()
+
+    def _leave(self, trainer: Trainer) -> None:
+        requeue = self.settings.requeue and self._agreed(trainer, self.stopping.may_requeue)
+        if trainer.is_global_zero:
+            reason = self.stopping.reason or "a signal to another process"
+            line = f"stopped by {reason} after step {trainer.global_step}"
+            self.directory.log(line)
+            self.directory.mark_stopped(line)
+            self.say(f"{line}; the same command continues")
+            if requeue:
+                requeue_job(self._report)
+        trainer.strategy.barrier()  # a launcher that sees one rank leave may kill the others
+        raise SystemExit(EXIT_STOPPED)
+
+    def _report(self, line: str) -> None:
+        self.directory.log(line)
+        self.say(line)
 
 
 def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> Path | None:

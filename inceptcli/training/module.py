@@ -79,8 +79,8 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimizer; its schedule advances every optimizer step."""
-        # Lightning cannot clip gradients inside a fused optimizer that unscales them itself.
-        fused = self.plan.recipe.trainer.precision != "16-mixed"
+        # Under mixed precision Lightning does not clip the gradients of a fused optimizer.
+        fused = not self.plan.recipe.trainer.precision.endswith("-mixed")
         optimizer = optimizers.optimizer(self.plan.recipe.optimizer, self.network, fused)
         steps = self.plan.steps_per_epoch(self.trainer.world_size)
         epochs = self.plan.recipe.trainer.epochs

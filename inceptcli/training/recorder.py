@@ -12,12 +12,16 @@ from torch import Tensor
 
 from inceptcli.data.dataset import Batch, Skipped
 from inceptcli.data.sources import ImageSource
-from inceptcli.errors import UserError
+from inceptcli.text import defused, printable
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
+from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import WeightsMetadata
+
+LIST_EVERY = 50
+"""Batches after which several ranks tell each other what they could not read."""
 
 
 class Recorder(Callback):
@@ -34,11 +38,13 @@ class Recorder(Callback):
         self.seconds = 0.0
         self.best_top1 = -1.0
         self.results: dict[str, float] = {}
-        self.skipped: set[str] = set()
+        self.skipped: set[str] = set()  # listed in skipped.csv, which outlives a checkpoint
+        self._met: dict[str, str] = {}  # not listed yet, with the reasons
         self._batch_started = self._counted_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self.skipped = self.directory.skipped()
         self._counted_at = time.monotonic()
 
     def on_train_batch_start(
@@ -46,7 +52,9 @@ class Recorder(Callback):
     ) -> None:
         """List what the loader could not read."""
         self._count_seconds()
-        self._note_skipped(batch.skipped, self.plan.train)
+        self._meet(trainer, batch.skipped, self.plan.train)
+        if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
+            self._list_skipped(trainer)
 
     def on_train_batch_end(
         self,
@@ -71,7 +79,7 @@ class Recorder(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """List what the loader could not read."""
-        self._note_skipped(batch.skipped, self.plan.val)
+        self._meet(trainer, batch.skipped, self.plan.val)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the weights that were just validated when they are the best so far."""
@@ -85,6 +93,7 @@ class Recorder(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row and line."""
         self._count_seconds()
+        self._list_skipped(trainer)
         epoch, step = trainer.current_epoch + 1, trainer.global_step
         assert self.loss_sum is not None
         loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
@@ -108,6 +117,23 @@ class Recorder(Callback):
         self.say(line)
         self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """List what a resumed run would not meet again in this epoch; keep all ranks' loss."""
+        self._list_skipped(trainer)
+        if self.loss_sum is not None:  # the state of rank 0 is what every rank goes on from
+            loss_sum = trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
+            checkpoint["callbacks"][self.state_key]["loss_sum"] = float(loss_sum)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what was skipped."""
+        if self.skipped:
+            images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
+            line = f"{images} skipped, see {self.directory.path}/skipped.csv"
+            self.directory.log(line)
+            self.say(line)
+
     def state_dict(self) -> dict[str, Any]:
         """The sums so far, for a checkpoint."""
         return {
@@ -117,13 +143,11 @@ class Recorder(Callback):
             "seconds": self.seconds,
             "best_top1": self.best_top1,
             "results": self.results,
-            "skipped": sorted(self.skipped),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         loss_sum = state_dict.pop("loss_sum")
-        self.skipped = set(state_dict.pop("skipped"))
         vars(self).update(state_dict)
         self.loss_sum = torch.tensor(loss_sum, dtype=torch.float64) if self.loss_count else None
 
@@ -133,21 +157,28 @@ class Recorder(Callback):
         self.seconds += passed
         return passed
 
-    def _note_skipped(self, skipped: list[Skipped], source: ImageSource) -> None:
+    def _meet(self, trainer: Trainer, skipped: list[Skipped], source: ImageSource) -> None:
         for entry in skipped:
-            name = source.name(entry.number)
-            if name in self.skipped:
-                continue
-            self.skipped.add(name)
-            self.directory.append_skipped(name, entry.reason)
-            self.say(f"skipped {name}: {entry.reason}")
-            total = len(self.plan.train) + len(self.plan.val)
-            share = self.plan.recipe.data.max_skipped
-            if len(self.skipped) > max(1, share * total):
-                raise UserError(
-                    f"{len(self.skipped)} of {total} images could not be read, more than "
-                    f"data.max_skipped {share:g} allows; see {self.directory.path}/skipped.csv"
-                )
+            self._met[defused(printable(source.name(entry.number)))] = entry.reason
+        if skipped and trainer.world_size == 1:
+            self._list_skipped(trainer)
+
+    def _list_skipped(self, trainer: Trainer) -> None:
+        """Write down what any rank has met; all of them have to call it."""
+        for met in from_all_ranks(trainer, self._met):
+            for name in sorted(met.keys() - self.skipped):
+                self.skipped.add(name)
+                self.directory.append_skipped(name, met[name])
+                self.say(f"skipped {name}: {met[name]}")
+        self._met = {}
+        total = len(self.plan.train) + len(self.plan.val)
+        share = self.plan.recipe.data.max_skipped
+        if len(self.skipped) > max(1, share * total):
+            end_all(
+                trainer,
+                f"{len(self.skipped)} of {total} images could not be read, more than "
+                f"data.max_skipped {share:g} allows; see {self.directory.path}/skipped.csv",
+            )
 
     def _save(self, trainer: Trainer, module: Classifier) -> None:
         plan = self.plan

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 
 from inceptcli.data.augmentation import training_transform
 from inceptcli.data.datamodule import ImageData
@@ -18,10 +19,14 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
+from inceptcli.training.failures import explained
 from inceptcli.training.fine_tuning import start_from
+from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
+from inceptcli.training.processes import check_slurm
 from inceptcli.training.progress import TrainingProgress
+from inceptcli.training.rank_watch import RankWatch
 from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
 
@@ -31,16 +36,18 @@ def fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], progres
 
     `say` prints a line for the reader, `progress` asks for a bar on stderr.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
-    SystemExit(75) after a signal.
+    UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
+    signal.
     """
     _quiet_lightning()
     trainer = _trainer(plan, directory, say, progress)
-    directory.open()
-    try:
-        directory.write_recipe(plan.recipe)
-        _fit(plan, directory, say, trainer)
-    finally:
-        directory.close()
+    with explained(plan, directory):
+        directory.open()
+        try:
+            directory.write_recipe(plan.recipe)
+            _fit(plan, directory, say, trainer)
+        finally:
+            directory.close()
 
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
@@ -98,13 +105,14 @@ def _trainer(
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
     average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
-    callbacks: list[Callback] = [Recorder(plan, directory, say), SharedBatchNorm(average)]
+    recorder = Recorder(plan, directory, say)
+    callbacks: list[Callback] = [RankWatch(), recorder, LossGuard(plan, directory)]
+    callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress()] if progress else []
-    saving = plan.recipe.checkpoint
-    callbacks.append(ResumeCheckpoint(directory, saving.every_steps, saving.every_minutes))
+    callbacks.append(ResumeCheckpoint(directory, plan.recipe, say))
     try:
-        return Trainer(
+        trainer = Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
@@ -126,6 +134,11 @@ def _trainer(
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise UsageError(f"trainer: {first}") from error
+    check_slurm(trainer.num_devices, trainer.num_nodes)
+    if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
+        # Keeps the first buckets of gradients: others, after a resume, add up in another order.
+        trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
+    return trainer
 
 
 def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
@@ -151,4 +164,5 @@ def _quiet_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

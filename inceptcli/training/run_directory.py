@@ -17,6 +17,7 @@ from inceptcli.errors import UsageError
 from inceptcli.recipe import Recipe, check
 from inceptcli.recipe_file import read
 from inceptcli.text import defused
+from inceptcli.training.processes import is_first_process
 
 METRICS = (
     "epoch",
@@ -36,8 +37,10 @@ MAY_DIFFER = {
     "trainer.epochs",
     "data.path",
     "data.workers",
+    "trainer.stop_after",
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
+    "checkpoint.requeue",
 }
 """Keys of a recipe that a resumed run may have another value of."""
 
@@ -47,7 +50,7 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.writes = global_rank() == 0
+        self.writes = is_first_process()
         self._lock: IO[str] | None = None
 
     def open(self) -> None:
@@ -73,6 +76,7 @@ class RunDirectory:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._lock.flush()
+        (self.path / "stopped").unlink(missing_ok=True)
         if dead:
             self.log(f"took over the lock of {dead}, which is gone")
 
@@ -125,6 +129,12 @@ class RunDirectory:
             with (self.path / "train.log").open("a") as file:
                 file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
+    def mark_stopped(self, line: str) -> None:
+        """Leave the file `stopped` until the next start: torchrun hides the exit code 75."""
+        if self.writes:
+            with replacing(self.path / "stopped") as temporary:
+                temporary.write_text(f"{line}\n")
+
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """One line of metrics.csv."""
         if not self.writes:
@@ -142,7 +152,8 @@ class RunDirectory:
         if not self.writes or not path.is_file():
             return
         with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) <= step]
+            whole = (line for line in file if line.endswith("\n"))  # a full disk cuts the last
+            rows = [row for row in csv.DictReader(whole) if int(row["step"] or 0) <= step]
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, METRICS)
             writer.writeheader()
@@ -158,13 +169,13 @@ class RunDirectory:
                 writer.writerow(("path", "reason"))
             writer.writerow((defused(name), reason))
 
-
-def global_rank() -> int:
-    """This process's rank before any process group exists, from torchrun, SLURM or Lightning."""
-    for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
-        if key in os.environ:
-            return int(os.environ[key])
-    return 0
+    def skipped(self) -> set[str]:
+        """The names in skipped.csv, as they stand there."""
+        path = self.path / "skipped.csv"
+        if not path.is_file():
+            return set()
+        with path.open(newline="") as file:
+            return {row["path"] for row in csv.DictReader(file)}
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inceptcli.errors import UserError
+from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
 from inceptcli.weights import foreign_file
 from inceptcli.weights.file import save
@@ -169,9 +170,15 @@ def _initialised(options: NetworkOptions, missing: list[str]) -> dict[str, Tenso
     """The missing tensors as a new network has them; always the same ones."""
     if not missing:
         return {}
+    with torch.device("meta"):
+        network = build(options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        fresh = build(options).state_dict()
+        for name in dict.fromkeys(key.rpartition(".")[0] for key in missing):
+            module = network.get_submodule(name).to_empty(device="cpu")
+            module.reset_parameters()  # type: ignore[operator]  # every layer of torch's has it
+            initialize(module)
+    fresh = network.state_dict()
     return {key: fresh[key] for key in missing}
 
 

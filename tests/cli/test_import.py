@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_wrong_use_is_one_line(cadene: Path, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_wrong_use(
     cadene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda _path, mode: mode != os.W_OK)
     code, (line,) = run(cadene, "--output", tmp_path / "ours.safetensors")
     assert (code, line.endswith("not writable")) == (2, True)
 

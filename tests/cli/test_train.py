@@ -65,7 +65,7 @@ def test_eval_gives_what_training_logged(run: Path) -> None:
     done = inceptcli("eval", run, "--format", "json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert set(result) == {"images", "top1", "top5", "loss", "per_class"}
+    assert set(result) == {"images", "top1", "top5", "loss", "per_class", "skipped"}
     assert result["images"] == 10
     metrics = read_metadata(run / "model.safetensors").metrics
     assert result["top1"] == pytest.approx(metrics["val_top1"])
@@ -99,6 +99,7 @@ def test_training_on_photographs_names_what_it_skipped(photographs: Path, tmp_pa
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "=1+1.jpg: not an image" in done.stderr
+    assert f"1 image skipped, see {folder}/skipped.csv" in done.stderr
     with (folder / "skipped.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == str(photographs / "train/=cat/=1+1.jpg")

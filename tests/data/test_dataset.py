@@ -69,7 +69,7 @@ def test_augmentation_leaves_the_default_generator_alone() -> None:
 
 def test_an_unreadable_training_image_is_replaced_and_named() -> None:
     sample = training({4, 5})[0, 4]
-    assert sample.label == 6 % 3
+    assert (sample.number, sample.label) == (6, 6 % 3)
     assert sample.skipped == (Skipped(4, "not an image"), Skipped(5, "not an image"))
     assert image(sample).shape == (3, 80, 75)
 
@@ -84,6 +84,7 @@ def test_an_unreadable_validation_image_is_left_out_and_named() -> None:
     batch = collate([images[0], images[1], images[2]])
     assert batch.images.shape == (2, 3, 75, 75)
     assert batch.labels.tolist() == [0, 2]
+    assert batch.numbers.tolist() == [0, 2]
     assert batch.skipped == [Skipped(1, "not an image")]
     assert collate([images[1]]).images.shape[0] == 0
 

@@ -116,7 +116,6 @@ def usage_errors() -> dict[str, tuple[list[str], str]]:
     """By name: arguments, where RUN is a run directory, FOLDER a folder; and what is said."""
     return {
         "no paths": (["--weights", "RUN"], "no PATHS; give image files, folders, patterns, or -"),
-        "no weights": (["a.jpg"], "no --weights; give --weights FILE or a run directory"),
         "missing weights": (["a.jpg", "--weights", "none.st"], "none.st: no such weights file"),
         "empty run": (["a.jpg", "--weights", "FOLDER"], "no model.safetensors"),
         "no classes": (["a.jpg", "--weights", "RUN", "--top-k", "0"], "--top-k"),

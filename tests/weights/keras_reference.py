@@ -19,15 +19,6 @@ import torch
 from tests.weights.parity import CLASSES
 
 
-def build(height: int, width: int) -> Any:
-    return keras.applications.InceptionResNetV2(
-        weights=None,
-        classes=CLASSES,
-        classifier_activation=None,
-        input_shape=(height, width, 3),
-    )
-
-
 def make_able_to_fail(model: Any, images: np.ndarray[Any, Any]) -> None:
     """The same as for PyTorch's networks; see `parity.make_able_to_fail`."""
     generator = np.random.default_rng(1)
@@ -51,17 +42,23 @@ def make_able_to_fail(model: Any, images: np.ndarray[Any, Any]) -> None:
 
 
 def main(folder: Path) -> None:
-    build(299, 299)  # Keras goes on counting layers in the second network
-    model = build(299, 299)
+    network = keras.applications.InceptionResNetV2
+    # Built first, so that Keras goes on counting layers in the second; takes any size.
+    features = network(weights=None, include_top=False, pooling="avg", input_shape=(None, None, 3))
+    model = network(weights=None, classes=CLASSES, classifier_activation=None)
     make_able_to_fail(model, np.load(folder / "train.npy"))
     model.save_weights(folder / "keras.weights.h5")
     model.save(folder / "keras.h5")
+    *shared, kernel, bias = model.get_weights()
+    features.set_weights(shared)
     for path in folder.glob("*x*.npy"):
         images = np.load(path)
-        resized = build(*images.shape[1:3])
-        resized.set_weights(model.get_weights())
         with torch.no_grad():
-            logits = keras.ops.convert_to_numpy(resized(images, training=False))
+            if images.shape[1:3] == model.input_shape[1:3]:
+                logits = keras.ops.convert_to_numpy(model(images, training=False))
+            else:
+                pooled = keras.ops.convert_to_numpy(features(images, training=False))
+                logits = pooled @ kernel + bias
         np.save(folder / f"logits-{path.stem}", logits)
 
 

@@ -1,0 +1,163 @@
+"""`inceptcli data check`: read a dataset ahead of training and list what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Argument, Exit, Option, echo
+
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.data.check import Remark, Report
+
+EPILOG = """Examples:
+
+\b
+  inceptcli data check flowers
+  inceptcli data check flowers --format json > flowers.json
+"""
+
+
+def data_check(
+    folder: Annotated[
+        Path,
+        Argument(metavar="DIR", help="Folder of class folders, or one with train/ and val/."),
+    ],
+    format: Annotated[
+        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
+    ] = "table",
+    workers: Annotated[
+        int | None, Option(min=1, help="Processes that read; default: the cores that may be used.")
+    ] = None,
+    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+) -> None:
+    """Read every image of a dataset and list what is wrong with it.
+
+    The exit code is 1 when training would skip a file or refuse the folder (unreadable, images
+    without an image's suffix, empty classes, classes in val alone), or when equal files are filed
+    under two classes or in both splits. A suffix of another format, a format that fewer than one
+    image in a hundred has, and equal files within a class are listed only.
+
+    JSON has clean, images (those that can be read), classes (class, images by split), formats
+    (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
+    overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
+    both or none; files: path, split, class), empty_classes and one_split_only (split, class).
+    Without train/ and val/ the split is named all.
+    """
+    import sys
+
+    from inceptcli.data.check import check
+
+    if sys.stderr.isatty() and not quiet:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("read", total=None)
+            report = check(
+                folder,
+                workers,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    else:
+        report = check(folder, workers, lambda done, total: None)
+    echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
+    if not report.clean:
+        raise Exit(1)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    formats = ("overlooked", "wrong_suffix", "odd_format")
+    return {
+        "clean": report.clean,
+        "images": report.images,
+        "classes": [{"class": entry.name, "images": entry.images} for entry in report.classes],
+        "formats": report.formats,
+        "width": report.width and report.width._asdict(),
+        "height": report.height and report.height._asdict(),
+        "unreadable": [
+            {"path": str(entry.path), "reason": entry.text} for entry in report.unreadable
+        ],
+        **{
+            name: [
+                {"path": str(entry.path), "format": entry.text} for entry in getattr(report, name)
+            ]
+            for name in formats
+        },
+        "duplicates": [
+            {
+                "across": group.across,
+                "files": [
+                    {"path": str(place.path), "split": place.split, "class": place.class_name}
+                    for place in group.places
+                ],
+            }
+            for group in report.duplicates
+        ],
+        "empty_classes": [_split_and_class(*entry) for entry in report.empty_classes],
+        "one_split_only": [_split_and_class(*entry) for entry in report.one_split_only],
+    }
+
+
+def _split_and_class(split: str, name: str) -> dict[str, str]:
+    return {"split": split, "class": name}
+
+
+def _as_table(report: Report) -> str:
+    lines = [*_overview(report), *_counts(report)]
+    lines += _listed("cannot be read", report.unreadable)
+    lines += _listed("images that training would not find, for want of a suffix", report.overlooked)
+    lines += _listed("suffix of another format", report.wrong_suffix)
+    lines += _listed("formats that hardly any other image has", report.odd_format)
+    crossing = [group for group in report.duplicates if group.across]
+    if crossing:
+        lines += ["", f"Equal files in two classes or splits: {len(crossing)}"]
+    for group in crossing:
+        names = [printable(str(place.path)) for place in group.places]
+        lines.append(f"  across {' and '.join(group.across)}: {', '.join(names)}")
+    if within := len(report.duplicates) - len(crossing):
+        lines += ["", f"Groups of equal files within a class: {within}"]
+    lines += _folders("Classes without a readable image", report.empty_classes)
+    lines += _folders("Classes in one split only", report.one_split_only)
+    lines += [
+        "",
+        "Nothing would be skipped, nothing is filed twice." if report.clean else "Not clean.",
+    ]
+    return "\n".join(lines)
+
+
+def _overview(report: Report) -> list[str]:
+    formats = ", ".join(f"{count} {name}" for name, count in report.formats.items())
+    lines = [f"{report.images} images can be read" + (f": {formats}" if formats else "")]
+    for side, spread in (("width", report.width), ("height", report.height)):
+        if spread:
+            lines.append(f"{side}: {spread.min} to {spread.max} pixels, median {spread.median}")
+    return lines
+
+
+def _counts(report: Report) -> list[str]:
+    """A line per class, and how far apart the classes of each split are."""
+    lines = ["", "  ".join(f"{split:>8}" for split in report.splits) + "  class"]
+    for entry in report.classes:
+        counts = (str(entry.images.get(split, "-")) for split in report.splits)
+        lines.append("  ".join(f"{count:>8}" for count in counts) + f"  {printable(entry.name)}")
+    ratios = []
+    for split in report.splits:
+        found = [entry.images[split] for entry in report.classes if entry.images.get(split)]
+        ratios.append(f"{max(found) / min(found):.1f}x" if found else "-")
+    lines.append("  ".join(f"{ratio:>8}" for ratio in ratios) + "  largest to smallest class")
+    return lines
+
+
+def _listed(title: str, entries: Iterable[Remark]) -> list[str]:
+    lines = [f"  {printable(str(entry.path))}: {printable(entry.text)}" for entry in entries]
+    return ["", f"{title[0].upper()}{title[1:]}: {len(lines)}", *lines] if lines else []
+
+
+def _folders(title: str, entries: list[tuple[str, str]]) -> list[str]:
+    lines = [f"  {printable(name)} ({split})" for split, name in entries]
+    return ["", f"{title}: {len(lines)}", *lines] if lines else []

@@ -1,0 +1,250 @@
+"""A whole dataset read ahead of training: what would be skipped, what is filed twice. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.decode import SUFFIXES, UnreadableImage, decode, format_of
+from inceptcli.data.folders import class_names, find_files, has_train_and_val
+from inceptcli.errors import UserError
+
+SUFFIXES_OF = {
+    "BMP": {".bmp"},
+    "GIF": {".gif"},
+    "JPEG": {".jfif", ".jpe", ".jpeg", ".jpg"},
+    "PNG": {".png"},
+    "PPM": {".pbm", ".pgm", ".pnm", ".ppm"},
+    "TIFF": {".tif", ".tiff"},
+    "WEBP": {".webp"},
+}
+
+ODD_SHARE = 0.01
+"""A format that fewer of the images have is odd: among photographs often a placeholder."""
+
+
+class Place(NamedTuple):
+    """A file of a class folder; `split` is train or val, or all where there are no splits."""
+
+    path: Path
+    split: str
+    class_name: str
+
+
+class Inspected(NamedTuple):
+    """What a file holds: a format and size (height, width), pixels, or why it cannot be read."""
+
+    place: Place
+    problem: str | None = None
+    format: str = ""
+    size: tuple[int, int] = (0, 0)
+    digest: str = ""
+
+    @property
+    def remark(self) -> Remark:
+        """The problem or the format."""
+        return Remark(self.place.path, self.problem or self.format)
+
+
+class Remark(NamedTuple):
+    """A file and what there is to say about it."""
+
+    path: Path
+    text: str
+
+
+class Duplicates(NamedTuple):
+    """Files of equal content; `across` has classes or splits, or both, when these differ."""
+
+    places: tuple[Place, ...]
+    across: tuple[str, ...]
+
+
+class ClassCount(NamedTuple):
+    """How many readable images a class has in each split where it has a folder."""
+
+    name: str
+    images: dict[str, int]
+
+
+class Spread(NamedTuple):
+    """The smallest, the middle and the largest, pixels."""
+
+    min: int
+    median: int
+    max: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found; `images` counts those that can be read.
+
+    Attributes:
+        unreadable: Files with an image's suffix, and why they cannot be read.
+        overlooked: Images that training would not see for want of an image's suffix; the format.
+        wrong_suffix: Readable images whose suffix is another format's; the format.
+        odd_format: Images of a format that fewer than ODD_SHARE of the images have; the format.
+        duplicates: Groups of equal files.
+        classes: By name.
+        width: None without images; so is `height`.
+    """
+
+    splits: tuple[str, ...]
+    images: int
+    unreadable: tuple[Remark, ...]
+    overlooked: tuple[Remark, ...]
+    wrong_suffix: tuple[Remark, ...]
+    odd_format: tuple[Remark, ...]
+    duplicates: tuple[Duplicates, ...]
+    classes: tuple[ClassCount, ...]
+    formats: dict[str, int]
+    width: Spread | None
+    height: Spread | None
+
+    @property
+    def empty_classes(self) -> list[tuple[str, str]]:
+        """(split, class) of folders without a readable image."""
+        return [
+            (split, entry.name)
+            for entry in self.classes
+            for split, count in entry.images.items()
+            if not count
+        ]
+
+    @property
+    def one_split_only(self) -> list[tuple[str, str]]:
+        """(split, class) of classes that the other split lacks."""
+        return [
+            (split, entry.name)
+            for entry in self.classes
+            for split in entry.images
+            if len(entry.images) < len(self.splits)
+        ]
+
+    @property
+    def clean(self) -> bool:
+        """Nothing would be skipped or refused, and nothing is filed under two classes or splits."""
+        refused = any(split == "val" for split, _ in self.one_split_only) or self.empty_classes
+        crossing = any(group.across for group in self.duplicates)
+        return not (self.unreadable or self.overlooked or crossing or refused)
+
+
+def check(root: Path, workers: int | None, progress: Callable[[int, int], None]) -> Report:
+    """Read every file in the class folders of `root`, or of its train/ and val/.
+
+    `workers` processes share the reading; by default as many as this one may use cores. `progress`
+    is told how many files of how many are done.
+
+    Raises:
+        UsageError: `root` is missing or not a folder.
+        UserError: there are no class folders, or one cannot be read.
+    """
+    splits = ("train", "val") if has_train_and_val(root) else ("all",)
+    folders = {split: root if split == "all" else root / split for split in splits}
+    names = {split: class_names(folder) for split, folder in folders.items()}
+    places = [
+        Place(path, split, name)
+        for split, folder in folders.items()
+        for name in names[split]
+        for path in find_files(folder / name)
+    ]
+    inspected = []
+    for done, entry in enumerate(_read(places, workers or _usable_cores()), start=1):
+        inspected.append(entry)
+        progress(done, len(places))
+    return _report(names, inspected)
+
+
+def inspect(place: Place) -> Inspected:
+    """Decode one file; neither problem nor format when it does not claim to be an image."""
+    if place.path.suffix.lower() not in SUFFIXES:
+        return Inspected(place, format=format_of(place.path) or "")
+    try:
+        height, width, _ = decode(place.path).shape
+        with place.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except UnreadableImage as error:
+        return Inspected(place, problem=str(error))
+    return Inspected(place, None, format_of(place.path) or "", (height, width), digest)
+
+
+def _read(places: Sequence[Place], workers: int) -> Iterator[Inspected]:
+    if workers == 1:
+        yield from map(inspect, places)
+        return
+    pool = ProcessPoolExecutor(
+        workers,
+        get_context("spawn"),
+        initializer=signal.signal,  # an interrupt is for this process, which then ends the others
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        with pool:
+            yield from pool.map(inspect, places, chunksize=8)
+    except BrokenProcessPool as error:
+        raise UserError("a process that read images was killed; try --workers 1") from error
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _report(names: dict[str, list[str]], inspected: Sequence[Inspected]) -> Report:
+    readable = [entry for entry in inspected if entry.digest]
+    formats = Counter(entry.format for entry in readable)
+    odd = {name for name, count in formats.items() if count < ODD_SHARE * len(readable)}
+    counts = Counter((entry.place.split, entry.place.class_name) for entry in readable)
+    classes = sorted({name for found in names.values() for name in found})
+    return Report(
+        tuple(names),
+        len(readable),
+        tuple(entry.remark for entry in inspected if entry.problem),
+        tuple(entry.remark for entry in inspected if entry.format and not entry.digest),
+        tuple(
+            entry.remark
+            for entry in readable
+            if entry.place.path.suffix.lower() not in SUFFIXES_OF.get(entry.format, ())
+        ),
+        tuple(entry.remark for entry in readable if entry.format in odd),
+        _duplicates(readable),
+        tuple(
+            ClassCount(
+                name, {split: counts[split, name] for split in names if name in names[split]}
+            )
+            for name in classes
+        ),
+        dict(formats.most_common()),
+        _spread([entry.size[1] for entry in readable]),
+        _spread([entry.size[0] for entry in readable]),
+    )
+
+
+def _duplicates(readable: Sequence[Inspected]) -> tuple[Duplicates, ...]:
+    groups: defaultdict[str, list[Place]] = defaultdict(list)
+    for entry in readable:
+        groups[entry.digest].append(entry.place)
+    found = []
+    for places in groups.values():
+        if len(places) > 1:
+            across = []
+            if len({place.class_name for place in places}) > 1:
+                across.append("classes")
+            if len({place.split for place in places}) > 1:
+                across.append("splits")
+            found.append(Duplicates(tuple(places), tuple(across)))
+    return tuple(found)
+
+
+def _spread(values: list[int]) -> Spread | None:
+    return Spread(min(values), statistics.median_low(values), max(values)) if values else None

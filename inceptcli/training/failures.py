@@ -1,0 +1,60 @@
+"""What ends a run from outside, out of memory or disk, as one line that says what to do."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from safetensors import SafetensorError
+
+from inceptcli.errors import UserError
+from inceptcli.training.plan import Plan
+from inceptcli.training.run_directory import RunDirectory
+
+NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
+    """Turns a lack of memory or of room on the disk into a UserError; all else passes."""
+    try:
+        yield
+    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
+        if _is_out_of_memory(error):
+            raise UserError(_out_of_memory(plan)) from error
+        reason = _unwritable(error)
+        if reason is None:
+            raise
+        raise UserError(
+            f"{directory.path}: cannot be written: {reason}; the last checkpoint is whole, so "
+            "after making room the same command continues"
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        part in str(error) for part in said
+    )
+
+
+def _out_of_memory(plan: Plan) -> str:
+    data, trainer = plan.recipe.data, plan.recipe.trainer
+    height, width = plan.preprocessing.image_size
+    return (
+        f"out of memory with batches of {data.batch_size} images of {height}x{width} pixels in "
+        f"{trainer.precision}; try a smaller --batch-size, with --set trainer.accumulate_batches=N "
+        "for as many images per step, --precision bf16-mixed or a smaller --image-size"
+    )
+
+
+def _unwritable(error: Exception) -> str | None:
+    """Why a file could not be written; None when that is not what happened."""
+    for cause in (error, error.__context__):
+        if isinstance(cause, OSError) and cause.errno in NOT_WRITABLE:
+            return cause.strerror
+        if isinstance(cause, SafetensorError) and "I/O error: " in str(cause):
+            return str(cause).partition("I/O error: ")[2]
+    return None

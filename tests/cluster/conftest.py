@@ -1,0 +1,139 @@
+"""A real SLURM of two nodes on this machine, all in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+CONFIGURATION = """\
+ClusterName=two-nodes
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmdSpoolDir={folder}/spool-%n
+StateSaveLocation={folder}/state
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+GresTypes=gpu
+SchedulerParameters=sched_interval=2,bf_interval=2
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=16 Gres=gpu:4
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=16 Gres=gpu:4
+PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class Cluster:
+    """Its commands, and the environment in which they find it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+
+    def run(self, *command: str, **environment: str) -> str:
+        done = subprocess.run(
+            command, env=self.environment | environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    def job(self, number: str, field: str) -> str:
+        """A field of `scontrol show job`, such as JobState."""
+        shown = self.run("scontrol", "show", "job", "--oneliner", number)
+        return dict(part.split("=", 1) for part in shown.split() if "=" in part)[field]
+
+    def wait_until(self, number: str, *states: str) -> None:
+        """Until the job is in one of the states; fails when it ends in another."""
+        deadline = time.monotonic() + 900
+        while (state := self.job(number, "JobState")) not in states:
+            assert state in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"), state
+            assert time.monotonic() < deadline, f"job {number} is still {state}"
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """munged, slurmctld and two slurmd, stopped at the end whatever happens."""
+    for program in ("munged", "slurmctld", "slurmd"):
+        if found(program) is None:
+            pytest.skip(f"needs {program}: apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("needs root: munged and slurmd start as root")
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+    folder = cluster.folder
+    for name in ("state", "spool-n1", "spool-n2"):
+        (folder / name).mkdir()
+    (folder / "key").write_bytes(secrets.token_bytes(64))
+    (folder / "key").chmod(0o600)
+    devices = ("null", "zero", "full", "random")  # stand for GPUs, which nobody opens
+    (folder / "gres.conf").write_text(
+        "".join(f"NodeName=n[1-2] Name=gpu File=/dev/{device}\n" for device in devices)
+    )
+    (folder / "slurm.conf").write_text(
+        CONFIGURATION.format(
+            host=socket.gethostname().split(".")[0], user="root", folder=folder, ports=free_ports()
+        )
+    )
+    munge = [
+        f"--{name}={folder / value}"
+        for name, value in (
+            ("socket", "munge.socket"), ("key-file", "key"), ("pid-file", "munged.pid"),
+            ("log-file", "munged.log"), ("seed-file", "seed"),
+        )
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        start(stack, cluster, "munged", "--foreground", "--force", *munge)
+        until((folder / "munge.socket").exists)
+        start(stack, cluster, "slurmctld", "-D")
+        for node in ("n1", "n2"):
+            start(stack, cluster, "slurmd", "-D", "-N", node)
+        until(lambda: cluster.run("sinfo", "--noheader", "--format=%T %D") == "idle 2")
+        yield cluster
+
+
+def found(program: str) -> str | None:
+    return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+
+
+def start(stack: ExitStack, cluster: Cluster, name: str, *flags: str) -> None:
+    log = stack.enter_context((cluster.folder / "log").open("a"))
+    command = [str(found(name)), *flags]
+    process = subprocess.Popen(command, env=cluster.environment, stdout=log, stderr=log)
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            if condition():
+                return
+        except AssertionError:  # the controller does not answer yet
+            pass
+        assert time.monotonic() < deadline, "SLURM did not come up within two minutes"
+        time.sleep(0.2)
+
+
+def free_ports() -> list[int]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        return [server.getsockname()[1] for server in servers]

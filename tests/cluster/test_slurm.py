@@ -1,0 +1,75 @@
+"""The shipped batch file on a real SLURM of two nodes; how tasks and devices have to agree."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inceptcli.recipe_file import bundled_folder
+from inceptcli.training.run_directory import RunDirectory
+from tests.cluster.conftest import Cluster
+from tests.training.test_resume import assert_same_run
+
+BATCH_FILE = bundled_folder() / "slurm/train.sbatch"
+
+SMALLER = [
+    "--arch", "irv1", "--accelerator", "cpu", "--image-size", "75", "--batch-size", "4",
+    "--workers", "0", "--epochs", "2", "--set", "network.repeats=[1, 1, 1]",
+    "--set", "data.train_size=120", "--set", "data.val_size=12",
+    "--set", "checkpoint.every_steps=2",
+]  # fmt: skip
+
+
+def submit(slurm: Cluster, run: Path, *flags: str) -> str:
+    """The number of a job of one task on each node."""
+    return slurm.run(
+        "sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1",
+        f"--output={run}.out", str(BATCH_FILE), *SMALLER, *flags,
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        RUN=str(run), MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_preempted_job_requeues_itself_and_ends_with_the_same_weights(
+    slurm: Cluster, tmp_path: Path
+) -> None:
+    alone, preempted = RunDirectory(tmp_path / "alone"), RunDirectory(tmp_path / "preempted")
+    jobs = [submit(slurm, alone.path), submit(slurm, preempted.path)]
+    while not preempted.checkpoints():
+        assert slurm.job(jobs[1], "JobState") in ("PENDING", "RUNNING"), said(preempted)
+        time.sleep(0.2)
+    slurm.run("scancel", "--signal=USR1", jobs[1])
+    slurm.wait_until(jobs[1], "PENDING")
+    assert (preempted.path / "stopped").exists()
+    slurm.run("scontrol", "update", f"jobid={jobs[1]}", "starttime=now")  # it would wait 2 minutes
+    for job in jobs:
+        slurm.wait_until(job, "COMPLETED")
+    assert slurm.job(jobs[1], "Restarts") == "1"
+    log = (preempted.path / "train.log").read_text()
+    (step,) = re.findall(r"stopped by SIGUSR1 after step (\d+)", log)
+    assert 0 < int(step) < 30
+    assert re.findall(r"start from step (\d+)", log) == ["0", step]
+    assert not (preempted.path / "stopped").exists()
+    assert_same_run(alone, preempted)
+
+
+@pytest.mark.slow
+def test_tasks_and_devices_that_disagree_are_one_clear_line(slurm: Cluster, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    job = submit(slurm, run.path, "--devices", "2")
+    slurm.wait_until(job, "FAILED")
+    assert (
+        "Error: --devices 2 x --num-nodes 2 is 4 processes, but SLURM has 2 tasks on 2 nodes; "
+        "give --devices 1 --num-nodes 2" in said(run)
+    )
+    assert "Traceback" not in said(run)
+
+
+def said(run: RunDirectory) -> str:
+    return run.path.with_suffix(".out").read_text()

@@ -1,0 +1,146 @@
+"""Out of memory, out of disk, damaged checkpoints: one line, and the same command continues."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.recipe import check
+from inceptcli.training.checkpoints import newest_readable
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import plan
+from inceptcli.training.run import fit
+from inceptcli.training.run_directory import RunDirectory
+from tests.training.conftest import TINY, Train
+from tests.training.test_resume import assert_same_run, stop_at
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """Writes fail beyond `size` bytes, as they do on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def starts(directory: RunDirectory) -> list[int]:
+    lines = (directory.path / "train.log").read_text().splitlines()
+    return [int(line.rsplit(" ", 1)[1]) for line in lines if "start from step" in line]
+
+
+# The first file that does not fit is a checkpoint, or the best weights after an epoch.
+@pytest.mark.parametrize("every_steps", [1, 500], ids=["checkpoint", "weights"])
+def test_a_full_disk_leaves_the_last_checkpoint_whole(
+    train: Train, monkeypatch: pytest.MonkeyPatch, every_steps: int
+) -> None:
+    undisturbed = train("undisturbed")
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(SystemExit):
+            train("full")
+    with no_file_larger_than(20_000_000), pytest.raises(UserError) as caught:
+        train("full", checkpoint__every_steps=every_steps)
+    message = str(caught.value)
+    assert "full: cannot be written: File too large" in message
+    assert "the same command continues" in message
+    assert "\n" not in message
+    directory = train("full")
+    assert not list(directory.path.rglob("*.partial"))
+    assert starts(directory) == [0, 3, 3]
+    assert_same_run(undisturbed, directory)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """A file system of its own."""
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+    done = subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this user may not mount a tmpfs")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_run_on_a_small_disk_goes_on_when_there_is_room(train: Train, tmp_path: Path) -> None:
+    undisturbed = train("undisturbed")
+    disk = tmp_path / "disk"
+    with small_disk(disk, megabytes=330):  # two checkpoints fit, a third does not
+        with pytest.raises(UserError, match="No space left on device"):
+            train("disk/run", checkpoint__every_steps=1)
+        directory = RunDirectory(disk / "run")
+        assert [directory.step_of(path) for path in directory.checkpoints()] == [1, 2]
+        remount(disk, "size=600m")
+        train("disk/run", checkpoint__every_steps=1)
+        assert starts(directory) == [0, 2]
+        assert_same_run(undisturbed, directory)
+        remount(disk, "ro")
+        with pytest.raises(UsageError, match=r"cannot be written: Read-only file system"):
+            train("disk/run", trainer__epochs=3)
+
+
+def test_a_checkpoint_cut_at_any_length_is_reported_and_passed_over(train: Train) -> None:
+    directory = train()
+    older, newest = directory.checkpoints()
+    choose = random.Random(0)
+    size = newest.stat().st_size
+    for length in sorted((choose.randrange(size) for _ in range(50)), reverse=True):
+        os.truncate(newest, length)
+        said: list[str] = []
+        assert newest_readable(directory, said.append) == older
+        (line,) = said
+        assert line.startswith(f"{newest} is damaged (")
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_out_of_memory_says_what_to_try(
+    train: Train, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        if device == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return torch.empty(1 << 55)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(UserError) as caught:
+        train()
+    message = str(caught.value)
+    assert "out of memory with batches of 4 images of 75x75 pixels in 32-true" in message
+    for remedy in ("--batch-size", "--set trainer.accumulate_batches", "--precision"):
+        assert remedy in message
+    assert "\n" not in message
+
+
+def test_other_errors_are_not_dressed_up(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        train()
+
+
+def test_an_output_that_cannot_be_made_is_one_line() -> None:
+    with pytest.raises(UsageError, match="--output /proc/run: cannot be written"):
+        fit(plan(check(TINY)), RunDirectory(Path("/proc/run")), print, progress=False)

@@ -1,0 +1,177 @@
+"""Several processes: who is first, what SLURM has to agree with, and a rank that dies."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from inceptcli.errors import UsageError
+from inceptcli.training.processes import check_slurm, is_first_process
+from inceptcli.training.run_directory import RunDirectory
+from tests.training.test_resume import assert_same_run
+
+BATCH_STEP = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
+TASK = {**BATCH_STEP, "SLURM_STEP_ID": "0", "SLURM_PROCID": "3"}
+WITHOUT_TASKS = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0"}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if re.match("SLURM_|TORCHELASTIC_|(LOCAL_|NODE_|GROUP_)?RANK$", name):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("environment", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        (TORCHRUN | {"RANK": "0"}, True),
+        (TORCHRUN | {"RANK": "2", "SLURM_PROCID": "0"}, False),
+        (TASK | {"SLURM_PROCID": "0"}, True),
+        (TASK, False),
+        (WITHOUT_TASKS | {"LOCAL_RANK": "1"}, False),
+        (TASK | {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
+    ],
+)
+def test_exactly_one_process_is_the_first_whoever_started_them(
+    environment: dict[str, str], first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() is first
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "nodes", "said"),
+    [
+        (TASK, 4, 2, "is 8 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
+        (TASK, 4, 1, "is 4 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
+        (BATCH_STEP, 2, 2, "SLURM's 4 tasks are started by srun"),
+        (TASK, 2, 2, None),
+        (TASK | {"SLURM_JOB_NAME": "interactive"}, 4, 1, None),
+        (TASK | TORCHRUN, 4, 1, None),
+        (WITHOUT_TASKS, 4, 1, None),
+        (BATCH_STEP | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, 1, 1, None),
+    ],
+)
+def test_tasks_and_devices_have_to_agree(
+    environment: dict[str, str],
+    devices: int,
+    nodes: int,
+    said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if said is None:
+        check_slurm(devices, nodes)
+        return
+    with pytest.raises(UsageError, match=re.escape(said)):
+        check_slurm(devices, nodes)
+
+
+def start(run: Path, *flags: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable, *launcher, "-m", "inceptcli", "train", "--arch", "irv1",
+            "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size", "4",
+            "--set", "data.train_size=120", "--set", "data.val_size=12", "--epochs", "2",
+            "--workers", "0", "--accelerator", "cpu", "--strategy", "ddp",
+            "--set", "checkpoint.every_steps=2", "--output", str(run), *flags,
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(run: Path, *flags: str, launcher: tuple[str, ...] = ()) -> None:
+    training = start(run, *flags, launcher=launcher)
+    _, said = training.communicate()
+    assert training.returncode == 0, said
+
+
+def wait_for_a_checkpoint(run: RunDirectory, process: subprocess.Popen[str]) -> None:
+    while not run.checkpoints():
+        if process.poll() is not None:
+            pytest.fail(process.communicate()[1])
+        time.sleep(0.1)
+
+
+def processes_of(run: Path) -> dict[int, int]:
+    """Process id -> local rank of the ranks that train in a folder."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (entry / "cmdline").read_bytes().split(b"\0")
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile, or is not ours
+            continue
+        if str(run).encode() in arguments and b"torch.distributed.run" not in arguments:
+            ranks = [part for part in environment if part.startswith(b"LOCAL_RANK=")]
+            found[int(entry.name)] = int(ranks[0].partition(b"=")[2]) if ranks else 0
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "victim"), [(2, 0), (2, 1), (3, 2)])
+def test_a_rank_that_dies_takes_the_others_down_within_a_minute_and_is_named(
+    devices: int, victim: int, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    training = start(run.path, "--devices", str(devices), "--epochs", "1000")
+    wait_for_a_checkpoint(run, training)
+    ranks = processes_of(run.path)
+    assert sorted(ranks.values()) == list(range(devices))
+    (number,) = (number for number, rank in ranks.items() if rank == victim)
+    os.kill(number, signal.SIGKILL)
+    killed = time.monotonic()
+    _, said = training.communicate()  # until the last rank has closed it
+    assert time.monotonic() - killed < 60
+    assert training.returncode != 0
+    assert processes_of(run.path) == {}
+    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    assert re.match(rf"Error: rank {victim} \(process {number} on \S+\) is gone", line)
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 3])
+def test_processes_that_were_stopped_resume_to_the_same_weights(
+    devices: int, tmp_path: Path
+) -> None:
+    alone, stopped = RunDirectory(tmp_path / "alone"), RunDirectory(tmp_path / "stopped")
+    finish(alone.path, "--devices", str(devices), "--resume", "never")
+    training = start(stopped.path, "--devices", str(devices))
+    wait_for_a_checkpoint(stopped, training)
+    (last,) = (n for n, rank in processes_of(stopped.path).items() if rank == devices - 1)
+    os.kill(last, signal.SIGTERM)
+    _, said = training.communicate()
+    assert training.returncode == 75, said
+    assert "stopped by a signal to another process after step" in said
+    finish(stopped.path, "--devices", str(devices))
+    assert "start from step 0" in (stopped.path / "train.log").read_text()
+    assert_same_run(alone, stopped)
+
+
+@pytest.mark.slow
+def test_under_torchrun_a_file_says_that_the_run_was_stopped(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    training = start(run.path, "--devices", "2", "--stop-after", "1s", launcher=launcher)
+    training.communicate()
+    assert training.returncode == 1  # what it makes of 75
+    said = (run.path / "stopped").read_text()
+    assert re.fullmatch(r"stopped by trainer.stop_after after step \d+\n", said)
+    finish(run.path, "--devices", "2", launcher=launcher)
+    assert not (run.path / "stopped").exists()
+    assert len((run.path / "metrics.csv").read_text().splitlines()) == 3

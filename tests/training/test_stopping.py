@@ -1,0 +1,100 @@
+"""What asks a run to stop, what it leaves, and what SLURM is told."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job
+from tests.training.conftest import Train
+from tests.training.test_resume import assert_same_run, stop_at
+
+SCONTROL = '#!/bin/sh\necho "$@" > {folder}/called\n{then}\n'
+
+
+def fake_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str = "") -> Path:
+    """A scontrol that notes its arguments in the file returned."""
+    program = folder / "scontrol"
+    program.write_text(SCONTROL.format(folder=folder, then=then))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    return folder / "called"
+
+
+def test_time_that_is_up_stops_like_a_signal(train: Train) -> None:
+    undisturbed = train("undisturbed")
+    said: list[str] = []
+    with pytest.raises(SystemExit) as stopped:
+        train("stopped", said.append, trainer__stop_after="0s")
+    assert stopped.value.code == EXIT_STOPPED
+    assert said[-1] == "stopped by trainer.stop_after after step 0; the same command continues"
+    directory = train("stopped", trainer__stop_after="1d2h")
+    assert_same_run(undisturbed, directory)
+
+
+def test_a_stopped_run_is_marked_until_it_starts_again(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(SystemExit):
+            train()
+    marker = tmp_path / "run/stopped"
+    assert marker.read_text() == "stopped by SIGTERM after step 3\n"
+    train()
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "wanted", "called"),
+    [
+        (signal.SIGUSR1, True, True),
+        (signal.SIGUSR1, False, False),
+        (signal.SIGTERM, True, False),
+        (signal.SIGINT, True, False),
+    ],
+)
+def test_a_job_is_requeued_when_the_recipe_asks_for_it_and_nobody_cancelled_it(
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    wanted: bool,
+    called: bool,
+) -> None:
+    note = fake_scontrol(tmp_path, monkeypatch)
+    stop_at(2, monkeypatch, number)
+    with pytest.raises(SystemExit) as stopped:
+        train(checkpoint__requeue=wanted)
+    assert stopped.value.code == EXIT_STOPPED
+    assert note.exists() is called
+    if called:
+        assert note.read_text() == "requeue 42\n"
+
+
+def test_a_requeue_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_scontrol(tmp_path, monkeypatch, "echo no >&2; echo such job >&2; exit 1")
+    said: list[str] = []
+    requeue_job(said.append)
+    assert said[-1] == "SLURM job 42 could not be requeued: no such job"
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    requeue_job(said.append)
+    assert "could not be requeued" in said[-1]
+    assert "scontrol" in said[-1]
+
+
+def test_outside_slurm_nothing_is_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    said: list[str] = []
+    requeue_job(said.append)
+    assert said == []
+
+
+def test_without_signal_or_limit_nothing_asks_to_stop() -> None:
+    assert Stopping(None).reason is None
+    assert Stopping(3600).reason is None
+    assert not Stopping(3600).may_requeue
+    assert Stopping(0).may_requeue
