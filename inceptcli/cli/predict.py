@@ -108,7 +108,8 @@ def predict(
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS
 
-        engine = load_engine(file, device)
+        few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
+        engine = load_engine(file, device, few_images=few_images)
         sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
         shown = not quiet and sys.stderr.isatty() and not stream.isatty()
         if shown and "-" not in paths:

@@ -33,15 +33,17 @@ class Engine(Protocol):
         """
 
 
-def load_engine(weights: Path, device: str = "auto") -> Engine:
+def load_engine(weights: Path, device: str = "auto", *, few_images: bool = False) -> Engine:
     """The engine for a weights file: ONNX Runtime for an ONNX file, torch for any other.
+
+    With `few_images` it is ready sooner and may take longer for each.
 
     Raises UserError when the file cannot be used or this machine has no such device.
     """
     if is_onnx(weights):
         from inceptcli.prediction.onnx_engine import OnnxEngine
 
-        return OnnxEngine(weights, device)
+        return OnnxEngine(weights, device, few_images=few_images)
     from inceptcli.prediction.torch_engine import TorchEngine
 
     return TorchEngine.load(weights, device)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import NetworkOptions, network_options
 
 SCHEMA_VERSION = 1
+
+
+def _version() -> str:
+    from importlib.metadata import version  # 20 ms that reading a file does not need
+
+    return version("inceptcli")
 
 
 class ClassName(NamedTuple):
@@ -41,7 +46,7 @@ class WeightsMetadata:
     source_sha256: str | None = None
     source: dict[str, str] = field(default_factory=dict)
     initialised: list[str] = field(default_factory=list)
-    inceptcli_version: str = field(default_factory=lambda: version("inceptcli"))
+    inceptcli_version: str = field(default_factory=_version)
 
     def to_header(self) -> dict[str, str]:
         """The safetensors header's free-form part."""

@@ -195,3 +195,11 @@ def test_cuda_is_taken_when_it_is_asked_for_only() -> None:
 def test_a_device_that_onnx_runtime_lacks_is_named(device: str) -> None:
     with pytest.raises(UserError, match=rf"--device {device}: .* no such device; usable: cpu$"):
         find_provider(device, ["AzureExecutionProvider", "CPUExecutionProvider"])
+
+
+def test_an_engine_for_few_images_gives_the_same_answers(onnx_weights: Path) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3)).astype(np.uint8)
+    many, few = OnnxEngine(onnx_weights), OnnxEngine(onnx_weights, few_images=True)
+    np.testing.assert_allclose(
+        softmax(few.logits(crops)), softmax(many.logits(crops)), rtol=0, atol=1e-5
+    )
