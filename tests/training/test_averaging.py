@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from torch import nn
+from torch.multiprocessing.spawn import start_processes
 from torch.optim.swa_utils import AveragedModel
 
-from inceptcli.training.averaging import ParameterAverage
+from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 
 
 def test_the_memory_of_the_average_warms_up() -> None:
@@ -34,3 +38,29 @@ def test_parameters_and_statistics_are_averaged_and_counters_copied() -> None:
     assert averaged["weight"] == 2.0  # 0.75 * 1 + 0.25 * 5
     assert averaged["running_var"] == 4.0
     assert averaged["num_batches_tracked"] == 5
+
+
+def share_on(rank: int, store: str, results: str) -> None:
+    """One of two processes with batch norm statistics of its own, which then shares them."""
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    module = LightningModule()
+    module.norm = nn.BatchNorm2d(1)
+    average = ParameterAverage(0.9, warm_up=False)
+    average.setup(Trainer(logger=False), module, "fit")
+    assert average._average_model is not None
+    for model, offset in ((module, 0.0), (average._average_model, 10.0)):
+        for buffer in model.buffers():
+            buffer.fill_(offset + rank + 1)
+    SharedBatchNorm(average).on_validation_epoch_start(Trainer(logger=False), module)
+    states = module.state_dict(), average._average_model.state_dict()
+    found = [states[0]["norm.running_var"], states[1]["module.norm.running_var"]]
+    torch.save(torch.cat(found), f"{results}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
+    arguments = str(tmp_path / "store"), str(tmp_path)
+    start_processes(share_on, arguments, nprocs=2)  # type: ignore[no-untyped-call]
+    for rank in (0, 1):
+        shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert shared.tolist() == [1.0, 11.0]
