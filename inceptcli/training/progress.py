@@ -45,3 +45,6 @@ class TrainingProgress(RichProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         """What stands at the right of the bar."""
         return dict(self._figures)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
