@@ -86,7 +86,7 @@ class ResumeCheckpoint(Checkpoint):
     def _leave(self, trainer: Trainer) -> None:
         requeue = self.settings.requeue and self._agreed(trainer, self.stopping.may_requeue)
         if trainer.is_global_zero:
-            reason = self.stopping.reason or "a signal to another process"
+            reason = self.stopping.reason or "another process"
             line = f"stopped by {reason} after step {trainer.global_step}"
             self.directory.log(line)
             self.directory.mark_stopped(line)
