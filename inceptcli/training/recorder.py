@@ -40,7 +40,7 @@ class Recorder(Callback):
         self.results: dict[str, float] = {}
         self.skipped: set[str] = set()  # listed in skipped.csv, which outlives a checkpoint
         self._met: dict[str, str] = {}  # not listed yet, with the reasons
-        self._batch_started = self._counted_at = 0.0
+        self._counted_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
