@@ -14,8 +14,8 @@ from typer import echo
 
 from inceptcli.cli import train as command
 from inceptcli.errors import UsageError
-from inceptcli.recipe import Recipe, check
-from inceptcli.recipe_file import override, parse, read
+from inceptcli.recipe.file import override, parse, read
+from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.plan import plan
 from tests.cli.conftest import inceptcli
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from inceptcli.cli.app import app
 from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.networks.summary import summarize
-from inceptcli.recipe import check
+from inceptcli.recipe.schema import check
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

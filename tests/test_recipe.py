@@ -8,8 +8,7 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.recipe import Recipe, check
-from inceptcli.recipe_file import (
+from inceptcli.recipe.file import (
     MAXIMUM_BYTES,
     bundled_folder,
     bundled_names,
@@ -18,6 +17,7 @@ from inceptcli.recipe_file import (
     parse,
     read,
 )
+from inceptcli.recipe.schema import Recipe, check
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -137,7 +137,7 @@ def test_recipes_are_found_by_name_from_an_install(editable: bool, tmp_path: Pat
     subprocess.run([*install, str(target), *source], check=True, cwd=tmp_path)
     program = (
         "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
-        "from inceptcli.recipe import check; from inceptcli.recipe_file import *;"
+        "from inceptcli.recipe.schema import check; from inceptcli.recipe.file import *;"
         "print(bundled_folder(), check(read(find('demo'))))"
     )
     done = subprocess.run(

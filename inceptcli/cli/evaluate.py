@@ -95,7 +95,7 @@ def _source(metadata: WeightsMetadata, data: Path | None, weights: Path) -> Imag
     from inceptcli.data.folders import labelled_for
     from inceptcli.data.shapes import CLASSES, Shapes
     from inceptcli.data.sources import FolderSource
-    from inceptcli.recipe import check
+    from inceptcli.recipe.schema import check
 
     if data is not None:
         return FolderSource(labelled_for(data, [name.id for name in metadata.classes]))

@@ -112,8 +112,8 @@ def train(
 
     Without --data it trains on `shapes`, ten classes of shapes that the program draws.
     """
-    from inceptcli.recipe import check
-    from inceptcli.recipe_file import find, override, parse, read
+    from inceptcli.recipe.file import find, override, parse, read
+    from inceptcli.recipe.schema import check
 
     name = recipe or ("demo" if data is None else "scratch-small")
     flags: dict[str, Any] = {

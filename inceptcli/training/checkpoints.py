@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from inceptcli.atomic_file import replacing
-from inceptcli.recipe import Recipe
+from inceptcli.recipe.schema import Recipe
 from inceptcli.text import seconds_in
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from inceptcli import recipe
 from inceptcli.networks.network import Network
+from inceptcli.recipe import methods
 
 
 class RMSPropTF(Optimizer):
@@ -72,7 +72,7 @@ class RMSPropTF(Optimizer):
 
 
 def optimizer(
-    settings: recipe.AdamW | recipe.MomentumSGD | recipe.RMSPropTF, network: Network, fused: bool
+    settings: methods.AdamW | methods.MomentumSGD | methods.RMSPropTF, network: Network, fused: bool
 ) -> Optimizer:
     """The recipe's optimizer over what is trained of the network.
 
@@ -89,17 +89,17 @@ def optimizer(
             members = [p for p in trained if (p.ndim > 1) == decayed]
             groups.append({"params": members, "weight_decay": decay, "lr": group_rate})
     groups = [group for group in groups if group["params"]]
-    if isinstance(settings, recipe.AdamW):
+    if isinstance(settings, methods.AdamW):
         first, second = settings.betas
         return AdamW(groups, rate, (first, second), settings.epsilon, fused=fused)
-    if isinstance(settings, recipe.MomentumSGD):
+    if isinstance(settings, methods.MomentumSGD):
         momentum = settings.momentum
         return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=fused)
     return RMSPropTF(groups, rate, settings.decay, settings.momentum, settings.epsilon)
 
 
 def schedule(
-    settings: recipe.Constant | recipe.Staircase | recipe.Cosine | recipe.OneCycle,
+    settings: methods.Constant | methods.Staircase | methods.Cosine | methods.OneCycle,
     steps_per_epoch: int,
     epochs: int,
 ) -> Callable[[int], float]:
@@ -108,7 +108,7 @@ def schedule(
     A function of the step alone, so that a resumed run needs no other state.
     """
     total = steps_per_epoch * epochs
-    if isinstance(settings, recipe.OneCycle):
+    if isinstance(settings, methods.OneCycle):
         top = max(1.0, settings.rise * total - 1)
 
         def one_cycle(step: int) -> float:
@@ -122,9 +122,9 @@ def schedule(
     def warmed(step: int) -> float:
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        if isinstance(settings, recipe.Cosine):
+        if isinstance(settings, methods.Cosine):
             return _cosine((step - warmup) / max(1.0, total - warmup))
-        if isinstance(settings, recipe.Staircase):
+        if isinstance(settings, methods.Staircase):
             epoch = step / steps_per_epoch
             return float(settings.multiply_by ** math.floor(epoch / settings.every_epochs))
         return 1.0

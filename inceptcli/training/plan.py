@@ -12,7 +12,7 @@ from inceptcli.data.shapes import CLASSES, Shapes
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
-from inceptcli.recipe import Recipe
+from inceptcli.recipe.schema import Recipe
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.published import obtain, published_name

@@ -14,8 +14,8 @@ import yaml
 
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError
-from inceptcli.recipe import Recipe, check
-from inceptcli.recipe_file import read
+from inceptcli.recipe.file import read
+from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import defused
 from inceptcli.training.processes import is_first_process
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.recipe import check
-from inceptcli.recipe_file import read
+from inceptcli.recipe.file import read
+from inceptcli.recipe.schema import check
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture

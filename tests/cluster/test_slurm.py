@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.recipe_file import bundled_folder
+from inceptcli.recipe.file import bundled_folder
 from inceptcli.training.run_directory import RunDirectory
 from tests.cluster.conftest import Cluster
 from tests.training.test_resume import assert_same_run

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from inceptcli.recipe import check
-from inceptcli.recipe_file import override
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import check
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory

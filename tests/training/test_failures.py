@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.recipe import check
+from inceptcli.recipe.schema import check
 from inceptcli.training.checkpoints import newest_readable
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from inceptcli import recipe
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
+from inceptcli.recipe import methods
 from inceptcli.training.checkpoints import newest_readable
 from inceptcli.training.fine_tuning import adapted, frozen_parts, head_name, start_from
 from inceptcli.training.optimizers import optimizer
@@ -102,7 +102,7 @@ def test_each_network_knows_its_head_and_its_stem() -> None:
 
 def test_the_head_may_have_a_rate_of_its_own() -> None:
     network = build(options())
-    settings = recipe.AdamW(learning_rate=0.001, head_learning_rate=0.01)
+    settings = methods.AdamW(learning_rate=0.001, head_learning_rate=0.01)
     groups = optimizer(settings, network, fused=False).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(network.parameters()))

@@ -8,8 +8,8 @@ import torch
 from timm.optim.rmsprop_tf import RMSpropTF as TimmRMSpropTF
 from torch import nn
 
-from inceptcli import recipe
 from inceptcli.networks.registry import build, network_options
+from inceptcli.recipe import methods
 from inceptcli.training.optimizers import RMSPropTF, optimizer, schedule
 
 
@@ -60,9 +60,9 @@ def test_rmsprop_is_not_torchs() -> None:
 def test_biases_and_batch_norm_do_not_decay() -> None:
     network = build(network_options("irv1", num_classes=3, repeats=[1, 1, 1]))
     for settings in (
-        recipe.AdamW(),
-        recipe.MomentumSGD(name="sgd"),
-        recipe.RMSPropTF(name="rmsprop_tf"),
+        methods.AdamW(),
+        methods.MomentumSGD(name="sgd"),
+        methods.RMSPropTF(name="rmsprop_tf"),
     ):
         groups = optimizer(settings, network, fused=False).param_groups
         decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
@@ -72,7 +72,7 @@ def test_biases_and_batch_norm_do_not_decay() -> None:
 
 
 def test_the_papers_rate_by_epoch() -> None:
-    factor = schedule(recipe.Staircase(name="staircase"), steps_per_epoch=100, epochs=160)
+    factor = schedule(methods.Staircase(name="staircase"), steps_per_epoch=100, epochs=160)
     rates = {epoch: 0.045 * factor(epoch * 100) for epoch in (0, 20, 40, 80, 100, 160)}
     expected = {0: 0.045, 20: 0.02424, 40: 0.01305, 80: 0.00379, 100: 0.00204, 160: 0.00032}
     for epoch, rate in expected.items():
@@ -87,7 +87,7 @@ def test_one_cycle_is_torchs() -> None:
     reference = torch.optim.lr_scheduler.OneCycleLR(
         theirs, 1.0, total_steps=200, pct_start=0.25, cycle_momentum=False
     )
-    ours = schedule(recipe.OneCycle(), steps_per_epoch=20, epochs=10)
+    ours = schedule(methods.OneCycle(), steps_per_epoch=20, epochs=10)
     for step in range(200):
         assert math.isclose(ours(step), theirs.param_groups[0]["lr"], rel_tol=1e-6), step
         theirs.step()
@@ -96,7 +96,7 @@ def test_one_cycle_is_torchs() -> None:
 
 
 def test_cosine_ends_at_zero_and_warms_up() -> None:
-    factor = schedule(recipe.Cosine(name="cosine", warmup_epochs=1), steps_per_epoch=10, epochs=5)
+    factor = schedule(methods.Cosine(name="cosine", warmup_epochs=1), steps_per_epoch=10, epochs=5)
     assert [round(factor(step), 3) for step in (0, 4, 9)] == [0.091, 0.455, 0.909]
     assert factor(10) == 1.0
     assert factor(50) == 0.0
@@ -104,5 +104,5 @@ def test_cosine_ends_at_zero_and_warms_up() -> None:
 
 
 def test_constant_stays() -> None:
-    factor = schedule(recipe.Constant(name="constant"), steps_per_epoch=10, epochs=5)
+    factor = schedule(methods.Constant(name="constant"), steps_per_epoch=10, epochs=5)
     assert {factor(step) for step in range(50)} == {1.0}

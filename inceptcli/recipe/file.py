@@ -46,7 +46,7 @@ def override(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def bundled_folder() -> Path:
     """The recipes that came along: inside a wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 

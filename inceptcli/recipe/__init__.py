@@ -1,0 +1,1 @@
+"""Recipes: their schema, checked without torch, and the YAML files that hold them."""

@@ -1,0 +1,75 @@
+"""Optimizers and schedules by name, each with keys of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from inceptcli.recipe.section import Fraction, Positive, Section
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"] = "adamw"
+    learning_rate: Positive = 0.001
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
+        default=[0.9, 0.999]
+    )
+    epsilon: Positive = 1e-8
+    head_learning_rate: Positive | None = None  # the classifier's own
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+
+
+class MomentumSGD(Section):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    learning_rate: Positive = 0.1
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    head_learning_rate: Positive | None = None  # the classifier's own
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+
+
+class RMSPropTF(Section):
+    """RMSProp as TensorFlow computes it; the defaults are the authors' (paper, section 4)."""
+
+    name: Literal["rmsprop_tf"]
+    learning_rate: Positive = 0.045
+    decay: Fraction = 0.9
+    momentum: Fraction = 0.9
+    epsilon: Positive = 1.0
+    head_learning_rate: Positive | None = None  # the classifier's own
+    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+
+
+class Constant(Section):
+    """The optimizer's rate throughout, after a linear warm-up."""
+
+    name: Literal["constant"]
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+
+
+class Staircase(Section):
+    """rate * multiply_by ** (epoch // every_epochs), the paper's exponential decay."""
+
+    name: Literal["staircase"]
+    multiply_by: Annotated[float, Field(gt=0, le=1)] = 0.94
+    every_epochs: Positive = 2
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+
+
+class Cosine(Section):
+    """Half a cosine from the rate to zero, after a linear warm-up."""
+
+    name: Literal["cosine"]
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+
+
+class OneCycle(Section):
+    """Cosine up from rate / 25 to the rate, then cosine down to nearly zero."""
+
+    name: Literal["one-cycle"] = "one-cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the run spent going up
