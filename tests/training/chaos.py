@@ -3,7 +3,8 @@
     python -m tests.training.chaos --kills 20 --signal SIGKILL -- --workers 3
 
 What follows `--` goes to `inceptcli train`. Prints kills, steps and the verdict; exit code 1 when
-the weights differ or more steps were done again than the checkpoints allow.
+the weights differ or more steps were done again than the checkpoints allow. With `--control` a run
+that starts over after each kill has to do more than that.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 EVERY_STEPS = 3
+TOTAL_STEPS = 72
 TINY = [
     "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size",
     "4", "--set", "data.val_size=10", "--accelerator", "cpu", "--epochs", "3",
@@ -59,13 +63,17 @@ def steps_done(folder: Path) -> list[int]:
     return [int(step) for step in re.findall(r"did step (\d+)$", log.read_text(), re.MULTILINE)]
 
 
-def killed(folder: Path, kills: int, number: int, dice: random.Random, flags: list[str]) -> int:
-    """Train to the end, killed up to `kills` times after a random number of steps; the kills."""
+def killed(
+    folders: Iterable[Path], kills: int, number: int, dice: random.Random, flags: list[str]
+) -> int:
+    """Train to the end, killed up to `kills` times after a random number of steps; the kills.
+
+    Each start is in the next of `folders`.
+    """
     done = 0
-    while True:
+    for folder in folders:
         process = start(folder, flags)
-        before = len(steps_done(folder)) if (folder / "train.log").is_file() else 0
-        patience = before + dice.randint(1, 2 * EVERY_STEPS)
+        patience = _num_steps(folder) + dice.randint(1, 4 * EVERY_STEPS)
         while process.poll() is None:
             if done < kills and _num_steps(folder) >= patience:
                 time.sleep(dice.random() / 5)
@@ -77,6 +85,7 @@ def killed(folder: Path, kills: int, number: int, dice: random.Random, flags: li
             return done
         if process.returncode not in (-number, 75):
             raise RuntimeError(f"left with {process.returncode}")
+    raise AssertionError("no folder is left")
 
 
 def _num_steps(folder: Path) -> int:
@@ -103,12 +112,21 @@ def compare(folder: Path, kills: int, number: int, seed: int, flags: list[str]) 
     alone, disturbed = folder / "alone", folder / "disturbed"
     if start(alone, flags).wait() != 0:
         raise RuntimeError("the run that was left alone failed")
-    done = killed(disturbed, kills, number, random.Random(seed), flags)
+    done = killed(repeat(disturbed), kills, number, random.Random(seed), flags)
     expected, found = tensors(alone), tensors(disturbed)
     identical = expected.keys() == found.keys() and all(
         torch.equal(expected[key], found[key]) for key in expected
     )
     return Outcome(len(steps_done(disturbed)), len(steps_done(alone)), done, identical)
+
+
+def steps_when_starting_over(
+    folder: Path, kills: int, number: int, seed: int, flags: list[str]
+) -> int:
+    """Steps of a run that is killed alike and knows of no resume: each start has a new folder."""
+    folders = [folder / f"start-{start}" for start in range(kills + 1)]
+    killed(folders, kills, number, random.Random(seed), [*flags, "--resume", "never"])
+    return sum(map(_num_steps, folders))
 
 
 def work(arguments: list[str]) -> None:
@@ -133,17 +151,24 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--signal", choices=["SIGKILL", "SIGTERM"], default="SIGKILL")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--control", action="store_true")
     parser.add_argument("flags", nargs="*")
     chosen = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        number = signal.Signals[chosen.signal]
-        outcome = compare(Path(folder), chosen.kills, number, chosen.seed, chosen.flags)
+    with TemporaryDirectory() as name:
+        folder, number = Path(name), signal.Signals[chosen.signal]
+        arguments = (chosen.kills, number, chosen.seed, chosen.flags)
+        outcome = compare(folder, *arguments)
+        control = steps_when_starting_over(folder, *arguments) if chosen.control else None
     verdict = "identical" if outcome.identical else "DIFFERENT"
     print(
         f"{outcome.kills} x {chosen.signal} {' '.join(chosen.flags)}: weights {verdict}; "
         f"{outcome.steps} steps for {outcome.total}, {outcome.allowed} allowed"
     )
-    sys.exit(0 if outcome.identical and outcome.steps <= outcome.allowed else 1)
+    fine = outcome.identical and outcome.kills == chosen.kills and outcome.steps <= outcome.allowed
+    if control is not None:
+        print(f"starting over each time: {control} steps")
+        fine = fine and control > outcome.allowed
+    sys.exit(0 if fine else 1)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.chaos import compare, start, steps_done
+from tests.training.chaos import EVERY_STEPS, TOTAL_STEPS, compare, steps_when_starting_over
 
 
 @pytest.mark.slow
@@ -23,14 +23,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
 
 @pytest.mark.slow
 def test_starting_over_each_time_would_be_seen(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    for kill in (True, False):
-        process = start(folder, ["--workers", "0"])
-        while kill and process.poll() is None:
-            if (folder / "train.log").is_file() and len(steps_done(folder)) >= 40:
-                process.kill()
-        process.wait()
-        if kill:
-            for checkpoint in (folder / "checkpoints").iterdir():
-                checkpoint.unlink()
-    assert len(steps_done(folder)) > 72 + 3  # what a run that resumes may take for one kill
+    steps = steps_when_starting_over(
+        tmp_path, kills=2, number=signal.SIGKILL, seed=0, flags=["--workers", "0"]
+    )
+    assert steps > TOTAL_STEPS + 2 * EVERY_STEPS  # what a run that resumes is allowed
