@@ -1,47 +1,92 @@
-"""What happens to a training image: a random crop, a mirror image, colour; through torchvision."""
+"""What happens to training images: crop, mirror image, colour, erasing, mixing; by torchvision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from inceptcli.data.distortion import Distortion
 
-def training_transform(
-    image_size: tuple[int, int],
-    crop_area: Sequence[float],
-    crop_aspect: Sequence[float],
-    mirror: float,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: float,
-) -> v2.Transform:
+Transform = Callable[[Tensor], Tensor]
+
+GREY = 127
+"""What erases: the middle of the pixel values, near 0 for the network."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied; `training_transform` says what the fields do."""
+
+    style: Literal["usual", "authors"]
+    crop_area: Sequence[float]
+    crop_aspect: Sequence[float]
+    mirror: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    policy: Literal["none", "randaugment", "trivialaugment"]
+    policy_operations: int
+    policy_magnitude: int
+    erasing: float
+
+
+def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Transform:
     """Image (3, H, W) uint8 -> (3, *image_size) uint8, drawing from torch's default generator.
 
-    A crop of a random share of the area and a random aspect is resized to the network's input
-    (bilinear); `mirror` is the probability of the mirror image; colours change by up to the given
-    share.
+    A crop of a random share of the area and a random aspect (width / height) is resized to the
+    network's input; `mirror` is the probability of the mirror image; colours change by up to the
+    given share. RandAugment applies `policy_operations` of strength `policy_magnitude` (of 30),
+    TrivialAugment one of any; `erasing` is the probability that a rectangle (2 to 33 % of the area)
+    becomes grey.
     """
-    steps: list[v2.Transform] = [
-        v2.RandomResizedCrop(
-            image_size, scale=tuple(crop_area), ratio=tuple(crop_aspect), antialias=True
-        ),
-        v2.RandomHorizontalFlip(mirror),
-    ]
-    if any((brightness, contrast, saturation, hue)):
-        steps.append(v2.ColorJitter(brightness, contrast, saturation, hue))
-    return v2.Compose(steps)
+    colours = (chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue)
+    steps: list[Transform] = []
+    if chosen.style == "authors":
+        steps = [
+            Distortion(image_size, chosen.crop_area, chosen.crop_aspect, chosen.mirror, *colours)
+        ]
+    else:
+        area, aspect = tuple(chosen.crop_area), tuple(chosen.crop_aspect)
+        steps = [
+            v2.RandomResizedCrop(image_size, scale=area, ratio=aspect, antialias=True),
+            v2.RandomHorizontalFlip(chosen.mirror),
+        ]
+        if any(colours):
+            steps.append(v2.ColorJitter(*colours))
+    if chosen.policy == "randaugment":
+        steps.append(v2.RandAugment(chosen.policy_operations, chosen.policy_magnitude))
+    if chosen.policy == "trivialaugment":
+        steps.append(v2.TrivialAugmentWide())
+    if chosen.erasing:
+        steps.append(v2.RandomErasing(chosen.erasing, value=GREY))
+    composed: Transform = v2.Compose(steps)
+    return composed
 
 
-def augment(transform: v2.Transform, image: Tensor, seed: int) -> Tensor:
+def mixing(mixup: float, cutmix: float, num_classes: int) -> v2.Transform | None:
+    """MixUp and CutMix of these alphas, each batch one of them; None when both are 0.
+
+    Images (N, C, H, W) and labels (N,) become mixed images and shares of classes (N, num_classes).
+    """
+    chosen: list[v2.Transform] = []
+    if mixup:
+        chosen.append(v2.MixUp(alpha=mixup, num_classes=num_classes))
+    if cutmix:
+        chosen.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
+    return v2.RandomChoice(chosen) if chosen else None
+
+
+def augment(transform: Transform, image: Tensor, seed: int) -> Tensor:
     """`transform(image)`, random by `seed` alone; the default generator stays as it was."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
     try:
-        augmented: Tensor = transform(image)
+        return transform(image)
     finally:
         torch.default_generator.set_state(state)
-    return augmented

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
-from torchvision.transforms import v2
 
+from inceptcli.data.augmentation import Transform
 from inceptcli.data.dataset import EvaluationImages, Sample, TrainingImages, collate
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
@@ -20,7 +20,7 @@ class ImageData(LightningDataModule):
         self,
         train: ImageSource,
         val: ImageSource,
-        transform: v2.Transform,
+        transform: Transform,
         preprocessing: Preprocessing,
         batch_size: int,
         workers: int,

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.transforms import v2
 
-from inceptcli.data.augmentation import augment
+from inceptcli.data.augmentation import Transform, augment
 from inceptcli.data.decode import UnreadableImage
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import seed_from
@@ -51,7 +50,7 @@ class TrainingImages(Dataset[Sample]):
     size.
     """
 
-    def __init__(self, source: ImageSource, transform: v2.Transform, seed: int) -> None:
+    def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
         self.source, self.transform, self.seed = source, transform, seed
 
     def __len__(self) -> int:

@@ -59,20 +59,25 @@ class ConvUnit(Box):
 
 
 class Pool(Box):
-    """Maximum or average over a 3x3 window; an average counts the pixels inside the image only."""
+    """Maximum or average over a window; an average counts the pixels inside the image only."""
 
     def __init__(
-        self, channels: int, kind: Literal["average", "maximum"], stride: int, valid: bool
+        self,
+        channels: int,
+        kind: Literal["average", "maximum"],
+        stride: int,
+        valid: bool,
+        side: int = 3,
     ) -> None:
         super().__init__()
         self.out_channels = channels
-        padding = 0 if valid else 1
+        padding = 0 if valid else side // 2
         # TensorFlow divides by the pixels inside the image; counting the padding costs the
         # released Inception-v4 0.2 points of top-1 accuracy.
         self.pool: nn.Module = (
-            nn.AvgPool2d(3, stride, padding, count_include_pad=False)
+            nn.AvgPool2d(side, stride, padding, count_include_pad=False)
             if kind == "average"
-            else nn.MaxPool2d(3, stride, padding)
+            else nn.MaxPool2d(side, stride, padding)
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -127,8 +132,9 @@ class Fork(Box):
 class Residual(Fork):
     """Figure 20: ReLU(input + scale * Linear(paths)); the 1x1 Linear restores the input's depth.
 
-    The Linear has a bias, as in the released networks. No batch norm on the sum (section 3.2). The
-    scale belongs to the sum: without the shortcut it is not applied.
+    The Linear has a bias, as in the released networks. No batch norm on the sum (section 3.2),
+    unless `normalize_sum` puts one there. The scale belongs to the sum: without the shortcut it is
+    not applied.
     """
 
     def __init__(
@@ -142,12 +148,19 @@ class Residual(Fork):
         super().__init__(in_channels, **paths)
         self.scale, self.shortcut, self.activation = scale, shortcut, activation
         self.linear = nn.Conv2d(self.out_channels, in_channels, 1)
+        self.sum_batch_norm: nn.BatchNorm2d | None = None
         self.out_channels = in_channels
+
+    def normalize_sum(self) -> None:
+        """Batch norm between the sum and its ReLU, which section 3.3 tried against dying."""
+        self.sum_batch_norm = nn.BatchNorm2d(self.out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
         """Shape unchanged."""
         residual = self.linear(super().forward(features))
         total = torch.add(features, residual, alpha=self.scale) if self.shortcut else residual
+        if self.sum_batch_norm is not None:
+            total = self.sum_batch_norm(total)
         return functional.relu(total, inplace=True) if self.activation else total
 
 

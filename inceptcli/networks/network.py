@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from inceptcli.networks.blocks import Step
+from inceptcli.networks.blocks import Residual, Step
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions
 
 
@@ -40,14 +40,18 @@ class Network(nn.Module):
             box = stage.step(channels)
             self.add_module(stage.name, box)
             channels = box.out_channels
+        if options.batch_norm_on_sums:
+            for module in list(self.modules()):
+                if isinstance(module, Residual):
+                    module.normalize_sum()
         self.num_features = channels
         self.dropout = nn.Dropout(options.dropout)
         self.classifier = nn.Linear(channels, options.num_classes)
         set_batch_norm(self, options)
         initialize(self)
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> the last stage's (N, C', H', W').
+    def forward_stages(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(N, C, H, W) -> each stage's name and its output (N, C', H', W'), in order.
 
         Raises:
             ValueError: a side is under 75.
@@ -59,16 +63,27 @@ class Network(nn.Module):
         features = images
         for name in self.figures:
             features = self.get_submodule(name)(features)
+            yield name, features
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) -> the last stage's (N, C', H', W'); ValueError as `forward_stages`."""
+        features = images
+        for _, features in self.forward_stages(images):  # noqa: B007 (the last one is returned)
+            pass
         return features
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> pooled features (N, num_features)."""
         return self.forward_features(images).mean(dim=(2, 3))
 
+    def classify(self, features: Tensor) -> Tensor:
+        """The last stage's output (N, C, H, W) -> logits (N, num_classes)."""
+        logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
+        return logits
+
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, num_classes)."""
-        logits: Tensor = self.classifier(self.dropout(self.embed(images)))
-        return logits
+        return self.classify(self.forward_features(images))
 
 
 def set_batch_norm(network: nn.Module, options: NetworkOptions) -> None:

@@ -27,6 +27,7 @@ class NetworkOptions:
     repeats: tuple[int, int, int] | None = None
     residual_scales: tuple[float, float, float] | None = None
     shortcut: bool = True
+    batch_norm_on_sums: bool = False
     dropout: float = 0.2
     batch_norm_eps: float = 0.001
     batch_norm_momentum: float = 0.1
@@ -96,10 +97,13 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
         if value is not None
     }
     if layout.residual_scales is None and (
-        "residual_scales" in given or given.get("shortcut") is False
+        "residual_scales" in given
+        or given.get("shortcut") is False
+        or given.get("batch_norm_on_sums")
     ):
         raise ValueError(
-            f"{name} has no residual modules, so residual_scales and shortcut cannot be set"
+            f"{name} has no residual modules, so residual_scales, shortcut and batch_norm_on_sums "
+            "cannot be set"
         )
     if layout.repeats is None and "repeats" in given:
         raise ValueError(f"{name} has fixed modules, so repeats cannot be set")

@@ -136,4 +136,6 @@ def _kind(module: nn.Module) -> str:
         return "3x3 max pool, stride 2, valid"
     if isinstance(layer, nn.AvgPool2d):
         return "3x3 average pool"
+    if isinstance(layer, nn.BatchNorm2d):
+        return "batch norm"
     return "dropout" if isinstance(layer, nn.Dropout) else "linear"

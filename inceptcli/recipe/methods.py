@@ -45,6 +45,19 @@ class RMSPropTF(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
 
 
+class Lamb(Section):
+    """LAMB, for batches of thousands; timm's (extra `timm`)."""
+
+    name: Literal["lamb"]
+    learning_rate: Positive = 0.005
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
+        default=[0.9, 0.999]
+    )
+    epsilon: Positive = 1e-6
+    head_learning_rate: Positive | None = None  # the classifier's own
+    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+
+
 class Constant(Section):
     """The optimizer's rate throughout, after a linear warm-up."""
 
@@ -73,3 +86,7 @@ class OneCycle(Section):
 
     name: Literal["one-cycle"] = "one-cycle"
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the run spent going up
+
+
+Optimizer = AdamW | MomentumSGD | RMSPropTF | Lamb
+Schedule = OneCycle | Cosine | Staircase | Constant

@@ -41,7 +41,8 @@ class Recipe(Section):
     optimizer: Annotated[
         Annotated[methods.AdamW, Tag("adamw")]
         | Annotated[methods.MomentumSGD, Tag("sgd")]
-        | Annotated[methods.RMSPropTF, Tag("rmsprop_tf")],
+        | Annotated[methods.RMSPropTF, Tag("rmsprop_tf")]
+        | Annotated[methods.Lamb, Tag("lamb")],
         _named("adamw"),
     ] = methods.AdamW()
     schedule: Annotated[
@@ -73,7 +74,7 @@ def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    tags = {"adamw", "sgd", "rmsprop_tf", "one-cycle", "cosine", "staircase", "constant"}
+    tags = {"adamw", "sgd", "rmsprop_tf", "lamb", "one-cycle", "cosine", "staircase", "constant"}
     # A place is section.key; what pydantic adds to it are the members of a union.
     key = ".".join([str(part) for part in first["loc"] if part not in tags][:2])
     if first["type"] == "extra_forbidden":

@@ -22,12 +22,14 @@ class Network(Section):
     repeats: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = None
     residual_scales: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
     shortcut: bool | None = None
+    batch_norm_on_sums: bool | None = None
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     batch_norm_eps: Positive | None = None
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     in_channels: Literal[1, 3] | None = None  # 1: images are turned grey
     init: str | None = None  # what to start from: a weights file, run directory or published name
     freeze: Literal["none", "stem", "all-but-head"] = "none"
+    auxiliary_weight: Positive | None = None  # of the auxiliary head's loss; released code: 0.4
 
 
 class Data(Section):
@@ -54,8 +56,13 @@ class Data(Section):
 
 
 class Augmentation(Section):
-    """What happens to a training image and its label."""
+    """What happens to a training image and its label.
 
+    `style` authors is the distortion of the authors' released code: attempts at a crop, resize
+    method, colour arithmetic and its order are TensorFlow's.
+    """
+
+    style: Literal["usual", "authors"] = "usual"
     crop_area: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
         default=[0.3, 1.0]
     )
@@ -67,6 +74,12 @@ class Augmentation(Section):
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    policy_operations: Count = 2  # of randaugment, per image
+    policy_magnitude: Annotated[int, Field(ge=0, le=30)] = 9  # of randaugment
+    erasing: Fraction = 0.0  # probability of a grey rectangle
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha; with cutmix each batch draws one of them
+    cutmix: Annotated[float, Field(ge=0)] = 0.0  # alpha
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanMetric
 
+from inceptcli.data.augmentation import mixing
 from inceptcli.data.datamodule import batches_done
 from inceptcli.data.dataset import Batch
 from inceptcli.data.normalization import normalize
 from inceptcli.data.sampler import seed_from
+from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, AuxiliaryHead
 from inceptcli.networks.network import Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import frozen_parts, keep
@@ -27,6 +29,10 @@ class Classifier(LightningModule):
         self.network, self.plan = network, plan
         self._kept = frozen_parts(network, plan.recipe.network.freeze)
         keep(self._kept)
+        self.auxiliary_weight = plan.recipe.network.auxiliary_weight or 0.0
+        self.auxiliary_head = AuxiliaryHead(network) if self.auxiliary_weight else None
+        augmentation = plan.recipe.augmentation
+        self._mix = mixing(augmentation.mixup, augmentation.cutmix, plan.network.num_classes)
         self.val_loss, self.val_top1, self.val_top5 = MeanMetric(), MeanMetric(), MeanMetric()
 
     def train(self, mode: bool = True) -> Classifier:
@@ -35,11 +41,9 @@ class Classifier(LightningModule):
         keep(self._kept)
         return self
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 -> float32 logits (N, num_classes)."""
-        pixels = normalize(images, self.plan.preprocessing.mean, self.plan.preprocessing.std)
-        output: Tensor = self.network(pixels)
-        return output.float()
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 -> what the network reads (N, C, H, W)."""
+        return normalize(images, self.plan.preprocessing.mean, self.plan.preprocessing.std)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout draws from (seed, batches processed, rank), so that no state needs saving."""
@@ -52,17 +56,34 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Cross entropy with label smoothing; also the share of images named right."""
-        logits = self.logits(batch.images)
-        smoothing = self.plan.recipe.augmentation.label_smoothing
-        loss = functional.cross_entropy(logits, batch.labels, label_smoothing=smoothing)
+        pixels, targets = self.pixels(batch.images), batch.labels
+        if self._mix is not None:
+            pixels, targets = self._mix(pixels, targets)
+        if self.auxiliary_head is None:
+            logits = self.network(pixels).float()
+            loss = self._loss(logits, targets)
+        else:
+            logits, auxiliary_logits = self._with_auxiliary_head(self.auxiliary_head, pixels)
+            loss = self._loss(logits, targets)
+            loss = loss + self.auxiliary_weight * self._loss(auxiliary_logits, targets)
         top1 = (logits.detach().argmax(1) == batch.labels).float().mean()
         return {"loss": loss, "top1": top1}
+
+    def _with_auxiliary_head(self, head: AuxiliaryHead, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        for name, features in self.network.forward_stages(pixels):
+            if name == AUXILIARY_STAGE:
+                auxiliary_logits = head(features)
+        return self.network.classify(features).float(), auxiliary_logits.float()
+
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        smoothing = self.plan.recipe.augmentation.label_smoothing
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss without smoothing, top-1 and top-5 of each image; summed exactly over all ranks."""
         if not len(batch.labels):
             return
-        logits = self.logits(batch.images)
+        logits = self.network(self.pixels(batch.images)).float()
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
         self.val_loss.update(functional.cross_entropy(logits, batch.labels, reduction="none"))
         self.val_top1.update(best[:, 0].float())
@@ -81,7 +102,9 @@ class Classifier(LightningModule):
         """The recipe's optimizer; its schedule advances every optimizer step."""
         # Under mixed precision Lightning does not clip the gradients of a fused optimizer.
         fused = not self.plan.recipe.trainer.precision.endswith("-mixed")
-        optimizer = optimizers.optimizer(self.plan.recipe.optimizer, self.network, fused)
+        optimizer = optimizers.optimizer(
+            self.plan.recipe.optimizer, self, self.network.classifier, fused
+        )
         steps = self.plan.steps_per_epoch(self.trainer.world_size)
         epochs = self.plan.recipe.trainer.epochs
         factor = optimizers.schedule(self.plan.recipe.schedule, steps, epochs)

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from inceptcli.networks.network import Network
 from inceptcli.recipe import methods
 
 
@@ -72,18 +71,18 @@ class RMSPropTF(Optimizer):
 
 
 def optimizer(
-    settings: methods.AdamW | methods.MomentumSGD | methods.RMSPropTF, network: Network, fused: bool
+    settings: methods.Optimizer, module: nn.Module, head: nn.Module, fused: bool
 ) -> Optimizer:
-    """The recipe's optimizer over what is trained of the network.
+    """The recipe's optimizer over what is trained of `module`, of which `head` is a part.
 
-    Biases and batch norm do not decay; the classifier may have a rate of its own.
+    Biases and batch norm do not decay; the head, the classifier, may have a rate of its own.
     """
     rate = settings.learning_rate
-    head = {id(parameter) for parameter in network.classifier.parameters()}
+    of_head = {id(parameter) for parameter in head.parameters()}
     groups = []
-    for of_head, group_rate in ((False, rate), (True, settings.head_learning_rate or rate)):
+    for is_head, group_rate in ((False, rate), (True, settings.head_learning_rate or rate)):
         trained = [
-            p for p in network.parameters() if p.requires_grad and (id(p) in head) == of_head
+            p for p in module.parameters() if p.requires_grad and (id(p) in of_head) == is_head
         ]
         for decayed, decay in ((True, settings.weight_decay), (False, 0.0)):
             members = [p for p in trained if (p.ndim > 1) == decayed]
@@ -95,11 +94,20 @@ def optimizer(
     if isinstance(settings, methods.MomentumSGD):
         momentum = settings.momentum
         return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=fused)
+    if isinstance(settings, methods.Lamb):
+        from timm.optim.lamb import Lamb
+
+        first, second = settings.betas
+        # Clipping is the trainer's.
+        lamb: Optimizer = Lamb(
+            groups, rate, betas=(first, second), eps=settings.epsilon, max_grad_norm=None
+        )
+        return lamb
     return RMSPropTF(groups, rate, settings.decay, settings.momentum, settings.epsilon)
 
 
 def schedule(
-    settings: methods.Constant | methods.Staircase | methods.Cosine | methods.OneCycle,
+    settings: methods.Schedule,
     steps_per_epoch: int,
     epochs: int,
 ) -> Callable[[int], float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from inceptcli.data.folders import training_folders
@@ -16,6 +17,10 @@ from inceptcli.recipe.schema import Recipe
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.published import obtain, published_name
+
+AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
+AUXILIARY_IMAGE_SIZE = 299
+"""Pixels; smaller images leave less than the 17x17 features that the head needs."""
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
@@ -65,7 +70,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         train_images, val_images = training_folders(Path(data.path), data.val_fraction)
         names = train_images.classes
         train, val = FolderSource(train_images), FolderSource(val_images)
-    options = recipe.network.model_dump(exclude={"name", "init", "freeze"})
+    options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)
     except ValueError as error:
@@ -76,6 +81,9 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     )
     if recipe.network.freeze == "stem" and recipe.network.name == "iv3":
         raise UsageError("network.freeze stem: iv3 has no stage of that name; all-but-head has")
+    _check_auxiliary_head(recipe)
+    if recipe.optimizer.name == "lamb" and find_spec("timm") is None:
+        raise UserError("optimizer.name lamb needs timm; pip install 'inceptcli[timm]'")
     if data.batch_size == 1:
         raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
     ranks = recipe.trainer.num_nodes * (
@@ -93,6 +101,23 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         )
     classes = tuple(ClassName(name, name) for name in names)
     return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe, say))
+
+
+def _check_auxiliary_head(recipe: Recipe) -> None:
+    if recipe.network.auxiliary_weight is None:
+        return
+    if recipe.network.name not in AUXILIARY_NETWORKS:
+        raise UsageError(
+            f"network.auxiliary_weight: {recipe.network.name} has no auxiliary classifier; "
+            f"{' and '.join(AUXILIARY_NETWORKS)} have one, as released"
+        )
+    if min(recipe.data.height_and_width) < AUXILIARY_IMAGE_SIZE:
+        raise UsageError(
+            f"network.auxiliary_weight needs data.image_size of at least {AUXILIARY_IMAGE_SIZE}, "
+            f"got {recipe.data.image_size}"
+        )
+    if recipe.network.freeze == "all-but-head":
+        raise UsageError("network.auxiliary_weight trains nothing with network.freeze all-but-head")
 
 
 def _init(recipe: Recipe, say: Callable[[str], None] | None) -> Path | None:

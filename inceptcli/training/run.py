@@ -11,7 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from inceptcli.data.augmentation import training_transform
+from inceptcli.data.augmentation import Augmentation, Transform, training_transform
 from inceptcli.data.datamodule import ImageData
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
@@ -85,18 +85,9 @@ def _network(plan: Plan, say: Callable[[str], None]) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def _transform(plan: Plan):  # type: ignore[no-untyped-def]  # noqa: ANN202 (torchvision is untyped)
-    chosen = plan.recipe.augmentation
-    return training_transform(
-        plan.preprocessing.image_size,
-        chosen.crop_area,
-        chosen.crop_aspect,
-        chosen.mirror,
-        chosen.brightness,
-        chosen.contrast,
-        chosen.saturation,
-        chosen.hue,
-    )
+def _transform(plan: Plan) -> Transform:
+    chosen = plan.recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
+    return training_transform(plan.preprocessing.image_size, Augmentation(**chosen))
 
 
 def _trainer(

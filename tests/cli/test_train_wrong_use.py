@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def test_folders_that_cannot_be_trained_on(
         (["--set", "trainer.epochs=[1"], "--set trainer.epochs=[1: not YAML"),
         (["--set", "network.scales=3"], "unknown key network.scales"),
         (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),
+        (["--set", "network.auxiliary_weight=0.4"], "irv2 has no auxiliary classifier; iv4-tf and"),
+        (
+            ["--arch", "iv4-tf", "--set", "network.auxiliary_weight=0.4"],
+            "network.auxiliary_weight needs data.image_size of at least 299, got 75",
+        ),
+        (
+            ["--set", "augmentation.policy=auto"],
+            "augmentation.policy must be 'none', 'randaugment'",
+        ),
+        (["--set", "optimizer.name=adam"], "optimizer.name must be one of 'adamw', 'sgd'"),
         (["--recipe", "missing"], "known: demo"),
         (["--init", "missing"], "missing: no such weights"),
         (["--resume", "perhaps"], "--resume"),
@@ -88,3 +99,12 @@ def test_wrong_flags_are_one_line_and_exit_code_two(
     monkeypatch.chdir(tmp_path)
     check_one_line(inceptcli("train", *arguments), 2, said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_optimizer_of_a_library_that_is_missing_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    done = inceptcli("train", "--set", "optimizer.name=lamb")
+    check_one_line(done, 1, "optimizer.name lamb needs timm; pip install 'inceptcli[timm]'")

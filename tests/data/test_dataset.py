@@ -12,6 +12,7 @@ from inceptcli.data.dataset import EvaluationImages, Sample, Skipped, TrainingIm
 from inceptcli.data.decode import UnreadableImage
 from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
+from tests.data.test_augmentation import varied
 
 
 @dataclass
@@ -37,7 +38,9 @@ class Pictures:
         return f"{index}.jpg"
 
 
-TRANSFORM = training_transform((80, 75), (0.3, 1.0), (0.75, 1.33), 0.5, 0.2, 0.2, 0.2, 0.1)
+TRANSFORM = training_transform(
+    (80, 75), varied(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+)
 
 
 def training(broken: set[int] | None = None, seed: int = 0) -> TrainingImages:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks.blocks import ConvUnit, Residual
+from inceptcli.networks.blocks import ConvUnit, Residual, conv
 from inceptcli.networks.network import Network, initialize
 from inceptcli.networks.registry import NETWORKS, build, network_options
 
@@ -157,6 +157,28 @@ def test_no_batch_norm_is_on_a_sum(name: str) -> None:
     assert all(
         module.linear.bias is not None for module in residual_modules(network, "inception_a")
     )
+
+
+@pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
+def test_batch_norm_on_sums_is_an_option(name: str) -> None:
+    network = on_meta(name, batch_norm_on_sums=True)
+    modules = [part for part in network.modules() if isinstance(part, Residual)]
+    assert all(
+        module.sum_batch_norm is not None
+        and module.sum_batch_norm.num_features == module.linear.out_channels
+        for module in modules
+    )
+    assert network(torch.empty(2, 3, 75, 75, device="meta")).shape == (2, 1000)
+
+
+def test_batch_norm_on_a_sum_normalises_it_before_the_relu() -> None:
+    torch.manual_seed(0)
+    residual = Residual(4, 1.0, direct=[conv("1x1", 3)]).train()
+    residual.normalize_sum()
+    outputs = residual(torch.randn(64, 4, 5, 5) * 30 + 100)
+    positive = (outputs > 0).float().mean(dim=(0, 2, 3))
+    assert ((positive > 0.3) & (positive < 0.7)).all()
+    assert outputs.max() < 10
 
 
 def test_initial_variance_is_two_over_fan_in_before_a_relu_and_one_over_it_elsewhere() -> None:

@@ -23,12 +23,16 @@ Train = Callable[..., RunDirectory]
 
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
-    """Trains a tiny network for two epochs of five batches; changes are dotted recipe keys."""
+    """Trains a tiny network for two epochs of five batches.
+
+    A change is a dotted recipe key (trainer__epochs) or a whole section.
+    """
 
     def run(name: str = "run", say: Callable[[str], None] = print, **changes: Any) -> RunDirectory:
-        dotted = {key.replace("__", "."): value for key, value in changes.items()}
+        sections = {key: value for key, value in changes.items() if "__" not in key}
+        dotted = {key.replace("__", "."): changes[key] for key in changes.keys() - sections}
         directory = RunDirectory(tmp_path / name)
-        planned = plan(check(override(TINY, dotted)))
+        planned = plan(check(override({**TINY, **sections}, dotted)))
         fit(planned, directory, say, progress=False)
         return directory
 

@@ -79,6 +79,62 @@ def test_accumulation_is_never_cut_in_two(train: Train, monkeypatch: pytest.Monk
     assert_same_run(undisturbed, train("stopped", trainer__accumulate_batches=2))
 
 
+METHODS: dict[str, dict[str, Any]] = {
+    "the paper's": {
+        "optimizer": {"name": "rmsprop_tf"},
+        "schedule": {"name": "staircase"},
+        "augmentation": {
+            "style": "authors", "brightness": 0.125, "contrast": 0.5, "saturation": 0.5, "hue": 0.2
+        },
+    },
+    "momentum, cosine, policy, erasing, mixing": {
+        "optimizer": {"name": "sgd"},
+        "schedule": {"name": "cosine", "warmup_epochs": 0.5},
+        "augmentation": {
+            "policy": "randaugment", "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0
+        },
+    },
+    "large batches": {
+        "optimizer": {"name": "lamb"},
+        "augmentation": {"policy": "trivialaugment"},
+        "averaging": {"decay": 0.9, "warm_up": False},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_resumes_to_the_same_weights(
+    train: Train, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    undisturbed = train("undisturbed", **METHODS[method])
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)
+        with pytest.raises(SystemExit):
+            train("stopped", **METHODS[method])
+    assert_same_run(undisturbed, train("stopped", **METHODS[method]))
+    plain = train("plain", averaging=METHODS[method].get("averaging", {}))
+    assert rows(plain) != rows(undisturbed)
+
+
+@pytest.mark.slow
+def test_the_auxiliary_head_resumes_and_is_no_part_of_the_weights(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"image_size": 299, "batch_size": 2, "workers": 0, "train_size": 6, "val_size": 2}
+    network = {"name": "irv2-tf", "repeats": [1, 1, 1], "auxiliary_weight": 0.4}
+    changes = {"data": small, "network": network, "trainer__epochs": 1}
+    undisturbed = train("undisturbed", **changes)
+    with monkeypatch.context() as patch:
+        stop_at(1, patch)
+        with pytest.raises(SystemExit):
+            train("stopped", **changes)
+    assert_same_run(undisturbed, train("stopped", **changes))
+    assert any("auxiliary_head" in key for key in checkpoint(undisturbed)["state_dict"])
+    assert not any("auxiliary" in key for key in load_tensors(undisturbed.weights))
+    without = train("without", **{**changes, "network": {**network, "auxiliary_weight": None}})
+    assert rows(without)[0]["train_loss"] != rows(undisturbed)[0]["train_loss"]
+
+
 def test_the_number_of_workers_changes_nothing(train: Train) -> None:
     assert_same_run(train("alone"), train("fed", data__workers=2))
 

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from inceptcli.data.augmentation import GREY, Augmentation, augment, mixing, training_transform
+
+PLAIN = Augmentation(
+    style="usual", crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), mirror=0.0, brightness=0.0,
+    contrast=0.0, saturation=0.0, hue=0.0, policy="none", policy_operations=2,
+    policy_magnitude=9, erasing=0.0,
+)  # fmt: skip
+
+
+def varied(**changes: Any) -> Augmentation:
+    """A crop of 30 to 100 %, mirrored or not, and what is given."""
+    usual = {"crop_area": (0.3, 1.0), "crop_aspect": (0.75, 1.33), "mirror": 0.5}
+    return Augmentation(**{**vars(PLAIN), **usual, **changes})
+
+
+def picture(height: int = 90, width: int = 90) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"style": "authors", "brightness": 0.125, "contrast": 0.5, "saturation": 0.5, "hue": 0.2},
+        {"policy": "randaugment"},
+        {"policy": "trivialaugment"},
+        {"erasing": 1.0},
+        {"brightness": 0.4},
+    ],
+    ids=str,
+)
+def test_each_variation_is_a_function_of_the_seed_alone(changes: dict[str, Any]) -> None:
+    transform = training_transform((80, 75), varied(**changes))
+    views = [augment(transform, picture(), seed) for seed in (1, 2, 3)]
+    assert all(view.shape == (3, 80, 75) and view.dtype == torch.uint8 for view in views)
+    torch.rand(5)
+    assert torch.equal(views[0], augment(transform, picture(), 1))
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[1], views[2])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"policy": "randaugment"}, {"policy": "trivialaugment"}, {"erasing": 1.0}], ids=str
+)
+def test_policies_and_erasing_change_the_picture(changes: dict[str, Any]) -> None:
+    plain = training_transform((90, 90), PLAIN)
+    changed = training_transform((90, 90), Augmentation(**{**vars(PLAIN), **changes}))
+    assert torch.equal(augment(plain, picture(), 5), picture())
+    differing = [
+        not torch.equal(augment(changed, picture(), seed), picture()) for seed in range(10)
+    ]
+    assert sum(differing) >= 5
+
+
+def test_erasing_makes_a_rectangle_grey() -> None:
+    transform = training_transform((90, 90), Augmentation(**{**vars(PLAIN), "erasing": 1.0}))
+    black = torch.zeros(3, 90, 90, dtype=torch.uint8)
+    erased = augment(transform, black, 0)
+    assert set(torch.unique(erased).tolist()) == {0, GREY}
+    rows, columns = (erased[0] == GREY).nonzero(as_tuple=True)
+    area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
+    assert area == len(rows)
+    assert 0.02 * 8100 - 90 <= area <= 0.33 * 8100 + 90
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.2, 1.0)])
+def test_mixed_labels_have_the_shares_of_the_mixed_pictures(mixup: float, cutmix: float) -> None:
+    transform = mixing(mixup, cutmix, num_classes=4)
+    assert transform is not None
+    values = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    images = values.view(4, 1, 1, 1).expand(4, 3, 16, 16).clone()
+    torch.manual_seed(0)
+    mixed, shares = transform(images, torch.arange(4))
+    assert shares.shape == (4, 4)
+    torch.testing.assert_close(shares.sum(dim=1), torch.ones(4))
+    torch.testing.assert_close(mixed.mean(dim=(1, 2, 3)), shares @ values)
+    torch.manual_seed(0)
+    again, _ = transform(images, torch.arange(4))
+    assert torch.equal(mixed, again)
+
+
+def test_without_alphas_nothing_is_mixed() -> None:
+    assert mixing(0.0, 0.0, num_classes=4) is None

@@ -1,0 +1,117 @@
+"""The authors' distortion: its geometry, and its colours against Python's own HSV."""
+
+from __future__ import annotations
+
+import colorsys
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from inceptcli.data import distortion
+from inceptcli.data.distortion import (
+    COLOUR_ORDERS,
+    Distortion,
+    random_box,
+    scale_contrast,
+    scale_saturation,
+    turn_hue,
+)
+
+PIXELS = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(1))
+
+
+def by_hsv(pixels: Tensor, turn: float = 0.0, factor: float = 1.0) -> Tensor:
+    changed = []
+    for rgb in pixels.flatten(1).T.tolist():
+        hue, saturation, value = colorsys.rgb_to_hsv(*rgb)
+        changed.append(colorsys.hsv_to_rgb((hue + turn) % 1, min(1, saturation * factor), value))
+    return torch.tensor(changed).T.reshape(pixels.shape)
+
+
+@pytest.mark.parametrize("turn", [-0.2, -0.05, 0.0, 0.1, 0.2, 0.5])
+def test_hue_turns_as_in_hsv(turn: float) -> None:
+    torch.testing.assert_close(turn_hue(PIXELS, turn), by_hsv(PIXELS, turn=turn))
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.5])
+def test_saturation_is_scaled_as_in_hsv(factor: float) -> None:
+    torch.testing.assert_close(scale_saturation(PIXELS, factor), by_hsv(PIXELS, factor=factor))
+
+
+def test_grey_stays_grey() -> None:
+    grey = torch.linspace(-0.1, 1.1, 12).expand(3, 1, 12)
+    torch.testing.assert_close(turn_hue(grey, 0.2), grey)
+    torch.testing.assert_close(scale_saturation(grey, 1.5), grey)
+
+
+def test_contrast_keeps_the_mean_of_each_channel() -> None:
+    changed = scale_contrast(PIXELS, 0.5)
+    torch.testing.assert_close(changed.mean(dim=(1, 2)), PIXELS.mean(dim=(1, 2)))
+    torch.testing.assert_close(changed.std(dim=(1, 2)), PIXELS.std(dim=(1, 2)) / 2)
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 500), (500, 300), (64, 64), (40, 400)])
+def test_crops_keep_area_and_aspect_in_their_ranges(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    shares, aspects = [], []
+    for _ in range(500):
+        top, left, box_height, box_width = random_box(height, width, (0.05, 1.0), (0.75, 4 / 3))
+        assert 0 <= top <= height - box_height
+        assert 0 <= left <= width - box_width
+        shares.append(box_height * box_width / (height * width))
+        aspects.append(box_width / box_height)
+    rounding = 1.5 / min(height, width) ** 0.5
+    assert min(shares) >= 0.05
+    assert min(shares) < 0.07
+    assert max(shares) <= 1
+    assert 0.75 - rounding < min(aspects) < 0.8
+    assert 1.25 < max(aspects) < 4 / 3 + rounding
+
+
+def test_the_whole_image_is_taken_when_no_crop_is_possible() -> None:
+    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.33)) == (0, 0, 10, 100)
+
+
+def test_every_order_and_every_resize_method_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods, orders = set(), []
+    original = interpolate
+
+    def note(pixels: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+        methods.add(mode)
+        return original(pixels, size, mode=mode)
+
+    class Noting(Distortion):
+        def _changed(self, pixels: Tensor, colour: str) -> Tensor:
+            orders.append(colour)
+            return super()._changed(pixels, colour)
+
+    monkeypatch.setattr(distortion, "interpolate", note)
+    distort = Noting((20, 24), (0.5, 1.0), (0.75, 1.33), 0.5, 0.125, 0.5, 0.5, 0.2)
+    image = (PIXELS * 255).to(torch.uint8)
+    torch.manual_seed(0)
+    for _ in range(60):
+        assert distort(image).shape == (3, 20, 24)
+    assert methods == {"bilinear", "nearest", "bicubic", "area"}
+    drawn = {tuple(orders[start : start + 4]) for start in range(0, len(orders), 4)}
+    assert drawn == set(COLOUR_ORDERS)
+
+
+def test_brightness_is_added_and_pixels_stay_in_range() -> None:
+    torch.manual_seed(0)
+    brighter = Distortion((8, 9), (1.0, 1.0), (9 / 8, 9 / 8), 0.0, 0.5, 0.0, 0.0, 0.0)
+    image = torch.full((3, 8, 9), 128, dtype=torch.uint8)
+    values = [torch.unique(brighter(image)).tolist() for _ in range(50)]
+    assert all(len(found) == 1 for found in values)
+    assert min(values)[0] < 30
+    assert max(values)[0] > 225
+
+
+def test_mirror_images_are_as_frequent_as_asked() -> None:
+    torch.manual_seed(0)
+    distort = Distortion((8, 9), (1.0, 1.0), (9 / 8, 9 / 8), 0.5, 0.0, 0.0, 0.0, 0.0)
+    image = torch.zeros(3, 8, 9, dtype=torch.uint8)
+    image[:, :, 0] = 255
+    mirrored = sum(bool(distort(image)[0, 0, -1] > 200) for _ in range(200))
+    assert 70 < mirrored < 130
