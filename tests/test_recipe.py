@@ -34,7 +34,8 @@ def test_the_recipes_that_everybody_counts_on_are_there() -> None:
 @pytest.mark.parametrize("path", sorted(bundled_folder().rglob("*.yaml")), ids=lambda p: p.stem)
 def test_every_recipe_says_how_to_run_it(path: Path) -> None:
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any("inceptcli train" in line for line in comment)
+    command = "inceptcli study" if path.parent.name == "studies" else "inceptcli train"
+    assert any(command in line for line in comment)
 
 
 def test_a_resolved_recipe_can_be_trained_again() -> None:

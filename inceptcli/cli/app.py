@@ -18,6 +18,8 @@ from inceptcli.cli.import_weights import EPILOG as IMPORT_EPILOG
 from inceptcli.cli.import_weights import import_weights
 from inceptcli.cli.predict import EPILOG as PREDICT_EPILOG
 from inceptcli.cli.predict import predict
+from inceptcli.cli.study import EPILOG as STUDY_EPILOG
+from inceptcli.cli.study import study
 from inceptcli.cli.summarize import EPILOG as SUMMARIZE_EPILOG
 from inceptcli.cli.summarize import summarize
 from inceptcli.cli.train import EPILOG as TRAIN_EPILOG
@@ -58,6 +60,7 @@ for name, command, epilog in (
     ("summarize", summarize, SUMMARIZE_EPILOG),
     ("import", import_weights, IMPORT_EPILOG),
     ("export", export, EXPORT_EPILOG),
+    ("study", study, STUDY_EPILOG),
 ):
     app.command(name, epilog=epilog)(command)
 

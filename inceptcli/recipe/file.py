@@ -14,6 +14,9 @@ from inceptcli.errors import UsageError
 MAXIMUM_BYTES = 100_000
 """A recipe is a page of text; anything larger is not one."""
 
+STUDIES = "studies/"
+"""Where the studies lie among the recipes."""
+
 
 def parse(text: str, place: str) -> dict[str, Any]:
     """The mapping that a YAML text holds; UsageError when it is not one."""
@@ -53,21 +56,39 @@ def bundled_folder() -> Path:
 
 def bundled_names() -> list[str]:
     """Names that `find` knows, such as demo and paper/iv4."""
+    return [name for name in _names() if not name.startswith(STUDIES)]
+
+
+def study_names() -> list[str]:
+    """Names that `find_study` knows, such as scaling."""
+    return [name.removeprefix(STUDIES) for name in _names() if name.startswith(STUDIES)]
+
+
+def find(name_or_path: str) -> Path:
+    """The file that a name (demo, paper/iv4) or a path means; UsageError when there is none."""
+    return _found(name_or_path, "--recipe", "recipe", bundled_names(), bundled_folder())
+
+
+def find_study(name_or_path: str) -> Path:
+    """The file that a study's name or a path means; UsageError when there is none."""
+    return _found(name_or_path, "study", "study", study_names(), bundled_folder() / STUDIES)
+
+
+def _names() -> list[str]:
     folder = bundled_folder()
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
     )
 
 
-def find(name_or_path: str) -> Path:
-    """The file that a name (demo, paper/iv4) or a path means; UsageError when there is none."""
-    if name_or_path in bundled_names():
-        return bundled_folder() / f"{name_or_path}.yaml"
+def _found(name_or_path: str, flag: str, kind: str, names: list[str], folder: Path) -> Path:
+    if name_or_path in names:
+        return folder / f"{name_or_path}.yaml"
     path = Path(name_or_path)
     if path.is_file():
         return path
-    known = ", ".join(bundled_names())
-    raise UsageError(f"--recipe {name_or_path}: no such recipe or file; known: {known}")
+    known = ", ".join(names)
+    raise UsageError(f"{flag} {name_or_path}: no such {kind} or file; known: {known}")
 
 
 def read(path: Path) -> dict[str, Any]:

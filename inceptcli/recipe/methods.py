@@ -58,27 +58,31 @@ class Lamb(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
 
 
-class Constant(Section):
-    """The optimizer's rate throughout, after a linear warm-up."""
+class WarmedUp(Section):
+    """A warm-up first: linear, or with a factor that share of the rate throughout."""
+
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0
+    warmup_factor: Positive | None = None
+
+
+class Constant(WarmedUp):
+    """The optimizer's rate throughout, after the warm-up."""
 
     name: Literal["constant"]
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
 
 
-class Staircase(Section):
+class Staircase(WarmedUp):
     """rate * multiply_by ** (epoch // every_epochs), the paper's exponential decay."""
 
     name: Literal["staircase"]
     multiply_by: Annotated[float, Field(gt=0, le=1)] = 0.94
     every_epochs: Positive = 2
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
 
 
-class Cosine(Section):
-    """Half a cosine from the rate to zero, after a linear warm-up."""
+class Cosine(WarmedUp):
+    """Half a cosine from the rate to zero, after the warm-up."""
 
     name: Literal["cosine"]
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
 
 
 class OneCycle(Section):

@@ -69,10 +69,11 @@ def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(f"{place}: {_explain(error)}") from error
+        raise UsageError(f"{place}: {explain(error)}") from error
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """The first thing that is wrong: dotted key, rule and value."""
     first = error.errors(include_url=False)[0]
     tags = {"adamw", "sgd", "rmsprop_tf", "lamb", "one-cycle", "cosine", "staircase", "constant"}
     # A place is section.key; what pydantic adds to it are the members of a union.
@@ -83,5 +84,5 @@ def _explain(error: ValidationError) -> str:
         found, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         return f"{key}.name must be one of {known}, got {reprlib.repr(found)}"
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    rule = rule.replace("should be", "must be")
+    rule = rule.replace("should", "must").replace(" after validation", "")
     return f"{key} {rule}, got {reprlib.repr(first['input'])}"

@@ -129,7 +129,7 @@ def schedule(
 
     def warmed(step: int) -> float:
         if step < warmup:
-            return (step + 1) / (warmup + 1)
+            return settings.warmup_factor or (step + 1) / (warmup + 1)
         if isinstance(settings, methods.Cosine):
             return _cosine((step - warmup) / max(1.0, total - warmup))
         if isinstance(settings, methods.Staircase):

@@ -104,6 +104,12 @@ def test_cosine_ends_at_zero_and_warms_up() -> None:
     assert math.isclose(factor(30), 0.5)
 
 
+def test_a_warm_up_may_be_one_low_rate() -> None:
+    settings = methods.Constant(name="constant", warmup_epochs=0.5, warmup_factor=0.001)
+    factor = schedule(settings, steps_per_epoch=10, epochs=5)
+    assert [factor(step) for step in (0, 4, 5, 49)] == [0.001, 0.001, 1.0, 1.0]
+
+
 def test_constant_stays() -> None:
     factor = schedule(methods.Constant(name="constant"), steps_per_epoch=10, epochs=5)
     assert {factor(step) for step in range(50)} == {1.0}

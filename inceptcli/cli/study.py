@@ -1,0 +1,147 @@
+"""`inceptcli study`: a claim put to the test by training runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Argument, Option, echo
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.recipe.study import Study
+    from inceptcli.studies.runs import Result
+
+EPILOG = """Examples:
+
+\b
+  inceptcli study residual-speed --data flowers --output runs/residual-speed --jobs 2
+  inceptcli study scaling --data flowers --output runs/scaling --format json
+  inceptcli study my-study.yaml --data flowers --output runs/my-study
+"""
+
+
+def study(
+    name: Annotated[
+        str,
+        Argument(
+            metavar="NAME|FILE",
+            help="residual-speed, shortcut, scaling, or a study file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        Option(
+            metavar="FOLDER",
+            help="Folder for the run directories; runs that are there are continued.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        str | None,
+        Option(help="As for `train`; default: drawn shapes.", show_default=False),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        Option(min=2, max=11, help="Runs of each arm; default: the study's.", show_default=False),
+    ] = None,
+    jobs: Annotated[
+        int, Option(min=1, help="Runs at a time; they share the processors evenly.")
+    ] = 1,
+    output_format: Annotated[
+        Literal["table", "json"], Option("--format", help="For people, or for programs.")
+    ] = "table",
+    quiet: Annotated[bool, Option("--quiet", help="Only the result; default: off.")] = False,
+) -> None:
+    """Test a claim with several training runs and say how it came out.
+
+    Each arm is trained once per seed. The verdict is the mean difference of validation errors, seed
+    by seed, with a 95 % interval: supported, contradicted or undecided. Stopped by a signal, the
+    runs save, the exit code is 75 and the same command continues.
+    """
+    import signal
+    import sys
+
+    from inceptcli.recipe.file import find_study, read
+    from inceptcli.recipe.study import check_study
+
+    file = find_study(name)
+    settings = check_study(read(file), str(file))
+    if seeds is not None:
+        settings = settings.model_copy(update={"seeds": list(range(seeds))})
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: not a folder")
+
+    from inceptcli.studies.runs import runs_of, train_all
+    from inceptcli.training.stopping import EXIT_STOPPED, SIGNALS
+
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: sys.exit(EXIT_STOPPED))
+
+    def say(line: str) -> None:
+        if not quiet:
+            echo(printable(line), err=True)
+
+    results = train_all(settings, runs_of(settings, output), data, jobs, say)
+    judged = judge(settings, results)
+    echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))
+
+
+def judge(study: Study, results: list[Result]) -> dict[str, Any]:
+    """Errors by arm and seed, and a verdict for each comparison, as plain values."""
+    from inceptcli.studies.verdict import verdict
+
+    errors = {
+        arm: [result.error(study.measure) for result in results if result.run.arm == arm]
+        for arm in study.arms
+    }
+    verdicts = [
+        {
+            **comparison.model_dump(),
+            **verdict(
+                errors[comparison.arm], errors[comparison.against], comparison.expected
+            )._asdict(),
+        }
+        for comparison in study.comparisons
+    ]
+    runs = [
+        {
+            "arm": result.run.arm,
+            "seed": result.run.seed,
+            "errors": result.errors,
+            "dead_units": result.dead_units,
+            "failure": result.failure,
+        }
+        for result in results
+    ]
+    return {
+        "question": study.question,
+        "measure": study.measure,
+        "arms": errors,
+        "verdicts": verdicts,
+        "runs": runs,
+    }
+
+
+def _as_table(judged: dict[str, Any]) -> str:
+    lines = [judged["question"], "", f"{judged['measure']} of validation top-1, by seed"]
+    width = max(map(len, judged["arms"]))
+    for arm, errors in judged["arms"].items():
+        runs = [run for run in judged["runs"] if run["arm"] == arm]
+        dead = [f"{run['dead_units']:.0%}" for run in runs if run["dead_units"] is not None]
+        failed = [run["failure"] for run in runs if run["failure"]]
+        line = f"  {arm:<{width}}  " + "  ".join(f"{error:6.2%}" for error in errors)
+        line += f"  dead units at the end: {', '.join(dead)}" if dead else ""
+        lines.append(line + (f"  ({'; '.join(failed)})" if failed else ""))
+    lines.append("")
+    for entry in judged["verdicts"]:
+        lines.append(
+            f"{entry['arm']} {entry['expected']} than {entry['against']}: {entry['answer']} "
+            f"({100 * entry['difference']:+.1f} points, 95 % interval "
+            f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f})"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""The schema of a study: arms that differ from one recipe, seeds, what is compared. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, ValidationError
+
+from inceptcli.errors import UsageError
+from inceptcli.recipe.schema import Recipe, check, explain
+from inceptcli.recipe.section import Section
+
+ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+Sections = dict[str, dict[str, Any]]
+
+
+class Comparison(Section):
+    """What the claim says of an arm's error beside another's."""
+
+    arm: str
+    against: str
+    expected: Literal["lower", "higher"]
+
+
+class Study(Section):
+    """`measure`: validation top-1 error, the mean of all epochs (how fast) or the last (how good).
+
+    An arm is what differs from `recipe`, section by section.
+    """
+
+    question: str
+    measure: Literal["mean-error", "last-error"]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=11)]
+    recipe: Sections
+    arms: Annotated[dict[ArmName, Sections], Field(min_length=2)]
+    comparisons: Annotated[list[Comparison], Field(min_length=1)]
+
+
+def check_study(values: Mapping[str, Any], place: str) -> Study:
+    """The study that plain `values` describe.
+
+    Raises UsageError that names `place`, the dotted key, the rule and the value.
+    """
+    try:
+        study = Study.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(f"{place}: {explain(error)}") from error
+    for comparison in study.comparisons:
+        for arm in (comparison.arm, comparison.against):
+            if arm not in study.arms:
+                raise UsageError(f"{place}: comparisons name {arm}; arms: {', '.join(study.arms)}")
+    for arm in study.arms:
+        recipe_of(study, arm, study.seeds[0], None, place)
+    return study
+
+
+def recipe_of(study: Study, arm: str, seed: int, data: str | None, place: str = "study") -> Recipe:
+    """The recipe of one run: the study's, what the arm changes, the seed and the data's path."""
+    ours: Sections = {"data": {"path": data}, "trainer": {"seed": seed}}
+    merged: Sections = {}
+    for part in (study.recipe, study.arms[arm], ours):
+        for section, values in part.items():
+            merged[section] = merged.get(section, {}) | values
+    return check(merged, f"{place}, arm {arm}")

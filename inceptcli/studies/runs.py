@@ -1,0 +1,140 @@
+"""A study's training runs, each a process of its own in a run directory of its own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from inceptcli.atomic_file import replacing
+from inceptcli.errors import UserError
+from inceptcli.recipe.study import Study, recipe_of
+from inceptcli.training.stopping import EXIT_STOPPED
+
+
+class StudyRun(NamedTuple):
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    folder: Path
+
+
+class Result(NamedTuple):
+    """What a run came to: validation top-1 errors (fractions) by epoch, and its last dead units.
+
+    A loss that is not a number ends a run early; such a run has error 1 and `failure` says when.
+    """
+
+    run: StudyRun
+    errors: tuple[float, ...]
+    dead_units: float | None
+    failure: str | None = None
+
+    def error(self, measure: str) -> float:
+        """As the study measures it."""
+        if self.failure is not None:
+            return 1.0
+        return sum(self.errors) / len(self.errors) if measure == "mean-error" else self.errors[-1]
+
+
+def runs_of(study: Study, output: Path) -> list[StudyRun]:
+    """Seeds outside, arms inside, so that a study that is stopped early has whole pairs."""
+    return [
+        StudyRun(arm, seed, output / f"{arm}-seed-{seed}")
+        for seed in study.seeds
+        for arm in study.arms
+    ]
+
+
+def train_all(
+    study: Study,
+    runs: Sequence[StudyRun],
+    data: str | None,
+    jobs: int,
+    say: Callable[[str], None],
+) -> list[Result]:
+    """Train every run, `jobs` at a time, or go on where they were stopped.
+
+    Raises SystemExit(75) when a run was stopped, UserError when one failed for another reason than
+    its loss.
+    """
+    results: dict[StudyRun, Result] = {}
+    waiting, working = list(runs), dict[StudyRun, subprocess.Popen[bytes]]()
+    try:
+        while waiting or working:
+            while waiting and len(working) < jobs:
+                run = waiting.pop(0)
+                working[run] = _start(study, run, data, jobs)
+            for run in [run for run, process in working.items() if process.poll() is not None]:
+                results[run] = _finished(run, working.pop(run).returncode)
+                say(_in_words(results[run], study.measure, len(results), len(runs)))
+            time.sleep(0.2)
+    finally:
+        _stop(working.values())
+    return [results[run] for run in runs]
+
+
+def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subprocess.Popen[bytes]:
+    recipe = recipe_of(study, run.arm, run.seed, data)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    file = run.folder / "arm.yaml"
+    with replacing(file) as temporary:
+        temporary.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False))
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    return subprocess.Popen(
+        [sys.executable, "-m", "inceptcli", "train", "--recipe", str(file), "--output",
+         str(run.folder), "--quiet"],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _finished(run: StudyRun, code: int) -> Result:
+    if code == EXIT_STOPPED:
+        raise SystemExit(EXIT_STOPPED)
+    diagnosis = run.folder / "diagnosis.json"
+    if code == 0:
+        return read_result(run)
+    if diagnosis.is_file():
+        report = json.loads(diagnosis.read_text())
+        return read_result(run)._replace(failure=f"{report['cause']} at step {report['step']}")
+    raise UserError(
+        f"{run.folder}: training failed with exit code {code}; see {run.folder}/train.log"
+    )
+
+
+def read_result(run: StudyRun) -> Result:
+    """From a run's metrics.csv."""
+    path = run.folder / "metrics.csv"
+    rows = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    errors = tuple(1 - float(row["val_top1"]) for row in rows)
+    dead = rows[-1].get("dead_units") if rows else None
+    return Result(run, errors, float(dead) if dead else None)
+
+
+def _in_words(result: Result, measure: str, done: int, total: int) -> str:
+    run = result.run
+    state = result.failure or f"{measure} {result.error(measure):.1%}"
+    return f"{done}/{total} {run.arm}, seed {run.seed}: {state}"
+
+
+def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Let the runs save, so that the same command continues them."""
+    left = list(processes)
+    for process in left:
+        process.send_signal(signal.SIGTERM)
+    for process in left:
+        process.wait()
