@@ -17,6 +17,7 @@ from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
+from inceptcli.recipe.sections import Averaging
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
 from inceptcli.training.failures import explained
@@ -63,7 +64,7 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     directory.forget_metrics_after(step)
     directory.log(f"start from step {step}")
     if step:
-        say(f"continuing from step {step}")
+        say(f"continuing from step {step}, weights and average as they were")
     recipe = plan.recipe
     data = ImageData(
         plan.train,
@@ -148,7 +149,18 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
         f"{plan.steps_per_epoch(ranks)} steps per epoch, {recipe.trainer.epochs} epochs",
         f"precision {recipe.trainer.precision}, device {trainer.strategy.root_device.type}",
+        _averaging_in_words(recipe.averaging),
     ]
+
+
+def _averaging_in_words(averaging: Averaging) -> str:
+    if not averaging.decay:
+        return "no averaging: the weights as trained are validated and saved"
+    warmed = ", warmed up" if averaging.warm_up else ""
+    return (
+        f"averaging with decay {averaging.decay:g}{warmed}: the running average is validated and "
+        "saved, training goes on from the weights as trained"
+    )
 
 
 def _quiet_lightning() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
@@ -9,6 +11,10 @@ from torch.multiprocessing.spawn import start_processes
 from torch.optim.swa_utils import AveragedModel
 
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.weights.file import load_tensors, read_metadata, save
+from tests.cli.conftest import inceptcli
+from tests.training.conftest import Train
+from tests.training.test_resume import rows, stop_at
 
 
 def test_the_memory_of_the_average_warms_up() -> None:
@@ -64,3 +70,29 @@ def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
     for rank in (0, 1):
         shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert shared.tolist() == [1.0, 11.0]
+
+
+def test_eval_after_a_resume_gives_the_averaged_figures_of_the_epoch_that_the_file_names(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        stop_at(7, patch)
+        with pytest.raises(SystemExit):
+            train(say=said.append)
+    directory = train(say=said.append)
+    metadata = read_metadata(directory.weights)
+    assert metadata.averaged
+    assert any("the running average is validated and saved" in line for line in said)
+    assert any("continuing from step 8, weights and average as they were" in line for line in said)
+    logged = next(row for row in rows(directory) if int(row["epoch"]) == metadata.epoch)
+    done = inceptcli("eval", directory.path, "--format", "json")
+    result = json.loads(done.stdout)
+    assert result["top1"] == pytest.approx(float(logged["val_top1"]), abs=1e-6)
+    assert result["loss"] == pytest.approx(float(logged["val_loss"]), rel=1e-4)
+
+    raw = torch.load(directory.checkpoints()[-1], weights_only=True)["current_model_state"]
+    tensors = {key: raw[f"network.{key}"] for key in load_tensors(directory.weights)}
+    save(directory.weights, tensors, metadata)
+    other = json.loads(inceptcli("eval", directory.path, "--format", "json").stdout)
+    assert other["loss"] != pytest.approx(float(logged["val_loss"]), rel=1e-3)
