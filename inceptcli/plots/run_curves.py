@@ -26,9 +26,6 @@ DARK_AND_LIGHT = (COLOURS[0], COLOURS[4])
 
 SIDES = {"left": 0.06, "right": 0.95}
 
-WIDE_RANGE = 20
-"""A rate whose largest value is so many times its smallest is drawn on a logarithmic axis."""
-
 
 def draw_run_curves(folder: Path) -> None:
     """Write `folder`/curves.png from metrics.csv and dead_units.csv there.
@@ -51,9 +48,9 @@ def draw_run_curves(folder: Path) -> None:
         _lines(accuracy, history, {"val_top1": "top-1", "val_top5": "top-5"}, factor=100)
         _mark_best(accuracy, history)
         _lines(rate, history, {"learning_rate": ""})
-        _scale_rate(rate, history)
         _lines(speed, history, {"images_per_second": ""})
-        speed.set_ylim(0, 1.1 * speed.get_ylim()[1])
+        for axes in (rate, speed):
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         _dead_units(units, dead)
         for axes in figure.axes:
             axes.set_xlabel("epoch")
@@ -96,18 +93,6 @@ def _mark_best(axes: Axes, history: History) -> None:
     epoch = history.epochs[top1.index(best)]
     axes.axvline(epoch, color=INK, linewidth=0.8, linestyle=DASHES[2])
     axes.set_title(f"best top-1 {best:.1%}, epoch {epoch:g}", loc="right", weight="normal", size=9)
-
-
-def _scale_rate(axes: Axes, history: History) -> None:
-    from matplotlib.ticker import FuncFormatter, NullLocator
-
-    rates = [value for value in history.columns.get("learning_rate", []) if value is not None]
-    if rates and min(rates) > 0 and max(rates) > WIDE_RANGE * min(rates):
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_locator(NullLocator())
-    else:
-        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _dead_units(axes: Axes, dead: DeadUnits | None) -> None:
