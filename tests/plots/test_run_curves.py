@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from inceptcli.errors import UserError
+from inceptcli.plots.canvas import shown
 from inceptcli.plots.run_curves import draw_run_curves
 from tests.plots.runs import write_run
 
@@ -80,6 +81,12 @@ def test_a_folder_s_name_is_text(
     draw_run_curves(write_run(tmp_path / name, [50, 40]))
     assert (tmp_path / name / "curves.png").is_file()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_name_is_one_short_line() -> None:
+    assert shown("<b>\n\x1b[31m") == "<b>\\n\\x1b[31m"
+    assert shown("a" * 44) == "a" * 44
+    assert shown("a" * 100 + "b" * 100) == "a" * 21 + "…" + "b" * 21
 
 
 @pytest.mark.parametrize(
