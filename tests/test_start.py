@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "lightning", "torchmetrics", "onnxruntime", "timm")
+HEAVY = ("torch", "torchvision", "lightning", "torchmetrics", "onnxruntime", "timm", "matplotlib")
 
 USAGE = [
     ([], 2),
@@ -36,6 +36,9 @@ USAGE = [
     (["data", "check", "missing"], 2),
     (["predict", "image.jpg", "--weights", "missing"], 2),
     (["summarize", "missing"], 2),
+    (["compare", "--help"], 0),
+    (["compare", "missing"], 2),
+    (["compare", "--paper"], 0),
 ]
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from typer import Exit, Option, Typer, echo
 from typer.core import TyperGroup
 
+from inceptcli.cli.compare import EPILOG as COMPARE_EPILOG
+from inceptcli.cli.compare import compare
 from inceptcli.cli.data_check import EPILOG as DATA_CHECK_EPILOG
 from inceptcli.cli.data_check import data_check
 from inceptcli.cli.evaluate import EPILOG as EVALUATE_EPILOG
@@ -58,6 +60,7 @@ for name, command, epilog in (
     ("eval", evaluate, EVALUATE_EPILOG),
     ("predict", predict, PREDICT_EPILOG),
     ("summarize", summarize, SUMMARIZE_EPILOG),
+    ("compare", compare, COMPARE_EPILOG),
     ("import", import_weights, IMPORT_EPILOG),
     ("export", export, EXPORT_EPILOG),
     ("study", study, STUDY_EPILOG),

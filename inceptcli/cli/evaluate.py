@@ -62,6 +62,7 @@ def evaluate(
     reason); accuracies are fractions of 1, the loss is the mean cross entropy. What was skipped
     counts nowhere else and leaves the exit code 0.
     """
+    import logging
     import sys
 
     from inceptcli.weights.file import read_metadata
@@ -69,6 +70,9 @@ def evaluate(
 
     path = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
     source = _source(read_metadata(path), data, path)
+
+    # torchmetrics imports it, and it would tell of its cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
     from inceptcli.evaluation.evaluate import evaluate as measure
     from inceptcli.prediction.engine import load_engine

@@ -150,6 +150,7 @@ def train(
 
 
 def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
+    import logging
     import os
     import sys
 
@@ -176,6 +177,8 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
 
     # torch reads it when imported: C++ would warn of what is on purpose, once per process.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # torchmetrics imports it, and it would tell of its cache of fonts.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
     from inceptcli.training.run import fit
 

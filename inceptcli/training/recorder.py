@@ -13,6 +13,7 @@ from torch import Tensor
 from inceptcli.data.dataset import Batch, Skipped
 from inceptcli.data.sources import ImageSource
 from inceptcli.text import defused, printable
+from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
@@ -30,8 +31,14 @@ class Recorder(Callback):
     `say` prints one line for the reader. The sums of a half-done epoch are part of a checkpoint.
     """
 
-    def __init__(self, plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
-        self.plan, self.directory, self.say = plan, directory, say
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        dead_units: DeadUnits,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.directory, self.dead_units, self.say = plan, directory, dead_units, say
         self.loss_sum: Tensor | None = None
         self.loss_count = 0
         self.train_seconds = 0.0
@@ -106,6 +113,7 @@ class Recorder(Callback):
             "train_loss": round(loss, 6),
             **{name: round(value, 6) for name, value in self.results.items()},
             "images_per_second": round(images / max(self.train_seconds, 1e-9), 2),
+            "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
         line = (

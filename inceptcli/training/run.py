@@ -20,6 +20,8 @@ from inceptcli.networks.registry import NETWORKS, build
 from inceptcli.recipe.sections import Averaging
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
+from inceptcli.training.curves import Curves
+from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained
 from inceptcli.training.fine_tuning import start_from
 from inceptcli.training.loss_guard import LossGuard
@@ -97,8 +99,10 @@ def _trainer(
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
     average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
-    recorder = Recorder(plan, directory, say)
-    callbacks: list[Callback] = [RankWatch(), recorder, LossGuard(plan, directory)]
+    dead_units = DeadUnits(directory, say)
+    recorder = Recorder(plan, directory, dead_units, say)
+    callbacks: list[Callback] = [RankWatch(), dead_units, recorder, Curves(directory, say)]
+    callbacks += [LossGuard(plan, directory)]
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress()] if progress else []

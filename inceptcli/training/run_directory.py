@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -29,7 +29,10 @@ METRICS = (
     "val_top1",
     "val_top5",
     "images_per_second",
+    "dead_units",
 )
+
+DEAD_UNITS = ("epoch", "step", "stage", "share")
 
 KEPT_CHECKPOINTS = 2
 
@@ -137,25 +140,39 @@ class RunDirectory:
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
         """One line of metrics.csv."""
+        self._append("metrics.csv", METRICS, [row])
+
+    def append_dead_units(self, epoch: int, step: int, shares: Mapping[str, float]) -> None:
+        """One line of dead_units.csv per stage; shares are 0 to 1."""
+        rows = [
+            {"epoch": epoch, "step": step, "stage": stage, "share": round(share, 6)}
+            for stage, share in shares.items()
+        ]
+        self._append("dead_units.csv", DEAD_UNITS, rows)
+
+    def _append(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         if not self.writes:
             return
-        path = self.path / "metrics.csv"
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, METRICS)
+        with (self.path / name).open("a", newline="") as file:
+            writer = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerows(rows)
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the rows of steps that a resumed run is going to do again."""
-        path = self.path / "metrics.csv"
+        self._forget_after(step, "metrics.csv", METRICS)
+        self._forget_after(step, "dead_units.csv", DEAD_UNITS)
+
+    def _forget_after(self, step: int, name: str, columns: Sequence[str]) -> None:
+        path = self.path / name
         if not self.writes or not path.is_file():
             return
         with path.open(newline="") as file:
             whole = (line for line in file if line.endswith("\n"))  # a full disk cuts the last
             rows = [row for row in csv.DictReader(whole) if int(row["step"] or 0) <= step]
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, METRICS)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
 

@@ -1,0 +1,189 @@
+"""`inceptcli compare`: runs side by side, and beside the paper's own curves."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option, echo
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.plots.curve import By, Curve
+
+EPILOG = """Examples:
+
+\b
+  inceptcli compare runs/iv3 runs/irv1
+  inceptcli compare runs/iv3 runs/irv1 --paper --output compare.png
+  inceptcli compare runs/* --by hours --metric top1 --reach 30,25,22
+  inceptcli compare --paper --reach 22,21 --format csv
+"""
+
+
+class MetricName(StrEnum):
+    """What --metric takes: Typer has no list of literals."""
+
+    TOP1 = "top1"
+    TOP5 = "top5"
+    LOSS = "loss"
+    TRAIN_LOSS = "train-loss"
+
+
+def compare(
+    runs: Annotated[
+        list[Path] | None,
+        Argument(
+            metavar="RUN",
+            help="Run directories, also of runs in progress; none with --paper alone.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["epoch", "step", "hours"],
+        Option(help="What to lay the curves along: epochs, optimizer steps or hours."),
+    ] = "epoch",
+    metric: Annotated[
+        list[MetricName] | None,
+        Option(
+            metavar="top1|top5|loss|train-loss",
+            help="Validation error (top1, top5: percent), validation loss or training loss; "
+            "repeatable, the first is that of the table. Default: all that there are.",
+        ),
+    ] = None,
+    reach: Annotated[
+        str | None,
+        Option(
+            metavar="X,Y,...",
+            help="Values to reach, errors in percent, such as 30,25,22; default: round ones.",
+        ),
+    ] = None,
+    window: Annotated[
+        float,
+        Option(
+            metavar="EPOCHS",
+            help="Epochs on either side to average over before a run's value counts as reached; "
+            "2 of the paper's curves always.",
+            min=0,
+        ),
+    ] = 0,
+    paper: Annotated[
+        bool, Option("--paper", help="Add the paper's curves, from epoch 20 on; default: off.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE.png",
+            help="Picture to draw; FILE.csv beside it gets the points. Default: none.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        Literal["table", "json", "csv"],
+        Option("--format", help="How the values reached are printed."),
+    ] = "table",
+) -> None:
+    """Lay runs side by side: curves and time to reach an error.
+
+    --paper adds the curves that the paper prints (Figures 21-26).
+    """
+    if not runs and not paper:
+        raise UsageError("give run directories, or --paper for the paper's curves alone")
+    if paper and by != "epoch":
+        raise UsageError(f"--by {by}: the paper gives epochs only; leave out --by or --paper")
+    thresholds = _thresholds(reach)
+    if output is not None:
+        _check_output(output)
+    metrics = list(dict.fromkeys(map(str, metric or []))) or _all_metrics(bool(runs))
+    curves = _curves(runs or [], metrics, paper)
+
+    of_table = [curve for curve in curves if curve.metric == metrics[0]]
+    if not of_table:
+        raise UserError(f"--metric {metrics[0]}: nothing to compare; the paper has top1 and top5")
+    _print_reached(of_table, thresholds, window, by, output_format)
+    if output is not None:
+        from inceptcli.plots.comparison import draw_comparison, write_comparison_csv
+
+        draw_comparison(output, curves, metrics, by)
+        write_comparison_csv(output.with_suffix(".csv"), curves)
+
+
+def _thresholds(reach: str | None) -> list[float]:
+    if reach is None:
+        return []
+    try:
+        values = [float(field) for field in reach.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < math.inf for value in values):
+        raise UsageError(f"--reach must be numbers over 0 such as 30,25,22, got {reach!r}")
+    return list(dict.fromkeys(values))
+
+
+def _check_output(path: Path) -> None:
+    from inceptcli.plots.comparison import COLUMNS
+
+    twin = path.with_suffix(".csv")
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--output {path}: must end in .png")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}")
+    if path.is_dir() or twin.is_dir():
+        raise UsageError(f"--output {path}: is a folder")
+    if twin.exists():
+        with twin.open(errors="replace") as file:
+            if file.readline(200).strip() != ",".join(COLUMNS):
+                raise UsageError(
+                    f"--output {path}: {twin}, which the points would replace, is another file"
+                )
+
+
+def _all_metrics(with_runs: bool) -> list[str]:
+    from inceptcli.plots.curve import METRICS
+    from inceptcli.plots.paper_curves import PUBLISHED_METRICS
+
+    return list(METRICS if with_runs else PUBLISHED_METRICS)
+
+
+def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
+    """Those of the runs, in their order, then the paper's."""
+    from inceptcli.plots.curve import curve_of, names_of
+    from inceptcli.plots.history import read_history
+    from inceptcli.plots.paper_curves import PUBLISHED_METRICS, paper_curves
+
+    folders = list({folder.resolve(): folder for folder in runs}.values())
+    wrong = [str(folder) for folder in folders if not (folder / "metrics.csv").is_file()]
+    if wrong:
+        raise UsageError(f"no metrics.csv in {', '.join(wrong)}; give run directories of `train`")
+    curves: list[Curve] = []
+    for name, folder in zip(names_of(folders), folders, strict=True):
+        history = read_history(folder)
+        if not history.epochs:
+            echo(printable(f"{folder}: no epoch is finished yet, left out"), err=True)
+        curves += [
+            curve for metric in metrics if (curve := curve_of(name, history, metric)) is not None
+        ]
+    if runs and not curves:
+        raise UserError("nothing to compare: no run has finished an epoch")
+    if paper:
+        for metric in metrics:
+            curves += paper_curves(metric) if metric in PUBLISHED_METRICS else []
+    return curves
+
+
+def _print_reached(
+    curves: list[Curve], thresholds: list[float], window: float, by: By, output_format: str
+) -> None:
+    from inceptcli.plots import reached_table
+    from inceptcli.plots.reaching import default_thresholds, reach_all
+
+    reached = reach_all(curves, thresholds or default_thresholds(curves), window)
+    if output_format == "json":
+        echo(reached_table.as_json(reached))
+    elif output_format == "csv":
+        echo(reached_table.as_csv(reached), nl=False)
+    else:
+        reached_table.print_table(reached, by)

@@ -1,0 +1,97 @@
+"""Runs side by side: the picture that `compare` draws and the CSV that says the same."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inceptcli.atomic_file import replacing
+from inceptcli.plots.canvas import (
+    COLOURS,
+    DASHES,
+    FEW_POINTS,
+    MARKERS,
+    canvas,
+    shown,
+    whole_numbers,
+)
+from inceptcli.plots.curve import METRICS, By, Curve
+from inceptcli.text import defused, printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+COLUMNS = ("curve", "source", "metric", "epoch", "step", "hours", "value")
+
+SIZES = {1: (7.5, 5.2), 2: (12, 5.2), 3: (12, 9), 4: (12, 9)}
+"""Inches, by the number of panels."""
+
+GREY = "#777777"
+
+MARKED_POINTS = 9
+"""How many points of a long curve are marked, about."""
+
+
+def write_comparison_csv(path: Path, curves: Sequence[Curve]) -> None:
+    """Every point of every curve; errors in percent. The paper's have no step and no hours."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for curve in curves:
+            head = (defused(printable(curve.name)), curve.source, curve.metric)
+            for index, (epoch, value) in enumerate(zip(curve.epochs, curve.values, strict=True)):
+                step = "" if curve.steps is None else f"{curve.steps[index]:.0f}"
+                hours = "" if curve.hours is None else f"{curve.hours[index]:.5f}"
+                writer.writerow((*head, f"{epoch:g}", step, hours, round(value, 6)))
+
+
+def draw_comparison(path: Path, curves: Sequence[Curve], metrics: Sequence[str], by: By) -> None:
+    """A PNG with one panel per metric; each curve looks the same in all of them."""
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    own = list(dict.fromkeys(curve.name for curve in curves if not curve.published))
+    columns = min(2, len(metrics))
+    lines: dict[str, Line2D] = {}
+    with canvas(path, *SIZES[len(metrics)], layout="constrained") as figure:
+        for index, metric in enumerate(metrics, start=1):
+            beside = figure.axes[0] if figure.axes else None
+            axes = figure.add_subplot(-(-len(metrics) // columns), columns, index, sharex=beside)
+            axes.set_title(METRICS[metric].label)
+            axes.set_xlabel("hours of training" if by == "hours" else by)
+            for curve in curves:
+                if curve.metric == metric:
+                    number = names.index(curve.name)
+                    lines[curve.name] = _draw(axes, curve, by, number, aside=bool(own))
+            if by != "hours":
+                whole_numbers(axes)
+            axes.margins(x=0.02)
+        figure.legend(
+            [lines[name] for name in names],
+            [shown(name) for name in names],
+            loc="outside lower center",
+            ncols=min(len(names), 2 * columns),
+        )
+
+
+def _draw(axes: Axes, curve: Curve, by: By, number: int, aside: bool) -> Line2D:
+    """A colour and a marker of its own; the paper's are grey and hollow beside runs.
+
+    Dashes help where there are few points; many would break them up, so a few of them are marked.
+    """
+    grey = curve.published and aside
+    few = len(curve.values) <= FEW_POINTS
+    spacing = max(1, len(curve.values) // MARKED_POINTS)
+    (line,) = axes.plot(
+        curve.along(by),
+        curve.values,
+        color=GREY if grey else COLOURS[number % len(COLOURS)],
+        linestyle=DASHES[number % len(DASHES)] if few else "solid",
+        linewidth=0.9 if grey else 1.8 if few else 1.4,
+        marker=MARKERS[number % len(MARKERS)],
+        markerfacecolor="white" if grey else None,
+        markevery=1 if few else (number * spacing // 4 % spacing, spacing),
+        zorder=2 if grey else 3,
+    )
+    return line

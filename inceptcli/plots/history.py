@@ -1,0 +1,88 @@
+"""How a run went, as its metrics.csv and dead_units.csv tell; a run in progress may be read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from inceptcli.errors import UserError
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes; half a million epochs."""
+
+
+@dataclass(frozen=True)
+class History:
+    """One entry per epoch; `columns` are those of metrics.csv, None where a field is empty."""
+
+    epochs: list[float]
+    steps: list[float]
+    hours: list[float]
+    columns: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """`shares[stage][epoch]`, 0 to 1; stages in the order in which data flows."""
+
+    epochs: list[int]
+    shares: dict[str, dict[int, float]]
+
+
+def read_history(folder: Path) -> History:
+    """What `folder`/metrics.csv holds.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: it is not one that a run wrote.
+    """
+    path = folder / "metrics.csv"
+    columns: dict[str, list[float | None]] = {}
+    for number, row in _rows(path, ("epoch", "step", "seconds")):
+        for name, field in row.items():
+            columns.setdefault(name, []).append(_number(path, number, name, field))
+    epochs, steps, seconds = (
+        [value for value in columns.get(name, []) if value is not None]
+        for name in ("epoch", "step", "seconds")
+    )
+    if not len(columns.get("epoch", [])) == len(epochs) == len(steps) == len(seconds):
+        raise UserError(f"{path}: a row has no epoch, step or seconds")
+    return History(epochs, steps, [value / 3600 for value in seconds], columns)
+
+
+def read_dead_units(folder: Path) -> DeadUnits | None:
+    """What `folder`/dead_units.csv holds; None when there is none or it is empty."""
+    path = folder / "dead_units.csv"
+    if not path.is_file():
+        return None
+    shares: dict[str, dict[int, float]] = {}
+    for number, row in _rows(path, ("epoch", "stage", "share")):
+        epoch, share = (_number(path, number, name, row[name]) for name in ("epoch", "share"))
+        if epoch is not None and share is not None:
+            shares.setdefault(row["stage"], {})[int(epoch)] = share
+    epochs = sorted({epoch for by_epoch in shares.values() for epoch in by_epoch})
+    return DeadUnits(epochs, shares) if epochs else None
+
+
+def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows with their line numbers, without a last line that is only half written."""
+    with path.open(newline="", errors="replace") as file:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path}: larger than {LARGEST_FILE // 2**20} MiB, not a run's")
+        reader = csv.DictReader(line for line in file if line.endswith("\n"))
+        names = reader.fieldnames or required  # nothing is written yet
+        if missing := [name for name in required if name not in names]:
+            raise UserError(f"{path}: has no column {missing[0]}; `inceptcli train` writes them")
+        for row in reader:
+            if None in row or None in row.values():
+                raise UserError(f"{path}, line {reader.line_num}: not as many fields as columns")
+            yield reader.line_num, row
+
+
+def _number(path: Path, line: int, name: str, field: str) -> float | None:
+    try:
+        return float(field) if field else None
+    except ValueError:
+        raise UserError(f"{path}, line {line}: {name} must be a number, got {field!r}") from None

@@ -1,0 +1,101 @@
+"""Who reached what and when, as a table for people, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from inceptcli.plots.curve import METRICS, By
+from inceptcli.plots.reaching import CurveReached, Reached
+from inceptcli.text import defused, printable
+
+WIDTH_WITHOUT_TERMINAL = 120
+
+UNITS = {"epoch": "Epochs", "step": "Steps", "hours": "Hours"}
+
+
+def as_json(table: Sequence[CurveReached]) -> str:
+    """One object; errors in percent. `reached` is yes, no, or before the curve begins."""
+    metric = table[0].curve.metric
+    entries = [
+        {
+            "curve": row.curve.name,
+            "source": row.curve.source,
+            "epochs": row.curve.epochs[-1],
+            "best": round(min(row.curve.values), 6),
+            "best_epoch": row.curve.best_epoch,
+            "reached": [{"value": value, **_fields(at)} for value, at in row.reached.items()],
+        }
+        for row in table
+    ]
+    return json.dumps({"metric": metric, "unit": METRICS[metric].unit, "curves": entries}, indent=2)
+
+
+def as_csv(table: Sequence[CurveReached]) -> str:
+    """A line per curve and value; fields as in the JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("curve", "source", "metric", "value", *_fields(None)))
+    for row in table:
+        head = defused(printable(row.curve.name)), row.curve.source, row.curve.metric
+        for value, at in row.reached.items():
+            writer.writerow((*head, f"{value:g}", *_fields(at).values()))
+    return text.getvalue()
+
+
+def print_table(table: Sequence[CurveReached], by: By) -> None:
+    """On standard output, a row per curve, a column per value; a star marks the first."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    metric = METRICS[table[0].curve.metric]
+    drawn = Table(box=SIMPLE, padding=(0, 1))
+    drawn.add_column("")
+    for value in table[0].reached:
+        drawn.add_column(f"{value:g} {metric.unit}".strip(), justify="right", no_wrap=True)
+    drawn.add_column("best", justify="right", no_wrap=True)
+    drawn.add_column("at epoch", justify="right", no_wrap=True)
+    for row in table:
+        cells = [
+            _cell(at, by)
+            + ("*" if _is_first(at, [other.reached[value] for other in table], by) else " ")
+            for value, at in row.reached.items()
+        ]
+        best = f"{min(row.curve.values):.2f} {metric.unit}".strip()
+        drawn.add_row(printable(row.curve.name), *cells, best, f"{row.curve.best_epoch:.0f}")
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
+    console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
+    console.print(drawn)
+    console.print("* the first, - not reached, <N reached before N, where the curve begins")
+
+
+def _fields(at: Reached | None) -> dict[str, Any]:
+    if at is None:
+        return {"reached": "no", "epoch": None, "step": None, "hours": None}
+    return {
+        "reached": "before" if at.before else "yes",
+        "epoch": int(at.epoch),
+        "step": None if at.step is None else int(at.step),
+        "hours": None if at.hours is None else round(at.hours, 5),
+    }
+
+
+def _is_first(at: Reached | None, column: Sequence[Reached | None], by: By) -> bool:
+    """Whether nobody was earlier; a curve that was there before it began leaves that open."""
+    there = [found for found in column if found is not None]
+    if at is None or len(column) < 2 or any(found.before for found in there):
+        return False
+    return at.spent(by) == min(found.spent(by) for found in there)
+
+
+def _cell(at: Reached | None, by: By) -> str:
+    if at is None:
+        return "-"
+    spent = f"{at.spent(by):.2f}" if by == "hours" else f"{at.spent(by):.0f}"
+    return f"<{spent}" if at.before else spent

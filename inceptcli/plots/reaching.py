@@ -1,0 +1,116 @@
+"""The paper's argument in figures: how long each network takes to reach a given error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from inceptcli.plots.curve import By, Curve
+
+PAPER_WINDOW = 2.0
+"""Epochs on either side over which the paper's curves, which hop, are averaged."""
+
+MOST_THRESHOLDS = 8
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When a curve was first at or under a threshold; `before`: it begins there already."""
+
+    epoch: float
+    step: float | None
+    hours: float | None
+    before: bool = False
+
+    def spent(self, by: By) -> float:
+        """The epoch, step or hour."""
+        found = {"epoch": self.epoch, "step": self.step, "hours": self.hours}[by]
+        assert found is not None
+        return found
+
+
+@dataclass(frozen=True)
+class CurveReached:
+    """By threshold, when `curve` reached it; None when it did not."""
+
+    curve: Curve
+    reached: dict[float, Reached | None]
+
+
+def reach_all(
+    curves: Sequence[Curve], thresholds: Sequence[float], window: float
+) -> list[CurveReached]:
+    """A row per curve; `window` is that of the runs, the paper's curves have their own."""
+    return [
+        CurveReached(
+            curve,
+            {
+                value: first_reaching(curve, value, PAPER_WINDOW if curve.published else window)
+                for value in thresholds
+            },
+        )
+        for curve in curves
+    ]
+
+
+def first_reaching(curve: Curve, threshold: float, window: float) -> Reached | None:
+    """The first epoch whose mean over `window` epochs on either side is at most `threshold`.
+
+    A window of 0 takes the values as they are. Of the paper's curves whole epochs are looked at.
+    """
+    if curve.published:
+        whole = range(math.ceil(curve.epochs[0]), math.floor(curve.epochs[-1]) + 1)
+        for number in whole:
+            if mean_around(curve, number, window) <= threshold:
+                return Reached(number, None, None, before=number == whole[0])
+        return None
+    assert curve.steps is not None
+    assert curve.hours is not None
+    for epoch, step, hours in zip(curve.epochs, curve.steps, curve.hours, strict=True):
+        if mean_around(curve, epoch, window) <= threshold:
+            return Reached(epoch, step, hours)
+    return None
+
+
+def mean_around(curve: Curve, epoch: float, window: float) -> float:
+    """Mean of the curve, a line from point to point, from epoch - window to epoch + window.
+
+    The interval ends where the curve does.
+    """
+    low, high = max(epoch - window, curve.epochs[0]), min(epoch + window, curve.epochs[-1])
+    if low >= high:
+        return value_at(curve, epoch)
+    inside = [at for at in curve.epochs if low < at < high]
+    corners = [(at, value_at(curve, at)) for at in (low, *inside, high)]
+    area = sum((b - a) * (left + right) / 2 for (a, left), (b, right) in pairwise(corners))
+    return area / (high - low)
+
+
+def value_at(curve: Curve, epoch: float) -> float:
+    """On the line between the points around `epoch`, which lies within the curve."""
+    right = next(index for index, at in enumerate(curve.epochs) if at >= epoch)
+    if curve.epochs[right] == epoch:
+        return curve.values[right]
+    left = right - 1
+    share = (epoch - curve.epochs[left]) / (curve.epochs[right] - curve.epochs[left])
+    return curve.values[left] + share * (curve.values[right] - curve.values[left])
+
+
+def default_thresholds(curves: Sequence[Curve]) -> list[float]:
+    """Up to eight round values, falling, from where all curves have begun to the best of all."""
+    best = [min(curve.values) for curve in curves]
+    begun = [
+        mean_around(curve, math.ceil(curve.epochs[0]), PAPER_WINDOW)
+        if curve.published
+        else curve.values[0]
+        for curve in curves
+    ]
+    low, high = min(best), max(min(begun), *best)
+    for exponent in range(-3, 4):
+        for step in (10**exponent, 2 * 10**exponent, 5 * 10**exponent):
+            first, last = math.ceil(low / step), math.floor(high / step)
+            if last - first < MOST_THRESHOLDS:
+                return [round(number * step, 6) for number in range(last, first - 1, -1)]
+    return []

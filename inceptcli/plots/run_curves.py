@@ -1,0 +1,135 @@
+"""`curves.png` of a run: loss, accuracy, learning rate, images per second, dead units."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inceptcli.plots.canvas import (
+    COLOURS,
+    DASHES,
+    FEW_POINTS,
+    INK,
+    MARKERS,
+    canvas,
+    shown,
+    whole_numbers,
+)
+from inceptcli.plots.history import DeadUnits, History, read_dead_units, read_history
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DARK_AND_LIGHT = (COLOURS[0], COLOURS[4])
+"""Blue and orange stay apart in grey without dashes, which hundreds of points would break up."""
+
+SIDES = {"left": 0.06, "right": 0.95}
+
+
+def draw_run_curves(folder: Path) -> None:
+    """Write `folder`/curves.png from metrics.csv and dead_units.csv there.
+
+    Raises:
+        FileNotFoundError: there is no metrics.csv.
+        UserError: it is not one that a run wrote.
+    """
+    history, dead = read_history(folder), read_dead_units(folder)
+    with canvas(folder / "curves.png", 12, 7.2) as figure:
+        # Margins that are given cost half the time of margins that are found.
+        top = figure.add_gridspec(1, 2, **SIDES, top=0.89, bottom=0.53, wspace=0.16)
+        bottom = figure.add_gridspec(1, 3, **SIDES, top=0.42, bottom=0.08, wspace=0.38)
+        loss = figure.add_subplot(top[0], title="Loss (cross entropy)")
+        accuracy = figure.add_subplot(top[1], title="Validation accuracy, %")
+        rate = figure.add_subplot(bottom[0], title="Learning rate")
+        speed = figure.add_subplot(bottom[1], title="Training speed, images/s")
+        units = figure.add_subplot(bottom[2], title="Dead units, % of channels")
+        _lines(loss, history, {"val_loss": "validation", "train_loss": "training"})
+        _lines(accuracy, history, {"val_top1": "top-1", "val_top5": "top-5"}, factor=100)
+        _mark_best(accuracy, history)
+        _lines(rate, history, {"learning_rate": ""})
+        _lines(speed, history, {"images_per_second": ""})
+        for axes in (rate, speed):
+            axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
+        _dead_units(units, dead)
+        for axes in figure.axes:
+            axes.set_xlabel("epoch")
+        done = f"{history.epochs[-1]:g}" if history.epochs else "0"
+        title = f"{shown(folder.resolve().name)}, epoch {done}"
+        figure.suptitle(title, x=SIDES["left"], y=0.98, ha="left", size=13, weight="bold")
+
+
+def _lines(axes: Axes, history: History, names: dict[str, str], factor: float = 1) -> None:
+    for index, (name, label) in enumerate(names.items()):
+        values = history.columns.get(name, [])
+        points = [
+            (epoch, factor * value)
+            for epoch, value in zip(history.epochs, values, strict=False)
+            if value is not None and math.isfinite(value)
+        ]
+        few = len(points) <= FEW_POINTS
+        axes.plot(
+            [epoch for epoch, _ in points],
+            [value for _, value in points],
+            color=DARK_AND_LIGHT[index],
+            linestyle=DASHES[index] if few else "solid",
+            linewidth=1.8 if few else 1.3,
+            marker=MARKERS[index] if few else "",
+            label=label,
+            zorder=3 - index,
+            clip_on=False,
+        )
+    if any(names.values()):
+        axes.legend()
+    axes.margins(x=0.02)
+    whole_numbers(axes)
+
+
+def _mark_best(axes: Axes, history: History) -> None:
+    top1 = [value or 0 for value in history.columns.get("val_top1", [])]
+    if not top1:
+        return
+    best = max(top1)
+    epoch = history.epochs[top1.index(best)]
+    axes.axvline(epoch, color=INK, linewidth=0.8, linestyle=DASHES[2])
+    axes.set_title(f"best top-1 {best:.1%}, epoch {epoch:g}", loc="right", weight="normal", size=9)
+
+
+def _dead_units(axes: Axes, dead: DeadUnits | None) -> None:
+    """One band per stage, input at the top; dark is dead. The latest shares stand at the right."""
+    axes.grid(visible=False)
+    if dead is None:
+        axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
+        axes.set_yticks([])
+        return
+    stages = list(dead.shares)
+    shares = [
+        [100 * dead.shares[stage].get(epoch, math.nan) for epoch in dead.epochs] for stage in stages
+    ]
+    edges = [epoch - 0.5 for epoch in dead.epochs] + [dead.epochs[-1] + 0.5]
+    rows = [row - 0.5 for row in range(len(stages) + 1)]
+    axes.pcolormesh(edges, rows, shares, cmap="Greys", vmin=-8, vmax=108)
+    axes.invert_yaxis()
+    size = 9 if len(stages) <= 8 else 6
+    axes.set_yticks(range(len(stages)), stages, size=size)
+    axes.tick_params(axis="y", length=0)
+    for row, values in enumerate(shares):
+        axes.annotate(
+            _percent(values[-1]),
+            (1.02, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            size=size,
+        )
+    for edge in rows[1:-1]:
+        axes.axhline(edge, color="white", linewidth=1.5)
+    whole_numbers(axes)
+
+
+def _percent(value: float) -> str:
+    """Rounded, but neither to none nor to all."""
+    if math.isnan(value):
+        return "?"
+    if 0 < value < 1:
+        return "<1 %"
+    return ">99 %" if 99 < value < 100 else f"{value:.0f} %"

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import check_one_line, inceptcli
+from tests.plots.runs import rows, write_run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    """A slow run and one that learns faster but takes longer for an epoch."""
+    slow = write_run(tmp_path / "iv3", [60, 50, 40, 32, 31])
+    return slow, write_run(tmp_path / "irv1", [50, 35, 30.5], hours_per_epoch=2)
+
+
+def test_the_table_says_who_is_first(runs: tuple[Path, Path]) -> None:
+    done = inceptcli("compare", *runs, "--reach", "50,40,35,30")
+    assert done.exit_code == 0, done.output
+    assert "Epochs until the top-1 validation error is at most" in done.stdout
+    cells = [line.split() for line in done.stdout.splitlines() if line.startswith("  i")]
+    assert cells == [
+        ["iv3", "2", "3", "4", "-", "31.00", "%", "5"],
+        ["irv1", "1*", "2*", "2*", "-", "30.50", "%", "3"],
+    ]
+    by_hours = inceptcli("compare", *runs, "--reach", "50,40", "--by", "hours").stdout
+    assert [line.split()[:3] for line in by_hours.splitlines() if line.startswith("  i")] == [
+        ["iv3", "1.00*", "1.50*"],
+        ["irv1", "2.00", "4.00"],
+    ]
+
+
+def test_json_and_csv_say_the_same(runs: tuple[Path, Path]) -> None:
+    options = ("--metric", "top5", "--reach", "10,5")
+    found = json.loads(inceptcli("compare", *runs, *options, "--format", "json").stdout)
+    assert (found["metric"], found["unit"]) == ("top5", "%")
+    assert found["curves"][0] == {
+        "curve": "iv3", "source": "run", "epochs": 5, "best": 7.75, "best_epoch": 5,
+        "reached": [
+            {"value": 10, "reached": "yes", "epoch": 3, "step": 300, "hours": 1.5},
+            {"value": 5, "reached": "no", "epoch": None, "step": None, "hours": None},
+        ],
+    }  # fmt: skip
+    assert inceptcli("compare", *runs, *options, "--format", "csv").stdout.splitlines() == [
+        "curve,source,metric,value,reached,epoch,step,hours",
+        "iv3,run,top5,10,yes,3,300,1.5",
+        "iv3,run,top5,5,no,,,",
+        "irv1,run,top5,10,yes,2,200,4.0",
+        "irv1,run,top5,5,no,,,",
+    ]
+
+
+def test_a_window_averages_over_epochs(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [50, 30, 50, 29, 28])
+    for window, epoch in ((0, "2"), (1, "4")):
+        done = inceptcli("compare", run, "--reach", "36", "--window", window, "--format", "csv")
+        assert done.stdout.splitlines()[1].split(",")[5] == epoch
+
+
+def test_the_paper_alone_prints_its_own_table() -> None:
+    done = inceptcli("compare", "--paper", "--reach", "22,21", "--format", "csv")
+    assert done.stdout.splitlines()[1:] == [
+        "paper iv3,paper,top1,22,yes,133,,",
+        "paper iv3,paper,top1,21,no,,,",
+        "paper irv1,paper,top1,22,yes,83,,",
+        "paper irv1,paper,top1,21,no,,,",
+        "paper iv4,paper,top1,22,yes,90,,",
+        "paper iv4,paper,top1,21,yes,106,,",
+        "paper irv2,paper,top1,22,yes,79,,",
+        "paper irv2,paper,top1,21,yes,98,,",
+    ]
+    shown = inceptcli("compare", "--paper").stdout
+    assert "22 %" in shown
+    assert "79*" in shown
+    begun = inceptcli("compare", "--paper", "--reach", "29").stdout.splitlines()
+    (irv1,) = [line for line in begun if "paper irv1" in line]
+    assert "<20" in irv1
+    assert not [line for line in begun if "paper" in line and "*" in line]  # nobody knows
+
+
+def test_the_picture_and_its_points_go_where_they_are_told(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    done = inceptcli("compare", *runs, "--paper")
+    assert (done.exit_code, list(elsewhere.iterdir())) == (0, [])
+    for _ in range(2):  # the second time over the first
+        done = inceptcli("compare", *runs, "--paper", "--output", "both.png")
+        assert done.exit_code == 0, done.output
+    assert {path.name for path in elsewhere.iterdir()} == {"both.png", "both.csv"}
+    with Image.open("both.png") as image:
+        assert image.size == (1440, 1080)
+    points = rows(Path("both.csv"))
+    assert {row["metric"] for row in points} == {"top1", "top5", "loss", "train-loss"}
+    assert {row["curve"] for row in points if row["source"] == "paper"} == {
+        "paper iv3", "paper irv1", "paper iv4", "paper irv2"
+    }  # fmt: skip
+    assert points[1] == {
+        "curve": "iv3", "source": "run", "metric": "top1", "epoch": "2", "step": "200",
+        "hours": "1.00000", "value": "50.0",
+    }  # fmt: skip
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("by", ["step", "hours"])
+@pytest.mark.parametrize("metrics", [["top1"], ["loss", "train-loss"], ["top1", "top5", "loss"]])
+def test_other_pictures_are_drawn_too(
+    runs: tuple[Path, Path], tmp_path: Path, by: str, metrics: list[str]
+) -> None:
+    chosen = [option for metric in metrics for option in ("--metric", metric)]
+    done = inceptcli("compare", *runs, *chosen, "--by", by, "--output", tmp_path / "out.png")
+    assert done.exit_code == 0, done.output
+    assert {row["metric"] for row in rows(tmp_path / "out.csv")} == set(metrics)
+
+
+def test_runs_of_one_name_are_told_apart_and_one_run_counts_once(tmp_path: Path) -> None:
+    one, other = write_run(tmp_path / "a/run", [50]), write_run(tmp_path / "b/run", [40])
+    done = inceptcli("compare", one, other, f"{one}/../run", "--format", "json")
+    assert [curve["curve"] for curve in json.loads(done.stdout)["curves"]] == ["a/run", "b/run"]
+
+
+def test_names_are_data(tmp_path: Path) -> None:
+    names = ["=HYPERLINK(1)", "[red]x[red]", "_$x$", "a\x1b[31m"]
+    folders = [write_run(tmp_path / name, [50, 40]) for name in names]
+    done = inceptcli("compare", *folders, "--output", tmp_path / "out.png")
+    assert done.exit_code == 0, done.output
+    assert "[red]x[red]" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert {row["curve"] for row in rows(tmp_path / "out.csv")} == {
+        "'=HYPERLINK(1)", "[red]x[red]", "_$x$", "a\\x1b[31m"
+    }  # fmt: skip
+
+
+def test_a_run_in_progress_is_compared_and_one_without_an_epoch_left_out(tmp_path: Path) -> None:
+    begun, empty = write_run(tmp_path / "begun", [50]), write_run(tmp_path / "empty", [])
+    (empty / "metrics.csv").write_text("")
+    with (begun / "metrics.csv").open("a") as file:
+        file.write("2,200,36")
+    done = inceptcli("compare", begun, empty, "--reach", "60")
+    assert done.exit_code == 0
+    assert "empty: no epoch is finished yet, left out" in done.stderr
+    assert "begun" in done.stdout
+    check_one_line(inceptcli("compare", empty), 1, "no run has finished an epoch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give run directories, or --paper"),
+        (["missing", "other"], "no metrics.csv in missing, other; give run directories"),
+        (["--paper", "--by", "hours"], "--by hours: the paper gives epochs only"),
+        (["--paper", "--reach", "22,x"], "--reach must be numbers over 0 such as 30,25,22"),
+        (["--paper", "--reach", "0"], "--reach must be numbers over 0 such as 30,25,22"),
+        (["--paper", "--reach", "nan"], "--reach must be numbers over 0 such as 30,25,22"),
+        (["--paper", "--output", "out.pdf"], "--output out.pdf: must end in .png"),
+        (["--paper", "--output", "no/out.png"], "--output no/out.png: there is no folder no"),
+        (["run", "--output", "run/metrics.png"], "run/metrics.csv, which the points would replace"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "run", [50])
+    check_one_line(inceptcli("compare", *arguments), 2, said)
+
+
+def test_a_metric_that_nothing_has_is_one_line() -> None:
+    done = inceptcli("compare", "--paper", "--metric", "loss")
+    check_one_line(done, 1, "--metric loss: nothing to compare; the paper has top1 and top5")
+
+
+def test_a_file_that_no_run_wrote_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,seconds\n1,two,3\n")
+    done = inceptcli("compare", tmp_path)
+    check_one_line(done, 1, "metrics.csv, line 2: step must be a number, got 'two'")
+
+
+def test_a_picture_is_drawn_without_torch(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    arguments = ["compare", *map(str, runs), "--paper", "--output", str(tmp_path / "out.png")]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "inceptcli", *arguments],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "matplotlib" in imported
+    assert not imported & {"torch", "lightning", "torchvision", "matplotlib.pyplot"}
+    assert all(line.startswith("import time:") for line in done.stderr.splitlines())

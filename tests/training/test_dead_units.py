@@ -1,0 +1,169 @@
+"""A network killed on purpose is seen to be dead; a healthy one is not."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.multiprocessing.spawn import start_processes
+
+from inceptcli.networks.blocks import Residual
+from inceptcli.networks.network import Network
+from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.training import run
+from inceptcli.training.dead_units import DeadUnits, rectified_outputs, warning
+from inceptcli.training.run_directory import RunDirectory
+from tests.training.conftest import Train
+from tests.training.test_resume import stop_at
+
+STAGES = ["stem", "inception_a", "reduction_a", "inception_b", "reduction_b", "inception_c"]
+
+
+def kill(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the first `units` of the last sum a bias that no input makes up for."""
+    original = run._network
+
+    def killed(*arguments: Any) -> Network:
+        network = original(*arguments)
+        linear = network.get_submodule("inception_c.0.linear")
+        assert isinstance(linear, nn.Conv2d)
+        assert linear.bias is not None
+        with torch.no_grad():
+            linear.bias[:units] = -1e6
+        return network
+
+    monkeypatch.setattr(run, "_network", killed)
+
+
+def dead_units(directory: RunDirectory) -> list[dict[str, str]]:
+    with (directory.path / "dead_units.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def last_shares(directory: RunDirectory) -> list[float]:
+    with (directory.path / "metrics.csv").open(newline="") as file:
+        return [float(row["dead_units"]) for row in csv.DictReader(file)]
+
+
+def test_a_healthy_network_is_recorded_and_nothing_is_said(train: Train) -> None:
+    said: list[str] = []
+    directory = train("run", said.append)
+    rows = dead_units(directory)
+    assert [(row["epoch"], row["step"], row["stage"]) for row in rows] == [
+        (epoch, step, stage) for epoch, step in (("1", "5"), ("2", "10")) for stage in STAGES
+    ]
+    assert all(0 <= float(row["share"]) < 0.9 for row in rows)
+    assert last_shares(directory) == [
+        float(row["share"]) for row in rows if row["stage"] == STAGES[-1]
+    ]
+    assert not [line for line in said if "dying" in line or "died" in line]
+
+
+def test_a_network_killed_on_purpose_is_said_to_have_died_once(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(1792, monkeypatch)
+    said: list[str] = []
+    directory = train("run", said.append, network__residual_scales=[1.0, 1.0, 1.0])
+    assert last_shares(directory) == [1.0, 1.0]
+    (line,) = [line for line in said if "died" in line]
+    assert "inception_c" in line
+    assert "network.residual_scales=[0.1,0.1,0.1]" in line
+    assert (directory.path / "train.log").read_text().count(line) == 1
+    assert not [line for line in said if "dying" in line]
+
+
+def test_a_network_that_is_nearly_dead_is_said_to_be_dying(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(1790, monkeypatch)
+    said: list[str] = []
+    directory = train("run", said.append)
+    (line,) = [line for line in said if "dying" in line]
+    assert "99.89% of the units of inception_c" in line
+    assert last_shares(directory) == [0.998884, 0.998884]
+
+
+def test_a_resumed_run_holds_no_step_twice(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = train("undisturbed")
+    with monkeypatch.context() as patch:
+        stop_at(7, patch)
+        with pytest.raises(SystemExit):
+            train("stopped")
+    stopped = RunDirectory(undisturbed.path.parent / "stopped")
+    stopped.append_dead_units(2, 10, {"stem": 0.5})  # as of a run killed before its checkpoint
+    assert dead_units(train("stopped")) == dead_units(undisturbed)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_stage_that_is_looked_at_is_rectified(name: str) -> None:
+    shorter = {"repeats": (1, 1, 2)} if NETWORKS[name].repeats else {}
+    network = build(network_options(name, num_classes=2, **shorter)).eval()
+    looked_at = rectified_outputs(network)
+    lowest: dict[str, float] = {}
+    for stage, module in looked_at.items():
+        module.register_forward_hook(
+            lambda module, inputs, output, stage=stage: lowest.update({stage: float(output.min())})
+        )
+    with torch.inference_mode():
+        network(torch.randn(2, 3, 75, 75))
+    assert list(lowest) == list(looked_at)
+    assert min(lowest.values()) >= 0
+    expected = [stage for stage in network.figures if not stage.startswith("maxpool")]
+    assert list(looked_at) == expected
+
+
+def test_a_stage_without_a_rectified_output_is_left_out() -> None:
+    options = network_options("irv1-facenet", num_classes=2, repeats=(1, 1, 1))
+    network = build(options)
+    (last,) = network.get_submodule("inception_c").children()
+    assert isinstance(last, Residual)
+    assert not last.activation
+    assert list(rectified_outputs(network)) == STAGES[:-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "scales", "advice"),
+    [
+        ("irv2", (1.0, 1.0, 1.0), "residual_scales=[0.1,0.1,0.1]"),
+        ("irv2", (0.17, 0.1, 0.2), "a lower --lr"),
+        ("iv4", None, "a lower --lr"),
+    ],
+)
+def test_the_advice_fits_the_network(
+    name: str, scales: tuple[float, float, float] | None, advice: str
+) -> None:
+    line = warning({"stem": 0.0, "inception_c": 1.0}, network_options(name, residual_scales=scales))
+    assert advice in line
+
+
+def count_on(rank: int, store: str, results: str) -> None:
+    """One of two processes: rank 0 sees unit 0 alive, rank 1 units 0 and 1, or has no image."""
+    torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    trainer: Any = SimpleNamespace(world_size=2)
+    found = []
+    for has_images in (True, rank == 1):
+        dead = DeadUnits(RunDirectory(Path(results)), print)
+        if has_images:
+            features = torch.zeros(3, 4, 2, 2)
+            features[0, : rank + 1, 0, 1] = 1
+            dead._look("stem", nn.Identity(), None, torch.zeros_like(features))
+            dead._look("stem", nn.Identity(), None, features)
+        dead.on_validation_epoch_end(trainer, LightningModule())
+        found.append(dead.last_share)
+    (Path(results) / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_a_unit_that_is_alive_on_any_rank_is_alive(tmp_path: Path) -> None:
+    start_processes(count_on, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    for rank in (0, 1):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [0.5, 0.5]
