@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptcli.data.folders import training_folders
+from inceptcli.data.open_data import open_for_training
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, Shapes
-from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.schema import Recipe
@@ -62,9 +62,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         train = Shapes(seed, data.train_size, size, "train")
         val = Shapes(seed, data.val_size, size, "val")
     else:
-        train_images, val_images = training_folders(Path(data.path), data.val_fraction)
-        names = train_images.classes
-        train, val = FolderSource(train_images), FolderSource(val_images)
+        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction)
     options = recipe.network.model_dump(exclude={"name", "init", "freeze"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)
