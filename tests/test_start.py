@@ -34,6 +34,9 @@ USAGE = [
     (["eval", "missing"], 2),
     (["predict"], 2),
     (["data", "check", "missing"], 2),
+    (["data", "shard", "missing", "--output", "x"], 2),
+    (["train", "--data", "missing-*.tar"], 2),
+    (["train", "--data", "pipe:cat x.tar"], 2),
     (["predict", "image.jpg", "--weights", "missing"], 2),
     (["summarize", "missing"], 2),
 ]

@@ -41,7 +41,7 @@ def test_a_sample_is_the_file_as_it_is_and_its_label(folder: Path, tmp_path: Pat
     assert json.loads((tmp_path / "out/classes.json").read_text()) == list(CLASSES)
     assert [entry.images for entry in made.shards] == [4, 4, 4, 4, 4, 3, 4, 3]
     files = sorted((folder / "train").rglob("*.png"))
-    found = {}
+    found: dict[str, bytes] = {}
     for entry in made.shards[:6]:
         with tarfile.open(entry.path) as archive:
             found |= {name: archive.extractfile(name).read() for name in archive.getnames()}  # type: ignore[union-attr]

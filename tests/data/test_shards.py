@@ -182,7 +182,10 @@ def test_an_index_of_another_shard_is_not_believed(tmp_path: Path) -> None:
         "positions": [0], "offsets": [512], "sizes": [1], "labels": [0],
     }  # fmt: skip
     index = tmp_path / "0.tar.json"
-    for change in ({}, {"inceptcli_shard": 2}, {"sizes": [-1]}, {"labels": ["a"]}, {"labels": []}):
+    changes: list[dict[str, object]] = [
+        {}, {"inceptcli_shard": 2}, {"sizes": [-1]}, {"labels": ["a"]}, {"labels": []}
+    ]  # fmt: skip
+    for change in changes:
         index.write_text(json.dumps(wrong | ({"bytes": 10**6} if change else {}) | change))
         assert len(open_shards([shard], CLASSES)) == 3
     index.write_text(json.dumps(wrong | {"bytes": 10**6}))
