@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -69,8 +70,9 @@ def evaluate(
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
 
-    path = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
-    source = _source(read_metadata(path), data, path)
+    say = None if quiet else lambda line: echo(printable(line), err=True)
+    path = find(weights, say)
+    source = _source(read_metadata(path), data, path, say)
 
     from inceptcli.evaluation.evaluate import evaluate as measure
     from inceptcli.prediction.engine import load_engine
@@ -93,13 +95,18 @@ def evaluate(
     echo(_as_json(result) if format == "json" else _as_table(result))
 
 
-def _source(metadata: WeightsMetadata, data: str | None, weights: Path) -> ImageSource:
+def _source(
+    metadata: WeightsMetadata,
+    data: str | None,
+    weights: Path,
+    say: Callable[[str], None] | None,
+) -> ImageSource:
     from inceptcli.data.open_data import open_for_evaluation
     from inceptcli.data.shapes import CLASSES, Shapes
     from inceptcli.recipe.schema import check
 
     if data is not None:
-        return open_for_evaluation(data, [name.id for name in metadata.classes])
+        return open_for_evaluation(data, [name.id for name in metadata.classes], say)
     if tuple(name.id for name in metadata.classes) != CLASSES or metadata.recipe is None:
         raise UsageError(f"{weights}: not trained on `shapes`; give --data FOLDER")
     trained = check(metadata.recipe, str(weights))

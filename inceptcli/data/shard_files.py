@@ -5,11 +5,12 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from inceptcli.data.shard_fetching import fetch_shards
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -26,21 +27,28 @@ _SPLITS = {
 
 def means_shards(data: str) -> bool:
     """Whether `data` means tar shards; a folder with class folders never does."""
-    if Path(data).is_dir():
+    if not _scheme(data) and Path(data).is_dir():
         return bool(_in_folder(Path(data)))
     return bool(_scheme(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
 
 
-def find_shards(data: str) -> list[Path]:
+def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Path]:
     """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
 
     In a folder those are its own and those of its train/ and val/. A name that exists is taken as
-    it is. Raises UsageError when there is none, one is missing, or it is no local path.
+    it is. Shards at https addresses are fetched, which `say` is told.
+
+    Raises:
+        UsageError: there is none, one is missing, or `data` is neither a path nor https.
+        UserError: one cannot be fetched.
     """
-    if scheme := _scheme(data):
+    scheme = _scheme(data)
+    if scheme == "https:":
+        return fetch_shards(_expanded(data), say)
+    if scheme:
         raise UsageError(
             f"--data {printable(data)}: {scheme} is not read, and no command is run; shards are "
-            "local tar files, so fetch them first"
+            "local tar files or at https addresses"
         )
     if Path(data).is_dir():
         return _in_folder(Path(data))
@@ -149,7 +157,7 @@ def _expanded(data: str) -> list[str]:
 
 def _scheme(data: str) -> str | None:
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:)//|((?i:pipe):)", data)
-    return found and (found[1] or found[2])
+    return found and (found[1] or found[2]).lower()
 
 
 def _words(path: Path) -> set[str]:

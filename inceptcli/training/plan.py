@@ -49,7 +49,7 @@ class Plan:
 def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
 
-    Published weights are fetched here, which `say` is told.
+    Published weights and shards are fetched here, which `say` is told.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
@@ -62,7 +62,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         train = Shapes(seed, data.train_size, size, "train")
         val = Shapes(seed, data.val_size, size, "val")
     else:
-        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction)
+        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction, say)
     options = recipe.network.model_dump(exclude={"name", "init", "freeze"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)
