@@ -31,8 +31,8 @@ def train(
         Option(
             metavar="DIR|SHARDS",
             help="Folder with train/ and val/ class folders, or class folders with --val-fraction; "
-            "or tar shards: their folder, 'shards/{train,val}-*.tar' or such a range at an "
-            "https address; default: drawn shapes.",
+            "or tar shards: their folder, a pattern such as 'shards/*.tar', or a range such as "
+            "'train-{000..006}.tar', also at https addresses; default: drawn shapes.",
         ),
     ] = None,
     val_data: Annotated[

@@ -1,4 +1,4 @@
-"""Class folders of small pictures, and tar files made by hand."""
+"""Class folders of small pictures, shards of them, and tar files made by hand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from inceptcli.data.sharding import Sharded, shard_folder
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -28,6 +30,24 @@ def draw(root: Path, count: int, first: int = 0, side: int = 8) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png(first + number, side))
     return root
+
+
+def shard(
+    root: Path,
+    output: Path | str,
+    count: int | None = 4,
+    *,
+    size: int = 10**9,
+    seed: int = 0,
+    workers: int = 1,
+) -> Sharded:
+    """As `data shard`, at most `count` images in a shard."""
+    return shard_folder(root, str(output), size, count, seed, workers, lambda done, total: None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """What each file of a folder holds."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def pack(path: Path, members: Sequence[tuple[str, bytes]]) -> Path:

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from inceptcli.data.open_data import open_for_evaluation, open_for_training
-from inceptcli.data.sharding import shard_folder
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UsageError, UserError
-from tests.data.class_folders import CLASSES, draw, pack, samples
+from tests.data.class_folders import CLASSES, draw, pack, samples, shard
 
 
 @pytest.fixture
@@ -20,8 +19,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     draw(Path("data/train"), 40)
     draw(Path("data/val"), 7, first=100)
-    for folder, output in (("data", "shards"), ("data/train", "alone/part-%d.tar")):
-        shard_folder(Path(folder), output, 10**9, 6, 0, 1, lambda done, total: None)
+    shard(Path("data"), "shards", 6)
+    shard(Path("data/train"), "alone/part-%d.tar", 6)
     return tmp_path
 
 

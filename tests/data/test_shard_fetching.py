@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ import pytest
 
 from inceptcli.data import shard_fetching
 from inceptcli.data.open_data import open_for_evaluation, open_for_training
-from inceptcli.data.sharding import shard_folder
 from inceptcli.errors import UsageError, UserError
-from tests.data.class_folders import CLASSES, draw, pack, samples
+from tests.data.class_folders import CLASSES, draw, pack, samples, shard
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl, which makes a certificate, is not there")  # fmt: skip  # noqa: E501
@@ -104,7 +104,7 @@ def server(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -
     for split, count in (("train", 11), ("val", 4)):
         draw(tmp_path / "data" / split, count)
     served = tmp_path / "served"
-    shard_folder(tmp_path / "data", f"{served}/set", 10**9, 4, 0, 1, lambda done, total: None)
+    shard(tmp_path / "data", served / "set", 4)
     monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -139,6 +139,14 @@ def test_shards_are_fetched_once_and_are_the_folder(server: Server, tmp_path: Pa
     open_for_training(data, None, None, said.append)
     assert len(server.asked) == asked
     assert len(said) == 4
+
+
+def test_processes_that_start_together_fetch_once(server: Server) -> None:
+    data = f"{server.url}/set/train-{{000000..000002}}.tar"
+    with ThreadPoolExecutor(4) as ranks:  # the lock is that of an opened file, as for processes
+        sources = list(ranks.map(lambda rank: open_for_evaluation(data, CLASSES), range(4)))
+    assert [len(source) for source in sources] == [11] * 4
+    assert len(server.shards()) == 3
 
 
 def test_shards_of_others_come_with_their_list_of_classes(server: Server) -> None:

@@ -1,38 +1,19 @@
-"""Class folders to shards: what lies where, stops, changes, and what cannot be read."""
+"""Class folders to shards: what lies where, and outputs that cannot be."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
 import json
-import os
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from inceptcli.data import shard_writer
-from inceptcli.data.decode import decode
 from inceptcli.data.open_data import open_for_training
-from inceptcli.data.sharding import Sharded, shard_folder
 from inceptcli.errors import UsageError, UserError
-from tests.data.class_folders import CLASSES, draw
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    draw(tmp_path / "data/train", 23)
-    draw(tmp_path / "data/val", 7, first=100)
-    return tmp_path / "data"
-
-
-def shard(root: Path, output: Path | str, size: int = 10**9, count: int | None = 4, seed: int = 0, workers: int = 1) -> Sharded:  # fmt: skip  # noqa: E501
-    return shard_folder(root, str(output), size, count, seed, workers, lambda done, total: None)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+from tests.data.class_folders import CLASSES, contents, shard
 
 
 def test_a_sample_is_the_file_as_it_is_and_its_label(folder: Path, tmp_path: Path) -> None:
@@ -112,87 +93,6 @@ def test_no_shard_is_larger_than_it_may_be_unless_one_image_is(
     assert max(entry.images for entry in made.shards) > 3
     made = shard(folder, tmp_path / "small", size=1, count=None)
     assert all(entry.images == 1 for entry in made.shards)
-
-
-def test_a_stopped_run_goes_on_and_writes_no_finished_shard_again(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shard(folder, tmp_path / "whole")
-    output = tmp_path / "out"
-    original = shard_writer._read_back
-    with monkeypatch.context() as patch:
-        calls: list[Path] = []
-
-        def die_in_the_third(path: Path, *arguments: object) -> object:
-            calls.append(path)
-            if len(calls) == 3:
-                (output / ".train-000002.tar.dead.partial").write_bytes(path.read_bytes())
-                raise KeyboardInterrupt
-            return original(path, *arguments)  # type: ignore[arg-type]
-
-        patch.setattr(shard_writer, "_read_back", die_in_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            shard(folder, output)
-    assert {path.name for path in output.glob("*.tar")} == {"train-000000.tar", "train-000001.tar"}
-    # One that was renamed and has no index yet is not finished.
-    (output / "train-000001.tar.json").unlink()
-    before = {path.name: path.stat().st_ino for path in output.iterdir()}
-    shard(folder, output)
-    after = {path.name: path.stat().st_ino for path in output.iterdir()}
-    assert after["train-000000.tar"] == before["train-000000.tar"]
-    assert after["train-000001.tar"] != before["train-000001.tar"]
-    assert contents(output) == contents(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("change", ["content", "time", "cut", "options"])
-def test_a_shard_of_other_files_is_written_again(change: str, folder: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    shard(folder, output, count=100)
-    first = folder / "train/ant/0000.png"
-    if change == "content":
-        draw(folder / "train", 1, first=50)
-        os.utime(first, ns=(1, 1))
-    elif change == "time":
-        os.utime(first, ns=(1, 1))
-    elif change == "cut":
-        path = output / "train-000000.tar"
-        path.write_bytes(path.read_bytes()[:-10_240])
-    shard(folder, output, count=100, seed=1 if change == "options" else 0)
-    expected = tmp_path / "expected"
-    shard(folder, expected, count=100, seed=1 if change == "options" else 0)
-    assert contents(output) == contents(expected)
-    train, _, _ = open_for_training(str(output), None, None)
-    assert np.array_equal(train.image(0), decode(first))
-
-
-def test_unreadable_images_are_left_out_and_named_each_time(folder: Path, tmp_path: Path) -> None:
-    (folder / "train/ant/0003.png").write_text("<html>")
-    (folder / "train/bee/gone.jpg").symlink_to(tmp_path / "nowhere")
-    for _ in range(2):
-        made = shard(folder, tmp_path / "out")
-        assert sum(entry.images for entry in made.shards) == 29
-        reasons = {Path(path).name: reason for path, reason in made.left_out}
-        assert reasons["0003.png"].startswith("not an image")
-        assert reasons["gone.jpg"] == "No such file or directory"
-        assert {path for path, _ in made.left_out} == {
-            str(folder / "train/ant/0003.png"), str(folder / "train/bee/gone.jpg")
-        }  # fmt: skip
-
-
-def test_what_does_not_read_back_is_not_kept(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original = tarfile.TarFile.addfile
-
-    def addfile(self: tarfile.TarFile, member: tarfile.TarInfo, file: object = None) -> None:
-        if member.name == "00000005.png":
-            member.name = "00000005.txt"
-        original(self, member, file)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(tarfile.TarFile, "addfile", addfile)
-    with pytest.raises(UserError, match="does not read back as it was written"):
-        shard(folder, tmp_path / "out", count=100)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["classes.json"]
 
 
 @pytest.mark.parametrize(

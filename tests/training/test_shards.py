@@ -19,17 +19,11 @@ from inceptcli.data.dataset import EvaluationImages, TrainingImages, collate
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
-from inceptcli.data.sharding import shard_folder
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
-from tests.data.class_folders import draw
+from tests.data.class_folders import draw, shard
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, rows, stop_at
-
-
-def shard(folder: Path, output: Path, count: int, seed: int = 0) -> str:
-    shard_folder(folder, str(output), 10**9, count, seed, 1, lambda done, total: None)
-    return str(output)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shards(folder: Path) -> str:
-    return shard(folder, folder.with_name("shards"), count=5)
+    shard(folder, folder.with_name("shards"), 5)
+    return str(folder.with_name("shards"))
 
 
 def test_shards_end_with_the_weights_and_figures_of_their_folder(
@@ -51,8 +46,9 @@ def test_shards_end_with_the_weights_and_figures_of_their_folder(
 ) -> None:
     plain = train("folder", data__path=str(folder))
     assert_same_run(plain, train("shards", data__path=shards))
-    other = shard(folder, folder.with_name("other"), count=9, seed=3)
-    assert_same_run(plain, train("others", data__path=f"{other}/*.tar", data__workers=2))
+    shard(folder, folder.with_name("others"), 9, seed=3)
+    others = f"{folder.with_name('others')}/*.tar"
+    assert_same_run(plain, train("others", data__path=others, data__workers=2))
 
 
 def test_a_run_from_shards_that_was_stopped_resumes_to_the_same_weights(
@@ -77,7 +73,7 @@ def test_a_truncated_shard_and_a_member_that_is_no_image_are_skipped_and_listed(
     train: Train, folder: Path, tmp_path: Path, indexed: bool
 ) -> None:
     output = tmp_path / "shards"
-    shard(folder, output, count=5)
+    shard(folder, output, 5)
     cut, hit = output / "train-000001.tar", output / "train-000003.tar"
     index = json.loads((output / "train-000001.tar.json").read_text())
     # Through the fourth of five images.
@@ -132,7 +128,8 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("thousand")
     for split in ("train", "val"):
         draw(root / "data" / split, 1000)
-    return shard(root / "data", root / "shards", count=143)
+    shard(root / "data", root / "shards", 143)
+    return str(root / "shards")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
