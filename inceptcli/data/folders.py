@@ -158,8 +158,8 @@ def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
     unknown = sorted(set(names) - set(classes))
     if unknown:
         raise UserError(
-            f"{_shown(root / unknown[0])}: no class of the weights has this name ({len(unknown)} of"
-            f" {len(names)} folders unknown); these are weights for other classes"
+            f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
+            f" ({len(unknown)} of {len(names)} folders unknown); these are images of other classes"
         )
     return _some(_labelled(root, names, classes), root)
 

@@ -122,15 +122,16 @@ def _names_in(path: Path) -> tuple[str, ...]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """No class folders, or an archive left beside them would be taken for the data."""
-    inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    splits = [path for path in inside if path.name in ("train", "val") and path.is_dir()]
+    splits = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
     found = []
     for place in (folder, *splits):
-        for path in sorted(place.iterdir()):
-            if path.is_dir() and path not in splits and not path.name.startswith("."):
-                return []
-            if path.suffix == ".tar" and not path.name.startswith("."):
-                found.append(path)
+        try:
+            inside = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
+        except OSError:  # named by whoever looks for class folders in it
+            return []
+        if any(path.is_dir() and path not in splits for path in inside):
+            return []
+        found += [path for path in inside if path.suffix == ".tar"]
     return found
 
 

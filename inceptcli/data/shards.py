@@ -92,9 +92,9 @@ class ShardSource:
         unknown = [name for name in self.classes if name not in label_of]
         if unknown:
             raise UserError(
-                f"{printable(str(self.shards[0]))}: its class {printable(unknown[0])} is not among "
-                f"the {len(classes)} classes wanted ({len(unknown)} of {len(self.classes)} classes "
-                "unknown); these are shards of another data set"
+                f"{printable(str(self.shards[0]))}: its class {printable(unknown[0])} is not one "
+                f"of the {len(classes)} classes trained ({len(unknown)} of {len(self.classes)} "
+                "unknown); these are shards of other classes"
             )
         table = np.array([label_of[name] for name in self.classes], np.int32)
         return replace(self, classes=tuple(classes), labels=table[self.labels])

@@ -105,7 +105,9 @@ def test_training_and_evaluation_take_shards(folder: Path, tmp_path: Path) -> No
         "no command is run",
     )
     (shards / "classes.json").write_text('["cat", "fish"]')
-    check_one_line(inceptcli("eval", run, "--data", shards), 1, "its class fish is not among the 2")
+    check_one_line(
+        inceptcli("eval", run, "--data", shards), 1, "its class fish is not one of the 2"
+    )
     (shards / "classes.json").write_text('["cat", "dog"]')
 
     cut = shards / "val-000000.tar"

@@ -60,6 +60,16 @@ def test_an_archive_beside_class_folders_is_not_the_data(shards: Path) -> None:
     assert not means_shards("missing")
 
 
+def test_a_folder_that_cannot_be_read_is_left_to_who_looks_for_classes(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert not means_shards("set")
+
+
 def test_a_name_with_braces_or_brackets_that_exists_is_taken_as_it_is(shards: Path) -> None:
     for name in ("a{1,2}.tar", "b[1].tar"):
         (shards / name).touch()

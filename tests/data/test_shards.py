@@ -171,7 +171,7 @@ def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     source = open_shards([pack(tmp_path / "0.tar", samples(3))], CLASSES)
     matched = source.labelled_for(["cat", "yak", "bee", "ant"])
     assert [matched.label(index) for index in range(3)] == [3, 2, 0]
-    with pytest.raises(UserError, match=r"its class bee is not among .*\(1 of 3 classes unknown\)"):
+    with pytest.raises(UserError, match=r"its class bee is not one of the 2 .*\(1 of 3 unknown\)"):
         source.labelled_for(["cat", "ant"])
 
 
