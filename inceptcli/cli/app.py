@@ -12,6 +12,8 @@ from inceptcli.cli.compare import EPILOG as COMPARE_EPILOG
 from inceptcli.cli.compare import compare
 from inceptcli.cli.data_check import EPILOG as DATA_CHECK_EPILOG
 from inceptcli.cli.data_check import data_check
+from inceptcli.cli.data_shard import EPILOG as DATA_SHARD_EPILOG
+from inceptcli.cli.data_shard import data_shard
 from inceptcli.cli.evaluate import EPILOG as EVALUATE_EPILOG
 from inceptcli.cli.evaluate import evaluate
 from inceptcli.cli.export import EPILOG as EXPORT_EPILOG
@@ -67,8 +69,11 @@ for name, command, epilog in (
 ):
     app.command(name, epilog=epilog)(command)
 
-data = Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a dataset.")
+data = Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Look at a dataset, make shards of it."
+)
 data.command("check", epilog=DATA_CHECK_EPILOG)(data_check)
+data.command("shard", epilog=DATA_SHARD_EPILOG)(data_shard)
 app.add_typer(data, name="data")
 
 

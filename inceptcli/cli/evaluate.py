@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -36,10 +37,12 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        Path | None,
+        str | None,
         Option(
-            help="Folder of class folders, or one with val/; default: the validation pictures of "
-            "`shapes`, for weights trained on them."
+            metavar="DIR|SHARDS",
+            help="Folder of class folders, or one with val/, or tar shards such as "
+            "'shards/val-*.tar'; default: the validation pictures of `shapes`, for weights trained "
+            "on them.",
         ),
     ] = None,
     batch_size: Annotated[int, Option(min=1, help="Images at a time.")] = 32,
@@ -68,8 +71,9 @@ def evaluate(
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
 
-    path = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
-    source = _source(read_metadata(path), data, path)
+    say = None if quiet else lambda line: echo(printable(line), err=True)
+    path = find(weights, say)
+    source = _source(read_metadata(path), data, path, say)
 
     # torchmetrics imports it, and it would tell of its cache of fonts.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -95,14 +99,18 @@ def evaluate(
     echo(_as_json(result) if format == "json" else _as_table(result))
 
 
-def _source(metadata: WeightsMetadata, data: Path | None, weights: Path) -> ImageSource:
-    from inceptcli.data.folders import labelled_for
+def _source(
+    metadata: WeightsMetadata,
+    data: str | None,
+    weights: Path,
+    say: Callable[[str], None] | None,
+) -> ImageSource:
+    from inceptcli.data.open_data import open_for_evaluation
     from inceptcli.data.shapes import CLASSES, Shapes
-    from inceptcli.data.sources import FolderSource
     from inceptcli.recipe.schema import check
 
     if data is not None:
-        return FolderSource(labelled_for(data, [name.id for name in metadata.classes]))
+        return open_for_evaluation(data, [name.id for name in metadata.classes], say)
     if tuple(name.id for name in metadata.classes) != CLASSES or metadata.recipe is None:
         raise UsageError(f"{weights}: not trained on `shapes`; give --data FOLDER")
     trained = check(metadata.recipe, str(weights))

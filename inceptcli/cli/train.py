@@ -29,8 +29,17 @@ def train(
     data: Annotated[
         str | None,
         Option(
-            help="Folder with train/ and val/ class folders, or class folders with "
-            "--val-fraction; default: drawn shapes."
+            metavar="DIR|SHARDS",
+            help="Folder with train/ and val/ class folders, or class folders with --val-fraction; "
+            "or tar shards: their folder, a pattern such as 'shards/*.tar', or a range such as "
+            "'train-{000..006}.tar', also at https addresses; default: drawn shapes.",
+        ),
+    ] = None,
+    val_data: Annotated[
+        str | None,
+        Option(
+            metavar="DIR|SHARDS",
+            help="What to validate on, where --data does not say; default: none.",
         ),
     ] = None,
     recipe: Annotated[
@@ -119,6 +128,7 @@ def train(
     flags: dict[str, Any] = {
         "network.name": arch,
         "data.path": data,
+        "data.val_path": val_data,
         "trainer.epochs": epochs,
         "data.batch_size": batch_size,
         "data.image_size": _sides(image_size),

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
 import statistics
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.decode import SUFFIXES, UnreadableImage, decode, format_of
 from inceptcli.data.folders import class_names, find_files, has_train_and_val
-from inceptcli.errors import UserError
+from inceptcli.data.parallel import in_processes
 
 SUFFIXES_OF = {
     "BMP": {".bmp"},
@@ -160,7 +154,7 @@ def check(root: Path, workers: int | None, progress: Callable[[int, int], None])
         for path in find_files(folder / name)
     ]
     inspected = []
-    for done, entry in enumerate(_read(places, workers or _usable_cores()), start=1):
+    for done, entry in enumerate(in_processes(inspect, places, workers, chunk=8), start=1):
         inspected.append(entry)
         progress(done, len(places))
     return _report(names, inspected)
@@ -177,27 +171,6 @@ def inspect(place: Place) -> Inspected:
     except UnreadableImage as error:
         return Inspected(place, problem=str(error))
     return Inspected(place, None, format_of(place.path) or "", (height, width), digest)
-
-
-def _read(places: Sequence[Place], workers: int) -> Iterator[Inspected]:
-    if workers == 1:
-        yield from map(inspect, places)
-        return
-    pool = ProcessPoolExecutor(
-        workers,
-        get_context("spawn"),
-        initializer=signal.signal,  # an interrupt is for this process, which then ends the others
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    try:
-        with pool:
-            yield from pool.map(inspect, places, chunksize=8)
-    except BrokenProcessPool as error:
-        raise UserError("a process that read images was killed; try --workers 1") from error
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _report(names: dict[str, list[str]], inspected: Sequence[Inspected]) -> Report:

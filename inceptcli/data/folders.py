@@ -88,15 +88,25 @@ def split_by_content(
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-    is_val = [_place(path) < val_fraction for path in images.paths]
-    train, val = (_where(images, [side == wanted for side in is_val]) for wanted in (False, True))
+    sides = [is_val(_digest(path), val_fraction) for path in images.paths]
+    train, val = (_where(images, [side == wanted for side in sides]) for wanted in (False, True))
     for part, name in ((train, "training"), (val, "validation")):
         for empty in _classes_without_images(part):
-            raise UserError(
-                f"class {printable(empty)} has no {name} images with val_fraction {val_fraction};"
-                " change it or add images"
-            )
+            raise UserError(empty_part(empty, name, val_fraction))
     return train, val
+
+
+def is_val(digest: bytes | None, val_fraction: float) -> bool:
+    """Whether an image with this SHA-256 validates; one that cannot be read (None) never does."""
+    return digest is not None and int.from_bytes(digest[:6]) / 2**48 < val_fraction
+
+
+def empty_part(class_name: str, part: str, val_fraction: float) -> str:
+    """What to say of a class without `part` (training, validation) images after a split."""
+    return (
+        f"class {printable(class_name)} has no {part} images with val_fraction {val_fraction};"
+        " change it or add images"
+    )
 
 
 def training_folders(
@@ -128,6 +138,11 @@ def training_folders(
     return split_by_content(class_folder(root), val_fraction)
 
 
+def training_or_all(root: Path) -> LabelledImages:
+    """The images of `root`/train where train/ and val/ exist, else of `root`'s class folders."""
+    return class_folder(root / "train" if has_train_and_val(root) else root)
+
+
 def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
     """The images of `root`'s class folders, or of `root`/val's where train/ and val/ exist.
 
@@ -143,8 +158,8 @@ def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
     unknown = sorted(set(names) - set(classes))
     if unknown:
         raise UserError(
-            f"{_shown(root / unknown[0])}: no class of the weights has this name ({len(unknown)} of"
-            f" {len(names)} folders unknown); these are weights for other classes"
+            f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
+            f" ({len(unknown)} of {len(names)} folders unknown); these are images of other classes"
         )
     return _some(_labelled(root, names, classes), root)
 
@@ -200,14 +215,13 @@ def _classes_without_images(images: LabelledImages) -> list[str]:
     return [name for label, name in enumerate(images.classes) if label not in seen]
 
 
-def _place(path: Path) -> float:
-    """The SHA-256 of a file's bytes as a number in [0, 1)."""
+def _digest(path: Path) -> bytes | None:
+    """The SHA-256 of a file's bytes."""
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").digest()
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError:
-        return 1.0  # a training image, which is skipped and named when it is read
-    return int.from_bytes(digest[:6]) / 2**48
+        return None  # a training image, which is skipped and named when it is read
 
 
 def _list(folder: Path) -> tuple[tuple[int, int], list[Path], list[Path]]:

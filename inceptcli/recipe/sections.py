@@ -35,7 +35,8 @@ class Network(Section):
 class Data(Section):
     """Where images come from and how they are fed. Without a path: the drawn `shapes`."""
 
-    path: str | None = None
+    path: str | None = None  # of class folders or shards
+    val_path: str | None = None  # what validates, where path does not say
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = 299
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.875

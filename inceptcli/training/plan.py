@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from inceptcli.data.folders import training_folders
+from inceptcli.data.open_data import open_for_training
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, Shapes
-from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.schema import Recipe
@@ -54,7 +54,7 @@ class Plan:
 def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
 
-    Published weights are fetched here, which `say` is told.
+    Published weights and shards are fetched here, which `say` is told.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
@@ -67,9 +67,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         train = Shapes(seed, data.train_size, size, "train")
         val = Shapes(seed, data.val_size, size, "val")
     else:
-        train_images, val_images = training_folders(Path(data.path), data.val_fraction)
-        names = train_images.classes
-        train, val = FolderSource(train_images), FolderSource(val_images)
+        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction, say)
     options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from inceptcli.cache_folder import cache_folder
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NETWORKS
@@ -92,7 +93,7 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
 
     Raises UserError when they cannot be had, or are not what the hub says they are.
     """
-    kept = home() / "inceptcli" / f"{published.network}-{published.name}.safetensors"
+    kept = cache_folder() / f"{published.network}-{published.name}.safetensors"
     with suppress(UserError):  # not there yet, damaged, or of another version of this program
         read_metadata(kept)
         return kept
@@ -113,13 +114,6 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     if say is not None:
         say(f"{published.name} for {published.network}: converted to {kept}")
     return kept
-
-
-def home() -> Path:
-    """The hub's home folder, as its client finds it (without importing that)."""
-    caches = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
-    named = os.environ.get("HF_HOME", str(caches / "huggingface"))
-    return Path(os.path.expandvars(Path(named).expanduser()))
 
 
 def _download(published: Published, kept: Path) -> tuple[Path, dict[str, str]]:

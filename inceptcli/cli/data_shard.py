@@ -1,0 +1,137 @@
+"""`inceptcli data shard`: class folders to WebDataset tar shards."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from typer import Argument, Exit, Option, echo
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.data.sharding import Sharded
+
+EPILOG = """Examples:
+
+\b
+  inceptcli data shard flowers --output shards
+  inceptcli data shard imagenet/val --output shards/val-%06d.tar --size 1G
+"""
+
+BYTES_IN = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
+
+
+def data_shard(
+    folder: Annotated[
+        Path,
+        Argument(metavar="DIR", help="Folder of class folders, or one with train/ and val/."),
+    ],
+    output: Annotated[
+        str,
+        Option(
+            metavar="PATTERN",
+            help="Folder for train-000000.tar, val-000000.tar, ...; or, for one set of class "
+            "folders, a pattern such as out/train-%06d.tar.",
+        ),
+    ],
+    size: Annotated[
+        str, Option(help="Bytes that a shard has at most, such as 800K, 500M or 2G.")
+    ] = "500M",
+    count: Annotated[
+        int | None, Option(min=1, help="Images that a shard has at most; default: no limit.")
+    ] = None,
+    seed: Annotated[
+        int, Option(min=0, help="Seed of the order of training images in the shards.")
+    ] = 0,
+    workers: Annotated[
+        int | None,
+        Option(min=1, help="Processes that read and write; default: the cores that may be used."),
+    ] = None,
+    skip_unreadable: Annotated[
+        bool,
+        Option(
+            "--skip-unreadable",
+            help="Exit with 0 though images were left out; default: exit with 1.",
+        ),
+    ] = False,
+    format: Annotated[
+        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
+    ] = "table",
+    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+) -> None:
+    """Write class folders as WebDataset tar shards, which `train` and `eval` take as --data.
+
+    A sample is the image file as it is, named by its place in the folder, and its label in .cls;
+    classes.json lists the classes. Beside each shard lies its index, train-000000.tar.json, with
+    which training sees the very order of the folder, however the shards were cut. Images that
+    cannot be read are left out and listed. The same command goes on after a stop, and writes no
+    finished shard again.
+
+    JSON has classes (how many), images, shards (path, images, bytes, sha256) and left_out (path,
+    reason).
+    """
+    import sys
+
+    from inceptcli.data.sharding import shard_folder
+
+    limits = _bytes(size), count, seed, workers
+    if sys.stderr.isatty() and not quiet:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("shard", total=None)
+            made = shard_folder(
+                folder,
+                output,
+                *limits,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    else:
+        made = shard_folder(folder, output, *limits, lambda done, total: None)
+    for entry in made.left_out:
+        echo(f"left out {printable(entry.path)}: {printable(entry.reason)}", err=True)
+    echo(json.dumps(_as_json(made), indent=2) if format == "json" else _as_table(made))
+    if made.left_out and not skip_unreadable:
+        raise Exit(1)
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text)
+    if not found or not int(found[1]):
+        raise UsageError(f"--size {printable(text)}: must be bytes such as 800K, 500M or 2G")
+    return int(found[1]) * BYTES_IN[found[2]]
+
+
+def _as_json(made: Sharded) -> dict[str, Any]:
+    return {
+        "classes": len(made.classes),
+        "images": sum(shard.images for shard in made.shards),
+        "shards": [
+            {
+                "path": str(shard.path),
+                "images": shard.images,
+                "bytes": shard.bytes,
+                "sha256": shard.sha256,
+            }
+            for shard in made.shards
+        ],
+        "left_out": [entry._asdict() for entry in made.left_out],
+    }
+
+
+def _as_table(made: Sharded) -> str:
+    lines = [f"{'images':>8}  {'bytes':>13}  shard"]
+    lines += [
+        f"{shard.images:>8}  {shard.bytes:>13,}  {printable(str(shard.path))}"
+        for shard in made.shards
+    ]
+    images = sum(shard.images for shard in made.shards)
+    lines += ["", f"{images} images of {len(made.classes)} classes in {len(made.shards)} shards"]
+    if made.left_out:
+        lines[-1] += f", {len(made.left_out)} left out"
+    return "\n".join(lines)

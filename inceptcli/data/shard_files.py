@@ -1,0 +1,170 @@
+"""Which tar files `--data` means: a brace range, a pattern or a folder of shards. No torch."""
+
+from __future__ import annotations
+
+import glob
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from inceptcli.data.shard_fetching import fetch_shards
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+MAXIMUM_SHARDS = 100_000
+
+MAXIMUM_BYTES = 16 * 1024**2
+"""Of a list of class names; ImageNet's 21,841 take half a megabyte."""
+
+_SPLITS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation"},
+}
+
+
+def means_shards(data: str) -> bool:
+    """Whether `data` means tar shards; a folder with class folders never does."""
+    if not _scheme(data) and Path(data).is_dir():
+        return bool(_in_folder(Path(data)))
+    return bool(_scheme(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
+
+
+def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Path]:
+    """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
+
+    In a folder those are its own and those of its train/ and val/. A name that exists is taken as
+    it is. Shards at https addresses are fetched, which `say` is told.
+
+    Raises:
+        UsageError: there is none, one is missing, or `data` is neither a path nor https.
+        UserError: one cannot be fetched.
+    """
+    scheme = _scheme(data)
+    if scheme == "https:":
+        return fetch_shards(_expanded(data), say)
+    if scheme:
+        raise UsageError(
+            f"--data {printable(data)}: {scheme} is not read, and no command is run; shards are "
+            "local tar files or at https addresses"
+        )
+    if Path(data).is_dir():
+        return _in_folder(Path(data))
+    found: dict[Path, None] = {}
+    for text in [data] if Path(data).exists() else _expanded(data):
+        if Path(text).exists() or not glob.has_magic(text):
+            matches = [text]
+        else:
+            matches = sorted(glob.glob(text))  # noqa: PTH207 (a pattern may be absolute)
+        if not matches or not Path(matches[0]).exists():
+            raise UsageError(f"--data {printable(text)}: no such file")
+        found |= dict.fromkeys(map(Path, matches))
+    for path in found:
+        if path.suffix != ".tar" or path.is_dir():
+            raise UsageError(f"{_shown(path)}: a shard is an uncompressed .tar file")
+    return list(found)
+
+
+def of_split(shards: Sequence[Path], split: Literal["train", "val"]) -> list[Path]:
+    """Those whose name or folder says so: train-000.tar, imagenet-validation-00.tar, val/0.tar."""
+    return [path for path in shards if _words(path) & _SPLITS[split]]
+
+
+def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
+    """The class names in the order of the labels, from classes.json or classes.txt beside shards.
+
+    The one (a list) is what `data shard` writes, the other has one name a line; either may lie in
+    the folder above. Raises UserError when there is none, or one that is not a list of names, or
+    two that differ.
+    """
+    lists: dict[tuple[str, ...], Path] = {}
+    for folder in dict.fromkeys(path.parent for path in shards):
+        names, path = _names_near(folder)
+        lists.setdefault(names, path)
+    if len(lists) > 1:
+        one, other, *_ = map(_shown, lists.values())
+        raise UserError(f"{one} and {other} list different classes; give shards of one data set")
+    return next(iter(lists))
+
+
+def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
+    above = folder.absolute().parent
+    for path in (place / name for place in (folder, above) for name in _CLASS_FILES):
+        if path.is_file():
+            return _names_in(path), path
+    raise UserError(
+        f"{_shown(folder)}: no classes.txt beside the shards; write the class names there, one a "
+        "line, in the order of the labels"
+    )
+
+
+_CLASS_FILES = ("classes.json", "classes.txt")
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAXIMUM_BYTES + 1).decode()
+        if len(text) > MAXIMUM_BYTES:
+            raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
+        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no list of names"
+        raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{_shown(path)}: must list class names, none of them empty")
+    if len(set(names)) < len(names) or len(names) < 2:
+        raise UserError(f"{_shown(path)}: must list at least two names that all differ")
+    return tuple(names)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """No class folders, or an archive left beside them would be taken for the data."""
+    splits = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
+    found = []
+    for place in (folder, *splits):
+        try:
+            inside = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
+        except OSError:  # named by whoever looks for class folders in it
+            return []
+        if any(path.is_dir() and path not in splits for path in inside):
+            return []
+        found += [path for path in inside if path.suffix == ".tar"]
+    return found
+
+
+def _expanded(data: str) -> list[str]:
+    if "{" not in data:
+        return [data]
+    try:
+        from braceexpand import braceexpand
+    except ImportError as error:
+        raise UsageError(
+            f"--data {printable(data)}: braces need braceexpand; pip install 'inceptcli[shards]', "
+            "or give a pattern such as 'train-*.tar'"
+        ) from error
+    ranges = re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", data)
+    too_many = any(abs(int(last) - int(first)) > MAXIMUM_SHARDS for first, last in ranges)
+    try:
+        texts = [] if too_many else list(islice(braceexpand(data), MAXIMUM_SHARDS + 1))
+    except ValueError as error:
+        raise UsageError(f"--data {printable(data)}: unbalanced braces") from error
+    if too_many or len(texts) > MAXIMUM_SHARDS:
+        raise UsageError(f"--data {printable(data)}: more than {MAXIMUM_SHARDS} shards")
+    return texts
+
+
+def _scheme(data: str) -> str | None:
+    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:)//|((?i:pipe):)", data)
+    return found and (found[1] or found[2]).lower()
+
+
+def _words(path: Path) -> set[str]:
+    parent = path.absolute().parent.name
+    return {*re.split("[^a-z]+", path.stem.lower()), *({parent} & {"train", "val"})}
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

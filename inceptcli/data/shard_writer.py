@@ -1,0 +1,157 @@
+"""One WebDataset shard and its index written: whole or not at all, and read back. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inceptcli.atomic_file import replacing
+from inceptcli.data.decode import UnreadableImage, decode
+from inceptcli.data.shard_index import VERSION, ShardIndex, index_path, read_index, scan
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+
+
+class Entry(NamedTuple):
+    """An image to be written: its place in the folder's order, its path below it, its label."""
+
+    position: int
+    path: str
+    label: int
+
+
+class Task(NamedTuple):
+    """A shard to be written from the files below `root`; `classes` are what labels stand for."""
+
+    shard: Path
+    root: Path
+    entries: tuple[Entry, ...]
+    classes: tuple[str, ...]
+
+
+class LeftOut(NamedTuple):
+    """An image that cannot be read, and why."""
+
+    path: str
+    reason: str
+
+
+class Written(NamedTuple):
+    """A finished shard; `images` counts those in it."""
+
+    path: Path
+    images: int
+    bytes: int
+    sha256: str
+    left_out: tuple[LeftOut, ...]
+
+
+def write_shard(task: Task) -> Written:
+    """Write a shard and then its index, or take what is there when it was made of the same files.
+
+    The images' bytes stay as they are. Raises UserError that names the file.
+    """
+    made_from = _made_from(task)
+    there = read_index(task.shard)
+    if there is None or there.get("made_from") != made_from or _size(task.shard) != there["bytes"]:
+        there = {**_write(task), "made_from": made_from}
+        path = index_path(task.shard)
+        with _explained(path), replacing(path) as temporary:
+            temporary.write_text(json.dumps(there))
+    left_out = tuple(LeftOut(str(task.root / path), reason) for path, reason in there["left_out"])
+    return Written(task.shard, len(there["labels"]), there["bytes"], there["sha256"], left_out)
+
+
+def _made_from(task: Task) -> str:
+    """A hash of what goes into a shard, by names, sizes and times."""
+    lines = [json.dumps([VERSION, *task.classes])]
+    for entry in task.entries:
+        try:
+            status = (task.root / entry.path).stat()
+            lines.append(json.dumps([*entry, status.st_size, status.st_mtime_ns]))
+        except OSError:
+            lines.append(json.dumps([*entry, None]))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _write(task: Task) -> dict[str, Any]:
+    """Write the tar file; its index without `made_from`."""
+    with _explained(task.shard):
+        for abandoned in task.shard.parent.glob(f".{task.shard.name}.*.partial"):
+            abandoned.unlink()  # of a process that was killed
+        index_path(task.shard).unlink(missing_ok=True)  # never one beside another's shard
+        with replacing(task.shard) as temporary:
+            files, digests, left_out = _fill(temporary, task)
+            index = _read_back(temporary, task, digests)
+            with temporary.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = task.shard.stat().st_size
+    return {
+        "inceptcli_shard": VERSION,
+        "bytes": size,
+        "sha256": sha256,
+        "left_out": left_out,
+        "members": index.members,
+        "offsets": index.offsets,
+        "sizes": index.sizes,
+        "labels": index.labels,
+        "positions": [int(member.partition(".")[0]) for member in index.members],
+        "files": files,
+    }
+
+
+def _fill(path: Path, task: Task) -> tuple[list[str], list[str], list[LeftOut]]:
+    """Write the samples; the paths and hashes of those written, and what was left out."""
+    files, digests, left_out = [], [], []
+    with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for entry in task.entries:
+            file = task.root / entry.path
+            try:
+                decode(file)
+                content = file.read_bytes()
+            except (UnreadableImage, OSError) as error:
+                left_out.append(LeftOut(entry.path, str(error)))
+                continue
+            key = f"{entry.position:08}"
+            for suffix, data in (
+                (file.suffix.lower(), content),
+                (".cls", str(entry.label).encode()),
+            ):
+                member = tarfile.TarInfo(key + suffix)
+                member.size = len(data)
+                archive.addfile(member, BytesIO(data))
+            files.append(entry.path)
+            digests.append(hashlib.sha256(content).hexdigest())
+    return files, digests, left_out
+
+
+def _read_back(path: Path, task: Task, digests: list[str]) -> ShardIndex:
+    index = scan(path, {name: label for label, name in enumerate(task.classes)})
+    with path.open("rb") as file:
+        found = []
+        for offset, size in zip(index.offsets, index.sizes, strict=True):
+            file.seek(offset)
+            found.append(hashlib.sha256(file.read(size)).hexdigest())
+    label_at = {entry.position: entry.label for entry in task.entries}
+    labels = [label_at[int(member.partition(".")[0])] for member in index.members]
+    if found != digests or index.labels != labels:
+        raise UserError(f"{printable(str(task.shard))}: does not read back as it was written")
+    return index
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,166 @@
+"""Class folders to WebDataset shards: which images go into which shard. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inceptcli.atomic_file import replacing
+from inceptcli.data.folders import LabelledImages, class_folder, has_train_and_val, training_folders
+from inceptcli.data.parallel import in_processes
+from inceptcli.data.shard_index import BLOCK
+from inceptcli.data.shard_writer import Entry, LeftOut, Task, Written, write_shard
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+LAYOUT = re.compile(r"[^%]*%(0\d)?d[^%]*\.tar")
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """What was made of a folder."""
+
+    classes: tuple[str, ...]
+    shards: tuple[Written, ...]
+
+    @property
+    def left_out(self) -> list[LeftOut]:
+        """What is in no shard."""
+        return [entry for shard in self.shards for entry in shard.left_out]
+
+
+def shard_folder(
+    root: Path,
+    output: str,
+    shard_bytes: int,
+    shard_images: int | None,
+    seed: int,
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> Sharded:
+    """Write the images of `root`'s class folders, or of its train/ and val/, as tar shards.
+
+    `output` is a folder, or for one set of class folders a pattern such as out/train-%06d.tar.
+    A shard has at most `shard_bytes` bytes, unless one image has more, and `shard_images` images.
+    Which go together is shuffled by `seed`; those of val keep their order. Shards that were made of
+    the same files are left alone. `progress` is told how many images of how many are done.
+
+    Raises:
+        UsageError: `root` has no such form, `output` is no pattern for it or holds other shards.
+        UserError: a class is empty, a file cannot be written or does not read back as written.
+    """
+    splits = _splits(root)
+    patterns = _patterns(output, root, list(splits))
+    classes = next(iter(splits.values())).classes
+    tasks: list[Task] = []
+    for split, images in splits.items():
+        entries = _ordered(root, images, seed, shuffled=split != "val")
+        groups = _groups(root, entries, shard_bytes, shard_images)
+        shards = [Path(patterns[split] % number) for number in range(len(groups))]
+        _check_others(patterns[split], shards)
+        tasks += [
+            Task(shard, root, group, classes) for shard, group in zip(shards, groups, strict=True)
+        ]
+    _write_classes(tasks[0].shard.parent, classes)
+    written: list[Written] = []
+    total, done = sum(len(task.entries) for task in tasks), 0
+    for result in in_processes(write_shard, tasks, workers):
+        done += len(tasks[len(written)].entries)
+        written.append(result)
+        progress(done, total)
+    return Sharded(classes, tuple(written))
+
+
+def _splits(root: Path) -> dict[str, LabelledImages]:
+    if has_train_and_val(root):
+        return dict(zip(("train", "val"), training_folders(root, None), strict=True))
+    return {root.name if root.name in ("train", "val") else "images": class_folder(root)}
+
+
+def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
+    if Path(output).resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"--output {printable(output)}: must lie outside {printable(str(root))}")
+    if "%" not in output and not output.endswith(".tar"):
+        return {split: f"{output}/{split}-%06d.tar" for split in splits}
+    if not LAYOUT.fullmatch(output) or "%" in str(Path(output).parent):
+        raise UsageError(
+            f"--output {printable(output)}: must be a folder or a pattern such as "
+            "out/train-%06d.tar"
+        )
+    if len(splits) > 1:
+        raise UsageError(
+            f"--output {printable(output)}: {printable(str(root))} has train/ and val/, so give a "
+            "folder, or shard the two one by one"
+        )
+    return {splits[0]: output}
+
+
+def _ordered(root: Path, images: LabelledImages, seed: int, *, shuffled: bool) -> list[Entry]:
+    entries = [
+        Entry(position, str(path.relative_to(root)), label)
+        for position, (path, label) in enumerate(zip(images.paths, images.labels, strict=True))
+    ]
+    if shuffled:  # by a hash, which no later version of a generator changes
+        entries.sort(key=lambda entry: hashlib.sha256(f"{seed} {entry.position}".encode()).digest())
+    return entries
+
+
+def _groups(
+    root: Path, entries: Sequence[Entry], shard_bytes: int, shard_images: int | None
+) -> list[tuple[Entry, ...]]:
+    groups: list[list[Entry]] = []
+    room = 0
+    for entry in entries:
+        needed = _bytes_in_tar(root / entry.path)
+        if not groups or needed > room or len(groups[-1]) == shard_images:
+            groups.append([])
+            room = shard_bytes - tarfile.RECORDSIZE  # the end mark is up to as long
+        groups[-1].append(entry)
+        room -= needed
+    return [tuple(group) for group in groups]
+
+
+def _bytes_in_tar(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+    except OSError:  # left out and named when it is read
+        return 0
+    return -(-size // BLOCK) * BLOCK + 3 * BLOCK  # two headers, and the label's block
+
+
+def _check_others(pattern: str, shards: Sequence[Path]) -> None:
+    before, _, after = Path(pattern).name.partition("%")
+    name = re.compile(re.escape(before) + r"\d+" + re.escape(after.partition("d")[2]))
+    folder = Path(pattern).parent
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    for path in there:
+        if name.fullmatch(path.name) and path not in shards:
+            raise UsageError(
+                f"{printable(str(path))}: not one of the {len(shards)} shards to be written; "
+                "remove what is left of other shards, or give another --output"
+            )
+
+
+def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
+    """The list that all shards of a folder have in common; one that is there has to be the same."""
+    path = folder / "classes.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_text(json.dumps(classes, indent=0))
+        same = json.loads(path.read_bytes()) == list(classes)
+    except OSError as error:
+        raise UserError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
+    except ValueError:
+        same = False
+    if not same:
+        raise UsageError(
+            f"{printable(str(path))}: lists other classes than the {len(classes)} here; give "
+            "another --output"
+        )

@@ -1,0 +1,169 @@
+"""WebDataset shards as labelled images by number: each is read where it lies in its tar file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.data.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
+from inceptcli.data.shard_index import ShardIndex, index_of
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+
+
+@dataclass(frozen=True, eq=False)
+class ShardSource:
+    """Images in tar files; nothing is extracted, and no name in them is ever a path.
+
+    Samples of shards that `data shard` wrote have the order of the folder that they were made
+    from, others that of the tar files.
+
+    Attributes:
+        classes: Names; a label is a position in this list, 0-based.
+        shards: The tar files.
+        members: For each, the names of its samples with a NUL between, as bytes: a million strings
+            would take several times the room.
+        problems: By shard and place in it, why a sample cannot be read.
+        shard_of: The number of each sample's shard (N,); so are the following.
+        place_of: Its place among the samples of its shard.
+        offsets: Where its image starts in the tar file.
+        sizes: Bytes of its image.
+        labels: Positions in `classes`.
+    """
+
+    classes: tuple[str, ...]
+    shards: tuple[Path, ...]
+    members: tuple[bytes, ...]
+    problems: dict[tuple[int, int], str]
+    shard_of: NDArray[np.int32]
+    place_of: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    labels: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.labels)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Decoded pixels; UnreadableImage when there are none, or the shard ends before them."""
+        return decode(self.content(index))
+
+    def content(self, index: int) -> bytes:
+        """The image file's bytes; raises as `image`."""
+        shard = int(self.shard_of[index])
+        problem = self.problems.get((shard, int(self.place_of[index])))
+        if problem is not None:
+            raise UnreadableImage(problem)
+        size = int(self.sizes[index])
+        if size > MAXIMUM_FILE_BYTES:
+            raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
+        try:
+            with self.shards[shard].open("rb", buffering=0) as file:
+                file.seek(int(self.offsets[index]))
+                content = file.read(size)
+        except OSError as error:
+            raise UnreadableImage(f"its shard cannot be read: {error.strerror}") from error
+        if len(content) < size:
+            raise UnreadableImage(f"the shard ends after {len(content)} of its {size} bytes")
+        return content
+
+    def label(self, index: int) -> int:
+        """Its class's place among the classes."""
+        return int(self.labels[index])
+
+    def name(self, index: int) -> str:
+        """Its shard's path and its name there."""
+        shard = int(self.shard_of[index])
+        member = self.members[shard].split(b"\0")[int(self.place_of[index])]
+        return f"{self.shards[shard]}/{member.decode(errors='surrogateescape')}".rstrip("/")
+
+    def labelled_for(self, classes: Sequence[str]) -> ShardSource:
+        """The same with positions in `classes` as labels, matched by name.
+
+        Raises UserError when a class is not among them.
+        """
+        label_of = {name: label for label, name in enumerate(classes)}
+        unknown = [name for name in self.classes if name not in label_of]
+        if unknown:
+            raise UserError(
+                f"{printable(str(self.shards[0]))}: its class {printable(unknown[0])} is not one "
+                f"of the {len(classes)} classes trained ({len(unknown)} of {len(self.classes)} "
+                "unknown); these are shards of other classes"
+            )
+        table = np.array([label_of[name] for name in self.classes], np.int32)
+        return replace(self, classes=tuple(classes), labels=table[self.labels])
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> ShardSource:
+        """The samples that an index (M,) or a mask (N,) chooses, in its order."""
+        columns = ("shard_of", "place_of", "offsets", "sizes", "labels")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
+
+    def digests(self) -> list[bytes | None]:
+        """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
+        found: list[bytes | None] = []
+        for index in range(len(self)):
+            try:
+                found.append(hashlib.sha256(self.content(index)).digest())
+            except UnreadableImage:
+                found.append(None)
+        return found
+
+
+def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource:
+    """The samples of all `shards`, whose labels are positions in `classes`.
+
+    Raises UserError when a label is not, or when none of them can be read.
+    """
+    label_of = {name: label for label, name in enumerate(classes)}
+    members: list[bytes] = []
+    problems: dict[tuple[int, int], str] = {}
+    columns: list[tuple[NDArray[np.int64], ...]] = []
+    placed = True
+    for number, shard in enumerate(shards):
+        index = index_of(shard, label_of)
+        members.append(_joined(index.members))
+        problems |= {(number, place): reason for place, reason in index.problems.items()}
+        placed = placed and index.positions is not None
+        columns.append(_columns(number, index))
+    shard_of, place_of, offsets, sizes, labels, positions = map(
+        np.concatenate, zip(*columns, strict=True)
+    )
+    if len(labels) == len(problems):
+        reason = next(iter(problems.values()), "it has no samples")
+        raise UserError(f"{printable(str(shards[0]))}: no image in the shards: {reason}")
+    source = ShardSource(
+        classes,
+        tuple(shards),
+        tuple(members),
+        problems,
+        shard_of.astype(np.int32),
+        place_of.astype(np.int32),
+        offsets,
+        sizes,
+        labels.astype(np.int32),
+    )
+    return source.where(np.argsort(positions, kind="stable")) if placed else source
+
+
+def _columns(number: int, index: ShardIndex) -> tuple[NDArray[np.int64], ...]:
+    count = len(index.members)
+    places = np.arange(count)
+    positions = places if index.positions is None else np.array(index.positions, np.int64)
+    return (
+        np.full(count, number),
+        places,
+        np.array(index.offsets, np.int64),
+        np.array(index.sizes, np.int64),
+        np.array(index.labels, np.int64),
+        positions,
+    )
+
+
+def _joined(members: list[str]) -> bytes:
+    return b"\0".join(name.replace("\0", "?").encode(errors="surrogateescape") for name in members)

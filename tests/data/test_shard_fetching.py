@@ -1,0 +1,244 @@
+"""Shards at https addresses: fetched once, whole, checked, and by nothing but this process."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inceptcli.data import shard_fetching
+from inceptcli.data.open_data import open_for_evaluation, open_for_training
+from inceptcli.errors import UsageError, UserError
+from tests.data.class_folders import CLASSES, draw, pack, samples, shard
+
+OPENSSL = shutil.which("openssl")
+pytestmark = pytest.mark.skipif(OPENSSL is None, reason="openssl, which makes a certificate, is not there")  # fmt: skip  # noqa: E501
+
+
+class Server(ThreadingHTTPServer):
+    """Serves the files of a folder by https, well or badly.
+
+    Attributes:
+        cut: How many answers still end after half of their bytes.
+        ranges: Whether a part of a file can be had.
+        leads_to: Where every request is sent on, if anywhere.
+        asked: The path of each request, and the range.
+    """
+
+    def __init__(self, folder: Path, certificate: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder, self.cut, self.ranges, self.leads_to = folder, 0, True, ""
+        self.asked: list[tuple[str, str | None]] = []
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that does not trust the certificate is no news."""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.server_port}"
+
+    def shards(self) -> list[str]:
+        return [path for path, _ in self.asked if path.endswith(".tar")]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server, part = self.server, self.headers.get("Range")
+        server.asked.append((self.path, part))
+        path = server.folder / self.path[1:]
+        if server.leads_to:
+            self.send_response(302)
+            self.send_header("Location", server.leads_to + self.path)
+            self.end_headers()
+            return
+        if not path.is_file():
+            self.send_error(404)
+            return
+        start = int(part.removeprefix("bytes=").rstrip("-")) if part and server.ranges else 0
+        content = path.read_bytes()[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if path.suffix == ".tar" and server.cut:
+            server.cut -= 1
+            content = content[: len(content) // 2]
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 with its key."""
+    path = tmp_path_factory.mktemp("certificate") / "certificate.pem"
+    subprocess.run(
+        [
+            str(OPENSSL), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
+            "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", f"{path}.crt",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with path.open("a") as file:
+        file.write(Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Three shards of train and one of val, of the folder data/; trusted, without any pause."""
+    for split, count in (("train", 11), ("val", 4)):
+        draw(tmp_path / "data" / split, count)
+    served = tmp_path / "served"
+    shard(tmp_path / "data", served / "set", 4)
+    monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    server = Server(served, certificate)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def left(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.suffix in (".tar", ".partial")]
+
+
+def test_shards_are_fetched_once_and_are_the_folder(server: Server, tmp_path: Path) -> None:
+    data = f"{server.url}/set/{{train-{{000000..000002}},val-000000}}.tar"
+    said: list[str] = []
+    train, val, classes = open_for_training(data, None, None, said.append)
+    plain = open_for_training(str(tmp_path / "data"), None, None)
+    assert classes == plain[2]
+    for ours, theirs in ((train, plain[0]), (val, plain[1])):
+        assert [ours.label(index) for index in range(len(ours))] == [
+            theirs.label(index) for index in range(len(theirs))
+        ]
+        assert (ours.image(2) == theirs.image(2)).all()
+    assert len(said) == 4
+    assert said[0].startswith(f"fetching {server.url}/set/train-000000.tar into {tmp_path}/cache/")
+    asked = len(server.asked)
+    open_for_training(data, None, None, said.append)
+    assert len(server.asked) == asked
+    assert len(said) == 4
+
+
+def test_processes_that_start_together_fetch_once(server: Server) -> None:
+    data = f"{server.url}/set/train-{{000000..000002}}.tar"
+    with ThreadPoolExecutor(4) as ranks:  # the lock is that of an opened file, as for processes
+        sources = list(ranks.map(lambda rank: open_for_evaluation(data, CLASSES), range(4)))
+    assert [len(source) for source in sources] == [11] * 4
+    assert len(server.shards()) == 3
+
+
+def test_shards_of_others_come_with_their_list_of_classes(server: Server) -> None:
+    pack(server.folder / "theirs/0.tar", samples(4))
+    source = open_for_evaluation(f"{server.url}/theirs/0.tar", CLASSES)
+    assert len(source) == 4
+    (server.folder / "bare").mkdir()
+    shutil.copy(server.folder / "theirs/0.tar", server.folder / "bare")
+    with pytest.raises(UserError, match=r"no classes\.txt beside the shards"):
+        open_for_evaluation(f"{server.url}/bare/0.tar", CLASSES)
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_breaks_is_made_anew(server: Server, ranges: bool) -> None:
+    server.cut, server.ranges = 2, ranges
+    source = open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+    assert len(source) == 4
+    parts = [part for path, part in server.asked if path.endswith(".tar")]
+    assert parts[0] is None
+    assert len(parts) == 3
+    assert all(part and part.startswith("bytes=") for part in parts[1:])
+
+
+def test_what_cannot_be_had_whole_is_not_kept(server: Server, tmp_path: Path) -> None:
+    server.cut = 3
+    with pytest.raises(UserError, match=r"val-000000\.tar: cannot be had \(the connection ended"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+    assert left(tmp_path / "cache") == []
+    with pytest.raises(UserError, match=r"missing\.tar: cannot be had \(HTTP 404\)"):
+        open_for_evaluation(f"{server.url}/set/missing.tar", CLASSES)
+    assert len(server.shards()) == 4
+    assert len(open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)) == 4
+
+
+def test_a_shard_that_is_not_what_its_index_says_is_not_kept(
+    server: Server, tmp_path: Path
+) -> None:
+    path = server.folder / "set/val-000000.tar"
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="has not the sha256 that its index states"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+    assert left(tmp_path / "cache") == []
+
+
+def test_no_certificate_no_shard(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(UserError, match="CERTIFICATE_VERIFY_FAILED"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+
+
+@pytest.mark.parametrize("leads_to", ["http://127.0.0.1:1", "file:///etc", "ftp://127.0.0.1:1"])
+def test_an_address_that_leads_away_from_https_is_not_followed(
+    server: Server, leads_to: str
+) -> None:
+    server.leads_to = leads_to
+    with pytest.raises(UserError, match="cannot be had"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+
+
+def test_a_list_of_classes_without_end_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_fetching, "MAXIMUM_SIDE_FILE", 10)
+    with pytest.raises(UserError, match=r"classes\.json: more than 10 bytes"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://host/a-*.tar", "https://host/a.tar?key=1", "https://host/a.zip", "https://host/.tar",
+     "https:///a.tar", "https://host/a/", "https://host/a[1].tar"],
+)  # fmt: skip
+def test_an_address_is_that_of_one_tar_file(address: str) -> None:
+    with pytest.raises(UsageError, match=r"an address must be that of a \.tar file"):
+        open_for_evaluation(address, CLASSES)
+
+
+def test_no_command_is_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **settings: Any) -> None:
+        pytest.fail(f"{arguments} was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr("os.system", refuse)
+    assert len(open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot be kept: Not a directory; set HF_HOME"):
+        open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
