@@ -73,7 +73,7 @@ def places(
     """The first half of the crops of an image of this size; the second half mirrors it.
 
     - 10: the corners and the centre of the image resized by the weights' own rule, as torchvision's
-      TenCrop cuts them. `squash` resizes all of the image for this, without its aspect.
+      FiveCrop cuts them. `squash` resizes all of the image for this, without its aspect.
     - 144: GoogLeNet (1409.4842, section 7): four scales, three squares each (left, centre, right;
       of a portrait top, centre, bottom), of each square the corners and the centre in the network's
       input size and the square itself, resized. Scales for inputs that are not 224 are in
