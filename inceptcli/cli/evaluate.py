@@ -49,13 +49,13 @@ def evaluate(
         ),
     ] = None,
     crops: Annotated[
-        Literal["1", "10", "12", "144"],
+        Literal[1, 10, 12, 144],
         Option(
             help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
             "and centre, mirrored; of one scale the centre square's six, mirrored (the paper "
             "defines its 12 nowhere); GoogLeNet's 144."
         ),
-    ] = "1",
+    ] = 1,
     exclude: Annotated[
         Path | None,
         Option(
@@ -105,15 +105,13 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
-        from inceptcli.data.crops import crop_count
         from inceptcli.prediction.ensemble import Ensemble, check_ensemble
         from inceptcli.weights.file import read_metadata
         from inceptcli.weights.published import find
 
         files = [find(name, None if quiet or not is_first else say) for name in weights]
         members = [read_metadata(file) for file in files]
-        count = crop_count(crops)
-        check_ensemble(list(zip(weights, members, strict=True)), count)
+        check_ensemble(list(zip(weights, members, strict=True)), crops)
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside)
         outputs = _outputs(stack, predictions, confusion) if is_first else []
         for note in notes if is_first else ():
@@ -124,7 +122,7 @@ def evaluate(
         from inceptcli.evaluation.writers import as_json, as_table
 
         stack.enter_context(processes.joined())
-        ensemble = Ensemble.load(files, device, count)
+        ensemble = Ensemble.load(files, device, crops)
         with _progress(is_first and not quiet, len(share(len(source), processes))) as advance:
             result = measure(ensemble, source, batch_size, advance, skip_unreadable, processes)
         for write in outputs:
@@ -136,7 +134,7 @@ def evaluate(
     if result.skipped:
         say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
-    echo(form(result, weights, count, excluded))
+    echo(form(result, weights, crops, excluded))
 
 
 def say(line: str) -> None:

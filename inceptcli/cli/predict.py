@@ -53,13 +53,13 @@ def predict(
         ),
     ] = None,
     crops: Annotated[
-        Literal["1", "10", "12", "144"],
+        Literal[1, 10, 12, 144],
         Option(
             help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
             "and centre, mirrored; of one scale the centre square's six, mirrored (our reading); "
             "GoogLeNet's 144."
         ),
-    ] = "1",
+    ] = 1,
     top_k: Annotated[
         int, Option(min=1, help="Number of classes to name for each image, most probable first.")
     ] = 5,
@@ -108,7 +108,6 @@ def predict(
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
 
-    from inceptcli.data.crops import crop_count
     from inceptcli.prediction.inputs import find_sources
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
@@ -120,14 +119,13 @@ def predict(
 
     from inceptcli.prediction.ensemble import Ensemble, check_ensemble
 
-    count = crop_count(crops)
-    check_ensemble(list(zip(names, metadata, strict=True)), count)
+    check_ensemble(list(zip(names, metadata, strict=True)), crops)
     with results_stream(output) as stream:
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS
 
         few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
-        ensemble = Ensemble.load(files, device, count, few_images=few_images)
+        ensemble = Ensemble.load(files, device, crops, few_images=few_images)
         sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
         shown = not quiet and sys.stderr.isatty() and not stream.isatty()
         if shown and "-" not in paths:

@@ -26,13 +26,6 @@ SCALES = (256, 288, 320, 352)
 
 SCALES_FOR = 224
 
-_COUNTS: dict[str, Crops] = {"1": 1, "10": 10, "12": 12, "144": 144}
-
-
-def crop_count(text: str) -> Crops:
-    """The number of crops that `text` says; KeyError when there is no such."""
-    return _COUNTS[text]
-
 
 class Place(NamedTuple):
     """Where a crop lies: a box (left, top, right, bottom) of the image resized to `whole` (H, W).

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabelledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
@@ -58,14 +58,9 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
         excluded.update(meant)
         if not meant:
             unknown.append(entry)
-    kept = [index for index in range(len(images.paths)) if index not in excluded]
-    if not kept:
+    if len(excluded) == len(images.paths):
         raise UserError(f"{printable(str(file))}: leaves out all {len(images.paths)} images")
-    left = LabelledImages(
-        images.classes,
-        tuple(images.paths[index] for index in kept),
-        tuple(images.labels[index] for index in kept),
-    )
+    left = where(images, [index not in excluded for index in range(len(images.paths))])
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"

@@ -17,6 +17,7 @@ from inceptcli.text import printable
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
 """The validation images' names: the number is 1 to 50000."""
 
+SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
 LABEL_COLUMNS = ("label", "class_index")
@@ -94,15 +95,15 @@ def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationIm
     """The validation images of ILSVRC in `folder`, labelled by a file in it or beside it.
 
     That is `labels.csv` (as in `listed`; `file` is an image's name) or Caffe's `val.txt` (an
-    image's name and its label on each line). A label that is a number counts the synsets from 0 in
-    the order of `synsets.txt` beside it, else in that of their ids, as every published classifier
-    does.
+    image's name and its label on each line). A label that is a number counts synsets from 0 in the
+    order of `synsets.txt` beside it; without that file, where the weights have a thousand synsets,
+    in the order of their ids, as every published classifier does.
 
     Raises UserError when there is none, it lacks an image or has an unknown label, or when there is
     only the devkit's own file: that numbers the synsets in another order.
     """
     file = _labels_of(folder)
-    order = sorted(ids)
+    order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
     if (file.parent / "synsets.txt").is_file():
         order = _read(file.parent / "synsets.txt").split()
     labels = _Labels(ids, names, order)
@@ -147,6 +148,9 @@ class _Labels:
             return labels.pop()
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
             raise UserError(f"{place} is no class of the weights; give its id, name or number")
+        if not self.order:
+            rule = "a number needs synsets.txt beside it, unless these are ImageNet's 1000 classes"
+            raise UserError(f"{place}: {rule}; or give synset ids")
         if int(text) >= len(self.order):
             last = len(self.order) - 1
             raise UserError(f"{place} is no class of the weights; they are numbered 0 to {last}")

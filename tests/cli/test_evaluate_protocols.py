@@ -36,7 +36,6 @@ def network(
             module.momentum = 1.0
     with torch.no_grad():
         model.train()(torch.rand(8, 3, 75, 75) * torch.rand(8, 3, 1, 1) * 2 - 1)
-        model.get_parameter("classifier.weight").mul_(4)
     save(path, model.state_dict(), WeightsMetadata(options, classes, preprocessing))
     return path
 
@@ -202,6 +201,7 @@ def test_the_blacklist_leaves_83_of_120_validation_images(imagenet: Path) -> Non
 
 
 @needs_validation
+@pytest.mark.slow
 def test_144_crops_of_photographs_give_another_loss_than_one(
     imagenet: Path, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 from inceptcli.data.folders import LabelledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.errors import UsageError, UserError
+from inceptcli.weights.imagenet_classes import imagenet_classes
 
 IDS = ("n03", "n01", "n02")
 NAMES = ("cat", "dog", "fox")
@@ -115,10 +116,13 @@ def test_class_folders_are_still_class_folders(tmp_path: Path) -> None:
 NAME = "ILSVRC2012_val_{:08}.JPEG"
 
 
-def flat(root: Path, images: str, labels: str, text: str) -> tuple[list[int], list[int]]:
+def flat(
+    root: Path, images: str, labels: str, text: str, synsets: str = "n01 n02 n03"
+) -> tuple[list[int], list[int]]:
     """Numbers and labels of three images in root/`images`, where `labels` is a file of `text`."""
     touch(root / images, *(NAME.format(number) for number in (7, 3, 50000)), "x.jpg")
     (root / labels).write_text(text)
+    (root / labels).with_name("synsets.txt").write_text(synsets.replace(" ", "\n"))
     found = evaluation_images(root, IDS, NAMES)
     assert found.root == root / images
     return [int(path.stem[-8:]) for path in found.images.paths], list(found.images.labels)
@@ -129,7 +133,7 @@ LINES = [NAME.format(7), NAME.format(3), NAME.format(50000)]
 
 @pytest.mark.parametrize("images", ["", "images", "val"])
 @pytest.mark.parametrize("place", ["beside", "inside"])
-def test_the_flat_folder_numbers_synsets_in_their_own_order(
+def test_the_flat_folder_numbers_synsets_in_the_order_of_their_list(
     images: str, place: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "imagenet"
@@ -142,14 +146,22 @@ def test_the_flat_folder_numbers_synsets_in_their_own_order(
     assert flat(root, images, f"{folder}labels.csv", text) == ([3, 7, 50000], [2, 0, 1])
 
 
-def test_the_flat_folder_takes_synsets_names_and_the_order_of_a_list(tmp_path: Path) -> None:
-    text = f"{LINES[0]} n03\n{LINES[1]} n02\n\n{LINES[2]} 0\n"
+def test_the_flat_folder_takes_ids_and_the_order_of_the_list(tmp_path: Path) -> None:
+    text = f"{LINES[0]} n03\n{LINES[1]} fox\n\n{LINES[2]} 0\n"
     assert flat(tmp_path, "images", "val.txt", text)[1] == [2, 0, 1]
-    (tmp_path / "synsets.txt").write_text("n02\nn01\nn03\n")
-    assert flat(tmp_path, "images", "val.txt", text)[1] == [2, 0, 2]
-    (tmp_path / "synsets.txt").write_text("n09\nn01\nn03\n")
+    assert flat(tmp_path, "images", "val.txt", text, "n02 n01 n03")[1] == [2, 0, 2]
     with pytest.raises(UserError, match="line 4: label 0 means n09, which is no class"):
-        flat(tmp_path, "images", "val.txt", text)
+        flat(tmp_path, "images", "val.txt", text, "n09 n01 n03")
+
+
+def test_numbers_without_a_list_are_those_of_all_of_imagenet_only(tmp_path: Path) -> None:
+    ids = [entry.id for entry in imagenet_classes()]
+    touch(tmp_path, LINES[0])
+    (tmp_path / "val.txt").write_text(f"{LINES[0]} 999\n")
+    assert evaluation_images(tmp_path, ids[::-1], ids[::-1]).images.labels == (0,)
+    (tmp_path / "val.txt").write_text(f"{LINES[0]} 3\n")  # of ten synsets it may mean another
+    with pytest.raises(UserError, match=r"line 1: label 3: a number needs synsets\.txt"):
+        evaluation_images(tmp_path, ids[:10], ids[:10])
 
 
 def test_an_image_without_a_label_is_an_error_and_a_label_without_one_a_note(

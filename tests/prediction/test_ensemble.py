@@ -103,6 +103,9 @@ def test_other_classes_are_refused_and_named() -> None:
     alike = (ClassName("n1", "red"), ClassName("n2", "red"), ClassName("n3", "blue"))
     with pytest.raises(UsageError, match=r"only a \(3 classes\) has green; only b .* has none$"):
         match_classes([("a", COLOURS), ("b", alike)])
+    longer = [ClassName(f"n{n}", name) for n, name in enumerate(("red", "green", "blue", "blue"))]
+    with pytest.raises(UsageError, match=r"only a \(3 classes\) has none; only b \(4 classes\)"):
+        match_classes([("a", COLOURS), ("b", longer)])
     with pytest.raises(UsageError, match="and 997 more"):
         match_classes([("a", COLOURS), ("b", [ClassName(str(n), str(n)) for n in range(1000)])])
 
