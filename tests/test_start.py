@@ -32,6 +32,7 @@ USAGE = [
     (["import"], 2),
     (["export", "missing", "--to", "onnx", "--output", "x.onnx"], 2),
     (["eval", "missing"], 2),
+    (["eval", "missing", "--crops", "11"], 2),
     (["predict"], 2),
     (["data", "check", "missing"], 2),
     (["data", "shard", "missing", "--output", "x"], 2),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.predict import results_stream
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
-    from inceptcli.evaluation.evaluate import Evaluation
+    from inceptcli.evaluation.results import Evaluation
     from inceptcli.weights.metadata import WeightsMetadata
 
 EPILOG = """Examples:
@@ -23,33 +26,61 @@ EPILOG = """Examples:
 \b
   inceptcli eval runs/flowers --data flowers
   inceptcli eval model.safetensors --data flowers/val --format json
-  inceptcli eval iv4-tf:imagenet --data imagenet/val
+  inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
+  inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
+  torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
 """
 
 
 def evaluate(
     weights: Annotated[
-        str,
+        list[str],
         Argument(
-            metavar="NAME|FILE|RUN",
+            metavar="NAME|FILE|RUN...",
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
-            "irv2-tf, iv4-tf:imagenet.",
+            "irv2-tf, iv4-tf:imagenet. Several are an ensemble: their probabilities are averaged.",
         ),
     ],
     data: Annotated[
         str | None,
         Option(
-            metavar="DIR|SHARDS",
-            help="Folder of class folders, or one with val/, or tar shards such as "
-            "'shards/val-*.tar'; default: the validation pictures of `shapes`, for weights trained "
-            "on them.",
+            metavar="DIR|CSV|SHARDS",
+            help="Folder of class folders, or one with val/; ILSVRC's flat folder with labels.csv "
+            "or val.txt; a CSV file of path,label; or tar shards such as 'shards/val-*.tar'. "
+            "Default: the validation pictures of `shapes`, for weights trained on them.",
         ),
     ] = None,
-    batch_size: Annotated[int, Option(min=1, help="Images at a time.")] = 32,
+    crops: Annotated[
+        Literal[1, 10, 12, 144],
+        Option(
+            help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
+            "and centre, mirrored; of one scale the centre square's six, mirrored (the paper "
+            "defines its 12 nowhere); GoogLeNet's 144."
+        ),
+    ] = 1,
+    exclude: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Images to leave out, one a line: the number of an ILSVRC validation image, or a "
+            "path; default: none.",
+        ),
+    ] = None,
+    allow_outside: Annotated[
+        bool, Option("--allow-outside", help="A CSV's paths may leave its folder; default: error.")
+    ] = False,
+    batch_size: Annotated[int, Option(min=1, help="Crops at a time.")] = 32,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
     ] = "table",
+    predictions: Annotated[
+        Path | None, Option(metavar="FILE", help="CSV to write, a line for each image.")
+    ] = None,
+    confusion: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="CSV to write, a line for each pair of label and prediction."),
+    ] = None,
     skip_unreadable: Annotated[
         bool,
         Option(
@@ -61,92 +92,123 @@ def evaluate(
 ) -> None:
     """Measure accuracy and loss on labelled images.
 
-    JSON has images, top1, top5, loss, per_class (class, name, images, top1) and skipped (path,
-    reason); accuracies are fractions of 1, the loss is the mean cross entropy. What was skipped
-    counts nowhere else and leaves the exit code 0.
+    The label of a CSV's row is a class's id (synset, folder), else its name, else its place from 0;
+    paths are relative to the CSV's folder.
+
+    JSON has images, top1, top1_interval (95 %, Wilson), top5, loss, calibration_error (15 bins),
+    crops, weights, excluded, per_class (class, name, images, top1), confusion (label, predicted,
+    images) and skipped (path, reason); accuracies are fractions of 1, the loss is the mean of -log
+    of the label's probability. What was skipped counts nowhere else and leaves the exit code 0.
+
+    Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
-    import logging
-    import sys
+    from inceptcli.evaluation.processes import Processes
 
-    from inceptcli.weights.file import read_metadata
-    from inceptcli.weights.published import find
+    processes = Processes.found()
+    is_first = processes.rank == 0
+    with processes.one_voice(), ExitStack() as stack:
+        from inceptcli.prediction.ensemble import Ensemble, check_ensemble
+        from inceptcli.weights.file import read_metadata
+        from inceptcli.weights.published import find
 
-    say = None if quiet else lambda line: echo(printable(line), err=True)
-    path = find(weights, say)
-    source = _source(read_metadata(path), data, path, say)
+        told = None if quiet or not is_first else say
+        files = [find(name, told) for name in weights]
+        members = [read_metadata(file) for file in files]
+        check_ensemble(list(zip(weights, members, strict=True)), crops)
+        source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
+        outputs = _outputs(stack, predictions, confusion) if is_first else []
+        for note in notes if is_first else ():
+            say(note)
+        # torchmetrics imports it, and it would tell of its cache of fonts.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-    # torchmetrics imports it, and it would tell of its cache of fonts.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from inceptcli.evaluation.evaluate import evaluate as measure
+        from inceptcli.evaluation.evaluate import share
+        from inceptcli.evaluation.writers import as_json, as_table
 
-    from inceptcli.evaluation.evaluate import evaluate as measure
-    from inceptcli.prediction.engine import load_engine
-
-    engine = load_engine(path, device)
-    if sys.stderr.isatty() and not quiet:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("eval", total=len(source))
-            advance = partial(bar.advance, task)
-            result = measure(engine, source, batch_size, advance, skip_unreadable)
-    else:
-        result = measure(engine, source, batch_size, lambda done: None, skip_unreadable)
+        stack.enter_context(processes.joined())
+        ensemble = Ensemble.load(files, device, crops)
+        with _progress(is_first and not quiet, len(share(len(source), processes))) as advance:
+            result = measure(ensemble, source, batch_size, advance, skip_unreadable, processes)
+        for write in outputs:
+            write(result)
+    if not is_first:
+        return
     for name, reason in result.skipped:
-        echo(f"skipped {printable(name)}: {reason}", err=True)
+        say(f"skipped {name}: {reason}")
     if result.skipped:
-        echo(f"{len(result.skipped)} of {len(source)} images skipped", err=True)
-    echo(_as_json(result) if format == "json" else _as_table(result))
+        say(f"{len(result.skipped)} of {len(source)} images skipped")
+    form = as_json if format == "json" else as_table
+    echo(form(result, weights, crops, excluded))
+
+
+def say(line: str) -> None:
+    """A line for people, on standard error."""
+    echo(printable(line), err=True)
 
 
 def _source(
     metadata: WeightsMetadata,
     data: str | None,
     weights: Path,
-    say: Callable[[str], None] | None,
-) -> ImageSource:
+    exclude: Path | None,
+    allow_outside: bool,
+    told: Callable[[str], None] | None,
+) -> tuple[ImageSource, int, tuple[str, ...]]:
+    """The images, how many of them are left out, and what should be said of both."""
+    from inceptcli.data.exclusion import exclude as leave_out
+    from inceptcli.data.label_files import evaluation_images
     from inceptcli.data.open_data import open_for_evaluation
     from inceptcli.data.shapes import CLASSES, Shapes
+    from inceptcli.data.shard_files import means_shards
+    from inceptcli.data.sources import FolderSource
     from inceptcli.recipe.schema import check
 
+    ids, names = zip(*metadata.classes, strict=True)
+    if data is not None and means_shards(data):
+        if exclude is not None:
+            raise UsageError(f"--exclude {exclude}: leaves out images of folders and lists only")
+        return open_for_evaluation(data, ids, told), 0, ()
     if data is not None:
-        return open_for_evaluation(data, [name.id for name in metadata.classes], say)
-    if tuple(name.id for name in metadata.classes) != CLASSES or metadata.recipe is None:
+        place = Path(data)
+        images, root, notes = evaluation_images(place, ids, names, allow_outside=allow_outside)
+        if exclude is None:
+            return FolderSource(images), 0, notes
+        left = leave_out(images, exclude, {place, root})
+        return FolderSource(left.images), left.excluded, (*notes, *left.notes)
+    if exclude is not None:
+        raise UsageError("--exclude needs --data, whose images it leaves out")
+    if ids != CLASSES or metadata.recipe is None:
         raise UsageError(f"{weights}: not trained on `shapes`; give --data FOLDER")
     trained = check(metadata.recipe, str(weights))
     size = metadata.preprocessing.image_size
-    return Shapes(trained.trainer.seed, trained.data.val_size, size, "val")
+    return Shapes(trained.trainer.seed, trained.data.val_size, size, "val"), 0, ()
 
 
-def _as_json(result: Evaluation) -> str:
-    per_class = [
-        {
-            "class": entry.name.id,
-            "name": entry.name.name,
-            "images": entry.images,
-            "top1": entry.top1,
-        }
-        for entry in result.per_class
-    ]
-    values = {
-        "images": result.images,
-        "top1": result.top1,
-        "top5": result.top5,
-        "loss": result.loss,
-        "per_class": per_class,
-        "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
-    }
-    return json.dumps(values, indent=2)
+def _outputs(
+    stack: ExitStack, predictions: Path | None, confusion: Path | None
+) -> list[Callable[[Evaluation], None]]:
+    """What writes each CSV; the files take their places when `stack` ends."""
+    from inceptcli.evaluation.writers import write_confusion, write_predictions
+
+    writes: list[Callable[[Evaluation], None]] = []
+    for file, flag, write in (
+        (predictions, "--predictions", write_predictions),
+        (confusion, "--confusion", write_confusion),
+    ):
+        if file is not None:
+            stream = stack.enter_context(results_stream(file, flag))
+            writes.append(partial(write, stream=stream))
+    return writes
 
 
-def _as_table(result: Evaluation) -> str:
-    lines = [
-        f"{result.images} images: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
-        f"loss {result.loss:.4f}",
-        "",
-        f"{'top-1':>8}  {'images':>7}  class",
-    ]
-    for entry in result.per_class:
-        share = "-" if entry.top1 is None else f"{entry.top1:.2%}"
-        lines.append(f"{share:>8}  {entry.images:>7}  {printable(entry.name.name)}")
-    return "\n".join(lines)
+@contextmanager
+def _progress(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
+    if not shown or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        yield partial(bar.advance, bar.add_task("eval", total=total))

@@ -26,6 +26,7 @@ Examples:
 \b
   inceptcli predict cat.jpg
   inceptcli predict cat.jpg --weights runs/pets
+  inceptcli predict cat.jpg --weights imagenet --weights iv4-tf:imagenet --crops 144
   inceptcli predict photos/ "more/*.png" --weights pets.safetensors --format csv --output pets.csv
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
 """
@@ -42,13 +43,23 @@ def predict(
         ),
     ] = None,
     weights: Annotated[
-        str,
+        list[str] | None,
         Option(
             metavar="NAME|FILE|RUN",
+            show_default="imagenet",
             help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
-            "once; or a weights file, or a run directory. A path named like them: ./imagenet.",
+            "once; or a weights file, or a run directory. A path named like them: ./imagenet. "
+            "Given several times: an ensemble, whose probabilities are averaged.",
         ),
-    ] = "imagenet",
+    ] = None,
+    crops: Annotated[
+        Literal[1, 10, 12, 144],
+        Option(
+            help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
+            "and centre, mirrored; of one scale the centre square's six, mirrored (our reading); "
+            "GoogLeNet's 144."
+        ),
+    ] = 1,
     top_k: Annotated[
         int, Option(min=1, help="Number of classes to name for each image, most probable first.")
     ] = 5,
@@ -66,7 +77,7 @@ def predict(
     ] = None,
     batch_size: Annotated[
         int,
-        Option(min=1, help="Number of images held at once; an accelerator computes them together."),
+        Option(min=1, help="Number of crops at once; an accelerator computes them together."),
     ] = 16,
     device: Annotated[
         str,
@@ -101,20 +112,25 @@ def predict(
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
 
-    file = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
-    read_metadata(file)  # refuses a wrong file before torch is imported
+    say = None if quiet else lambda line: echo(printable(line), err=True)
+    names = weights or ["imagenet"]
+    files = [find(name, say) for name in names]
+    metadata = [read_metadata(file) for file in files]  # before torch is imported
+
+    from inceptcli.prediction.ensemble import Ensemble, check_ensemble
+
+    check_ensemble(list(zip(names, metadata, strict=True)), crops)
     with results_stream(output) as stream:
-        from inceptcli.prediction.engine import load_engine
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS
 
         few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
-        engine = load_engine(file, device, few_images=few_images)
+        ensemble = Ensemble.load(files, device, crops, few_images=few_images)
         sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
         shown = not quiet and sys.stderr.isatty() and not stream.isatty()
         if shown and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
-        answers = answer(sources, engine, top_k=top_k, batch_size=batch_size)
+        answers = answer(sources, ensemble, top_k=top_k, batch_size=batch_size)
         failed: list[str] = []
         total = len(sources) if isinstance(sources, list) else None
         with progress(shown, total) as advance:
@@ -144,7 +160,7 @@ def standard_input() -> ByteStream:
 
 
 @contextmanager
-def results_stream(output: Path | None) -> Iterator[TextIO]:
+def results_stream(output: Path | None, flag: str = "--output") -> Iterator[TextIO]:
     """Standard output, or a file that takes the place of `output` when the block ends; UTF-8.
 
     Raises UsageError when there can be no such file, UserError when writing fails, and Exit with
@@ -161,13 +177,13 @@ def results_stream(output: Path | None) -> Iterator[TextIO]:
     from inceptcli.atomic_file import replacing
 
     if output.exists() and not output.is_file():
-        raise UsageError(f"--output {output}: not a regular file")
-    with writing(f"--output {output}"), ExitStack() as stack:
+        raise UsageError(f"{flag} {output}: not a regular file")
+    with writing(f"{flag} {output}"), ExitStack() as stack:
         try:
             temporary = stack.enter_context(replacing(output))
             file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         except OSError as error:
-            raise UsageError(f"--output {output}: {error.strerror}") from error
+            raise UsageError(f"{flag} {output}: {error.strerror}") from error
         yield stack.enter_context(file)
 
 

@@ -89,7 +89,7 @@ def split_by_content(
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must be between 0 and 1, got {val_fraction}")
     sides = [is_val(_digest(path), val_fraction) for path in images.paths]
-    train, val = (_where(images, [side == wanted for side in sides]) for wanted in (False, True))
+    train, val = (where(images, [side == wanted for side in sides]) for wanted in (False, True))
     for part, name in ((train, "training"), (val, "validation")):
         for empty in _classes_without_images(part):
             raise UserError(empty_part(empty, name, val_fraction))
@@ -195,7 +195,8 @@ def _labelled(root: Path, names: Iterable[str], classes: Sequence[str]) -> Label
     return LabelledImages(tuple(classes), paths, labels)
 
 
-def _where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
+def where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
+    """The images for which `chosen`, one for each, is true."""
     kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
     return LabelledImages(
         images.classes,

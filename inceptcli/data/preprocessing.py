@@ -18,7 +18,7 @@ Interpolation = Literal["bilinear", "bicubic"]
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the source image."""
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 MAXIMUM_WHOLE = 16
@@ -76,36 +76,14 @@ class Preprocessing:
         side would fill the memory: of that only the crop is ever made, within 2 of 255 of the same.
         """
         height, width = self.image_size
-        whole_height, whole_width = self._scaled_size(*image.shape[:2])
+        whole_height, whole_width = self.whole_size(*image.shape[:2])
         if self.resize == "squash" or whole_height * whole_width > MAXIMUM_WHOLE * height * width:
-            return self._crop_alone(image)
-        filtered = _FILTERS[self.interpolation]
+            box = self.source_box(*image.shape[:2])
+            return resized_part(image, box, self.image_size, self.interpolation)
+        filtered = FILTERS[self.interpolation]
         whole = Image.fromarray(image).resize((whole_width, whole_height), filtered)
         top, left = round((whole_height - height) / 2), round((whole_width - width) / 2)
         return np.array(whole.crop((left, top, left + width, top + height)))
-
-    def _crop_alone(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        height, width = self.image_size
-        left, top, right, bottom = self.source_box(*image.shape[:2])
-        # The filter reads beyond the box, bicubic two pixels of the coarser grid.
-        beyond = math.ceil(2 * max(1, (bottom - top) / height)) + 1
-        first = max(0, math.floor(top) - beyond)
-        rows = Image.fromarray(image[first : math.ceil(bottom) + beyond])
-        top, bottom = top - first, bottom - first
-        # Horizontal, then vertical, as Pillow did before version 13 and mostly does. The order is
-        # seen where the first pass clips; left to Pillow it would depend on the size of the crop.
-        passes = [
-            ((width, rows.height), (left, 0, right, rows.height)),
-            ((width, height), (0, top, width, bottom)),
-        ]
-        if right - left < width and bottom - top > height:  # `squash` only: keeps the middle small
-            passes = [
-                ((rows.width, height), (0, top, rows.width, bottom)),
-                ((width, height), (left, 0, right, height)),
-            ]
-        for size, box in passes:
-            rows = rows.resize(size, _FILTERS[self.interpolation], box)
-        return np.array(rows)
 
     def source_box(self, height: int, width: int) -> Box:
         """The part of an image of this size that fills the network's input."""
@@ -113,18 +91,18 @@ class Preprocessing:
             trimmed_left = int((width - width * self.crop_fraction) / 2)
             trimmed_top = int((height - height * self.crop_fraction) / 2)
             return (trimmed_left, trimmed_top, width - trimmed_left, height - trimmed_top)
-        scaled_height, scaled_width = self._scaled_size(height, width)
+        scaled_height, scaled_width = self.whole_size(height, width)
         top, bottom = _centre(height, scaled_height, self.image_size[0])
         left, right = _centre(width, scaled_width, self.image_size[1])
         return (left, top, right, bottom)
 
-    def _scaled_size(self, height: int, width: int) -> tuple[int, int]:
+    def whole_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the whole image at the crop's scale, rounded as in timm."""
         target_height, target_width = self._covered_size()
+        if self.resize == "squash":
+            return target_height, target_width
         if target_height == target_width:
-            if width <= height:
-                return int(target_width * height / width), target_width
-            return target_height, int(target_height * width / height)
+            return scaled_size(height, width, target_height)
         ratio = min(height / target_height, width / target_width)
         return round(height / ratio), round(width / ratio)
 
@@ -176,6 +154,43 @@ class Preprocessing:
         else:
             scaled = f"The image is resized to just cover {height}x{width} ({self.interpolation})"
         return f"{scaled}, then the central {size} is cropped."
+
+
+def scaled_size(height: int, width: int, shorter_side: int) -> tuple[int, int]:
+    """Height and width when the shorter side becomes `shorter_side` pixels, the other rounded down.
+
+    As torchvision and timm round.
+    """
+    if width <= height:
+        return int(shorter_side * height / width), shorter_side
+    return shorter_side, int(shorter_side * width / height)
+
+
+def resized_part(
+    image: NDArray[np.uint8], box: Box, size: tuple[int, int], interpolation: Interpolation
+) -> NDArray[np.uint8]:
+    """A box of an image (H, W, 3) resized to `size` (height, width); nothing larger is made."""
+    height, width = size
+    left, top, right, bottom = box
+    # The filter reads beyond the box, bicubic two pixels of the coarser grid.
+    beyond = math.ceil(2 * max(1, (bottom - top) / height)) + 1
+    first = max(0, math.floor(top) - beyond)
+    rows = Image.fromarray(image[first : math.ceil(bottom) + beyond])
+    top, bottom = top - first, bottom - first
+    # Horizontal, then vertical, as Pillow did before version 13 and mostly does. The order is
+    # seen where the first pass clips; left to Pillow it would depend on the size of the crop.
+    passes = [
+        ((width, rows.height), (left, 0, right, rows.height)),
+        ((width, height), (0, top, width, bottom)),
+    ]
+    if right - left < width and bottom - top > height:  # `squash` only: keeps the middle small
+        passes = [
+            ((rows.width, height), (0, top, rows.width, bottom)),
+            ((width, height), (left, 0, right, height)),
+        ]
+    for size, box in passes:
+        rows = rows.resize(size, FILTERS[interpolation], box)
+    return np.array(rows)
 
 
 def _centre(length: int, scaled: int, cropped: int) -> tuple[float, float]:

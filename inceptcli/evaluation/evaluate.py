@@ -3,106 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.nn.functional import cross_entropy
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from inceptcli.data.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
-from inceptcli.prediction.engine import Engine
-from inceptcli.weights.metadata import ClassName
+from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.results import Evaluation, ImageResult, image_result, summarize
+from inceptcli.prediction.ensemble import DAMAGED, Ensemble
+from inceptcli.prediction.predict import classify
 
 
-@dataclass(frozen=True)
-class ClassResult:
-    """One class: how many images it has and the share of them named right (None without images)."""
+class Share(NamedTuple):
+    """What one process found, by the images' numbers."""
 
-    name: ClassName
-    images: int
-    top1: float | None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Fractions, not percent; `loss` is the mean cross entropy in nats.
-
-    `skipped` has the path of each image that could not be read, and why; it counts nowhere else.
-    """
-
-    images: int
-    top1: float
-    top5: float
-    loss: float
-    per_class: tuple[ClassResult, ...]
-    skipped: tuple[tuple[str, str], ...] = ()
+    results: dict[int, ImageResult]
+    skipped: dict[int, tuple[str, str]]
 
 
 def evaluate(
-    engine: Engine,
+    ensemble: Ensemble,
     source: ImageSource,
     batch_size: int,
     progress: Callable[[int], None],
     skip_unreadable: bool = False,
+    processes: Processes | None = None,
 ) -> Evaluation:
-    """Every image of `source` once; `progress` is told how many images each batch had.
+    """Every image of `source` once, by one of the `processes` (joined); all get the same answer.
+
+    `batch_size` counts crops that a network is given at once; `progress` is told that one image
+    more is done.
 
     Raises UserError that names an image that cannot be read, for its answer would be missing; with
-    `skip_unreadable` only when none can be read.
+    `skip_unreadable` only when none can be read. It is also raised when a network's output is not
+    finite.
     """
-    num_classes = len(engine.classes)
-    top1 = MulticlassAccuracy(num_classes, average="micro")
-    top5 = MulticlassAccuracy(num_classes, top_k=min(5, num_classes), average="micro")
-    each = MulticlassAccuracy(num_classes, average=None)
-    loss = MeanMetric()
-    counts = torch.zeros(num_classes, dtype=torch.int64)
-    skipped: list[tuple[str, str]] = []
-    for start in range(0, len(source), batch_size):
-        indices = range(start, min(start + batch_size, len(source)))
-        progress(len(indices))
-        crops, unreadable = _crops(engine, source, indices)
-        if unreadable and not skip_unreadable:
-            name, reason = unreadable[0]
-            raise UserError(f"{name}: {reason}; --skip-unreadable leaves such images out")
-        skipped += unreadable
-        if not crops:
-            continue
-        logits = torch.from_numpy(engine.logits(np.stack(list(crops.values()))))
-        labels = torch.tensor([source.label(index) for index in crops])
-        for metric in (top1, top5, each):
-            metric.update(logits, labels)
-        loss.update(cross_entropy(logits, labels, reduction="none"))
-        counts += torch.bincount(labels, minlength=num_classes)
-    if len(skipped) == len(source):
-        raise UserError(f"none of the {len(source)} images can be read: {': '.join(skipped[0])}")
-    per_class = tuple(
-        ClassResult(name, int(count), float(value) if count else None)
-        for name, count, value in zip(engine.classes, counts, each.compute(), strict=True)
-    )
-    return Evaluation(
-        len(source) - len(skipped),
-        float(top1.compute()),
-        float(top5.compute()),
-        float(loss.compute()),
-        per_class,
-        tuple(skipped),
-    )
+    processes = processes or Processes()
+    numbers = share(len(source), processes)
+
+    def work() -> Share:
+        return _measure(ensemble, source, numbers, batch_size, progress, skip_unreadable)
+
+    results: dict[int, ImageResult] = {}
+    skipped: dict[int, tuple[str, str]] = {}
+    for part in processes.gather(work):
+        results |= part.results
+        skipped |= part.skipped
+    left_out = [skipped[number] for number in sorted(skipped)]
+    if not results:
+        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
+    return summarize([results[number] for number in sorted(results)], ensemble.classes, left_out)
 
 
-def _crops(
-    engine: Engine, source: ImageSource, indices: Sequence[int]
-) -> tuple[dict[int, NDArray[np.uint8]], list[tuple[str, str]]]:
-    """Crops by index, and the names of what cannot be read with the reasons."""
-    crops: dict[int, NDArray[np.uint8]] = {}
-    unreadable = []
-    for index in indices:
-        try:
-            crops[index] = engine.preprocessing.crop(source.image(index))
-        except UnreadableImage as error:
-            unreadable.append((source.name(index), str(error)))
-    return crops, unreadable
+def share(num_images: int, processes: Processes) -> range:
+    """The numbers of the images that this process measures; no two processes share one."""
+    return range(processes.rank, num_images, processes.size)
+
+
+def _measure(
+    ensemble: Ensemble,
+    source: ImageSource,
+    numbers: Sequence[int],
+    batch_size: int,
+    progress: Callable[[int], None],
+    skip_unreadable: bool,
+) -> Share:
+    found = Share({}, {})
+    for number, answer in classify(numbers, source.image, ensemble, batch_size=batch_size):
+        name = source.name(number)
+        if isinstance(answer, UnreadableImage):
+            if not skip_unreadable:
+                raise UserError(f"{name}: {answer}; --skip-unreadable leaves such images out")
+            found.skipped[number] = (name, str(answer))
+        elif np.isfinite(answer).all():
+            found.results[number] = image_result(name, source.label(number), answer)
+        else:
+            raise UserError(f"{name}: {DAMAGED}")
+        progress(1)
+    return found

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, draw
 from inceptcli.errors import UserError
 from inceptcli.prediction.engine import Engine
-from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.predict import read_crop
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata
@@ -78,8 +78,8 @@ def _crops(images: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.u
         return np.concatenate([np.stack(shapes), noise.astype(np.uint8)])
     crops = []
     for path in images:
-        if (image := read_crop(Source(str(path)), preprocessing).image) is not None:
-            crops.append(image)
+        with suppress(UnreadableImage):
+            crops.append(preprocessing.crop(decode(path)))
         if len(crops) == MAXIMUM_PICTURES:
             break
     if not crops:

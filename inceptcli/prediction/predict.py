@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.prediction.engine import Engine
+from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import default_threads, read_batches
+from inceptcli.weights.metadata import ClassName
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,9 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
-class Crop(NamedTuple):
-    """A picture's pixels (H, W, 3) as the network takes them, or why there are none."""
-
-    path: str
-    image: NDArray[np.uint8] | None
-    problem: str | None = None
-
-
 def predict(
     sources: Iterable[Source],
-    engine: Engine,
+    ensemble: Ensemble,
     *,
     top_k: int,
     batch_size: int,
@@ -52,56 +46,73 @@ def predict(
 ) -> Iterator[Answer]:
     """One answer for every source, in order, as soon as it is known.
 
-    Pictures are decoded while the network computes; memory does not grow with their number.
-
     Args:
         sources: which pictures.
-        engine: the network.
+        ensemble: the networks, and how many crops they see of a picture.
         top_k: how many classes to name, at least 1; more than there are means all.
-        batch_size: the most pictures that the network is given at once.
+        batch_size: as in `classify`.
+        threads: as in `classify`.
+    """
+    answers = classify(sources, _pixels, ensemble, batch_size=batch_size, threads=threads)
+    for source, answer in answers:
+        if isinstance(answer, UnreadableImage):
+            yield Answer(source.path, error=str(answer))
+        else:
+            yield name_classes(source.path, answer, ensemble.classes, top_k)
+
+
+def classify(
+    items: Iterable[Item],
+    pixels: Callable[[Item], NDArray[np.uint8]],
+    ensemble: Ensemble,
+    *,
+    batch_size: int,
+    threads: int | None = None,
+) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
+    """Each item with its probabilities (num_classes,), or why it has none; in order.
+
+    Pictures are decoded and cut while the networks compute; memory does not grow with their number.
+    Probabilities are NaN where a network's output is not finite.
+
+    Args:
+        items: one for each picture.
+        pixels: the decoded picture of an item, (H, W, 3), or UnreadableImage; called in threads.
+        ensemble: the networks.
+        batch_size: the most crops that a network is given at once.
         threads: how many decode pictures; by default one for each processor, at most four.
     """
 
-    def read(source: Source) -> Crop:
-        return read_crop(source, engine.preprocessing)
+    def read(item: Item) -> tuple[Item, Views | UnreadableImage]:
+        try:
+            return item, ensemble.cut(pixels(item))
+        except UnreadableImage as error:
+            return item, error
 
-    for crops in read_batches(sources, read, batch_size, threads or default_threads()):
-        images = [crop.image for crop in crops if crop.image is not None]
-        ranked = iter(engine.logits(np.stack(images)) if images else ())
-        for crop in crops:
-            if crop.image is None:
-                yield Answer(crop.path, error=crop.problem)
-            else:
-                yield name_classes(crop.path, next(ranked), engine, top_k)
+    pictures = max(1, batch_size // ensemble.crops)
+    for batch in read_batches(items, read, pictures, threads or default_threads()):
+        views = [views for _, views in batch if not isinstance(views, UnreadableImage)]
+        found = iter(ensemble.probabilities(views, batch_size) if views else ())
+        for item, cut in batch:
+            yield item, cut if isinstance(cut, UnreadableImage) else next(found)
 
 
-def read_crop(source: Source, preprocessing: Preprocessing) -> Crop:
-    """The picture decoded and cut; a problem instead of an exception when it cannot be read."""
+def _pixels(source: Source) -> NDArray[np.uint8]:
     if source.problem is not None:
-        return Crop(source.path, None, source.problem)
-    try:
-        return Crop(source.path, preprocessing.crop(decode(Path(source.path))))
-    except UnreadableImage as error:
-        return Crop(source.path, None, str(error))
+        raise UnreadableImage(source.problem)
+    return decode(Path(source.path))
 
 
-def name_classes(path: str, logits: NDArray[np.float32], engine: Engine, top_k: int) -> Answer:
-    """The `top_k` most probable classes of logits (num_classes,); of equals the first one first."""
-    if not np.isfinite(logits).all():
-        return Answer(path, error="the network's output is not finite; its weights are damaged")
-    probabilities = softmax(logits)
+def name_classes(
+    path: str, probabilities: NDArray[np.float64], classes: Sequence[ClassName], top_k: int
+) -> Answer:
+    """The `top_k` most probable of the classes; of equals the first one first."""
+    if not np.isfinite(probabilities).all():
+        return Answer(path, error=DAMAGED)
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     return Answer(
         path,
         tuple(
-            Prediction(engine.classes[index].name, index, float(probabilities[index]))
+            Prediction(classes[index].name, index, float(probabilities[index]))
             for index in best.tolist()
         ),
     )
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logits (..., num_classes) to probabilities that sum to 1, computed in float64."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ import pytest
 from inceptcli.recipe.file import bundled_folder
 from inceptcli.training.run_directory import RunDirectory
 from tests.cluster.conftest import Cluster
+from tests.prediction.conftest import draw, save_small_network
 from tests.training.test_resume import assert_same_run
 
 BATCH_FILE = bundled_folder() / "slurm/train.sbatch"
@@ -73,3 +75,19 @@ def test_tasks_and_devices_that_disagree_are_one_clear_line(slurm: Cluster, tmp_
 
 def said(run: RunDirectory) -> str:
     return run.path.with_suffix(".out").read_text()
+
+
+@pytest.mark.slow
+def test_tasks_of_srun_measure_each_image_once(slurm: Cluster, tmp_path: Path) -> None:
+    weights = save_small_network(tmp_path / "model.safetensors")
+    for number in range(7):
+        draw(tmp_path / f"data/n{number % 2}/{number}.png", number)
+    program = (sys.executable, "-m", "inceptcli", "eval", str(weights))
+    command = (*program, "--data", str(tmp_path / "data"), "--format", "json")
+    shown = slurm.run(
+        "srun", "--nodes=2", "--ntasks-per-node=1", *command,
+        MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    alone = slurm.run(*command)
+    assert json.loads(shown) == json.loads(alone)
+    assert json.loads(shown)["images"] == 7

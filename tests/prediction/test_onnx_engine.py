@@ -23,9 +23,9 @@ from inceptcli.data.shapes import draw
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import build, network_options
 from inceptcli.prediction.engine import Engine, load_engine
+from inceptcli.prediction.ensemble import softmax
 from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider, num_threads
-from inceptcli.prediction.predict import softmax
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.prediction.ensemble import Ensemble, softmax
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.predict import Answer, predict, softmax
+from inceptcli.prediction.predict import Answer, predict
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName
 
@@ -37,7 +38,9 @@ def paint(path: Path, colour: str) -> Source:
 
 
 def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path: Path) -> None:
-    (answer,) = predict([paint(tmp_path / "a.png", "#0040c0")], MeanColour(), top_k=2, batch_size=1)
+    (answer,) = predict(
+        [paint(tmp_path / "a.png", "#0040c0")], Ensemble([MeanColour()]), top_k=2, batch_size=1
+    )
     assert [p.class_name for p in answer.predictions] == ["blue", "green"]
     assert [p.index for p in answer.predictions] == [2, 1]
     powers = np.exp([0, 1, 3])
@@ -46,13 +49,17 @@ def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path:
 
 
 def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Path) -> None:
-    (answer,) = predict([paint(tmp_path / "a.png", "teal")], MeanColour(), top_k=9, batch_size=1)
+    (answer,) = predict(
+        [paint(tmp_path / "a.png", "teal")], Ensemble([MeanColour()]), top_k=9, batch_size=1
+    )
     assert len(answer.predictions) == 3
     assert sum(p.probability for p in answer.predictions) == pytest.approx(1, abs=1e-12)
 
 
 def test_of_equally_probable_classes_the_first_one_comes_first(tmp_path: Path) -> None:
-    (answer,) = predict([paint(tmp_path / "a.png", "grey")], MeanColour(), top_k=3, batch_size=1)
+    (answer,) = predict(
+        [paint(tmp_path / "a.png", "grey")], Ensemble([MeanColour()]), top_k=3, batch_size=1
+    )
     assert [p.index for p in answer.predictions] == [0, 1, 2]
 
 
@@ -61,7 +68,7 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
     red = paint(tmp_path / "a.png", "red")
     missing, broken, named, answer = predict(
         [Source("none.png"), Source(str(tmp_path / "b.png")), Source("x*", "no match"), red],
-        MeanColour(),
+        Ensemble([MeanColour()]),
         top_k=1,
         batch_size=4,
     )
@@ -75,14 +82,14 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
 
 def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
     engine = MeanColour()
-    list(predict([Source("none.png")] * 3, engine, top_k=1, batch_size=2))
+    list(predict([Source("none.png")] * 3, Ensemble([engine]), top_k=1, batch_size=2))
     assert engine.batch_sizes == []
 
 
 def test_no_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
     engine = MeanColour()
     source = paint(tmp_path / "a.png", "red")
-    answers = list(predict([source] * 7, engine, top_k=1, batch_size=3))
+    answers = list(predict([source] * 7, Ensemble([engine]), top_k=1, batch_size=3))
     assert len(answers) == 7
     assert sum(engine.batch_sizes) == 7
     assert max(engine.batch_sizes) <= 3
@@ -101,7 +108,7 @@ def test_an_answer_is_given_before_the_next_path_is_known(tmp_path: Path) -> Non
         assert given, "the first answer waits for the second path"
         yield source
 
-    for answer in predict(one_by_one(), MeanColour(), top_k=1, batch_size=16):
+    for answer in predict(one_by_one(), Ensemble([MeanColour()]), top_k=1, batch_size=16):
         given.append(answer)
     assert len(given) == 2
 
@@ -111,7 +118,9 @@ def test_output_that_is_not_finite_is_an_error_and_not_a_probability(tmp_path: P
         def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
             return np.full((len(images), 3), np.nan, np.float32)
 
-    (answer,) = predict([paint(tmp_path / "a.png", "red")], Broken(), top_k=1, batch_size=1)
+    (answer,) = predict(
+        [paint(tmp_path / "a.png", "red")], Ensemble([Broken()]), top_k=1, batch_size=1
+    )
     assert answer.error == "the network's output is not finite; its weights are damaged"
 
 
@@ -120,7 +129,7 @@ def test_batch_size_and_order_change_no_probability(
 ) -> None:
     def probabilities(order: list[Path], batch_size: int) -> dict[str, dict[int, float]]:
         sources = [Source(str(path)) for path in order]
-        answers = predict(sources, engine, top_k=6, batch_size=batch_size)
+        answers = predict(sources, Ensemble([engine]), top_k=6, batch_size=batch_size)
         return {a.path: {p.index: p.probability for p in a.predictions} for a in answers}
 
     expected = probabilities(pictures, 7)

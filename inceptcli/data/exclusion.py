@@ -1,0 +1,80 @@
+"""Images that an evaluation leaves out, by number or path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.folders import LabelledImages, where
+from inceptcli.data.label_files import ILSVRC_NAME
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+MAXIMUM_BYTES = 64 * 1024**2
+NUM_VALIDATION_IMAGES = 50_000
+
+
+class Remaining(NamedTuple):
+    """The images that are left, how many were left out, and lines for people that say so."""
+
+    images: LabelledImages
+    excluded: int
+    notes: tuple[str, ...]
+
+
+def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Remaining:
+    """The images without those that `file` lists, one a line.
+
+    An entry is the number, 1 to 50000, of a validation image of ILSVRC2012, as in the organisers'
+    blacklist (its images are known by their names, wherever they lie), or a path: relative to one
+    of `roots`, or as the images' own paths are given. Empty lines count for nothing.
+
+    Raises:
+        UsageError: `file` cannot be read.
+        UserError: a number is out of range, or no image is left.
+    """
+    numbered: dict[int, list[int]] = {}
+    placed: dict[str, list[int]] = {}
+    for index, path in enumerate(images.paths):
+        if name := ILSVRC_NAME.fullmatch(path.name):
+            numbered.setdefault(int(name[1]), []).append(index)
+        placed.setdefault(os.path.normpath(path), []).append(index)
+    excluded: set[int] = set()
+    unknown = []
+    entries = _entries(file)
+    for line, entry in entries:
+        if entry.isascii() and entry.isdecimal():
+            if not 1 <= int(entry) <= NUM_VALIDATION_IMAGES:
+                raise UserError(
+                    f"{printable(str(file))} line {line}: a number of a validation image must be "
+                    f"1 to {NUM_VALIDATION_IMAGES}, got {entry[:20]}"
+                )
+            meant = numbered.get(int(entry), [])
+        else:
+            places = {os.path.normpath(root / entry) for root in (*roots, Path())}
+            meant = [index for place in places for index in placed.get(place, ())]
+        excluded.update(meant)
+        if not meant:
+            unknown.append(entry)
+    if len(excluded) == len(images.paths):
+        raise UserError(f"{printable(str(file))}: leaves out all {len(images.paths)} images")
+    left = where(images, [index not in excluded for index in range(len(images.paths))])
+    notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
+    if unknown:
+        count = f"{len(unknown)} of {len(entries)} entries of {file}"
+        notes.append(f"{count} name no image here; the first is {unknown[0]}")
+    return Remaining(left, len(excluded), tuple(notes))
+
+
+def _entries(file: Path) -> list[tuple[int, str]]:
+    """Lines that are not empty, with their numbers."""
+    try:
+        if file.stat().st_size > MAXIMUM_BYTES:
+            raise UsageError(f"{printable(str(file))}: over the limit of {MAXIMUM_BYTES} bytes")
+        text = file.read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise UsageError(f"--exclude {printable(str(file))}: {error.strerror}") from error
+    lines = enumerate((line.strip() for line in text.split("\n")), start=1)
+    return [(number, line) for number, line in lines if line]

@@ -1,0 +1,231 @@
+"""Labelled images that a file lists: a CSV of path and label, and ILSVRC's flat folder."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.folders import LabelledImages, labelled_for
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
+"""The validation images' names: the number is 1 to 50000."""
+
+SYNSET = re.compile("n[0-9]{8}")
+DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
+PATH_COLUMNS = ("path", "file")
+LABEL_COLUMNS = ("label", "class_index")
+MAXIMUM_BYTES = 256 * 1024**2
+
+
+class EvaluationImages(NamedTuple):
+    """Images for `eval`, the folder that their paths start from, and what should be said of them.
+
+    `notes` are lines for people.
+    """
+
+    images: LabelledImages
+    root: Path
+    notes: tuple[str, ...] = ()
+
+
+def evaluation_images(
+    data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
+) -> EvaluationImages:
+    """What `--data` means, labelled by the place of a class in `ids` and in `names`.
+
+    A CSV file (`listed`), ILSVRC's flat folder (`flat`), or else class folders (`labelled_for`).
+
+    Raises:
+        UsageError: there is no such file or folder, or its columns cannot be understood.
+        UserError: what was found does not fit the classes; the message names the line.
+    """
+    if data.is_file() and data.suffix.lower() == ".csv":
+        return EvaluationImages(listed(data, ids, names, allow_outside=allow_outside), data.parent)
+    if data.is_file():
+        raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of path and label")
+    for folder in (data, data / "images", data / "val"):
+        if folder.is_dir() and _validation_images(folder):
+            return flat(folder, ids, names)
+    return EvaluationImages(labelled_for(data, ids), data)
+
+
+def listed(
+    file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
+) -> LabelledImages:
+    """The images that a CSV file lists, in its order.
+
+    Its first line names the columns: `path` (or `file`), relative to the CSV's folder, and `label`
+    (or `class_index`); other columns are ignored. A label is a class's id (synset, folder), else
+    its name, else its place, from 0, among the weights' classes. A place is not understood where an
+    id or a name is itself a number.
+
+    Raises:
+        UsageError: the columns are missing.
+        UserError: a label is unknown, a path leaves the CSV's folder without `allow_outside`, or is
+            listed twice; the message names the line.
+    """
+    labels = _Labels(ids, names, ids)
+    paths: dict[str, int] = {}
+    numbers = []
+    for line, path, label in _rows(file):
+        place = os.path.normpath(file.parent / path)
+        if not allow_outside and not Path(place).is_relative_to(os.path.normpath(file.parent)):
+            raise UserError(
+                f"{_shown(file)} line {line}: path {printable(path)} leaves the file's folder; "
+                "--allow-outside permits it"
+            )
+        if place in paths:
+            first = f"{printable(path)} is listed already in line {paths[place]}"
+            raise UserError(f"{_shown(file)} line {line}: {first}")
+        paths[place] = line
+        numbers.append(labels.find(label, file, line))
+    if not paths:
+        raise UserError(f"{_shown(file)}: lists no images")
+    return LabelledImages(tuple(ids), tuple(map(Path, paths)), tuple(numbers))
+
+
+def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationImages:
+    """The validation images of ILSVRC in `folder`, labelled by a file in it or beside it.
+
+    That is `labels.csv` (as in `listed`; `file` is an image's name) or Caffe's `val.txt` (an
+    image's name and its label on each line). A label that is a number counts synsets from 0 in the
+    order of `synsets.txt` beside it; without that file, where the weights have a thousand synsets,
+    in the order of their ids, as every published classifier does.
+
+    Raises UserError when there is none, it lacks an image or has an unknown label, or when there is
+    only the devkit's own file: that numbers the synsets in another order.
+    """
+    file = _labels_of(folder)
+    order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
+    if (file.parent / "synsets.txt").is_file():
+        order = _read(file.parent / "synsets.txt").split()
+    labels = _Labels(ids, names, order)
+    label_of = {}
+    for line, name, label in _rows(file) if file.suffix == ".csv" else _words(file):
+        key = Path(name).name
+        if key in label_of:
+            raise UserError(f"{_shown(file)} line {line}: {printable(key)} is listed twice")
+        label_of[key] = labels.find(label, file, line)
+    images = _validation_images(folder)
+    unlabelled = [name for name in images if name not in label_of]
+    if unlabelled:
+        count = f"{len(unlabelled)} of {len(images)} images lack a label"
+        raise UserError(f"{_shown(folder / unlabelled[0])}: not in {_shown(file)} ({count})")
+    found = LabelledImages(
+        tuple(ids),
+        tuple(folder / name for name in images),
+        tuple(label_of[name] for name in images),
+    )
+    absent = len(label_of) - len(images)
+    note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
+    return EvaluationImages(found, folder, (note,) if absent else ())
+
+
+class _Labels:
+    """Classes by what a file calls them: id, else name, else place in `order`."""
+
+    def __init__(self, ids: Sequence[str], names: Sequence[str], order: Sequence[str]) -> None:
+        self.by_id = {key: label for label, key in enumerate(ids)}
+        self.by_name: dict[str, list[int]] = {}
+        for label, name in enumerate(names):
+            self.by_name.setdefault(name, []).append(label)
+        self.order = order
+        self.is_numbered = any(key.isdecimal() for key in (*ids, *names))
+
+    def find(self, text: str, file: Path, line: int) -> int:
+        place = f"{_shown(file)} line {line}: label {printable(text)}"
+        labels = {self.by_id[text]} if text in self.by_id else set(self.by_name.get(text, ()))
+        if len(labels) > 1 or (labels and labels != set(self.by_name.get(text, labels))):
+            raise UserError(f"{place} names several classes; give the class's id")
+        if labels:
+            return labels.pop()
+        if not text.isascii() or not text.isdecimal() or self.is_numbered:
+            raise UserError(f"{place} is no class of the weights; give its id, name or number")
+        if not self.order:
+            rule = "a number needs synsets.txt beside it, unless these are ImageNet's 1000 classes"
+            raise UserError(f"{place}: {rule}; or give synset ids")
+        if int(text) >= len(self.order):
+            last = len(self.order) - 1
+            raise UserError(f"{place} is no class of the weights; they are numbered 0 to {last}")
+        if self.order[int(text)] not in self.by_id:
+            meant = printable(self.order[int(text)])
+            raise UserError(f"{place} means {meant}, which is no class of the weights")
+        return self.by_id[self.order[int(text)]]
+
+
+def _validation_images(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if ILSVRC_NAME.fullmatch(path.name))
+
+
+def _labels_of(folder: Path) -> Path:
+    for place in (folder, folder.parent):
+        for name in ("labels.csv", "val.txt"):
+            if (place / name).is_file():
+                return place / name
+    for place in (folder, folder.parent):
+        if (place / DEVKIT_LABELS).is_file():
+            raise UserError(
+                f"{_shown(place / DEVKIT_LABELS)}: numbers the classes 1 to 1000 in the devkit's "
+                "own order, which is not that of the synsets; put Caffe's val.txt beside it, or "
+                "labels.csv (file,label) with synset ids"
+            )
+    raise UserError(
+        f"{_shown(folder)}: no labels; put labels.csv (file,label) or val.txt into it or beside it"
+    )
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAXIMUM_BYTES:
+            raise UserError(f"{_shown(file)}: over the limit of {MAXIMUM_BYTES} bytes")
+        # Names that are not UTF-8 keep their bytes, as everywhere.
+        return file.read_text("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise UserError(f"{_shown(file)}: cannot be read: {error.strerror}") from error
+
+
+def _rows(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, path and label of a CSV file."""
+    lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(lines, [])]
+        columns = [
+            next((header.index(name) for name in known if name in header), None)
+            for known in (PATH_COLUMNS, LABEL_COLUMNS)
+        ]
+        path, label = columns
+        if path is None or label is None:
+            found = printable(",".join(header)[:80])
+            raise UsageError(
+                f"{_shown(file)}: the first line must name the columns path,label (or file for "
+                f"path, class_index for label), got {found}"
+            )
+        for row in lines:
+            if not row:
+                continue
+            if len(row) <= max(path, label) or not row[path] or not row[label].strip():
+                raise UserError(f"{_shown(file)} line {lines.line_num}: has no path or no label")
+            yield lines.line_num, row[path], row[label].strip()
+    except csv.Error as error:
+        raise UserError(f"{_shown(file)} line {lines.line_num}: {error}") from error
+
+
+def _words(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, path and label of a file that separates them by the line's last blank."""
+    for number, line in enumerate(_read(file).split("\n"), start=1):
+        words = line.rsplit(maxsplit=1)
+        if len(words) == 1:
+            raise UserError(f"{_shown(file)} line {number}: must be a name and a label")
+        if words:
+            yield number, words[0], words[1]
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))

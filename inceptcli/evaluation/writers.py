@@ -1,0 +1,96 @@
+"""How results are written: a table for people, JSON, and CSV by image or by pair of classes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from typing import TextIO
+
+from inceptcli.evaluation.results import Evaluation
+from inceptcli.text import defused, printable
+
+PREDICTIONS = (
+    "path", "label", "label_name", "predicted", "predicted_name", "probability", "loss", "rank",
+    "error",
+)  # fmt: skip
+CONFUSION = ("label", "label_name", "predicted", "predicted_name", "images")
+MOST_CONFUSED = 5
+
+
+def write_predictions(result: Evaluation, stream: TextIO) -> None:
+    """PREDICTIONS, an image a line; one that was skipped has its path and the error only.
+
+    `label` and `predicted` are the classes' ids. Text that a spreadsheet would take for a formula
+    has an apostrophe before it; see `defused`.
+    """
+    table = csv.writer(stream)
+    table.writerow(PREDICTIONS)
+    names = [tuple(map(defused, entry.name)) for entry in result.per_class]
+    for image in result.images:
+        classes = (*names[image.label], *names[image.predicted])
+        figures = (image.probability, image.loss, image.rank)
+        table.writerow((defused(image.path), *classes, *figures, ""))
+    for path, reason in result.skipped:
+        table.writerow((defused(path), *[""] * (len(PREDICTIONS) - 2), defused(reason)))
+
+
+def write_confusion(result: Evaluation, stream: TextIO) -> None:
+    """CONFUSION, a line for each pair of label and prediction that occurs."""
+    table = csv.writer(stream)
+    table.writerow(CONFUSION)
+    names = [tuple(map(defused, entry.name)) for entry in result.per_class]
+    for label, predicted, images in result.confusion:
+        table.writerow((*names[label], *names[predicted], images))
+
+
+def as_json(result: Evaluation, weights: Sequence[str], crops: int, excluded: int) -> str:
+    """One object; accuracies are fractions of 1, classes of `confusion` are ids."""
+    ids = [entry.name.id for entry in result.per_class]
+    values = {
+        "images": len(result.images),
+        "top1": result.top1,
+        "top1_interval": result.top1_interval,
+        "top5": result.top5,
+        "loss": result.loss,
+        "calibration_error": result.calibration_error,
+        "crops": crops,
+        "weights": weights,
+        "excluded": excluded,
+        "per_class": [
+            {"class": e.name.id, "name": e.name.name, "images": e.images, "top1": e.top1}
+            for e in result.per_class
+        ],
+        "confusion": [
+            {"label": ids[label], "predicted": ids[predicted], "images": images}
+            for label, predicted, images in result.confusion
+        ],
+        "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
+    }
+    return json.dumps(values, indent=2)
+
+
+def as_table(result: Evaluation, weights: Sequence[str], crops: int, excluded: int) -> str:
+    """Figures of all images, then a line for each class, then the pairs most often confused."""
+    low, high = result.top1_interval
+    how = [f"{len(result.images)} images"]
+    how += [f"{excluded} left out"] * bool(excluded) + [f"{crops} crops each"] * (crops > 1)
+    how += [f"{len(weights)} networks"] * (len(weights) > 1)
+    lines = [
+        f"{', '.join(how)}: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
+        f"loss {result.loss:.4f}",
+        f"95 % interval of top-1 {low:.2%} to {high:.2%}, calibration error "
+        f"{result.calibration_error:.4f}",
+        "",
+        f"{'top-1':>8}  {'images':>7}  class",
+    ]
+    names = [printable(entry.name.name) for entry in result.per_class]
+    for name, entry in zip(names, result.per_class, strict=True):
+        top1 = "-" if entry.top1 is None else f"{entry.top1:.2%}"
+        lines.append(f"{top1:>8}  {entry.images:>7}  {name}")
+    wrong = [pair for pair in result.confusion if pair.label != pair.predicted]
+    if wrong:
+        lines += ["", f"{'':>8}  {'images':>7}  most often taken for another"]
+    for pair in sorted(wrong, key=lambda pair: -pair.images)[:MOST_CONFUSED]:
+        lines.append(f"{'':>8}  {pair.images:>7}  {names[pair.label]} as {names[pair.predicted]}")
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""One network or several that answer together, on one crop of a picture or many; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.data.crops import Crops, check, cut
+from inceptcli.errors import UsageError
+from inceptcli.prediction.engine import Engine, load_engine
+from inceptcli.text import printable
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+
+Views = tuple[NDArray[np.uint8], ...]
+"""One picture's crops (crops, H, W, 3) for each network."""
+
+DAMAGED = "the network's output is not finite; its weights are damaged"
+
+
+class Ensemble:
+    """Networks whose probabilities are averaged, over the crops and then over the networks.
+
+    GoogLeNet's section 7 averages softmax probabilities like that. The classes are the first
+    network's, in its order.
+    """
+
+    def __init__(self, engines: Sequence[Engine], crops: Crops = 1) -> None:
+        """Engines for the same classes, in any order.
+
+        Raises UsageError when their classes differ or one takes no such `crops`.
+        """
+        self.engines, self.crops = engines, crops
+        self.classes = engines[0].classes
+        for engine in engines:
+            check(engine.preprocessing, crops)
+        numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
+        self.orders = match_classes(numbered)
+
+    @classmethod
+    def load(
+        cls, weights: Iterable[Path], device: str, crops: Crops = 1, *, few_images: bool = False
+    ) -> Ensemble:
+        """The networks of weights files; see load_engine. UserError where one cannot be used."""
+        few = few_images and crops == 1
+        return cls([load_engine(file, device, few_images=few) for file in weights], crops)
+
+    def cut(self, image: NDArray[np.uint8]) -> Views:
+        """The crops of a decoded picture (H, W, 3), each network's by its own preprocessing."""
+        cuts: dict[tuple[object, ...], NDArray[np.uint8]] = {}
+        views = []
+        for engine in self.engines:
+            p = engine.preprocessing
+            geometry = (p.image_size, p.resize, p.crop_fraction, p.interpolation)
+            if geometry not in cuts:
+                cuts[geometry] = cut(image, p, self.crops)
+            views.append(cuts[geometry])
+        return tuple(views)
+
+    def probabilities(self, pictures: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
+        """What `cut` returned for N pictures, N at least 1, to probabilities (N, num_classes).
+
+        The networks are given at most `batch_size` crops at once. A picture for which a network's
+        output is not finite has NaN.
+        """
+        total: NDArray[np.float64] = np.zeros((len(pictures), len(self.classes)))
+        for number, (engine, order) in enumerate(zip(self.engines, self.orders, strict=True)):
+            views = [picture[number] for picture in pictures]
+            crops = views[0] if len(views) == 1 else np.concatenate(views)
+            starts = range(0, len(crops), batch_size)
+            logits = np.concatenate([engine.logits(crops[at : at + batch_size]) for at in starts])
+            # Row by row: how numpy's vector units cut a table moves the last bit with the batch.
+            each = np.stack([softmax(row) for row in logits])
+            for picture in range(len(pictures)):
+                of_picture = each[picture * self.crops : (picture + 1) * self.crops]
+                total[picture] += of_picture.mean(axis=0)[order]
+        return total / len(self.engines)
+
+
+def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:
+    """UsageError, which names the weights, when they cannot answer together with so many crops."""
+    match_classes([(name, metadata.classes) for name, metadata in members])
+    for name, metadata in members:
+        try:
+            check(metadata.preprocessing, crops)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
+
+
+def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[list[int]]:
+    """For each network the places of its classes in the order of the first one's.
+
+    They are matched by id (synset, folder), or where the ids differ by name.
+
+    Raises UsageError that names what differs.
+    """
+    first_name, first = members[0]
+    orders = []
+    for name, classes in members:
+        for part in ("id", "name"):
+            place_of = {getattr(entry, part): place for place, entry in enumerate(classes)}
+            wanted = [getattr(entry, part) for entry in first]
+            if len(place_of) == len(classes) and set(place_of) == set(wanted):
+                orders.append([place_of[key] for key in wanted])
+                break
+        else:
+            raise UsageError(
+                f"an ensemble needs the same classes: {_lacking(first_name, first, classes)}; "
+                f"{_lacking(name, classes, first)}"
+            )
+    return orders
+
+
+def _lacking(name: str, classes: Sequence[ClassName], others: Sequence[ClassName]) -> str:
+    """What only the network `name` knows."""
+    known = {entry.id for entry in others} | {entry.name for entry in others}
+    only = [entry for entry in classes if entry.id not in known and entry.name not in known]
+    shown = ", ".join(printable(entry.name) for entry in only[:3]) or "none"
+    more = f" and {len(only) - 3} more" if len(only) > 3 else ""
+    return f"only {name} ({len(classes)} classes) has {shown}{more}"
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Logits (..., num_classes) to probabilities that sum to 1, computed in float64.
+
+    All are NaN where one of the logits is not finite.
+    """
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    finite = np.isfinite(logits).all(axis=-1, keepdims=True)
+    return np.where(finite, probabilities, np.nan)

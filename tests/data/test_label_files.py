@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inceptcli.data.folders import LabelledImages
+from inceptcli.data.label_files import evaluation_images
+from inceptcli.errors import UsageError, UserError
+from inceptcli.weights.imagenet_classes import imagenet_classes
+
+IDS = ("n03", "n01", "n02")
+NAMES = ("cat", "dog", "fox")
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def listed(
+    folder: Path, text: str, ids: tuple[str, ...] = IDS, names: tuple[str, ...] = NAMES
+) -> LabelledImages:
+    folder.mkdir(exist_ok=True)
+    (folder / "list.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    return evaluation_images(folder / "list.csv", ids, names).images
+
+
+def test_a_label_is_an_id_or_a_name_or_a_place_from_0(tmp_path: Path) -> None:
+    images = listed(tmp_path, "path,label\r\na.jpg,n01\r\nb/c.jpg,fox\r\n\r\nd.jpg, 0\r\n")
+    assert images.classes == IDS
+    assert images.labels == (1, 2, 0)
+    assert images.paths == (tmp_path / "a.jpg", tmp_path / "b/c.jpg", tmp_path / "d.jpg")
+
+
+def test_other_columns_are_ignored_and_any_order_will_do(tmp_path: Path) -> None:
+    images = listed(tmp_path, '\ufeffClass_Index,note,FILE\n2,"a, b\nc",x.jpg\n1,,"y, z.jpg"\n')
+    assert images.labels == (2, 1)
+    assert images.paths == (tmp_path / "x.jpg", tmp_path / "y, z.jpg")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("b.jpg,n09", "line 3: label n09 is no class of the weights"),
+        ("b.jpg,Cat", "line 3: label Cat is no class of the weights"),
+        ("b.jpg,3", "line 3: label 3 is no class of the weights; they are numbered 0 to 2"),
+        ("b.jpg,-1", "line 3: label -1 is no class"),
+        ("b.jpg,1.0", "line 3: label 1.0 is no class"),
+        ("b.jpg,٣", "line 3: label ٣ is no class"),
+        ("b.jpg", "line 3: has no path or no label"),
+        ("b.jpg,", "line 3: has no path or no label"),
+        (",dog", "line 3: has no path or no label"),
+        ("a.jpg,cat", "line 3: a.jpg is listed already in line 2"),
+        ("./x/../a.jpg,dog", r"line 3: ./x/../a.jpg is listed already in line 2"),
+        ("../b.jpg,dog", r"line 3: path ../b.jpg leaves the file's folder; --allow-outside"),
+        ("/b.jpg,dog", "line 3: path /b.jpg leaves the file's folder; --allow-outside"),
+        ('"b.jpg,dog', "line 3: unexpected end of data"),
+    ],
+)
+def test_a_row_that_cannot_be_meant_is_named_by_its_line(
+    row: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said) as raised:
+        listed(tmp_path, f"path,label\na.jpg,cat\n{row}\n")
+    assert str(tmp_path / "list.csv") in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_place_is_not_understood_where_classes_are_numbers(tmp_path: Path) -> None:
+    ids = ("1", "2", "10")
+    assert listed(tmp_path, "path,label\na.jpg,10\nb.jpg,1\n", ids, ids).labels == (2, 0)
+    with pytest.raises(UserError, match="line 2: label 0 is no class of the weights"):
+        listed(tmp_path, "path,label\na.jpg,0\n", ids, ids)
+
+
+@pytest.mark.parametrize("names", [("crane", "dog", "crane"), ("n01", "crane", "dog")])
+def test_a_label_of_two_classes_is_refused(names: tuple[str, ...], tmp_path: Path) -> None:
+    label = names[0]
+    with pytest.raises(UserError, match=f"line 2: label {label} names several classes"):
+        listed(tmp_path, f"path,label\na.jpg,{label}\n", IDS, names)
+
+
+def test_a_file_name_that_is_not_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label\nk\udce4se.jpg,cat\n").paths[0].name == "k\udce4se.jpg"
+
+
+def test_paths_may_leave_the_folder_when_told(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n../a.jpg,cat\n/b.jpg,dog\n")
+    images = evaluation_images(tmp_path / "list.csv", IDS, NAMES, allow_outside=True).images
+    assert images.paths == (tmp_path.parent / "a.jpg", Path("/b.jpg"))
+
+
+@pytest.mark.parametrize("text", ["", "a.jpg,cat\n", "path\na.jpg\n", "label,class_index\n1,1\n"])
+def test_a_first_line_that_names_no_columns_is_wrong_use(text: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the first line must name the columns path,label"):
+        listed(tmp_path, text)
+
+
+def test_a_file_that_lists_nothing_and_one_that_is_no_csv_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lists no images"):
+        listed(tmp_path, "path,label\n")
+    touch(tmp_path, "list.txt")
+    with pytest.raises(UsageError, match=r"must be a folder, or a \.csv file"):
+        evaluation_images(tmp_path / "list.txt", IDS, NAMES)
+
+
+def test_class_folders_are_still_class_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "n02/ILSVRC2012_val_00000001.JPEG")
+    found = evaluation_images(tmp_path, IDS, NAMES)
+    assert found.images.labels == (2,)
+    assert found.root == tmp_path
+
+
+NAME = "ILSVRC2012_val_{:08}.JPEG"
+
+
+def flat(
+    root: Path, images: str, labels: str, text: str, synsets: str = "n01 n02 n03"
+) -> tuple[list[int], list[int]]:
+    """Numbers and labels of three images in root/`images`, where `labels` is a file of `text`."""
+    touch(root / images, *(NAME.format(number) for number in (7, 3, 50000)), "x.jpg")
+    (root / labels).write_text(text)
+    (root / labels).with_name("synsets.txt").write_text(synsets.replace(" ", "\n"))
+    found = evaluation_images(root, IDS, NAMES)
+    assert found.root == root / images
+    return [int(path.stem[-8:]) for path in found.images.paths], list(found.images.labels)
+
+
+LINES = [NAME.format(7), NAME.format(3), NAME.format(50000)]
+
+
+@pytest.mark.parametrize("images", ["", "images", "val"])
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_the_flat_folder_numbers_synsets_in_the_order_of_their_list(
+    images: str, place: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "imagenet"
+    (root / images).mkdir(parents=True)
+    folder = "./" if place == "beside" else f"./{images}/"
+    text = "".join(f"{line} {number}\n" for number, line in enumerate(LINES))
+    # 7 is the first synset, n01, which these weights have in place 1.
+    assert flat(root, images, f"{folder}val.txt", text) == ([3, 7, 50000], [2, 1, 0])
+    text = "file,class_index\n" + "".join(f"{line},{2 - n}\n" for n, line in enumerate(LINES))
+    assert flat(root, images, f"{folder}labels.csv", text) == ([3, 7, 50000], [2, 0, 1])
+
+
+def test_the_flat_folder_takes_ids_and_the_order_of_the_list(tmp_path: Path) -> None:
+    text = f"{LINES[0]} n03\n{LINES[1]} fox\n\n{LINES[2]} 0\n"
+    assert flat(tmp_path, "images", "val.txt", text)[1] == [2, 0, 1]
+    assert flat(tmp_path, "images", "val.txt", text, "n02 n01 n03")[1] == [2, 0, 2]
+    with pytest.raises(UserError, match="line 4: label 0 means n09, which is no class"):
+        flat(tmp_path, "images", "val.txt", text, "n09 n01 n03")
+
+
+def test_numbers_without_a_list_are_those_of_all_of_imagenet_only(tmp_path: Path) -> None:
+    ids = [entry.id for entry in imagenet_classes()]
+    touch(tmp_path, LINES[0])
+    (tmp_path / "val.txt").write_text(f"{LINES[0]} 999\n")
+    assert evaluation_images(tmp_path, ids[::-1], ids[::-1]).images.labels == (0,)
+    (tmp_path / "val.txt").write_text(f"{LINES[0]} 3\n")  # of ten synsets it may mean another
+    with pytest.raises(UserError, match=r"line 1: label 3: a number needs synsets\.txt"):
+        evaluation_images(tmp_path, ids[:10], ids[:10])
+
+
+def test_an_image_without_a_label_is_an_error_and_a_label_without_one_a_note(
+    tmp_path: Path,
+) -> None:
+    text = "".join(f"{line} 1\n" for line in LINES)
+    with pytest.raises(UserError, match=rf"{LINES[1]}: not in .*val\.txt \(2 of 3 images lack"):
+        flat(tmp_path, "images", "val.txt", text.splitlines()[0])
+    (tmp_path / "val.txt").write_text(text + f"{NAME.format(9)} 1\n")
+    (note,) = evaluation_images(tmp_path, IDS, NAMES).notes
+    assert note.startswith("1 of the 4 images in ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"{LINES[0]} 0", "line 4: .* is listed twice"),
+        ("alone", "line 4: must be a name and a label"),
+        (f"{NAME.format(8)} 3", "line 4: label 3 is no class of the weights; they are numbered"),
+    ],
+)
+def test_a_line_of_val_txt_that_cannot_be_meant_is_named(
+    line: str, said: str, tmp_path: Path
+) -> None:
+    text = "".join(f"{name} 1\n" for name in LINES)
+    with pytest.raises(UserError, match=said):
+        flat(tmp_path, "images", "val.txt", f"{text}{line}\n")
+
+
+def test_the_devkits_own_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="numbers the classes 1 to 1000 in the devkit's own order"):
+        flat(tmp_path, "images", "ILSVRC2012_validation_ground_truth.txt", "490\n361\n171\n")
+    (tmp_path / "ILSVRC2012_validation_ground_truth.txt").unlink()
+    with pytest.raises(UserError, match=r"images: no labels; put labels\.csv"):
+        evaluation_images(tmp_path, IDS, NAMES)

@@ -1,0 +1,108 @@
+"""Every image is measured once, whatever the batch and however many processes there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.errors import UserError
+from inceptcli.evaluation.evaluate import evaluate, share
+from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.results import Evaluation
+from inceptcli.prediction.ensemble import DAMAGED, Ensemble
+from inceptcli.weights.metadata import ClassName
+
+
+class Brightness:
+    """An engine of eleven classes that looks at a picture's first pixel."""
+
+    classes = tuple(ClassName(f"n{number}", str(number)) for number in range(11))
+    preprocessing = Preprocessing((4, 4))
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        centres = np.arange(11, dtype=np.float32) * 25
+        logits: NDArray[np.float32] = -np.abs(images[:, 0, 0, :1] - centres) / 10
+        return logits
+
+
+class Broken(Brightness):
+    """Its output for white is not finite."""
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        white = images[:, 0, 0, :1] == 255
+        return np.where(white, np.nan, super().logits(images)).astype(np.float32)
+
+
+@dataclass
+class Greys:
+    """Pictures of one grey each; some cannot be read. Counts how often each is."""
+
+    size: int
+    unreadable: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.read = [0] * self.size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        self.read[index] += 1
+        if index in self.unreadable:
+            raise UnreadableImage("empty file")
+        return np.full((5, 6, 3), index * 37 % 256, np.uint8)
+
+    def label(self, index: int) -> int:
+        return index * 7 % 11
+
+    def name(self, index: int) -> str:
+        return f"{index}.png"
+
+
+def measured(source: Greys, batch_size: int = 7, skip: bool = False) -> Evaluation:
+    done: list[int] = []
+    result = evaluate(Ensemble([Brightness()]), source, batch_size, done.append, skip)
+    assert sum(done) == len(source)
+    return result
+
+
+def test_each_image_is_read_once_and_no_batch_size_changes_anything() -> None:
+    source = Greys(121)
+    expected = measured(source, 1)
+    assert source.read == [1] * 121
+    assert [image.path for image in expected.images] == [f"{n}.png" for n in range(121)]
+    assert 0 < expected.top1 < expected.top5 < 1
+    for batch_size in (7, 32, 200):
+        assert measured(Greys(121), batch_size) == expected
+
+
+@pytest.mark.parametrize(("num_images", "size"), [(121, 2), (121, 7), (3, 4), (8, 8)])
+def test_processes_share_every_image_and_none_twice(num_images: int, size: int) -> None:
+    shares = [share(num_images, Processes(rank, size)) for rank in range(size)]
+    assert sorted(number for numbers in shares for number in numbers) == list(range(num_images))
+
+
+def test_what_cannot_be_read_fails_or_is_listed_in_order() -> None:
+    with pytest.raises(UserError, match=r"^4\.png: empty file; --skip-unreadable"):
+        measured(Greys(9, (4, 8)))
+    found = measured(Greys(9, (8, 4)), skip=True)
+    assert found.skipped == (("4.png", "empty file"), ("8.png", "empty file"))
+    assert len(found.images) == 7
+    assert sum(entry.images for entry in found.per_class) == 7
+
+
+def test_nothing_readable_fails() -> None:
+    with pytest.raises(UserError, match=r"none of the 2 images can be read: 0\.png: empty file"):
+        measured(Greys(2, (0, 1)), skip=True)
+
+
+def test_output_that_is_not_finite_fails_even_where_images_may_be_skipped() -> None:
+    source = Greys(121)
+    (white,) = (number for number in range(121) if number * 37 % 256 == 255)
+    with pytest.raises(UserError, match=rf"^{white}\.png: {DAMAGED}"):
+        evaluate(Ensemble([Broken()]), source, 4, lambda done: None, skip_unreadable=True)

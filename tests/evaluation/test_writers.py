@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+
+from inceptcli.evaluation.results import Evaluation, ImageResult, summarize
+from inceptcli.evaluation.writers import as_json, as_table, write_confusion, write_predictions
+from inceptcli.weights.metadata import ClassName
+
+CLASSES = (ClassName("n0", "=cat"), ClassName("n1", "bell\x07"), ClassName("n2", "fox"))
+RESULT: Evaluation = summarize(
+    [
+        ImageResult("-a.jpg", 0, 0, 0.75, 0.25, 1),
+        ImageResult("b, c.jpg", 0, 1, 0.5, 1.5, 2),
+        ImageResult("d.jpg", 0, 1, 0.5, 1.0, 3),
+    ],
+    CLASSES,
+    [("@e.jpg", "empty file")],
+)
+
+
+def test_every_image_has_a_line_that_no_spreadsheet_runs() -> None:
+    stream = StringIO(newline="")
+    write_predictions(RESULT, stream)
+    rows = list(csv.reader(stream.getvalue().splitlines()))
+    assert rows == [
+        ["path", "label", "label_name", "predicted", "predicted_name", "probability", "loss",
+         "rank", "error"],
+        ["'-a.jpg", "n0", "'=cat", "n0", "'=cat", "0.75", "0.25", "1", ""],
+        ["b, c.jpg", "n0", "'=cat", "n1", "bell\x07", "0.5", "1.5", "2", ""],
+        ["d.jpg", "n0", "'=cat", "n1", "bell\x07", "0.5", "1.0", "3", ""],
+        ["'@e.jpg", "", "", "", "", "", "", "", "empty file"],
+    ]  # fmt: skip
+
+
+def test_every_pair_that_occurs_has_a_line() -> None:
+    stream = StringIO(newline="")
+    write_confusion(RESULT, stream)
+    assert list(csv.reader(stream.getvalue().splitlines())) == [
+        ["label", "label_name", "predicted", "predicted_name", "images"],
+        ["n0", "'=cat", "n0", "'=cat", "1"],
+        ["n0", "'=cat", "n1", "bell\x07", "2"],
+    ]
+
+
+def test_json_has_every_figure_and_how_it_was_made() -> None:
+    values = json.loads(as_json(RESULT, ["a", "b"], 12, 4))
+    interval = values.pop("top1_interval")
+    assert interval[0] < values["top1"] < interval[1]
+    assert 0 < values.pop("calibration_error") < 1
+    assert values == {
+        "images": 3,
+        "top1": 1 / 3,
+        "top5": 1.0,
+        "loss": 2.75 / 3,
+        "crops": 12,
+        "weights": ["a", "b"],
+        "excluded": 4,
+        "per_class": [
+            {"class": "n0", "name": "=cat", "images": 3, "top1": 1 / 3},
+            {"class": "n1", "name": "bell\x07", "images": 0, "top1": None},
+            {"class": "n2", "name": "fox", "images": 0, "top1": None},
+        ],
+        "confusion": [
+            {"label": "n0", "predicted": "n0", "images": 1},
+            {"label": "n0", "predicted": "n1", "images": 2},
+        ],
+        "skipped": [{"path": "@e.jpg", "reason": "empty file"}],
+    }
+
+
+def test_the_table_says_how_and_shows_no_control_code() -> None:
+    first, *lines = as_table(RESULT, ["a", "b"], 12, 4).splitlines()
+    assert first.startswith("3 images, 4 left out, 12 crops each, 2 networks: top-1 33.33%, ")
+    assert lines[0].startswith("95 % interval of top-1 6.15% to 79.23%, calibration error ")
+    assert lines[-1].split() == ["2", "=cat", "as", "bell\\x07"]
+    plain = as_table(RESULT, ["a"], 1, 0)
+    assert plain.startswith("3 images: top-1 33.33%, top-5 100.00%, loss 0.9167")
