@@ -80,7 +80,9 @@ def test_every_section_may_state_a_part_of_its_keys() -> None:
     recipe = check({"optimizer": {"learning_rate": 0.5}, "schedule": {"name": "cosine"}})
     assert recipe.optimizer.name == "adamw"
     assert recipe.optimizer.learning_rate == 0.5
-    assert recipe.schedule.model_dump() == {"name": "cosine", "warmup_epochs": 0}
+    assert recipe.schedule.model_dump() == {
+        "name": "cosine", "warmup_epochs": 0, "warmup_factor": None
+    }  # fmt: skip
 
 
 def test_flags_override_a_recipe_without_changing_it() -> None:

@@ -65,7 +65,6 @@ def test_eval_gives_what_training_logged(run: Path) -> None:
     done = inceptcli("eval", run, "--format", "json")
     assert done.exit_code == 0, done.output
     result = json.loads(done.stdout)
-    assert set(result) == {"images", "top1", "top5", "loss", "per_class", "skipped"}
     assert result["images"] == 10
     metrics = read_metadata(run / "model.safetensors").metrics
     assert result["top1"] == pytest.approx(metrics["val_top1"])
