@@ -144,7 +144,7 @@ def test_output_that_is_not_finite_makes_only_that_picture_unknown() -> None:
     class Broken(Corner):
         def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
             logits = super().logits(images)
-            logits[3, 1] = np.inf
+            logits[3, 1] = -np.inf
             return logits
 
     found = probabilities(Ensemble([Corner(SMALL), Broken(SMALL)]), count=5)
