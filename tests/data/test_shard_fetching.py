@@ -136,8 +136,11 @@ def test_shards_are_fetched_once_and_are_the_folder(server: Server, tmp_path: Pa
     assert len(said) == 4
     assert said[0].startswith(f"fetching {server.url}/set/train-000000.tar into {tmp_path}/cache/")
     asked = len(server.asked)
+    (lock,) = tmp_path.rglob(".lock")
+    lock.unlink()
     open_for_training(data, None, None, said.append)
     assert len(server.asked) == asked
+    assert not lock.exists()  # or a cache that is read only would be of no use
     assert len(said) == 4
 
 
