@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from inceptcli.errors import UserError
+from inceptcli.launchers import by_slurm, by_torchrun
 
 Item = TypeVar("Item")
 
@@ -30,15 +31,11 @@ class Processes:
 
     @classmethod
     def found(cls) -> Processes:
-        """Those that torchrun or srun started with this one, by the environment; else this alone.
-
-        A shell that srun opened (job names bash and interactive) starts no others.
-        """
+        """Those that torchrun or srun started with this one; else this alone."""
         names = os.environ
-        if "TORCHELASTIC_RUN_ID" in names:
+        if by_torchrun():
             return cls(int(names["RANK"]), int(names["WORLD_SIZE"]), int(names["LOCAL_RANK"]))
-        by_srun = "SLURM_STEP_ID" in names and "SLURM_NTASKS" in names
-        if by_srun and names.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        if by_slurm() and "SLURM_STEP_ID" in names:
             ranks = (names["SLURM_PROCID"], names["SLURM_NTASKS"], names.get("SLURM_LOCALID", "0"))
             return cls(*map(int, ranks))
         return cls()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from inceptcli.errors import UsageError
+from inceptcli.launchers import by_slurm, by_torchrun
 
 
 def is_first_process() -> bool:
@@ -13,9 +14,9 @@ def is_first_process() -> bool:
     Looks where Lightning will look: SLURM_PROCID is 0 in a batch script and in all that it starts
     without srun, so there it says nothing about the processes that Lightning itself starts.
     """
-    if _by_torchrun():
+    if by_torchrun():
         return os.environ["RANK"] == "0"
-    if _by_slurm():
+    if by_slurm():
         return os.environ["SLURM_PROCID"] == "0"
     node = os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))
     return node == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
@@ -26,7 +27,7 @@ def check_slurm(devices: int, num_nodes: int) -> None:
 
     Silent outside SLURM, under torchrun, and in interactive jobs, where Lightning starts the ranks.
     """
-    if _by_torchrun() or not _by_slurm():
+    if by_torchrun() or not by_slurm():
         return
     tasks, nodes = int(os.environ["SLURM_NTASKS"]), int(os.environ.get("SLURM_NNODES", "1"))
     asked = f"--devices {devices} x --num-nodes {num_nodes}"
@@ -38,12 +39,3 @@ def check_slurm(devices: int, num_nodes: int) -> None:
         )
     if tasks > 1 and "SLURM_STEP_ID" not in os.environ:
         raise UsageError(f"{asked}: SLURM's {tasks} tasks are started by srun; put it in front")
-
-
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
-def _by_slurm() -> bool:
-    name = os.environ.get("SLURM_JOB_NAME")
-    return "SLURM_NTASKS" in os.environ and name not in ("bash", "interactive")
