@@ -13,7 +13,7 @@ from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from inceptcli.data.sharding import Sharded
+    from inceptcli.data.shards.making import Sharded
 
 EPILOG = """Examples:
 
@@ -76,7 +76,7 @@ def data_shard(
     """
     import sys
 
-    from inceptcli.data.sharding import shard_folder
+    from inceptcli.data.shards.making import shard_folder
 
     limits = _bytes(size), count, seed, workers
     if sys.stderr.isatty() and not quiet:

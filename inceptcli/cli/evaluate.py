@@ -160,7 +160,7 @@ def _source(
     from inceptcli.data.label_files import evaluation_images
     from inceptcli.data.open_data import open_for_evaluation
     from inceptcli.data.shapes import CLASSES, Shapes
-    from inceptcli.data.shard_files import means_shards
+    from inceptcli.data.shards.files import means_shards
     from inceptcli.data.sources import FolderSource
     from inceptcli.recipe.schema import check
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from inceptcli.data import folders
-from inceptcli.data.shard_files import class_list, find_shards, means_shards, of_split
-from inceptcli.data.shards import ShardSource, open_shards
+from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
+from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from inceptcli.data.sharding import Sharded, shard_folder
+from inceptcli.data.shards.making import Sharded, shard_folder
 
 CLASSES = ("ant", "bee", "cat")
 

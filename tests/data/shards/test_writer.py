@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from inceptcli.atomic_file import replacing
-from inceptcli.data import shard_writer
 from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.open_data import open_for_training
-from inceptcli.data.shards import ShardSource
+from inceptcli.data.shards import writer
+from inceptcli.data.shards.source import ShardSource
 from inceptcli.errors import UserError
 from tests.data.class_folders import contents, draw, shard
 
@@ -23,7 +23,7 @@ def test_a_stopped_run_goes_on_and_writes_no_finished_shard_again(
 ) -> None:
     shard(folder, tmp_path / "whole")
     output = tmp_path / "out"
-    original = shard_writer._read_back
+    original = writer._read_back
     with monkeypatch.context() as patch:
         calls: list[Path] = []
 
@@ -34,7 +34,7 @@ def test_a_stopped_run_goes_on_and_writes_no_finished_shard_again(
                 raise KeyboardInterrupt
             return original(path, *arguments)  # type: ignore[arg-type]
 
-        patch.setattr(shard_writer, "_read_back", die_in_the_third)
+        patch.setattr(writer, "_read_back", die_in_the_third)
         with pytest.raises(KeyboardInterrupt):
             shard(folder, output)
     assert {path.name for path in output.glob("*.tar")} == {"train-000000.tar", "train-000001.tar"}
@@ -59,7 +59,7 @@ def test_no_shard_ever_lies_beside_the_index_of_another(
             raise KeyboardInterrupt
         return replacing(path)
 
-    monkeypatch.setattr(shard_writer, "replacing", die_before_the_index)
+    monkeypatch.setattr(writer, "replacing", die_before_the_index)
     with pytest.raises(KeyboardInterrupt):
         shard(folder, output, count=100, seed=1)  # as many bytes in another order
     assert (output / "train-000000.tar").is_file()

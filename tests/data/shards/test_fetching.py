@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from inceptcli.data import shard_fetching
 from inceptcli.data.open_data import open_for_evaluation, open_for_training
+from inceptcli.data.shards import fetching
 from inceptcli.errors import UsageError, UserError
 from tests.data.class_folders import CLASSES, draw, pack, samples, shard
 
@@ -214,7 +214,7 @@ def test_an_address_that_leads_away_from_https_is_not_followed(
 def test_a_list_of_classes_without_end_is_refused(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_fetching, "MAXIMUM_SIDE_FILE", 10)
+    monkeypatch.setattr(fetching, "MAXIMUM_SIDE_FILE", 10)
     with pytest.raises(UserError, match=r"classes\.json: more than 10 bytes"):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from inceptcli.atomic_file import replacing
 from inceptcli.data.folders import LabelledImages, class_folder, has_train_and_val, training_folders
 from inceptcli.data.parallel import in_processes
-from inceptcli.data.shard_index import BLOCK
-from inceptcli.data.shard_writer import Entry, LeftOut, Task, Written, write_shard
+from inceptcli.data.shards.index import BLOCK
+from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 

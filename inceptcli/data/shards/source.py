@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
-from inceptcli.data.shard_index import ShardIndex, index_of
+from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
 from inceptcli.text import printable
 

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from inceptcli.data.shard_fetching import fetch_shards
+from inceptcli.data.shards.fetching import fetch_shards
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from inceptcli.atomic_file import replacing
 from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.shard_index import VERSION, ShardIndex, index_path, read_index, scan
+from inceptcli.data.shards.index import VERSION, ShardIndex, index_path, read_index, scan
 from inceptcli.errors import UserError
 from inceptcli.text import printable
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.shards import ShardSource, open_shards
+from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.errors import UserError
 from tests.data.class_folders import CLASSES, pack, png, samples
 

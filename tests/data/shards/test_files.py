@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inceptcli.data.shard_files import class_list, find_shards, means_shards, of_split
+from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.errors import UsageError, UserError
 
 

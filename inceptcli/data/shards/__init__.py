@@ -1,0 +1,1 @@
+"""WebDataset shards: find, fetch, index, read and make them. No torch."""
