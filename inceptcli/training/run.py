@@ -17,6 +17,7 @@ from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
+from inceptcli.progress.display import Display
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
 from inceptcli.training.failures import explained
@@ -31,10 +32,15 @@ from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
 
 
-def fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool) -> None:
+def fit(
+    plan: Plan,
+    directory: RunDirectory,
+    say: Callable[[str], None],
+    progress: Display | None = None,
+) -> None:
     """Train, or go on training, until the recipe's last epoch.
 
-    `say` prints a line for the reader, `progress` asks for a bar on stderr.
+    `say` prints a line for the reader; `progress` shows how far the run is.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
     UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
     signal.
@@ -100,7 +106,7 @@ def _transform(plan: Plan):  # type: ignore[no-untyped-def]  # noqa: ANN202 (tor
 
 
 def _trainer(
-    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool
+    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: Display | None
 ) -> Trainer:
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
@@ -109,7 +115,7 @@ def _trainer(
     callbacks: list[Callback] = [RankWatch(), recorder, LossGuard(plan, directory)]
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
-    callbacks += [TrainingProgress()] if progress else []
+    callbacks += [TrainingProgress(plan, progress)] if progress else []
     callbacks.append(ResumeCheckpoint(directory, plan.recipe, say))
     try:
         trainer = Trainer(
@@ -125,7 +131,7 @@ def _trainer(
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             logger=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

@@ -146,6 +146,14 @@ class RunDirectory:
                 writer.writeheader()
             writer.writerow(row)
 
+    def read_metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv."""
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
     def forget_metrics_after(self, step: int) -> None:
         """Drop the rows of steps that a resumed run is going to do again."""
         path = self.path / "metrics.csv"

@@ -29,7 +29,7 @@ def train(tmp_path: Path) -> Train:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         directory = RunDirectory(tmp_path / name)
         planned = plan(check(override(TINY, dotted)))
-        fit(planned, directory, say, progress=False)
+        fit(planned, directory, say)
         return directory
 
     return run
