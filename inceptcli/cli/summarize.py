@@ -80,7 +80,7 @@ def summarize(
         ),
     ] = None,
 ) -> None:
-    """Show a network's stages, shapes and costs, or where two networks differ.
+    """Show a network's stages, shapes and costs, or where two differ.
 
     Of two networks the options, stages and boxes that differ are listed, at the image size of the
     first one; of modules that repeat, those like the first are told once.
