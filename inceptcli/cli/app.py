@@ -16,6 +16,8 @@ from inceptcli.cli.export import EPILOG as EXPORT_EPILOG
 from inceptcli.cli.export import export
 from inceptcli.cli.import_weights import EPILOG as IMPORT_EPILOG
 from inceptcli.cli.import_weights import import_weights
+from inceptcli.cli.list_names import EPILOG as LIST_EPILOG
+from inceptcli.cli.list_names import list_names
 from inceptcli.cli.predict import EPILOG as PREDICT_EPILOG
 from inceptcli.cli.predict import predict
 from inceptcli.cli.summarize import EPILOG as SUMMARIZE_EPILOG
@@ -58,6 +60,7 @@ for name, command, epilog in (
     ("summarize", summarize, SUMMARIZE_EPILOG),
     ("import", import_weights, IMPORT_EPILOG),
     ("export", export, EXPORT_EPILOG),
+    ("list", list_names, LIST_EPILOG),
 ):
     app.command(name, epilog=epilog)(command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
@@ -31,6 +32,7 @@ def evaluate(
         str,
         Argument(
             metavar="NAME|FILE|RUN",
+            autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
             "irv2-tf, iv4-tf:imagenet.",
         ),

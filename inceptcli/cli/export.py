@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
@@ -29,6 +30,7 @@ def export(
         str,
         Argument(
             metavar="NAME|FILE|RUN",
+            autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
             "irv2-tf, iv4-tf:imagenet.",
         ),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -45,6 +46,7 @@ def predict(
         str,
         Option(
             metavar="NAME|FILE|RUN",
+            autocompletion=complete_weights,
             help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
             "once; or a weights file, or a run directory. A path named like them: ./imagenet.",
         ),

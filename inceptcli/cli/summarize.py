@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.names import complete_network_or_weights
 from inceptcli.cli.summarize_difference import print_difference, results_console
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
@@ -36,6 +37,7 @@ def summarize(
         str,
         Argument(
             metavar="NAME|WEIGHTS",
+            autocompletion=complete_network_or_weights,
             help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), a "
             "weights file or run directory, or published weights (imagenet or ens-adv of irv2-tf, "
             "iv4-tf:imagenet).",
@@ -46,6 +48,7 @@ def summarize(
         str | None,
         Argument(
             metavar="[OTHER]",
+            autocompletion=complete_network_or_weights,
             help="A second network, named likewise: show where the two differ.",
             show_default=False,
         ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
+from inceptcli.cli.names import complete_network, complete_recipe, complete_weights
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import duration
@@ -30,7 +31,10 @@ EPILOG = """Examples:
 
 def train(
     arch: Annotated[
-        str | None, Option(help="Network to train; default: the recipe's (irv2).")
+        str | None,
+        Option(
+            autocompletion=complete_network, help="Network to train; default: the recipe's (irv2)."
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -41,7 +45,10 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        Option(help="Recipe by name or path; default: demo, with --data scratch-small."),
+        Option(
+            autocompletion=complete_recipe,
+            help="Recipe by name or path; default: demo, with --data scratch-small.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -86,8 +93,9 @@ def train(
     init: Annotated[
         str | None,
         Option(
+            autocompletion=complete_weights,
             help="What to start from: a weights file or run directory, or published weights "
-            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none."
+            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none.",
         ),
     ] = None,
     freeze: Annotated[

@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
@@ -21,22 +20,9 @@ from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
 from inceptcli.weights import timm_keys
 from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.weights.published_names import DEFAULT_NETWORK, PUBLISHED, Published
 
-
-class Published(NamedTuple):
-    """Weights that can be had by name, for one network."""
-
-    name: str
-    network: str
-
-
-PUBLISHED = {  # and the repository that has them
-    Published("imagenet", "irv2-tf"): "timm/inception_resnet_v2.tf_in1k",
-    Published("imagenet", "iv4-tf"): "timm/inception_v4.tf_in1k",
-    Published("ens-adv", "irv2-tf"): "timm/inception_resnet_v2.tf_ens_adv_in1k",
-}
 FILE_NAME = "model.safetensors"
-DEFAULT_NETWORK = "irv2-tf"
 
 _LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
