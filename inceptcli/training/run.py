@@ -22,6 +22,7 @@ from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
 from inceptcli.training.failures import explained
 from inceptcli.training.fine_tuning import start_from
+from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
@@ -116,7 +117,8 @@ def _trainer(
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress(plan, progress)] if progress else []
-    callbacks.append(ResumeCheckpoint(directory, plan.recipe, say))
+    checkpoint = ResumeCheckpoint(directory, plan.recipe, say)
+    callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
     try:
         trainer = Trainer(
             accelerator=settings.accelerator,
