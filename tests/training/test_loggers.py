@@ -14,10 +14,12 @@ from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from inceptcli.errors import UserError
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import check
 from inceptcli.training import checkpoints, logged_figures
 from inceptcli.training.loggers import PACKAGES
-from inceptcli.training.run_directory import METRICS, RunDirectory
-from tests.training.conftest import Train
+from inceptcli.training.run_directory import METRICS, RunDirectory, differing_keys
+from tests.training.conftest import TINY, Train
 
 Scalars = dict[str, list[tuple[int, float]]]
 
@@ -77,6 +79,11 @@ def test_a_logger_has_the_figures_of_metrics_csv(
     assert not list(plain.path.rglob("*tfevents*"))
 
 
+def test_a_step_of_several_batches_is_told_once(train: Train) -> None:
+    directory = train(trainer__logger="csv", trainer__accumulate_batches=2)
+    assert [step for step, _ in csv_logger(directory)["step/loss"]] == [2, 4, 6]
+
+
 class KilledError(Exception):
     pass
 
@@ -109,6 +116,8 @@ def test_a_run_that_was_killed_and_continued_has_no_step_twice(
 def test_another_logger_may_take_over(train: Train) -> None:
     train(trainer__logger="csv", trainer__epochs=1)
     directory = train(trainer__logger="tensorboard")
+    before = check(override(TINY, {"trainer.logger": "csv"}))
+    assert differing_keys(before, check(override(TINY, {"trainer.logger": "none"}))) == []
     assert [step for step, _ in tensorboard(directory)["val_loss"]] == [10]
     assert [step for step, _ in csv_logger(directory)["val_loss"]] == [5]
 
