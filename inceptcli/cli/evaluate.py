@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +10,7 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def evaluate(
     reason); accuracies are fractions of 1, the loss is the mean cross entropy. What was skipped
     counts nowhere else and leaves the exit code 0.
     """
-    import sys
-
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
 
@@ -76,16 +74,8 @@ def evaluate(
     from inceptcli.prediction.engine import load_engine
 
     engine = load_engine(path, device)
-    if sys.stderr.isatty() and not quiet:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("eval", total=len(source))
-            advance = partial(bar.advance, task)
-            result = measure(engine, source, batch_size, advance, skip_unreadable)
-    else:
-        result = measure(engine, source, batch_size, lambda done: None, skip_unreadable)
+    with Display(quiet).task("eval", len(source)) as task:
+        result = measure(engine, source, batch_size, task.advance, skip_unreadable)
     for name, reason in result.skipped:
         echo(f"skipped {printable(name)}: {reason}", err=True)
     if result.skipped:

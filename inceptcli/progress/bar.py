@@ -70,7 +70,7 @@ class _Line(progress.ProgressColumn):
 
     def render(self, task: progress.Task) -> Table:
         """One line, never longer than the terminal."""
-        width = self.console.width - 1
+        width = self.console.width - 3  # a terminal echoes ^C behind it
         room = width - len(task.description) - SHORTEST_BAR - 2
         status = ""
         for part in self._parts(task):
