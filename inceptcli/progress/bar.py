@@ -17,7 +17,8 @@ REFRESH_EVERY = 0.5
 """Seconds for which a bar shows the same figures."""
 
 LONGEST_BAR, SHORTEST_BAR = 40, 6
-"""Columns."""
+WIDE = 80
+"""Columns; a narrower terminal is not told what is counted."""
 
 
 def bars(unit: str) -> progress.Progress:
@@ -75,8 +76,9 @@ class _Line(progress.ProgressColumn):
         status = ""
         for part in self._parts(task):
             longer = f"{status}  {part}" if status else part
-            if len(longer) <= room:
-                status = longer
+            if len(longer) > room:
+                break
+            status = longer
         bar = min(LONGEST_BAR, width - len(task.description) - len(status) - 2)
         line = Table.grid(padding=(0, 1, 0, 0))
         line.add_row(
@@ -96,7 +98,8 @@ class _Line(progress.ProgressColumn):
         """Those that matter most first."""
         if not self.unit:
             return [duration(task.elapsed or 0)]
-        parts = [counted(task.completed, task.total, self.unit)]
+        unit = self.unit if self.console.width >= WIDE else ""
+        parts = [counted(task.completed, task.total, unit)]
         if task.speed:
             parts.append(per_second(task.speed))
         if task.time_remaining is not None:

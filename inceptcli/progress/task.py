@@ -28,7 +28,8 @@ class Task:
 
 def counted(done: float, total: float | None, unit: str) -> str:
     """Such as 1,200/50,000 images."""
-    return f"{done:,.0f} {unit}" if total is None else f"{done:,.0f}/{total:,.0f} {unit}"
+    count = f"{done:,.0f}" if total is None else f"{done:,.0f}/{total:,.0f}"
+    return f"{count} {unit}".rstrip()
 
 
 def per_second(rate: float) -> str:
