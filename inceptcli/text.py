@@ -27,3 +27,14 @@ def seconds_in(duration: str) -> int:
     if not parts or "".join(number + unit for number, unit in parts) != duration:
         raise ValueError("must be a duration such as 45s, 30m, 3h50m or 1d2h")
     return sum(int(number) * SECONDS_IN[unit] for number, unit in parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words for people: 45 s, 31 min 20 s, 2 h 05 min, 3 d 04 h."""
+    whole = round(seconds)
+    minutes, hours, days = whole // 60, whole // 3600, whole // 86400
+    if days:
+        return f"{days} d {hours % 24:02} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02} min"
+    return f"{minutes} min {whole % 60:02} s" if minutes else f"{whole} s"

@@ -29,8 +29,9 @@ def block(marker: str) -> str:
 
 def commands() -> list[str]:
     """Every line or part of a line in a code block that runs the program."""
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    parts = [part.strip() for text in blocks for part in re.split(r"&&|\||\n", text)]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    plain = [text for language, text in blocks if not language]  # those in sh are run
+    parts = [part.strip() for text in plain for part in re.split(r"&&|\||\n", text)]
     return [part for part in parts if part.startswith("inceptcli ")]
 
 

@@ -38,6 +38,10 @@ USAGE = [
     (["data", "shard", "missing", "--output", "x"], 2),
     (["train", "--data", "missing-*.tar"], 2),
     (["train", "--data", "pipe:cat x.tar"], 2),
+    (["list", "networks"], 0),
+    (["list", "recipes"], 0),
+    (["list", "weights"], 0),
+    (["list", "models"], 2),
     (["predict", "image.jpg", "--weights", "missing"], 2),
     (["summarize", "missing"], 2),
     (["compare", "--help"], 0),
@@ -74,12 +78,21 @@ def test_usage_is_checked_before_anything_heavy_is_imported(
     assert "Traceback" not in "\n".join(said)
 
 
-def test_completion_imports_nothing_heavy(tmp_path: Path) -> None:
-    done = run(
-        [], tmp_path, _INCEPTCLI_COMPLETE="complete_bash", COMP_WORDS="inceptcli tr", COMP_CWORD="1"
-    )
-    assert "train" in done.stdout
-    assert not imported(done.stderr) & set(HEAVY)
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("inceptcli tr", "train"),
+        ("inceptcli train --arch irv1-", "irv1-facenet"),
+        ("inceptcli train --recipe scr", "scratch-small"),
+        ("inceptcli predict --weights en", "ens-adv"),
+        ("inceptcli summarize iv4 iv4-", "iv4-tf"),
+    ],
+)
+def test_completion_imports_nothing_heavy(words: str, found: str, tmp_path: Path) -> None:
+    last = str(len(words.split()) - 1)
+    done = run([], tmp_path, _INCEPTCLI_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=last)
+    assert found in done.stdout.splitlines()
+    assert not imported(done.stderr) & {*HEAVY, "matplotlib", "huggingface_hub", "PIL", "numpy"}
 
 
 def test_the_check_would_see_a_heavy_import() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from inceptcli.text import defused, printable, seconds_in
+from inceptcli.text import defused, duration, printable, seconds_in
 
 
 def test_printable_escapes_what_would_break_the_line() -> None:
@@ -25,3 +25,17 @@ def test_durations_add_up() -> None:
 def test_text_that_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="such as 45s, 30m, 3h50m or 1d2h"):
         seconds_in(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.6, "1 min 00 s"),
+        (1880, "31 min 20 s"),
+        (7500, "2 h 05 min"),
+        (273_600, "3 d 04 h"),
+    ],
+)
+def test_durations_are_written_for_people(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -20,6 +20,8 @@ from inceptcli.cli.export import EPILOG as EXPORT_EPILOG
 from inceptcli.cli.export import export
 from inceptcli.cli.import_weights import EPILOG as IMPORT_EPILOG
 from inceptcli.cli.import_weights import import_weights
+from inceptcli.cli.list_names import EPILOG as LIST_EPILOG
+from inceptcli.cli.list_names import list_names
 from inceptcli.cli.predict import EPILOG as PREDICT_EPILOG
 from inceptcli.cli.predict import predict
 from inceptcli.cli.study import EPILOG as STUDY_EPILOG
@@ -66,6 +68,7 @@ for name, command, epilog in (
     ("import", import_weights, IMPORT_EPILOG),
     ("export", export, EXPORT_EPILOG),
     ("study", study, STUDY_EPILOG),
+    ("list", list_names, LIST_EPILOG),
 ):
     app.command(name, epilog=epilog)(command)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -48,23 +49,10 @@ def data_check(
     both or none; files: path, split, class), empty_classes and one_split_only (split, class).
     Without train/ and val/ the split is named all.
     """
-    import sys
-
     from inceptcli.data.check import check
 
-    if sys.stderr.isatty() and not quiet:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("read", total=None)
-            report = check(
-                folder,
-                workers,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    else:
-        report = check(folder, workers, lambda done, total: None)
+    with Display(quiet).task("check", unit="files") as task:
+        report = check(folder, workers, task.reach)
     echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
     if not report.clean:
         raise Exit(1)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict import results_stream
 from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def evaluate(
         list[str],
         Argument(
             metavar="NAME|FILE|RUN...",
+            autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
             "irv2-tf, iv4-tf:imagenet. Several are an ensemble: their probabilities are averaged.",
         ),
@@ -128,8 +130,9 @@ def evaluate(
 
         stack.enter_context(processes.joined())
         ensemble = Ensemble.load(files, device, crops)
-        with _progress(is_first and not quiet, len(share(len(source), processes))) as advance:
-            result = measure(ensemble, source, batch_size, advance, skip_unreadable, processes)
+        shown = Display(quiet or not is_first)
+        with shown.task("eval", len(share(len(source), processes))) as task:
+            result = measure(ensemble, source, batch_size, task.advance, skip_unreadable, processes)
         for write in outputs:
             write(result)
     if not is_first:
@@ -200,15 +203,3 @@ def _outputs(
             stream = stack.enter_context(results_stream(file, flag))
             writes.append(partial(write, stream=stream))
     return writes
-
-
-@contextmanager
-def _progress(shown: bool, total: int) -> Iterator[Callable[[int], None]]:
-    if not shown or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        yield partial(bar.advance, bar.add_task("eval", total=total))

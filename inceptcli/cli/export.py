@@ -7,10 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Option, echo
+from typer import Argument, Option
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
 
 EPILOG = """Examples:
 
@@ -29,6 +30,7 @@ def export(
         str,
         Argument(
             metavar="NAME|FILE|RUN",
+            autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
             "irv2-tf, iv4-tf:imagenet.",
         ),
@@ -68,6 +70,7 @@ def export(
     from inceptcli.weights.onnx_header import is_onnx
     from inceptcli.weights.published import find
 
+    display = Display(quiet)
     if output.exists() and not output.is_file():
         raise UsageError(f"--output {output}: not a regular file")
     found = [] if images is None else find_images(images)
@@ -80,7 +83,7 @@ def export(
             temporary = stack.enter_context(replacing(output))
         except OSError as error:
             raise UsageError(f"--output {output}: {error.strerror}") from error
-        file = find(weights, None if quiet else lambda line: echo(printable(line), err=True))
+        file = find(weights, None if quiet else display.say)
         if output.exists() and output.samefile(file):
             raise UsageError(f"--output {output}: the weights to export; name another file")
         read_metadata(file)  # refuses a wrong file before torch is imported
@@ -88,11 +91,10 @@ def export(
             raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")
         from inceptcli.prediction.checked_export import export as write
 
-        check = write(file, to, temporary, found)
-    if not quiet:
-        drawn = "" if found else " drawn"
-        echo(
-            f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
-            f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})",
-            err=True,
-        )
+        with display.task("write and compare", unit=""):
+            check = write(file, to, temporary, found)
+    drawn = "" if found else " drawn"
+    display.say(
+        f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
+        f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})"
+    )

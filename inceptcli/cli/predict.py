@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.cli.names import complete_weights
 from inceptcli.errors import UsageError, UserError
+from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def predict(
         Option(
             metavar="NAME|FILE|RUN",
             show_default="imagenet",
+            autocompletion=complete_weights,
             help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
             "once; or a weights file, or a run directory. A path named like them: ./imagenet. "
             "Given several times: an ensemble, whose probabilities are averaged.",
@@ -127,8 +130,8 @@ def predict(
         few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
         ensemble = Ensemble.load(files, device, crops, few_images=few_images)
         sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
-        shown = not quiet and sys.stderr.isatty() and not stream.isatty()
-        if shown and "-" not in paths:
+        shown = not quiet and not stream.isatty()
+        if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
         answers = answer(sources, ensemble, top_k=top_k, batch_size=batch_size)
         failed: list[str] = []
@@ -200,14 +203,6 @@ def writing(place: str) -> Iterator[None]:
 
 @contextmanager
 def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, if `shown`; yields what counts one image as done."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+    """How far it is on standard error, if `shown`; yields what counts one image as done."""
+    with Display(quiet=not shown).task("predict", total) as task:
+        yield task.advance

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.names import complete_network_or_weights
+from inceptcli.cli.summarize_difference import print_difference, results_console
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
@@ -25,9 +27,9 @@ EPILOG = """Examples:
   inceptcli summarize irv2
   inceptcli summarize irv2-tf --depth 2 --image-size 331
   inceptcli summarize runs/flowers --format json
+  inceptcli summarize irv2 --figure irv2.svg
+  inceptcli summarize iv4 iv4-tf
 """
-
-WIDTH_WITHOUT_TERMINAL = 120
 
 
 def summarize(
@@ -35,12 +37,22 @@ def summarize(
         str,
         Argument(
             metavar="NAME|WEIGHTS",
+            autocompletion=complete_network_or_weights,
             help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), a "
             "weights file or run directory, or published weights (imagenet or ens-adv of irv2-tf, "
             "iv4-tf:imagenet).",
             show_default=False,
         ),
     ],
+    other: Annotated[
+        str | None,
+        Argument(
+            metavar="[OTHER]",
+            autocompletion=complete_network_or_weights,
+            help="A second network, named likewise: show where the two differ.",
+            show_default=False,
+        ),
+    ] = None,
     output_format: Annotated[
         Literal["table", "json"],
         Option("--format", help="Table for people, or JSON with one entry per stage."),
@@ -56,6 +68,14 @@ def summarize(
             "weights' own, 299 for a name.",
         ),
     ] = None,
+    figure: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Also draw it like the paper's Figures 9 and 15: .svg, .png or .pdf; one that is "
+            "there is replaced. Default: none.",
+        ),
+    ] = None,
     num_classes: Annotated[
         int | None,
         Option(
@@ -63,7 +83,15 @@ def summarize(
         ),
     ] = None,
 ) -> None:
-    """Show a network's stages, shapes and costs."""
+    """Show a network's stages, shapes and costs, or where two differ.
+
+    Of two networks the options, stages and boxes that differ are listed, at the image size of the
+    first one; of modules that repeat, those like the first are told once.
+    """
+    if other is not None and (figure is not None or depth == 2):
+        raise UsageError("--figure and --depth 2 are for one network; leave OTHER out")
+    if figure is not None:
+        _check_figure(figure)
     given_size = None if image_size is None else _image_size(image_size)
     options, preprocessing, metadata = _described(network, num_classes)
     if given_size is not None:
@@ -73,6 +101,14 @@ def summarize(
     from inceptcli.networks import summary
 
     summarized = summary.summarize(options, preprocessing.image_size)
+    if other is not None:
+        compared = _described(other, num_classes)[0]
+        second = summary.summarize(compared, preprocessing.image_size)
+        pairs = (network, other), (options, compared), (summarized, second)
+        print_difference(*pairs, as_json=output_format == "json")
+        return
+    if figure is not None:
+        _draw(summarized, options, figure)
     if output_format == "json":
         echo(_as_json(summarized, preprocessing))
     else:
@@ -123,6 +159,28 @@ def _described(
     return metadata.network, metadata.preprocessing, metadata
 
 
+def _check_figure(figure: Path) -> None:
+    from inceptcli.plots.network_figure import SUFFIXES
+
+    if figure.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--figure {figure}: must end with {', '.join(SUFFIXES)}")
+    if figure.exists() and not figure.is_file():
+        raise UsageError(f"--figure {figure}: not a regular file")
+
+
+def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
+    from inceptcli.atomic_file import replacing
+    from inceptcli.networks.registry import NETWORKS
+    from inceptcli.plots.network_figure import draw_network
+
+    title = f"{summary.name}: {NETWORKS[summary.name].title}"
+    try:
+        with replacing(figure) as temporary:
+            draw_network(summary, options, title, temporary, figure.suffix.lower()[1:])
+    except OSError as error:
+        raise UsageError(f"--figure {figure}: {error.strerror}") from error
+
+
 def _as_json(summary: Summary, preprocessing: Preprocessing) -> str:
     fields = dataclasses.asdict(summary)
     for stage in fields["stages"]:
@@ -136,7 +194,6 @@ def _print_table(
     metadata: WeightsMetadata | None,
     with_layers: bool,
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from inceptcli.networks.registry import NETWORKS
@@ -154,14 +211,12 @@ def _print_table(
     giga = f"{summary.multiply_adds / 1e9:.3f} G"
     table.add_column("Multiply-adds", giga, justify="right", no_wrap=True)
     for stage in summary.stages:
-        table.add_row(stage.name, stage.figure, *_sizes(stage), style="bold" if with_layers else "")
+        name = stage.name if stage.repeats == 1 else f"{stage.repeats} x {stage.name}"
+        table.add_row(name, stage.figure, *_sizes(stage), style="bold" if with_layers else "")
         for layer in stage.layers:
             if with_layers and layer.name != stage.name:
                 table.add_row(f"  {layer.name}", layer.kind, *_sizes(layer))
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
-    console.print(table)
+    results_console().print(table)
     for sentence in preprocessing.in_words():
         echo(sentence)
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from typer import Option, echo
+from typer import Option
 
+from inceptcli.cli.names import complete_network, complete_recipe, complete_weights
 from inceptcli.errors import UsageError
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
+from inceptcli.text import duration
+
+if TYPE_CHECKING:
+    from inceptcli.recipe.sections import Data
+    from inceptcli.training.run_directory import RunDirectory
 
 EPILOG = """Examples:
 
@@ -24,7 +31,10 @@ EPILOG = """Examples:
 
 def train(
     arch: Annotated[
-        str | None, Option(help="Network to train; default: the recipe's (irv2).")
+        str | None,
+        Option(
+            autocompletion=complete_network, help="Network to train; default: the recipe's (irv2)."
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -44,7 +54,10 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        Option(help="Recipe by name or path; default: demo, with --data scratch-small."),
+        Option(
+            autocompletion=complete_recipe,
+            help="Recipe by name or path; default: demo, with --data scratch-small.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -89,8 +102,9 @@ def train(
     init: Annotated[
         str | None,
         Option(
+            autocompletion=complete_weights,
             help="What to start from: a weights file or run directory, or published weights "
-            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none."
+            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none.",
         ),
     ] = None,
     freeze: Annotated[
@@ -155,23 +169,20 @@ def train(
 
     from inceptcli.training.plan import plan
 
-    planned = plan(settings, None if quiet else lambda line: echo(printable(line), err=True))
+    planned = plan(settings, None if quiet else Display().say)
     _run(planned, output or _new_folder(settings.network.name), resume, quiet)
 
 
 def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
     import logging
     import os
-    import sys
 
     from inceptcli.training.run_directory import RunDirectory, differing_keys
 
     directory = RunDirectory(folder)
 
-    def say(line: str) -> None:
-        if directory.writes and not quiet:
-            echo(printable(line), err=True)
-
+    display = Display(quiet or not directory.writes)
+    say = display.say
     settings = planned.recipe
     there = directory.read_recipe()
     if there is not None:
@@ -192,8 +203,27 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
 
     from inceptcli.training.run import fit
 
-    fit(planned, directory, say, progress=sys.stderr.isatty() and not quiet)
-    say(f"best weights in {directory.weights}; try: inceptcli eval {folder}")
+    fit(planned, directory, say, display)
+    for line in _ending(directory, settings.data):
+        say(line)
+
+
+def _ending(directory: RunDirectory, data: Data) -> list[str]:
+    """What came out, where it is, and a command to go on with, ready to copy."""
+    rows = directory.read_metrics()
+    lines = []
+    if rows:
+        best = max(rows, key=lambda row: float(row["val_top1"]))
+        lines.append(
+            f"best of {rows[-1]['epoch']} epochs: {best['epoch']}, "
+            f"top-1 {float(best['val_top1']):.2%}, top-5 {float(best['val_top5']):.2%}, "
+            f"val loss {float(best['val_loss']):.3f}; {duration(float(rows[-1]['seconds']))}"
+        )
+    run = quote(str(directory.path))
+    following = f"eval {run}" if data.path is None else f"eval {run} --data {quote(data.path)}"
+    if data.val_fraction is not None:  # the folder holds the training images too
+        following = f"predict IMAGE.jpg --weights {run}"
+    return [*lines, f"weights: {directory.weights}", f"next: inceptcli {following}"]
 
 
 def _sides(text: str | None) -> int | str | list[int | str] | None:

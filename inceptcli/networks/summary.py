@@ -8,9 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from inceptcli.networks.blocks import Residual
 from inceptcli.networks.registry import NETWORKS, NetworkOptions, build
 
 Shape = tuple[int, ...]
+
+REPEATED_STAGES = ("inception_a", "inception_b", "inception_c")
+"""The stages that an option's `repeats` are for, in this order."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,14 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One box of the overall figure, and `figure`, where it is drawn; sums over its layers."""
+    """One box of the overall figure, and `figure`, where it is drawn; sums over its layers.
+
+    It holds `repeats` modules of one kind, which the names of its layers number from 0.
+    """
 
     name: str
     figure: str
+    repeats: int
     output_shape: Shape
     parameters: int
     multiply_adds: int
@@ -67,15 +75,17 @@ def summarize(options: NetworkOptions, image_size: tuple[int, int]) -> Summary:
         module.register_forward_hook(_note_shape(shapes, name))
     with torch.no_grad():
         network(images)
+    sums = _residual_sums(network)
     last_stage = list(network.figures)[-1]
     shapes["average_pooling"] = shapes[last_stage][:1]  # the one box that is no module
     layers = [
-        _layer(name, module, shapes[name])
+        _layer(name, module, shapes[name], sums.get(name, ""))
         for name, module in _boxes("", network)
         if name in shapes  # torchvision's Inception-v3 has a pool that is not called
     ]
+    repeats = dict(zip(REPEATED_STAGES, options.repeats or (), strict=False))
     stages = [
-        _stage(name, figure, shapes[name], layers)
+        _stage(name, figure, repeats.get(name, 1), shapes[name], layers)
         for name, figure in (network.figures | network.head_figures).items()
     ]
     return Summary(
@@ -105,21 +115,33 @@ def _boxes(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield from _boxes(f"{name}.{child_name}".lstrip("."), child)
 
 
-def _stage(name: str, figure: str, shape: Shape, layers: list[LayerSummary]) -> StageSummary:
+def _residual_sums(network: nn.Module) -> dict[str, str]:
+    """How what leaves a Linear is added, by the Linear's name."""
+    return {
+        f"{name}.linear": (f", scale {module.scale:g}" if module.shortcut else ", no shortcut")
+        + ("" if module.activation else ", no ReLU after the sum")
+        for name, module in network.named_modules()
+        if isinstance(module, Residual)
+    }
+
+
+def _stage(
+    name: str, figure: str, repeats: int, shape: Shape, layers: list[LayerSummary]
+) -> StageSummary:
     own = [layer for layer in layers if layer.name == name or layer.name.startswith(f"{name}.")]
     parameters = sum(layer.parameters for layer in own)
     return StageSummary(
-        name, figure, shape, parameters, sum(layer.multiply_adds for layer in own), own
+        name, figure, repeats, shape, parameters, sum(layer.multiply_adds for layer in own), own
     )
 
 
-def _layer(name: str, module: nn.Module, shape: Shape) -> LayerSummary:
+def _layer(name: str, module: nn.Module, shape: Shape, remark: str) -> LayerSummary:
     positions = torch.Size(shape[1:]).numel()
     weights = sum(
         part.weight.numel() for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)
     )
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return LayerSummary(name, _kind(module), shape, parameters, weights * positions)
+    return LayerSummary(name, _kind(module) + remark, shape, parameters, weights * positions)
 
 
 def _kind(module: nn.Module) -> str:

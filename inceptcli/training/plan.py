@@ -14,6 +14,7 @@ from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.schema import Recipe
+from inceptcli.training.loggers import check_logger
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.published import obtain, published_name
@@ -58,6 +59,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
+    check_logger(recipe.trainer.logger)
     data = recipe.data
     train: ImageSource
     val: ImageSource

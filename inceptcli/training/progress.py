@@ -1,24 +1,43 @@
-"""Lightning's Rich progress bar on stderr: loss, top-1, images per second, time left."""
+"""How far a run is: a bar on a terminal, a plain line from time to time in a log."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from inceptcli.data.datamodule import batches_done
 from inceptcli.data.dataset import Batch
+from inceptcli.progress.display import Display
+from inceptcli.progress.task import Task
+from inceptcli.text import duration
+from inceptcli.training.plan import Plan
 
 
-class TrainingProgress(RichProgressBar):
-    """One line per epoch that moves; the figures are those of the latest refresh."""
+class TrainingProgress(Callback):
+    """A task for each epoch and one for its validation: loss, top-1, images per second, time left.
 
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=4, console_kwargs={"stderr": True})
-        self._figures: dict[str, str] = {}
-        self._since = time.monotonic()
-        self._images = 0
+    Looks at the tensors only when their figures are shown: each look waits for the device.
+    """
+
+    def __init__(self, plan: Plan, display: Display) -> None:
+        self.plan, self.display = plan, display
+        self._task = Task()
+        self._open = ExitStack()
+        self._started, self._done_before = 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock by which the run's time left is told."""
+        self._started, self._done_before = time.monotonic(), batches_done(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the epoch, also one that an earlier process began."""
+        batches = self.plan.batches_per_epoch(trainer.world_size)
+        images = self.plan.recipe.data.batch_size * trainer.world_size
+        label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
+        self._show(label, batches * images, (batches_done(trainer) % batches) * images)
 
     def on_train_batch_end(
         self,
@@ -28,23 +47,49 @@ class TrainingProgress(RichProgressBar):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Look at the tensors twice a second at most: each look waits for the device."""
-        self._images += len(batch.labels) * trainer.world_size
-        passed = time.monotonic() - self._since
-        if passed >= 0.5:
-            self._figures = {
-                "loss": f"{float(outputs['loss']):.3f}",
-                "top-1": f"{float(outputs['top1']):.0%}",
-                "images/s": f"{self._images / passed:.0f}",
-            }
-            self._since, self._images = time.monotonic(), 0
-        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        """Count the batch."""
+        figures = self._figures(trainer, outputs) if self._task.due else ()
+        images = self.plan.recipe.data.batch_size * trainer.world_size
+        self._task.reach((batch_idx + 1) * images, self._task.total, figures)
 
-    def get_metrics(
-        self, trainer: Trainer, pl_module: LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        """What stands at the right of the bar."""
-        return dict(self._figures)
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the validation instead."""
+        self._show("validation", len(self.plan.val))
 
-    def _get_train_description(self, current_epoch: int) -> str:
-        return f"Epoch {current_epoch + 1}/{self.trainer.max_epochs}"
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch."""
+        self._task.advance(len(batch.labels) * trainer.world_size)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show nothing until the next epoch."""
+        self._open.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._open.close()
+
+    def _show(self, label: str, total: int, done: int = 0) -> None:
+        self._open.close()
+        self._task = self._open.enter_context(self.display.task(label, total, done=done))
+
+    def _figures(self, trainer: Trainer, outputs: Any) -> tuple[str, ...]:
+        done = batches_done(trainer)
+        total = self.plan.batches_per_epoch(trainer.world_size) * self.plan.recipe.trainer.epochs
+        passed = time.monotonic() - self._started
+        left = passed / max(1, done - self._done_before) * (total - done)
+        return (
+            f"loss {float(outputs['loss']):.3f}",
+            f"run {duration(left)} left",
+            f"top-1 {float(outputs['top1']):.0%}",
+            f"step {trainer.global_step:,}",
+        )

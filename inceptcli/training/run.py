@@ -17,6 +17,7 @@ from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
+from inceptcli.progress.display import Display
 from inceptcli.recipe.sections import Averaging
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
@@ -24,6 +25,7 @@ from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained
 from inceptcli.training.fine_tuning import start_from
+from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
@@ -34,10 +36,15 @@ from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
 
 
-def fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool) -> None:
+def fit(
+    plan: Plan,
+    directory: RunDirectory,
+    say: Callable[[str], None],
+    progress: Display | None = None,
+) -> None:
     """Train, or go on training, until the recipe's last epoch.
 
-    `say` prints a line for the reader, `progress` asks for a bar on stderr.
+    `say` prints a line for the reader; `progress` shows how far the run is.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
     UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
     signal.
@@ -94,7 +101,7 @@ def _transform(plan: Plan) -> Transform:
 
 
 def _trainer(
-    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: bool
+    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: Display | None
 ) -> Trainer:
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
@@ -105,8 +112,9 @@ def _trainer(
     callbacks += [LossGuard(plan, directory)]
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
-    callbacks += [TrainingProgress()] if progress else []
-    callbacks.append(ResumeCheckpoint(directory, plan.recipe, say))
+    callbacks += [TrainingProgress(plan, progress)] if progress else []
+    checkpoint = ResumeCheckpoint(directory, plan.recipe, say)
+    callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
     try:
         trainer = Trainer(
             accelerator=settings.accelerator,
@@ -121,7 +129,7 @@ def _trainer(
             callbacks=callbacks,
             plugins=[AtomicCheckpointIO()],
             logger=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -38,6 +39,7 @@ KEPT_CHECKPOINTS = 2
 
 MAY_DIFFER = {
     "trainer.epochs",
+    "trainer.logger",
     "data.path",
     "data.workers",
     "trainer.stop_after",
@@ -158,6 +160,25 @@ class RunDirectory:
             if file.tell() == 0:
                 writer.writeheader()
             writer.writerows(rows)
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv."""
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def logged_as(self, logger: str) -> str | None:
+        """What a logger's service calls this run, once it has told."""
+        path = self.path / "logger.json"
+        version = json.loads(path.read_text()).get(logger) if path.is_file() else None
+        return None if version is None else str(version)
+
+    def note_logged_as(self, logger: str, version: str) -> None:
+        """Keep it for a resumed run; of the latest logger only."""
+        with replacing(self.path / "logger.json") as temporary:
+            temporary.write_text(json.dumps({logger: version}))
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop the rows of steps that a resumed run is going to do again."""

@@ -12,30 +12,18 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from inceptcli.cache_folder import cache_folder
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NETWORKS
+from inceptcli.progress.display import Display
+from inceptcli.progress.task import Task
 from inceptcli.weights import timm_keys
 from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.weights.published_names import DEFAULT_NETWORK, PUBLISHED, Published
 
-
-class Published(NamedTuple):
-    """Weights that can be had by name, for one network."""
-
-    name: str
-    network: str
-
-
-PUBLISHED = {  # and the repository that has them
-    Published("imagenet", "irv2-tf"): "timm/inception_resnet_v2.tf_in1k",
-    Published("imagenet", "iv4-tf"): "timm/inception_v4.tf_in1k",
-    Published("ens-adv", "irv2-tf"): "timm/inception_resnet_v2.tf_ens_adv_in1k",
-}
 FILE_NAME = "model.safetensors"
-DEFAULT_NETWORK = "irv2-tf"
 
 _LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
@@ -88,8 +76,8 @@ def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | 
 def obtain(published: Published, say: Callable[[str], None] | None = None) -> Path:
     """Our file of these weights; the first call downloads and converts, later ones only look.
 
-    What is done is told to `say`, with a progress bar when standard error is a terminal; without
-    `say` all is quiet. Several processes may call at once.
+    What is done is told to `say`, and how far the download is on standard error; without `say` all
+    is quiet. Several processes may call at once.
 
     Raises UserError when they cannot be had, or are not what the hub says they are.
     """
@@ -97,11 +85,10 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     with suppress(UserError):  # not there yet, damaged, or of another version of this program
         read_metadata(kept)
         return kept
-    if say is None:
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    else:
+    if say is not None:
         say(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
-    downloaded, note = _download(published, kept)
+    with Display(quiet=say is None).task("fetch", unit="MB") as task:
+        downloaded, note = _download(published, kept, task)
 
     from inceptcli.weights.importing import convert
 
@@ -116,16 +103,18 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     return kept
 
 
-def _download(published: Published, kept: Path) -> tuple[Path, dict[str, str]]:
+def _download(published: Published, kept: Path, task: Task) -> tuple[Path, dict[str, str]]:
     """The checked file in the hub's cache, and where it comes from."""
     # The client reads these when it is imported. Its telemetry is a request of its own.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     from huggingface_hub import constants, hf_hub_download
 
+    from inceptcli.weights.download_progress import reporting_to
+
     repository = PUBLISHED[published]
     try:
-        path = Path(hf_hub_download(repository, FILE_NAME))
+        path = Path(hf_hub_download(repository, FILE_NAME, tqdm_class=reporting_to(task)))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         intact = _is_the_hubs(path, sha256, repository)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,3 +36,12 @@ def check_one_line(done: Result, code: int, said: str) -> None:
     assert len(errors) == 1
     assert "Traceback" not in done.output
     assert done.stdout == ""
+
+
+def installed(folder: Path) -> Path:
+    """A folder for PATH with the program in it, as `pip install` puts it there."""
+    folder.mkdir()
+    program = folder / "inceptcli"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m inceptcli "$@"\n')
+    program.chmod(0o755)
+    return folder

@@ -13,7 +13,7 @@ from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
-STAGE_FIELDS = ["name", "figure", "output_shape", "parameters", "multiply_adds"]
+STAGE_FIELDS = ["name", "figure", "repeats", "output_shape", "parameters", "multiply_adds"]
 
 
 def summarize(*arguments: str) -> str:
@@ -164,5 +164,53 @@ def test_help_names_every_network() -> None:
 
 def test_examples_are_commands_of_this_file() -> None:
     examples = [line for line in EPILOG.splitlines() if line.startswith("  ")]
-    assert len(examples) == 3
+    assert len(examples) == 5
     assert all(line.startswith("  inceptcli summarize ") for line in examples)
+
+
+def test_two_networks_are_compared_box_by_box() -> None:
+    table = summarize("iv4", "iv4-tf")
+    assert table.startswith("iv4: Inception-v4 (paper, Figures 3-9), 42,679,816 parameters\n")
+    row = next(line for line in table.splitlines() if "inception_c.each.twice.1" in line)
+    assert "1x3 conv, 448 wide" in row
+    assert "3x1 conv, 448 wide" in row
+    assert table.splitlines()[-1] == (
+        "Equal: inception_a, reduction_a, reduction_b, average_pooling, dropout, classifier"
+    )
+    fields = json.loads(summarize("irv2", "irv2-tf", "--format", "json"))
+    assert list(fields) == ["first", "second", "image_size", "equal", "options", "stages"]
+    assert fields["second"]["parameters"] == 55_843_464
+    assert fields["equal"] is False
+    stage = next(stage for stage in fields["stages"] if stage["name"] == "inception_b")
+    assert (stage["first"]["repeats"], stage["second"]["repeats"]) == (10, 20)
+    box = stage["boxes"][0]
+    assert box["box"] == "inception_b.each.direct.0"
+    first = {"kind": "1x1 conv", "width": 192, "parameters": 221_568, "multiply_adds": 63_922_176}
+    second = {"kind": "1x1 conv", "width": 192, "parameters": 209_280, "multiply_adds": 60_370_944}
+    assert (box["first"], box["second"]) == (first, second)
+
+
+def test_equal_networks_are_said_to_be_equal(run: Path) -> None:
+    assert summarize("irv2", "irv2").splitlines()[-1] == "They are equal."
+    assert json.loads(summarize(str(run), str(run), "--format", "json"))["equal"] is True
+    compared = summarize("irv1", str(run))
+    assert "num_classes" in compared
+    assert "(1, 1, 1)" in compared
+
+
+def test_a_figure_is_drawn_beside_the_table(tmp_path: Path) -> None:
+    file = tmp_path / "irv1.SVG"
+    assert summarize("irv1", "--figure", str(file)) == summarize("irv1")
+    assert "5 x Inception-resnet-A" in file.read_text()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_figure_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
+    for name, said in (
+        ("figure.jpg", "must end with .svg, .png, .pdf"),
+        ("missing/figure.svg", "No such file or directory"),
+    ):
+        line = refusal("irv1", "--figure", str(tmp_path / name))
+        assert line == f"Error: --figure {tmp_path / name}: {said}"
+    both = "Error: --figure and --depth 2 are for one network; leave OTHER out"
+    assert refusal("irv1", "irv2", "--figure", "both.svg") == both

@@ -81,7 +81,7 @@ def test_a_layer_is_described_as_its_box() -> None:
     assert (strided.parameters, strided.multiply_adds) == (864 + 64, 864 * 149 * 149)
     assert (pool.kind, pool.output_shape) == ("3x3 max pool, stride 2, valid", (64, 73, 73))
     kinds = [layer.kind for layer in stages["inception_b"].layers[:5]]
-    assert kinds == ["1x1 conv", "1x1 conv", "1x7 conv", "7x1 conv", "1x1 linear"]
+    assert kinds == ["1x1 conv", "1x1 conv", "1x7 conv", "7x1 conv", "1x1 linear, scale 0.1"]
 
 
 def test_pooled_paths_begin_with_an_average_pool() -> None:

@@ -33,7 +33,7 @@ def train(tmp_path: Path) -> Train:
         dotted = {key.replace("__", "."): changes[key] for key in changes.keys() - sections}
         directory = RunDirectory(tmp_path / name)
         planned = plan(check(override({**TINY, **sections}, dotted)))
-        fit(planned, directory, say, progress=False)
+        fit(planned, directory, say)
         return directory
 
     return run

@@ -143,4 +143,4 @@ def test_other_errors_are_not_dressed_up(train: Train, monkeypatch: pytest.Monke
 
 def test_an_output_that_cannot_be_made_is_one_line() -> None:
     with pytest.raises(UsageError, match="--output /proc/run: cannot be written"):
-        fit(plan(check(TINY)), RunDirectory(Path("/proc/run")), print, progress=False)
+        fit(plan(check(TINY)), RunDirectory(Path("/proc/run")), print)

@@ -25,7 +25,8 @@ def convert(source, output, *, source_note):
     output.with_suffix(".json").write_text(json.dumps(source_note))
 sys.modules["inceptcli.weights.importing"] = types.SimpleNamespace(convert=convert)
 from inceptcli.errors import UserError
-from inceptcli.weights.published import Published, obtain
+from inceptcli.weights.published import obtain
+from inceptcli.weights.published_names import Published
 try:
     print(obtain(Published("imagenet", "iv4-tf"), lambda line: print(line, file=sys.stderr)))
 except UserError as error:

@@ -1,0 +1,128 @@
+"""Where two networks differ: options, stages, and the boxes within a stage. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inceptcli.networks.registry import NetworkOptions
+    from inceptcli.networks.summary import StageSummary, Summary
+
+
+@dataclass(frozen=True)
+class OptionDifference:
+    """An option that the networks have another value of."""
+
+    option: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of a figure: kernel and kind, output channels, parameters, multiply-adds."""
+
+    kind: str
+    width: int
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class BoxDifference:
+    """A box of a figure as each network has it; None where it has none.
+
+    Of repeated modules `box` names the one by `each`, or by its number where one is unlike the
+    first: inception_b.each.twice.1, inception_c.9.linear.
+    """
+
+    box: str
+    first: Box | None
+    second: Box | None
+
+
+@dataclass(frozen=True)
+class StageDifference:
+    """A stage in which the networks differ, None where one has no such stage."""
+
+    name: str
+    first: StageSummary | None
+    second: StageSummary | None
+    boxes: list[BoxDifference]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """All in which two networks differ; names, figures and class names do not count."""
+
+    options: list[OptionDifference]
+    stages: list[StageDifference]
+
+    @property
+    def none(self) -> bool:
+        """Whether they compute the same function of the same parameters."""
+        return not self.options and not self.stages
+
+
+def difference(
+    first: Summary, second: Summary, options: tuple[NetworkOptions, NetworkOptions]
+) -> Difference:
+    """Compare two networks that were summarized at the same image size."""
+    plain = [chosen.as_dict() for chosen in options]
+    differing = [
+        OptionDifference(name, value, plain[1][name])
+        for name, value in plain[0].items()
+        if name != "name" and value != plain[1][name]
+    ]
+    stages = [{stage.name: stage for stage in summary.stages} for summary in (first, second)]
+    found = (_stage(name, stages[0].get(name), stages[1].get(name)) for name in _merged(*stages))
+    return Difference(differing, [stage for stage in found if stage is not None])
+
+
+def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """The keys of both in order; those of `second` alone stand before the next common one."""
+    names: list[str] = []
+    for name in first:
+        if name in second:
+            position = list(second).index(name)
+            names += [other for other in list(second)[:position] if other not in (*names, *first)]
+        names.append(name)
+    return names + [name for name in second if name not in names]
+
+
+def _stage(
+    name: str, first: StageSummary | None, second: StageSummary | None
+) -> StageDifference | None:
+    if first is None or second is None:
+        return StageDifference(name, first, second, [])
+    boxes = _boxes(first), _boxes(second)
+    differing = [
+        BoxDifference(box, boxes[0].get(box), boxes[1].get(box))
+        for box in _merged(*boxes)
+        if boxes[0].get(box) != boxes[1].get(box)
+    ]
+    same = (first.repeats, first.output_shape) == (second.repeats, second.output_shape)
+    return None if same and not differing else StageDifference(name, first, second, differing)
+
+
+def _boxes(stage: StageSummary) -> dict[str, Box]:
+    """Each box by its place; modules like the first are told once."""
+    described = {
+        layer.name: Box(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
+        for layer in stage.layers
+    }
+    if not stage.name.startswith("inception_"):
+        return described
+    modules = {
+        number: {name.split(".", 2)[2]: described[name] for name in names}
+        for number, names in groupby(described, lambda name: int(name.split(".")[1]))
+    }
+    told = {f"{stage.name}.each.{name}": box for name, box in modules[0].items()}
+    for number, module in modules.items():
+        for name, box in module.items():
+            if box != modules[0].get(name):
+                told[f"{stage.name}.{number}.{name}"] = box
+    return told

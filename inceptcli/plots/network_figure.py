@@ -1,0 +1,200 @@
+"""A network drawn like the paper's Figures 9 and 15: input at the bottom, softmax on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from inceptcli.networks.registry import NetworkOptions
+    from inceptcli.networks.summary import Shape, StageSummary, Summary
+
+SUFFIXES = (".svg", ".png", ".pdf")
+
+WIDTH, ROW, BOX_HEIGHT = 7.0, 0.5, 0.32
+"""Inches: the paper's text width, from box to box, and a box."""
+
+BOX_LEFT, BOX_RIGHT = 1.3, 4.1
+OUTPUT, PARAMETERS, MULTIPLY_ADDS = 4.3, 5.95, 6.9
+MARGIN, HEADER, FOOTER = 0.12, 1.15, 0.2
+DOTS_PER_INCH = 200
+
+COLOURS = {"a": "#cfe3f3", "b": "#d9ecd3", "c": "#f6dfc6", "reduction": "#e6dcef"}
+PLAIN, EDGE, FAINT = "#f2f2f2", "#333333", "#666666"
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "svg.fonttype": "none",  # text stays text: searchable, small
+    "svg.hashsalt": "inceptcli",  # the same file every time
+    "text.parse_math": False,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A box of the figure with what stands beside it."""
+
+    title: str
+    figure: str
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+    colour: str
+
+
+def draw_network(
+    summary: Summary, options: NetworkOptions, title: str, file: Path, format: str
+) -> None:
+    """Write the figure of a network, with `title` above it, as svg, png or pdf.
+
+    Each box has its name and number of repeats, the figure that draws it, its output (height x
+    width x channels), its parameters and its multiply-adds.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
+        drawn = network_figure(summary, options, title)
+        drawn.savefig(file, format=format, metadata=metadata)
+
+
+def network_figure(summary: Summary, options: NetworkOptions, title: str) -> Figure:
+    """The figure itself; one unit of its axes is an inch."""
+    from matplotlib.figure import Figure
+
+    rows = figure_rows(summary, options)
+    height = HEADER + ROW * (len(rows) + 1) + FOOTER
+    figure = Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, WIDTH), ylim=(0, height))
+    axes.axis("off")
+    _draw_header(axes, summary, title, height)
+    _draw_rows(axes, summary, options, rows)
+    return figure
+
+
+def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
+    """The boxes in the order of data flow; neighbours of one figure are one repeated box."""
+    rows = []
+    for (figure, kind), group in groupby(summary.stages, lambda stage: _kind(stage, options)):
+        stages = list(group)
+        count = stages[0].repeats * len(stages)
+        title = _title(stages, kind, options)
+        rows.append(
+            Row(
+                title if count == 1 else f"{count} x {title}",
+                figure,
+                stages[-1].output_shape,
+                sum(stage.parameters for stage in stages),
+                sum(stage.multiply_adds for stage in stages),
+                _colour(stages[0].name),
+            )
+        )
+    return rows
+
+
+def _kind(stage: StageSummary, options: NetworkOptions) -> tuple[str, str]:
+    """What neighbours share that are one box: torchvision names every module of Inception-v3."""
+    module = stage.name.startswith("Mixed")
+    return stage.figure, stage.name[: len("Mixed_5")] if module else stage.name
+
+
+def _title(stages: Sequence[StageSummary], kind: str, options: NetworkOptions) -> str:
+    """The name that Figures 9 and 15 print."""
+    block = "Inception-resnet" if options.residual_scales else "Inception"
+    letter = kind[-1].upper()
+    titles = {
+        "stem": "Stem",
+        "average_pooling": "Average Pooling",
+        "dropout": f"Dropout (keep {1 - options.dropout:g})",
+        "classifier": "Softmax",
+        "fc": "Softmax",
+        "embedding": "Embedding",
+        "projection": "1x1 Conv",
+    }
+    if kind.startswith("inception_"):
+        return f"{block}-{letter}"
+    if kind.startswith("reduction_"):
+        return f"Reduction-{letter}"
+    if len(stages) > 1:
+        return f"{kind}{stages[0].name[len(kind)]}-{stages[-1].name[len(kind)]}"
+    return titles.get(kind, stages[0].name)
+
+
+def _colour(name: str) -> str:
+    if name.startswith("reduction") or name in ("Mixed_6a", "Mixed_7a"):
+        return COLOURS["reduction"]
+    letters = {"inception_": name[-1], "Mixed_5": "a", "Mixed_6": "b", "Mixed_7": "c"}
+    found = [letter for start, letter in letters.items() if name.startswith(start)]
+    return COLOURS[found[0]] if found else PLAIN
+
+
+def _draw_header(axes: Any, summary: Summary, title: str, height: float) -> None:
+    axes.text(MARGIN, height - 0.25, title, fontsize=11, weight="bold", va="center")
+    image = "×".join(map(str, summary.image_size))
+    totals = (
+        f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e9:.3f} G multiply-adds "
+        f"at {image} pixels"
+    )
+    for below, line in ((0.48, summary.layout), (0.64, totals)):
+        axes.text(MARGIN, height - below, line, fontsize=7, color=FAINT, va="center")
+    y = height - HEADER + 0.12
+    axes.text(MARGIN, y, "Drawn in", color=FAINT, va="center")
+    axes.text(OUTPUT, y, "Output", color=FAINT, va="center")
+    axes.text(PARAMETERS, y, "Parameters", color=FAINT, va="center", ha="right")
+    axes.text(MULTIPLY_ADDS, y, "Multiply-adds", color=FAINT, va="center", ha="right")
+
+
+def _draw_rows(axes: Any, summary: Summary, options: NetworkOptions, rows: Sequence[Row]) -> None:
+    middle, y = (BOX_LEFT + BOX_RIGHT) / 2, FOOTER + ROW / 2
+    pixels = (options.in_channels, *summary.image_size)
+    axes.text(middle, y, "Input", ha="center", va="center")
+    axes.text(OUTPUT, y, _size(pixels), va="center")
+    for row in rows:
+        axes.annotate(
+            "",
+            (middle, y + ROW - BOX_HEIGHT / 2),
+            (middle, y + BOX_HEIGHT / 2 - (0.06 if row is rows[0] else 0)),
+            arrowprops={"arrowstyle": "-|>", "color": EDGE, "shrinkA": 0, "shrinkB": 0, "lw": 0.8},
+        )
+        y += ROW
+        _draw_box(axes, row, y)
+
+
+def _draw_box(axes: Any, row: Row, y: float) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    corner = BOX_LEFT, y - BOX_HEIGHT / 2
+    style = "round,pad=0,rounding_size=0.06"
+    box = FancyBboxPatch(
+        corner,
+        BOX_RIGHT - BOX_LEFT,
+        BOX_HEIGHT,
+        boxstyle=style,
+        facecolor=row.colour,
+        edgecolor=EDGE,
+        linewidth=0.8,
+    )
+    axes.add_patch(box)
+    middle = (BOX_LEFT + BOX_RIGHT) / 2
+    axes.text(middle, y, row.title, ha="center", va="center", fontsize=9)
+    axes.text(MARGIN, y, row.figure.replace(", ", "\n", 1), va="center", fontsize=7, color=FAINT)
+    axes.text(OUTPUT, y, _size(row.output_shape), va="center")
+    for x, text in (
+        (PARAMETERS, f"{row.parameters:,}" if row.parameters else ""),
+        (MULTIPLY_ADDS, f"{row.multiply_adds / 1e6:,.1f} M" if row.multiply_adds else ""),
+    ):
+        axes.text(x, y, text, va="center", ha="right")
+
+
+def _size(shape: Shape) -> str:
+    """Height x width x channels, as the paper prints it."""
+    channels, *grid = shape
+    return "×".join(map(str, (*grid, channels)))

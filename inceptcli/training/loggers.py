@@ -1,0 +1,104 @@
+"""The run's figures for one of Lightning's loggers, beside our own metrics.csv."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from inceptcli.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from inceptcli.training.run_directory import RunDirectory
+
+PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "comet": "comet_ml"}
+"""What must be importable for a logger; the extra of the logger's name installs it."""
+
+
+SERVICES = ("wandb", "mlflow", "comet")
+"""Those that give a run a name of their own."""
+
+
+def check_logger(name: str) -> None:
+    """UserError when the logger's package is missing; imports nothing."""
+    package = PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise UserError(
+            f"trainer.logger {name} needs {package}; pip install 'inceptcli[{name}]', "
+            "or --set trainer.logger=none"
+        )
+
+
+def build_logger(name: str, directory: RunDirectory) -> Logger:
+    """Lightning's logger of that name, started, with its files in the run directory.
+
+    A run that is continued goes on under the same name at a service. What a service needs besides
+    (an account, an address) is taken from its own environment variables.
+    """
+    logger = BUILDERS[name](directory)
+    _ = logger.experiment  # type: ignore[attr-defined]  # all of them have it
+    if name in SERVICES:
+        directory.note_logged_as(name, str(logger.version))
+    return logger
+
+
+def _tensorboard(directory: RunDirectory) -> Logger:
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(directory.path, "", "tensorboard", default_hp_metric=False)
+
+
+def _csv(directory: RunDirectory) -> Logger:
+    from lightning.pytorch.loggers import CSVLogger
+
+    # Each start gets a folder of its own: this logger removes what is in one.
+    return CSVLogger(directory.path, "csv")
+
+
+def _wandb(directory: RunDirectory) -> Logger:
+    from lightning.pytorch.loggers import WandbLogger
+
+    return WandbLogger(
+        name=directory.path.name,
+        save_dir=directory.path,
+        project="inceptcli",
+        version=directory.logged_as("wandb"),
+        resume="allow",
+    )
+
+
+def _mlflow(directory: RunDirectory) -> Logger:
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    folder = directory.path.absolute()
+    return MLFlowLogger(
+        "inceptcli",
+        folder.name,
+        tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db"),
+        artifact_location=str(folder / "mlflow"),
+        run_id=directory.logged_as("mlflow"),
+    )
+
+
+def _comet(directory: RunDirectory) -> Logger:
+    from lightning.pytorch.loggers import CometLogger
+
+    return CometLogger(
+        project="inceptcli",
+        experiment_key=directory.logged_as("comet"),
+        mode="get_or_create",
+        name=directory.path.name,
+        offline_directory=str(directory.path / "comet"),
+    )
+
+
+BUILDERS: Mapping[str, Callable[[RunDirectory], Logger]] = {
+    "tensorboard": _tensorboard,
+    "csv": _csv,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+    "comet": _comet,
+}

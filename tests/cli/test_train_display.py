@@ -1,0 +1,114 @@
+"""What a person sees of a run: on terminals of two widths, after Ctrl-C, in a log, at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY, inceptcli, picture
+from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal
+
+needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+COMMAND = [sys.executable, "-m", "inceptcli", "train", *TINY, "--set", "data.train_size=48"]
+
+
+@pytest.mark.slow
+@needs_tmux
+@pytest.mark.parametrize("width", [60, 160])
+def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_path: Path) -> None:
+    tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
+    run = [*COMMAND, "--epochs", "2", "--output", str(tmp_path / "run")]
+    shell = f"{shlex.join(run)}; echo code $?; sleep 60"
+    start = [*tmux, "new-session", "-d", "-x", str(width), "-y", "40", shell]
+    # Given explicitly: pytest imports readline, which puts COLUMNS into the C environment.
+    subprocess.run(start, check=True, env=dict(os.environ))
+    frames = [""]
+    try:
+        deadline = time.monotonic() + 120
+        while "code 0" not in frames[-1]:
+            assert time.monotonic() < deadline, frames[-1]
+            time.sleep(0.1)
+            shown = subprocess.run(
+                [*tmux, "capture-pane", "-p", "-J"], capture_output=True, text=True, check=True
+            )
+            frames.append(shown.stdout)
+    finally:
+        subprocess.run([*tmux, "kill-server"], check=False)
+    bars = {line for frame in frames for line in frame.splitlines() if "━" in line}
+    assert any(line.startswith("epoch 2/2 ━") for line in bars)
+    assert not [line for line in bars if len(line.rstrip()) > width]
+    assert all(line.startswith(("epoch", "validation")) for line in bars)
+    assert not [line for line in bars if "train loss" in line]
+    assert ("step " in "".join(bars)) == (width == 160)
+    end = frames[-1].rstrip().splitlines()
+    assert not [line for line in end if "━" in line]
+    assert [line.split()[0] for line in end[-4:]] == ["best", "weights:", "next:", "code"]
+    assert [line for line in end if line.startswith("epoch 1/2: train loss")]
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_gives_the_terminal_back(tmp_path: Path) -> None:
+    terminal = Terminal([*COMMAND, "--epochs", "50", "--output", str(tmp_path / "run")], 80)
+    terminal.read_until("loss")
+    terminal.type("\x03")
+    assert terminal.finish() == 75
+    assert "stopped by SIGINT after step" in terminal.written
+    assert terminal.written.rindex(SHOW_CURSOR) > terminal.written.rindex(HIDE_CURSOR)
+
+
+@pytest.mark.slow
+def test_a_log_of_ten_epochs_is_short_and_plain(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        subprocess.run(
+            [*COMMAND, "--epochs", "10", "--set", "data.train_size=4", "--set", "data.val_size=2",
+             "--output", str(tmp_path / "run")],
+            stderr=stderr, check=True,
+        )  # fmt: skip
+    text = log.read_text()
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    lines = text.splitlines()
+    assert len(lines) < 100
+    assert len([line for line in lines if ": train loss" in line]) == 10
+
+
+def test_the_end_of_a_run_says_what_came_out_and_what_to_do_next(tmp_path: Path) -> None:
+    data, run = tmp_path / "my photos", tmp_path / "it's"
+    for number in range(8):
+        picture(data / "train" / str(number % 2) / f"{number}.png", number)
+        picture(data / "val" / str(number % 2) / f"{number}.png", 10 + number)
+    arguments = ("train", *TINY, "--data", data, "--epochs", "2", "--output", run)
+    done = inceptcli(*arguments)
+    assert done.exit_code == 0, done.output
+    best, weights, following = done.stderr.splitlines()[-3:]
+    assert best.startswith("best of 2 epochs: ")
+    assert "top-1 " in best
+    assert best.endswith(" s")
+    assert weights == f"weights: {run}/model.safetensors"
+    command = shlex.split(following.removeprefix("next: inceptcli "))
+    assert command == ["eval", str(run), "--data", str(data)]
+    evaluated = inceptcli(*command)
+    assert evaluated.exit_code == 0, evaluated.output
+    shown = best.split("top-1 ")[1].split(",")[0]
+    assert f"top-1 {shown}" in evaluated.stdout
+    quiet = inceptcli(*arguments, "--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_with_a_split_of_one_folder_the_next_command_is_predict(tmp_path: Path) -> None:
+    for number in range(40):
+        picture(tmp_path / "photos" / str(number % 2) / f"{number}.png", number)
+    done = inceptcli(
+        "train", *TINY, "--data", tmp_path / "photos", "--val-fraction", "0.5",
+        "--output", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    said = done.stderr.splitlines()[-1]
+    assert said == f"next: inceptcli predict IMAGE.jpg --weights {tmp_path}/run"

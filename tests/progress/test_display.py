@@ -1,0 +1,134 @@
+"""A bar on a terminal, plain lines elsewhere, nothing with quiet; the terminal stays usable."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+
+import pytest
+
+from inceptcli.progress.display import Display
+from tests.terminal import COLOUR, HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines
+
+WORK = """
+import sys, time
+from inceptcli.progress import lines
+from inceptcli.progress.display import Display
+
+lines.FIRST_AFTER = 0
+display = Display()
+with display.task("epoch 3/160", 50_000) as task:
+    for done in range(0, 50_001, 1_000):
+        figures = ("loss 1.234", "run 2 h 05 min left", "top-1 56%") if task.due else ()
+        task.reach(done, 50_000, figures)
+        time.sleep(0.03)
+        if done == 30_000:
+            display.say("[red]notice[/red] of this length, :cat: " + "x" * 150)
+    {then}
+"""
+
+
+def work(then: str = "pass") -> list[str]:
+    return [sys.executable, "-c", WORK.format(then=then)]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_a_bar_is_never_wider_than_the_terminal(width: int) -> None:
+    terminal = Terminal(work(), width)
+    assert terminal.finish() == 0
+    bars = [line for line in shown_lines(terminal.written) if "━" in line]
+    assert len(bars) > 3
+    assert max(map(len, bars)) <= width
+    label_and_bar, *parts = re.split(r"  +|(?<=[━╸╺]) ", bars[-1].strip())
+    assert re.fullmatch("epoch 3/160 [━╸╺]+", label_and_bar)
+    whole = (
+        r"[\d,]+/50,000" + (" images" if width >= 80 else ""),
+        r"[\d,]+/s",
+        r"\d+ s left",
+        "loss 1.234",
+        "run 2 h 05 min left",
+    )
+    for part, pattern in zip(parts, whole, strict=False):
+        assert re.fullmatch(pattern, part)
+    assert len(parts) >= 3
+    assert (len(parts) == 6) == (width >= 120)
+
+
+def test_a_notice_stands_on_lines_of_its_own_and_is_no_markup() -> None:
+    terminal = Terminal(work(), 60)
+    assert terminal.finish() == 0
+    (notice,) = [line for line in shown_lines(terminal.written) if "notice" in line]
+    assert notice == "[red]notice[/red] of this length, :cat: " + "x" * 150
+
+
+def test_a_finished_bar_leaves_nothing_and_the_cursor_is_back() -> None:
+    terminal = Terminal(work(), 80)
+    assert terminal.finish() == 0
+    assert terminal.written.count(HIDE_CURSOR) == 1
+    assert terminal.written.rindex(SHOW_CURSOR) > terminal.written.rindex(HIDE_CURSOR)
+    assert terminal.written.rindex("\x1b[2K") > terminal.written.rindex("epoch 3/160")
+
+
+def test_ctrl_c_leaves_a_usable_terminal() -> None:
+    terminal = Terminal(work(then="print('waiting'); time.sleep(60)"), 80)
+    terminal.read_until("waiting")
+    terminal.type("\x03")
+    assert terminal.finish() == -signal.SIGINT
+    assert terminal.written.rindex(SHOW_CURSOR) > terminal.written.rindex(HIDE_CURSOR)
+    assert "KeyboardInterrupt" in terminal.written.rpartition(SHOW_CURSOR)[2]
+
+
+def test_no_color_is_honoured() -> None:
+    coloured, plain = Terminal(work(), 80), Terminal(work(), 80, NO_COLOR="1")
+    assert coloured.finish() == plain.finish() == 0
+    assert COLOUR.search(coloured.written)
+    assert not COLOUR.search(plain.written)
+    assert "━" in plain.written
+
+
+def test_a_dumb_terminal_gets_no_control_codes() -> None:
+    terminal = Terminal(work(), 80, TERM="dumb")
+    assert terminal.finish() == 0
+    assert "\x1b" not in terminal.written
+    assert "notice" in terminal.written
+    assert "epoch 3/160: 0/50,000 images" in terminal.written
+
+
+def test_a_log_gets_a_line_after_a_minute_and_then_every_five(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Display().task("epoch 1/2", 36_000, done=600) as task:
+        for second in range(1, 901):
+            now += 1
+            task.reach(600 + 20 * second, 36_000, ("loss 1.250",) if task.due else ())
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "epoch 1/2: 1,800/36,000 images, 20/s, 28 min 30 s left, loss 1.250",
+        "epoch 1/2: 7,800/36,000 images, 20/s, 23 min 30 s left, loss 1.250",
+        "epoch 1/2: 13,800/36,000 images, 20/s, 18 min 30 s left, loss 1.250",
+    ]
+
+
+def test_a_log_line_of_an_unknown_total_says_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with Display().task("read\x1b[2J", unit="files") as task:
+        task.advance(5)
+        now += 61
+        task.advance(1_216)
+    assert capsys.readouterr().err == "read\\x1b[2J: 1,221 files, 20/s\n"
+
+
+def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(quiet=True)
+    display.say("notice")
+    with display.task("read", 10) as task:
+        task.advance(10)
+        assert not task.due
+    assert capsys.readouterr() == ("", "")
