@@ -1,4 +1,4 @@
-"""`inceptcli list`: the names of networks, recipes and published weights."""
+"""`inceptcli list`: the names of networks, recipes, studies and published weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.names import networks, recipes, weights
+from inceptcli.cli.names import networks, recipes, studies, weights
 
 EPILOG = """Examples:
 
@@ -17,15 +17,15 @@ EPILOG = """Examples:
   for network in $(inceptcli list networks --format plain); do inceptcli summarize "$network"; done
 """
 
-LISTS = {"networks": networks, "recipes": recipes, "weights": weights}
+LISTS = {"networks": networks, "recipes": recipes, "studies": studies, "weights": weights}
 
 
 def list_names(
     what: Annotated[
-        Literal["networks", "recipes", "weights"],
+        Literal["networks", "recipes", "studies", "weights"],
         Argument(
-            metavar="networks|recipes|weights",
-            help="Names for --arch, for --recipe, or for --weights and --init.",
+            metavar="networks|recipes|studies|weights",
+            help="Names for --arch, for --recipe, for `study`, or for --weights and --init.",
             show_default=False,
         ),
     ],
@@ -34,7 +34,7 @@ def list_names(
         Option(help="Names with a line about each, JSON of the same, or the names alone."),
     ] = "table",
 ) -> None:
-    """List the names of networks, recipes or published weights.
+    """List the names of networks, recipes, studies or published weights.
 
     JSON is a list of objects with name and about.
     """

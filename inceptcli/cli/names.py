@@ -27,6 +27,13 @@ def recipes() -> list[Name]:
     return [Name(name, _first_comment(find(name).read_text())) for name in bundled_names()]
 
 
+def studies() -> list[Name]:
+    """Every study that came along, with the first line of its comment."""
+    from inceptcli.recipe.file import find_study, study_names
+
+    return [Name(name, _first_comment(find_study(name).read_text())) for name in study_names()]
+
+
 def weights() -> list[Name]:
     """Every published weights file, and the repository that has it."""
     from inceptcli.weights.published_names import PUBLISHED
@@ -45,6 +52,11 @@ def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
 def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
     """For --recipe; where nothing matches the shell offers files."""
     yield from _matching(recipes(), incomplete)
+
+
+def complete_study(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For what `study` takes; where nothing matches the shell offers files."""
+    yield from _matching(studies(), incomplete)
 
 
 def complete_weights(incomplete: str) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.names import complete_study
 from inceptcli.errors import UsageError
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
@@ -29,6 +30,7 @@ def study(
         str,
         Argument(
             metavar="NAME|FILE",
+            autocompletion=complete_study,
             help="residual-speed, shortcut, scaling, or a study file.",
             show_default=False,
         ),
@@ -82,10 +84,7 @@ def study(
     for number in SIGNALS:
         signal.signal(number, lambda *_: sys.exit(EXIT_STOPPED))
 
-    def say(line: str) -> None:
-        if not quiet:
-            echo(printable(line), err=True)
-
+    say = Display(quiet).say
     results = train_all(settings, runs_of(settings, output), data, jobs, say)
     judged = judge(settings, results)
     echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.recipe.file import bundled_names, find
+from inceptcli.recipe.file import bundled_names, find, study_names
 from inceptcli.weights.published import published_name
 from inceptcli.weights.published_names import PUBLISHED
 from tests.cli.conftest import check_one_line, inceptcli
@@ -23,11 +23,12 @@ def test_plain_names_are_what_the_options_take() -> None:
     recipes = listed("recipes", "plain").splitlines()
     assert recipes == bundled_names()
     assert all(find(name).is_file() for name in recipes)
+    assert listed("studies", "plain").splitlines() == study_names()
     weights = listed("weights", "plain").splitlines()
     assert [published_name(name) for name in weights] == list(PUBLISHED)
 
 
-@pytest.mark.parametrize("what", ["networks", "recipes", "weights"])
+@pytest.mark.parametrize("what", ["networks", "recipes", "studies", "weights"])
 def test_table_and_json_say_something_about_each(what: str) -> None:
     entries = json.loads(listed(what, "json"))
     lines = listed(what, "table").splitlines()
@@ -39,4 +40,4 @@ def test_table_and_json_say_something_about_each(what: str) -> None:
 
 def test_an_unknown_list_is_wrong_use() -> None:
     done = inceptcli("list", "models")
-    check_one_line(done, 2, "'models' is not one of 'networks', 'recipes', 'weights'")
+    check_one_line(done, 2, "'models' is not one of 'networks', 'recipes', 'studies'")
