@@ -34,7 +34,7 @@ def list_names(
         Option(help="Names with a line about each, JSON of the same, or the names alone."),
     ] = "table",
 ) -> None:
-    """List the names of networks, recipes, studies or published weights.
+    """List names of networks, recipes, studies or weights.
 
     JSON is a list of objects with name and about.
     """
