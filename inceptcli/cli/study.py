@@ -61,9 +61,13 @@ def study(
 ) -> None:
     """Test a claim with several training runs and say how it came out.
 
-    Each arm is trained once per seed. The verdict is the mean difference of validation errors, seed
-    by seed, with a 95 % interval: supported, contradicted or undecided. Stopped by a signal, the
-    runs save, the exit code is 75 and the same command continues.
+    Each arm is trained once per seed. The verdict is the mean difference, seed by seed, of what the
+    study measures (validation errors or dead units), with a 95 % interval: supported, contradicted
+    or undecided. Stopped by a signal, the runs save, the exit code is 75 and the same command
+    continues.
+
+    JSON has question, measure, arms (the figures by seed), verdicts (each arm, against, expected,
+    difference, low, high, answer) and runs (each arm, seed, errors, dead_units, failure).
     """
     import signal
     import sys
@@ -91,18 +95,18 @@ def study(
 
 
 def judge(study: Study, results: list[Result]) -> dict[str, Any]:
-    """Errors by arm and seed, and a verdict for each comparison, as plain values."""
+    """Figures by arm and seed, and a verdict for each comparison, as plain values."""
     from inceptcli.studies.verdict import verdict
 
-    errors = {
-        arm: [result.error(study.measure) for result in results if result.run.arm == arm]
+    figures = {
+        arm: [result.figure(study.measure) for result in results if result.run.arm == arm]
         for arm in study.arms
     }
     verdicts = [
         {
             **comparison.model_dump(),
             **verdict(
-                errors[comparison.arm], errors[comparison.against], comparison.expected
+                figures[comparison.arm], figures[comparison.against], comparison.expected
             )._asdict(),
         }
         for comparison in study.comparisons
@@ -120,22 +124,25 @@ def judge(study: Study, results: list[Result]) -> dict[str, Any]:
     return {
         "question": study.question,
         "measure": study.measure,
-        "arms": errors,
+        "arms": figures,
         "verdicts": verdicts,
         "runs": runs,
     }
 
 
 def _as_table(judged: dict[str, Any]) -> str:
-    lines = [judged["question"], "", f"{judged['measure']} of validation top-1, by seed"]
     width = max(map(len, judged["arms"]))
-    for arm, errors in judged["arms"].items():
+    lines = [
+        judged["question"],
+        "",
+        f"{'':<{width}}  {judged['measure']} by seed, last top-1 error",
+    ]
+    for arm, figures in judged["arms"].items():
         runs = [run for run in judged["runs"] if run["arm"] == arm]
-        dead = [f"{run['dead_units']:.0%}" for run in runs if run["dead_units"] is not None]
-        failed = [run["failure"] for run in runs if run["failure"]]
-        line = f"  {arm:<{width}}  " + "  ".join(f"{error:6.2%}" for error in errors)
-        line += f"  dead units at the end: {', '.join(dead)}" if dead else ""
-        lines.append(line + (f"  ({'; '.join(failed)})" if failed else ""))
+        measured = "  ".join(f"{figure:7.2%}" for figure in figures)
+        errors = "  ".join(f"{run['errors'][-1]:7.2%}" if run["errors"] else "-" for run in runs)
+        failed = "; ".join(run["failure"] for run in runs if run["failure"])
+        lines.append(f"{arm:<{width}}  {measured}   {errors}" + (f"  ({failed})" if failed else ""))
     lines.append("")
     for entry in judged["verdicts"]:
         lines.append(

@@ -12,11 +12,12 @@ from inceptcli.recipe.schema import Recipe, check, explain
 from inceptcli.recipe.section import Section
 
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
+Measure = Literal["mean-error", "last-error", "dead-units"]
 Sections = dict[str, dict[str, Any]]
 
 
 class Comparison(Section):
-    """What the claim says of an arm's error beside another's."""
+    """What the claim says of an arm's figure beside another's."""
 
     arm: str
     against: str
@@ -24,13 +25,14 @@ class Comparison(Section):
 
 
 class Study(Section):
-    """`measure`: validation top-1 error, the mean of all epochs (how fast) or the last (how good).
+    """Arms, each what differs from `recipe`, section by section, and a figure to compare.
 
-    An arm is what differs from `recipe`, section by section.
+    `measure` is the validation top-1 error, the mean of all epochs (how fast) or the last (how
+    good), or the last share of dead units in the last stage (whether a network lives).
     """
 
     question: str
-    measure: Literal["mean-error", "last-error"]
+    measure: Measure
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=11)]
     recipe: Sections
     arms: Annotated[dict[ArmName, Sections], Field(min_length=2)]

@@ -17,7 +17,7 @@ import yaml
 
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UserError
-from inceptcli.recipe.study import Study, recipe_of
+from inceptcli.recipe.study import Measure, Study, recipe_of
 from inceptcli.training.stopping import EXIT_STOPPED
 
 
@@ -30,20 +30,22 @@ class StudyRun(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run came to: validation top-1 errors (fractions) by epoch, and its last dead units.
+    """What a run came to: validation top-1 errors by epoch and its last share of dead units, 0 to 1.
 
-    A loss that is not a number ends a run early; such a run has error 1 and `failure` says when.
+    A loss that is not a number ends a run early; `failure` says when. All its figures are 1.
     """
 
     run: StudyRun
     errors: tuple[float, ...]
-    dead_units: float | None
+    dead_units: float
     failure: str | None = None
 
-    def error(self, measure: str) -> float:
+    def figure(self, measure: Measure) -> float:
         """As the study measures it."""
         if self.failure is not None:
             return 1.0
+        if measure == "dead-units":
+            return self.dead_units
         return sum(self.errors) / len(self.errors) if measure == "mean-error" else self.errors[-1]
 
 
@@ -121,13 +123,12 @@ def read_result(run: StudyRun) -> Result:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
     errors = tuple(1 - float(row["val_top1"]) for row in rows)
-    dead = rows[-1].get("dead_units") if rows else None
-    return Result(run, errors, float(dead) if dead else None)
+    return Result(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
 
 
-def _in_words(result: Result, measure: str, done: int, total: int) -> str:
+def _in_words(result: Result, measure: Measure, done: int, total: int) -> str:
     run = result.run
-    state = result.failure or f"{measure} {result.error(measure):.1%}"
+    state = result.failure or f"{measure} {result.figure(measure):.1%}"
     return f"{done}/{total} {run.arm}, seed {run.seed}: {state}"
 
 

@@ -65,6 +65,7 @@ def test_a_study_is_stopped_continued_and_judged(tmp_path: Path) -> None:
     failures = {run["arm"]: run["failure"] for run in judged["runs"]}
     assert failures["usual"] is None
     assert failures["beyond"].startswith("the loss is not finite at step")
+    assert all(0 <= run["dead_units"] <= 1 for run in judged["runs"])
     (entry,) = judged["verdicts"]
     assert entry["difference"] > 0
     assert (output / "usual-seed-1/model.safetensors").is_file()

@@ -30,7 +30,11 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
     ("key", "value", "said"),
     [
         ("seeds", [0], "study: seeds List must have at least 2 items"),
-        ("measure", "loss", "study: measure must be 'mean-error' or 'last-error', got 'loss'"),
+        (
+            "measure",
+            "loss",
+            "study: measure must be 'mean-error', 'last-error' or 'dead-units', got 'loss'",
+        ),
         ("arms", {"one": {}}, "study: arms Dictionary must have at least 2 items"),
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
         ("comparisons", [{"arm": "x", "against": "one", "expected": "lower"}], "name x; arms: one"),
