@@ -30,7 +30,7 @@ class StudyRun(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a run came to: validation top-1 errors by epoch and its last share of dead units, 0 to 1.
+    """What a run came to: validation top-1 errors by epoch, its last share of dead units; 0 to 1.
 
     A loss that is not a number ends a run early; `failure` says when. All its figures are 1.
     """
