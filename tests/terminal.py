@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -24,13 +25,12 @@ class Terminal:
     def __init__(self, command: Sequence[str], width: int, **environment: str) -> None:
         self._main, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-        kept = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
         self.process = subprocess.Popen(
             command,
             stdin=side,
             stdout=side,
             stderr=side,
-            env={**kept, "TERM": "xterm-256color", **environment},
+            env={**without_size(), "TERM": "xterm-256color", **environment},
             preexec_fn=_own_terminal,
         )
         os.close(side)
@@ -66,8 +66,14 @@ class Terminal:
         return bool(chunk)
 
 
+def without_size() -> dict[str, str]:
+    """The environment without what would overrule the terminal's own size."""
+    return {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+
+
 def _own_terminal() -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores it
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -68,10 +68,12 @@ def test_eval_gives_the_same_results_on_what_was_exported(
         code, output, _ = invoke("eval", file, *options)
         assert code == 0
         results.append(json.loads(output))
-    losses = [result.pop("loss") for result in results]
+    assert [result.pop("weights") for result in results] == [[str(exported[0])], [str(weights)]]
+    for figure in ("loss", "calibration_error"):
+        of_exported, of_ours = (result.pop(figure) for result in results)
+        assert of_exported == pytest.approx(of_ours, abs=1e-4)
     assert results[0] == results[1]
     assert results[0]["images"] == 12
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_summarize_describes_what_was_exported(weights: Path, exported: tuple[Path, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import TINY, inceptcli, picture
-from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal
+from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal, without_size
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 COMMAND = [sys.executable, "-m", "inceptcli", "train", *TINY, "--set", "data.train_size=48"]
@@ -27,8 +26,8 @@ def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_pat
     run = [*COMMAND, "--epochs", "2", "--output", str(tmp_path / "run")]
     shell = f"{shlex.join(run)}; echo code $?; sleep 60"
     start = [*tmux, "new-session", "-d", "-x", str(width), "-y", "40", shell]
-    # Given explicitly: pytest imports readline, which puts COLUMNS into the C environment.
-    subprocess.run(start, check=True, env=dict(os.environ))
+    # pytest imports readline, which puts COLUMNS into the environment of its workers.
+    subprocess.run(start, check=True, env=without_size())
     frames = [""]
     try:
         deadline = time.monotonic() + 120
