@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.plots.curve import By, Curve
@@ -162,7 +162,7 @@ def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
     for name, folder in zip(names_of(folders), folders, strict=True):
         history = read_history(folder)
         if not history.epochs:
-            echo(printable(f"{folder}: no epoch is finished yet, left out"), err=True)
+            Display().say(f"{folder}: no epoch is finished yet, left out")
         curves += [
             curve for metric in metrics if (curve := curve_of(name, history, metric)) is not None
         ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Exit, Option, echo
 
 from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -74,27 +75,13 @@ def data_shard(
     JSON has classes (how many), images, shards (path, images, bytes, sha256) and left_out (path,
     reason).
     """
-    import sys
-
     from inceptcli.data.shards.making import shard_folder
 
     limits = _bytes(size), count, seed, workers
-    if sys.stderr.isatty() and not quiet:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("shard", total=None)
-            made = shard_folder(
-                folder,
-                output,
-                *limits,
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    else:
-        made = shard_folder(folder, output, *limits, lambda done, total: None)
+    with Display(quiet).task("shard", unit="shards") as task:
+        made = shard_folder(folder, output, *limits, task.reach)
     for entry in made.left_out:
-        echo(f"left out {printable(entry.path)}: {printable(entry.reason)}", err=True)
+        Display().say(f"left out {entry.path}: {entry.reason}")
     echo(json.dumps(_as_json(made), indent=2) if format == "json" else _as_table(made))
     if made.left_out and not skip_unreadable:
         raise Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -15,7 +14,6 @@ from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict import results_stream
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
-from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
@@ -109,20 +107,21 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
+        from inceptcli.plots.canvas import quiet_matplotlib
         from inceptcli.prediction.ensemble import Ensemble, check_ensemble
         from inceptcli.weights.file import read_metadata
         from inceptcli.weights.published import find
 
-        told = None if quiet or not is_first else say
+        notices, shown = Display(not is_first), Display(quiet or not is_first)
+        told = None if shown.quiet else shown.say
         files = [find(name, told) for name in weights]
         members = [read_metadata(file) for file in files]
         check_ensemble(list(zip(weights, members, strict=True)), crops)
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
         outputs = _outputs(stack, predictions, confusion) if is_first else []
-        for note in notes if is_first else ():
-            say(note)
-        # torchmetrics imports it, and it would tell of its cache of fonts.
-        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        for note in notes:
+            notices.say(note)
+        quiet_matplotlib()  # torchmetrics imports it
 
         from inceptcli.evaluation.evaluate import evaluate as measure
         from inceptcli.evaluation.evaluate import share
@@ -130,7 +129,6 @@ def evaluate(
 
         stack.enter_context(processes.joined())
         ensemble = Ensemble.load(files, device, crops)
-        shown = Display(quiet or not is_first)
         with shown.task("eval", len(share(len(source), processes))) as task:
             result = measure(ensemble, source, batch_size, task.advance, skip_unreadable, processes)
         for write in outputs:
@@ -138,16 +136,11 @@ def evaluate(
     if not is_first:
         return
     for name, reason in result.skipped:
-        say(f"skipped {name}: {reason}")
+        notices.say(f"skipped {name}: {reason}")
     if result.skipped:
-        say(f"{len(result.skipped)} of {len(source)} images skipped")
+        notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
     echo(form(result, weights, crops, excluded))
-
-
-def say(line: str) -> None:
-    """A line for people, on standard error."""
-    echo(printable(line), err=True)
 
 
 def _source(

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option, echo
+from typer import Argument, Option
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.weights.importing import ImportReport
@@ -57,9 +57,8 @@ def import_weights(
         report = convert(source, output, partial=partial)
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
-    if not quiet:
-        for line in _in_words(report, source, output):
-            echo(printable(line), err=True)
+    for line in _in_words(report, source, output):
+        Display(quiet).say(line)
 
 
 def _check_paths(source: Path, output: Path) -> None:

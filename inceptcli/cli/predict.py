@@ -115,7 +115,7 @@ def predict(
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.published import find
 
-    say = None if quiet else lambda line: echo(printable(line), err=True)
+    say = None if quiet else Display().say
     names = weights or ["imagenet"]
     files = [find(name, say) for name in names]
     metadata = [read_metadata(file) for file in files]  # before torch is imported

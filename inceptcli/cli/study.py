@@ -89,7 +89,11 @@ def study(
         signal.signal(number, lambda *_: sys.exit(EXIT_STOPPED))
 
     say = Display(quiet).say
-    results = train_all(settings, runs_of(settings, output), data, jobs, say)
+    try:
+        results = train_all(settings, runs_of(settings, output), data, jobs, say)
+    except SystemExit:
+        say("stopped, the runs are saved; the same command continues")
+        raise
     judged = judge(settings, results)
     echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.names import complete_network_or_weights
-from inceptcli.cli.summarize_difference import print_difference, results_console
+from inceptcli.cli.summarize_difference import print_difference
 from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
+from inceptcli.tables import results_console
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -151,7 +153,7 @@ def _described(
 
     from inceptcli.weights.file import read_metadata
 
-    metadata = read_metadata(find(network, lambda line: echo(printable(line), err=True)))
+    metadata = read_metadata(find(network, Display().say))
     if num_classes is not None:
         raise UsageError(
             f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"

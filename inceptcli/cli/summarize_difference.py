@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from typer import echo
 
+from inceptcli.tables import results_console
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from inceptcli.networks.difference import Box, Difference, StageDifference
     from inceptcli.networks.registry import NetworkOptions
     from inceptcli.networks.summary import StageSummary, Summary
-
-WIDTH_WITHOUT_TERMINAL = 120
 
 
 def print_difference(
@@ -45,16 +43,6 @@ def print_difference(
     differing = {entry.name for entry in found.stages}
     if equal := [stage.name for stage in summaries[0].stages if stage.name not in differing]:
         echo(f"Equal: {', '.join(equal)}")
-
-
-def results_console() -> Console:
-    """Standard output for tables; without a terminal it is wide enough for their rows."""
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
-    return console
 
 
 def _as_json(first: Summary, second: Summary, found: Difference) -> str:

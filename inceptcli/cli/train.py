@@ -174,9 +174,9 @@ def train(
 
 
 def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
-    import logging
     import os
 
+    from inceptcli.plots.canvas import quiet_matplotlib
     from inceptcli.training.run_directory import RunDirectory, differing_keys
 
     directory = RunDirectory(folder)
@@ -198,8 +198,7 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
 
     # torch reads it when imported: C++ would warn of what is on purpose, once per process.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # torchmetrics imports it, and it would tell of its cache of fonts.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    quiet_matplotlib()  # torchmetrics imports it
 
     from inceptcli.training.run import fit
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import TypeVar
 
+from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 
 Item = TypeVar("Item")
@@ -40,8 +39,3 @@ def in_processes(
             yield from pool.map(function, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise UserError("a process that read images was killed; try --workers 1") from error
-
-
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

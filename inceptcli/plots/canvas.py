@@ -64,6 +64,11 @@ STYLE = {
 }
 
 
+def quiet_matplotlib() -> None:
+    """Ask, before it is imported, for no notice of its cache of fonts."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+
+
 @contextmanager
 def canvas(
     path: Path, width: float, height: float, layout: Literal["constrained"] | None = None
@@ -73,7 +78,7 @@ def canvas(
     A matplotlibrc of the user's has no say. Nothing is printed: no notice of a font cache, none of
     a letter that the font lacks.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    quiet_matplotlib()
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
         import matplotlib.style

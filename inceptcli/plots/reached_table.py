@@ -10,9 +10,8 @@ from typing import Any
 
 from inceptcli.plots.curve import METRICS, By
 from inceptcli.plots.reaching import CurveReached, Reached
+from inceptcli.tables import results_console
 from inceptcli.text import defused, printable
-
-WIDTH_WITHOUT_TERMINAL = 120
 
 UNITS = {"epoch": "Epochs", "step": "Steps", "hours": "Hours"}
 
@@ -49,7 +48,6 @@ def as_csv(table: Sequence[CurveReached]) -> str:
 def print_table(table: Sequence[CurveReached], by: By) -> None:
     """On standard output, a row per curve, a column per value; a star marks the first."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     metric = METRICS[table[0].curve.metric]
@@ -67,9 +65,7 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
         ]
         best = f"{min(row.curve.values):.2f} {metric.unit}".strip()
         drawn.add_row(printable(row.curve.name), *cells, best, f"{row.curve.best_epoch:.0f}")
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDTH_WITHOUT_TERMINAL)
+    console = results_console()
     console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
     console.print(drawn)
     console.print("* the first, - not reached, <N reached before N, where the curve begins")

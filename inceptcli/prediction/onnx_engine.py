@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 from inceptcli.weights.file import read_metadata
 
@@ -84,9 +85,7 @@ def num_threads() -> int:
 
     On a shared node those are what SLURM gave, not all that there are.
     """
-    processors = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        processors = len(os.sched_getaffinity(0))
+    processors = usable_cores()
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
         if os.environ.get(name, "").isdecimal():
             return max(1, min(int(os.environ[name]), processors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -10,15 +9,15 @@ from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
 
+from inceptcli.cores import usable_cores
+
 Source = TypeVar("Source")
 Item = TypeVar("Item")
 
 
 def default_threads() -> int:
     """As many as this process has processors, and at most four: decoding outruns any network."""
-    if hasattr(os, "sched_getaffinity"):
-        return min(4, len(os.sched_getaffinity(0)))
-    return min(4, os.cpu_count() or 1)
+    return min(4, usable_cores())
 
 
 def read_batches(

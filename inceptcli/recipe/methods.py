@@ -9,31 +9,40 @@ from pydantic import Field
 from inceptcli.recipe.section import Fraction, Positive, Section
 
 
-class AdamW(Section):
+class Optimized(Section):
+    """What every optimizer has."""
+
+    head_learning_rate: Positive | None = None  # the classifier's own
+
+
+class Adaptive(Optimized):
+    """Optimizers that remember the gradients' first two moments."""
+
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
+        default=[0.9, 0.999]
+    )
+
+
+class AdamW(Adaptive):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"
     learning_rate: Positive = 0.001
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
-        default=[0.9, 0.999]
-    )
     epsilon: Positive = 1e-8
-    head_learning_rate: Positive | None = None  # the classifier's own
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
 
 
-class MomentumSGD(Section):
+class MomentumSGD(Optimized):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"]
     learning_rate: Positive = 0.1
     momentum: Fraction = 0.9
     nesterov: bool = False
-    head_learning_rate: Positive | None = None  # the classifier's own
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
 
 
-class RMSPropTF(Section):
+class RMSPropTF(Optimized):
     """RMSProp as TensorFlow computes it; the defaults are the authors' (paper, section 4)."""
 
     name: Literal["rmsprop_tf"]
@@ -41,20 +50,15 @@ class RMSPropTF(Section):
     decay: Fraction = 0.9
     momentum: Fraction = 0.9
     epsilon: Positive = 1.0
-    head_learning_rate: Positive | None = None  # the classifier's own
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
 
 
-class Lamb(Section):
+class Lamb(Adaptive):
     """LAMB, for batches of thousands; timm's (extra `timm`)."""
 
     name: Literal["lamb"]
     learning_rate: Positive = 0.005
-    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
-        default=[0.9, 0.999]
-    )
     epsilon: Positive = 1e-6
-    head_learning_rate: Positive | None = None  # the classifier's own
     weight_decay: Annotated[float, Field(ge=0)] = 0.02
 
 

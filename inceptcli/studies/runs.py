@@ -16,6 +16,7 @@ from typing import NamedTuple
 import yaml
 
 from inceptcli.atomic_file import replacing
+from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 from inceptcli.recipe.study import Measure, Study, recipe_of
 from inceptcli.training.stopping import EXIT_STOPPED
@@ -92,7 +93,8 @@ def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subproce
     file = run.folder / "arm.yaml"
     with replacing(file) as temporary:
         temporary.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False))
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    (run.folder / "diagnosis.json").unlink(missing_ok=True)  # of an earlier start
+    threads = max(1, usable_cores() // jobs)
     return subprocess.Popen(
         [sys.executable, "-m", "inceptcli", "train", "--recipe", str(file), "--output",
          str(run.folder), "--quiet"],
