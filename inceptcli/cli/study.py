@@ -59,7 +59,7 @@ def study(
     ] = "table",
     quiet: Annotated[bool, Option("--quiet", help="Only the result; default: off.")] = False,
 ) -> None:
-    """Test a claim with several training runs and say how it came out.
+    """Put a claim to the test by several training runs.
 
     Each arm is trained once per seed. The verdict is the mean difference, seed by seed, of what the
     study measures (validation errors or dead units), with a 95 % interval: supported, contradicted
