@@ -131,7 +131,7 @@ def scale_saturation(pixels: Tensor, factor: float) -> Tensor:
     """RGB (3, H, W) with HSV's saturation multiplied, at most to 1; hue and value stay."""
     largest = pixels.amax(0)
     chroma = largest - pixels.amin(0)
-    most = torch.where(chroma > 0, largest.clamp(min=0) / chroma.where(chroma > 0, 1), 0)
+    most = largest.clamp(min=0) / chroma.where(chroma > 0, 1)
     return largest - (largest - pixels) * most.clamp(max=factor)
 
 

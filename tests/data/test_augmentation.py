@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from inceptcli.data.augmentation import GREY, Augmentation, augment, mixing, training_transform
+from inceptcli.data.distortion import Distortion
 
 PLAIN = Augmentation(
     style="usual", crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), mirror=0.0, brightness=0.0,
@@ -46,6 +47,14 @@ def test_each_variation_is_a_function_of_the_seed_alone(changes: dict[str, Any])
     assert torch.equal(views[0], augment(transform, picture(), 1))
     assert not torch.equal(views[0], views[1])
     assert not torch.equal(views[1], views[2])
+
+
+def test_the_authors_style_is_their_distortion() -> None:
+    chosen = varied(style="authors", brightness=0.1, contrast=0.2, saturation=0.3, hue=0.05)
+    theirs = Distortion((80, 75), (0.3, 1.0), (0.75, 1.33), 0.5, 0.1, 0.2, 0.3, 0.05)
+    for seed in range(5):
+        view = augment(training_transform((80, 75), chosen), picture(), seed)
+        assert torch.equal(view, augment(theirs, picture(), seed))
 
 
 @pytest.mark.parametrize(

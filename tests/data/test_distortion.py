@@ -70,6 +70,13 @@ def test_crops_keep_area_and_aspect_in_their_ranges(height: int, width: int) -> 
     assert 1.25 < max(aspects) < 4 / 3 + rounding
 
 
+def test_aspect_is_width_by_height() -> None:
+    torch.manual_seed(0)
+    for _ in range(50):
+        _, _, height, width = random_box(300, 300, (0.05, 0.3), (1.5, 2.0))
+        assert 1.45 < width / height < 2.05
+
+
 def test_the_whole_image_is_taken_when_no_crop_is_possible() -> None:
     assert random_box(10, 100, (0.9, 1.0), (0.75, 1.33)) == (0, 0, 10, 100)
 
@@ -106,6 +113,15 @@ def test_brightness_is_added_and_pixels_stay_in_range() -> None:
     assert all(len(found) == 1 for found in values)
     assert min(values)[0] < 30
     assert max(values)[0] > 225
+
+
+def test_what_is_too_bright_is_white() -> None:
+    torch.manual_seed(0)
+    brighter = Distortion((8, 9), (1.0, 1.0), (9 / 8, 9 / 8), 0.0, 0.5, 0.0, 0.0, 0.0)
+    image = torch.full((3, 8, 9), 200, dtype=torch.uint8)
+    values = [int(brighter(image).max()) for _ in range(50)]
+    assert min(values) >= 200 - 128
+    assert values.count(255) > 5
 
 
 def test_mirror_images_are_as_frequent_as_asked() -> None:

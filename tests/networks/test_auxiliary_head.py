@@ -25,8 +25,9 @@ def test_it_reads_the_last_17x17_features() -> None:
         assert stages[AUXILIARY_STAGE].shape == (1, 1088, 17, 17)
         assert head(stages[AUXILIARY_STAGE]).shape == (1, 7)
         assert head(torch.empty(2, 1088, 24, 20)).shape == (2, 7)
-    kernels = [part.kernel_size for part in head.modules() if isinstance(part, nn.Conv2d)]
-    assert kernels == [(1, 1), (5, 5)]
+    convolutions = [part for part in head.modules() if isinstance(part, nn.Conv2d)]
+    assert [part.kernel_size for part in convolutions] == [(1, 1), (5, 5)]
+    assert [part.padding for part in convolutions] == [(0, 0), (0, 0)]
 
 
 def test_its_pool_is_5x5_with_stride_3() -> None:
