@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from inceptcli.atomic_file import replacing
 from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 from inceptcli.recipe.study import Measure, Study, recipe_of
+from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED
 
 
@@ -119,11 +119,7 @@ def _finished(run: StudyRun, code: int) -> Result:
 
 def read_result(run: StudyRun) -> Result:
     """From a run's metrics.csv."""
-    path = run.folder / "metrics.csv"
-    rows = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = RunDirectory(run.folder).read_metrics()
     errors = tuple(1 - float(row["val_top1"]) for row in rows)
     return Result(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
 
