@@ -98,10 +98,10 @@ class EvaluationImages(Dataset[Sample]):
 def collate(samples: list[Sample]) -> Batch:
     """One batch, channels last in memory; samples without an image are left out."""
     readable = [sample for sample in samples if sample.image is not None]
-    images = [sample.image for sample in readable if sample.image is not None]
-    stacked = torch.stack(images) if images else torch.empty(0, 3, 1, 1, dtype=torch.uint8)
+    rows = [sample.image.permute(1, 2, 0) for sample in readable if sample.image is not None]
+    images = torch.stack(rows) if rows else torch.empty(0, 1, 1, 3, dtype=torch.uint8)
     return Batch(
-        stacked.contiguous(memory_format=torch.channels_last),
+        images.permute(0, 3, 1, 2),
         torch.tensor([sample.label for sample in readable]),
         torch.tensor([sample.number for sample in readable]),
         [entry for sample in samples for entry in sample.skipped],

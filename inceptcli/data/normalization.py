@@ -15,11 +15,13 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     means a network that reads grey images: the result is then (N, 1, H, W), their luma (ITU-R 601).
     The memory format (channels last or not) is kept, and the work is done where the images are.
     """
-    shape = (1, len(mean), 1, 1)
-    pixels = images.float()
+    pixels = images.to(torch.float32, copy=True)
     if len(mean) == 1:
         luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
         pixels = (pixels * luma).sum(dim=1, keepdim=True)
+    if len({*mean}) == len({*std}) == 1:  # in place: new memory costs more than the sums
+        return pixels.mul_(1 / (255 * std[0])).sub_(mean[0] / std[0])
+    shape = (1, len(mean), 1, 1)
     scale = torch.tensor(std, device=images.device).mul(255).reciprocal().view(shape)
     offset = torch.tensor(mean, device=images.device).div(torch.tensor(std).to(images.device))
     return torch.addcmul(-offset.view(shape), pixels, scale)

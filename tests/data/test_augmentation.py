@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from inceptcli.data.augmentation import GREY, Augmentation, augment, mixing, training_transform
 from inceptcli.data.distortion import Distortion
@@ -99,3 +100,14 @@ def test_mixed_labels_have_the_shares_of_the_mixed_pictures(mixup: float, cutmix
 
 def test_without_alphas_nothing_is_mixed() -> None:
     assert mixing(0.0, 0.0, num_classes=4) is None
+
+
+def test_crops_are_torchvisions_and_their_channels_stay_together() -> None:
+    chosen = varied(crop_area=(0.1, 1.0), mirror=0.0)
+    theirs = v2.RandomResizedCrop((80, 75), scale=(0.1, 1.0), ratio=(0.75, 1.33), antialias=True)
+    pixels = picture(120, 110).permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for seed in range(5):
+        view = augment(training_transform((80, 75), chosen), pixels, seed)
+        difference = view.int() - augment(theirs, pixels, seed).int()
+        assert difference.abs().max() <= 1
+        assert view.permute(1, 2, 0).is_contiguous()
