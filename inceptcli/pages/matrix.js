@@ -13,8 +13,7 @@ function matrix() {
     counts.set(label * size + predicted, images);
     pairs.push({ label, predicted, images, shade: Math.sqrt(images / data.totals[label]) });
   }
-  // Drawn in this order: mistakes over what is right, the strongest last.
-  pairs.sort((a, b) => (a.label !== a.predicted) - (b.label !== b.predicted) || a.shade - b.shade);
+  pairs.sort((a, b) => a.shade - b.shade); // the strongest are drawn last, over the others
 
   let side = 0; // of the square of cells, CSS pixels
   let margin = 0; // left of it and above it
@@ -61,7 +60,7 @@ function matrix() {
   function draw() {
     const style = getComputedStyle(canvas);
     const colours = {};
-    for (const name of ["cell", "ink", "on-cell", "pale", "right", "wrong"])
+    for (const name of ["cell", "ink", "on-cell", "pale", "right", "wrong", "strong"])
       colours[name] = style.getPropertyValue(`--${name}`).trim();
     const cell = cellSide();
     const shown = Math.max(cell - (cell > 6 ? 1 : 0), 2); // one of 1000 classes is still seen
@@ -77,12 +76,13 @@ function matrix() {
       const x = (predicted - left) * cell;
       const y = (label - top) * cell;
       if (x < -cell || y < -cell || x > side || y > side) continue;
-      context.globalAlpha = 0.25 + 0.75 * shade;
+      const opacity = 0.25 + 0.75 * shade;
+      context.globalAlpha = opacity;
       context.fillStyle = colours[label === predicted ? "right" : "wrong"];
       context.fillRect(x, y, shown, shown);
       if (cell < 17) continue;
       context.globalAlpha = 1;
-      context.fillStyle = colours[shade > 0.6 ? "on-cell" : "ink"];
+      context.fillStyle = colours[opacity > colours.strong ? "on-cell" : "ink"];
       context.font = FONT;
       context.textAlign = "center";
       context.textBaseline = "middle";

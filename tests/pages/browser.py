@@ -23,12 +23,14 @@ class Page:
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
+        self.asked: list[str] = []
 
     def open(self, path: Path) -> None:
         """Show the file, and forget what earlier pages did."""
         self.driver.get("about:blank")
         for log in ("browser", "performance"):
             self._log(log)
+        self.asked = []
         self.driver.get(path.as_uri())
 
     def one(self, selector: str) -> WebElement:
@@ -58,6 +60,10 @@ class Page:
         self.driver.execute_script("arguments[0].focus()", element)
         element.send_keys(*keys)
 
+    def choose(self, selector: str, number: int) -> None:
+        """An option of a list, from 0, by key."""
+        self.press(selector, Keys.HOME, *[Keys.DOWN] * number)
+
     def run(self, script: str) -> Any:
         return self.driver.execute_script(script)
 
@@ -78,15 +84,17 @@ class Page:
 
     def check_quiet(self) -> None:
         """Nothing on the console, nothing asked of anything but the page itself."""
-        assert self._log("browser") == []
-        asked = [
+        said = self._log("browser")
+        assert not said, said
+        self.asked += [
             message["params"]["request"]["url"]
             for entry in self._log("performance")
             if (message := json.loads(entry["message"])["message"])["method"]
             == "Network.requestWillBeSent"
         ]
-        assert self.driver.current_url.split("#")[0] in asked
-        assert not [url for url in asked[1:] if not url.startswith("data:")]
+        assert self.asked, "the log has not even the page"
+        others = [url for url in self.asked[1:] if not url.startswith("data:")]
+        assert not others, others
 
 
 @contextmanager
