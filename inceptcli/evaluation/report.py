@@ -37,6 +37,7 @@ LARGEST_TABLE = 24
 LISTED_IMAGES = 100_000
 """How many images the page can search; of more, the mistakes come first."""
 
+STYLES = ("style.css", "report.css")
 SCRIPTS = ("table.js", "images.js", "matrix.js")
 
 
@@ -69,6 +70,7 @@ def write_report(
     write_page(
         stream,
         "report.html",
+        STYLES,
         SCRIPTS,
         _data(result, names),
         result=result,
@@ -129,12 +131,12 @@ def _taken_for(wrong: Sequence[Confusion]) -> dict[int, Confusion]:
 
 
 def _shares(result: Evaluation) -> list[list[tuple[int, int]]]:
-    """The whole matrix: images, and their share of the label's in steps of a twentieth, up."""
+    """The whole matrix: images, and their share of the label's in steps of a tenth, up."""
     size = len(result.per_class)
     table = [[(0, 0)] * size for _ in range(size)]
     for label, predicted, images in result.confusion:
         share = images / result.per_class[label].images
-        table[label][predicted] = (images, math.ceil(share * 20))
+        table[label][predicted] = (images, math.ceil(share * 10))
     return table
 
 

@@ -9,11 +9,13 @@ function findCards() {
   const part = path.value.trim().toLowerCase();
   let shown = 0;
   cards.forEach((card, number) => {
-    card.hidden = (answer.value && card.dataset.answer !== answer.value) || !paths[number].includes(part);
+    const isAnswer = !answer.value || card.dataset.answer === answer.value;
+    card.hidden = !isAnswer || !paths[number].includes(part);
     shown += !card.hidden;
   });
   const all = counted(cards.length, "image");
-  element("card-count").value = shown < cards.length ? `${shown.toLocaleString("en")} of ${all}` : all;
+  const some = `${shown.toLocaleString("en")} of ${all}`;
+  element("card-count").value = shown < cards.length ? some : all;
 }
 
 function orderCards() {
@@ -25,8 +27,14 @@ function orderCards() {
   element("cards").append(sorted);
 }
 
-filters.addEventListener("input", (event) => (event.target.name === "order" ? orderCards() : findCards()));
+filters.addEventListener("input", (event) => {
+  if (event.target.name === "order") orderCards();
+  else findCards();
+});
 filters.addEventListener("submit", (event) => event.preventDefault());
-filters.addEventListener("reset", () => setTimeout(() => (orderCards(), findCards())));
+filters.addEventListener("reset", () => {
+  setTimeout(orderCards); // once the form is as it was
+  setTimeout(findCards);
+});
 findCards();
 if (element("unread")) sortRows(element("unread"));

@@ -17,7 +17,8 @@ let found = [];
 let numShown = 0;
 
 function fillOptions(select, present) {
-  const labels = [...new Set(present)].sort((a, b) => collator.compare(data.names[a], data.names[b]));
+  const names = (a, b) => collator.compare(data.names[a], data.names[b]);
+  const labels = [...new Set(present)].sort(names);
   for (const label of labels) select.add(new Option(data.names[label], label));
 }
 
@@ -74,7 +75,7 @@ fillOptions(filters.elements.label, data.label);
 fillOptions(filters.elements.predicted, data.predicted);
 filters.addEventListener("input", findImages);
 filters.addEventListener("submit", (event) => event.preventDefault());
-filters.addEventListener("reset", () => setTimeout(findImages));
+filters.addEventListener("reset", () => setTimeout(findImages)); // once the form is as it was
 element("more-images").addEventListener("click", showMore);
 sortable(imageTable, (column, descending) => {
   order = { column, descending };
@@ -84,11 +85,15 @@ imageTable.tHead.rows[0].cells[order.column].setAttribute("aria-sort", "descendi
 findImages();
 
 for (const id of ["per-class", "pairs", "unread"]) if (element(id)) sortRows(element(id));
-findRows(document.querySelector("[data-filters]"), element("per-class"), element("per-class-count"));
+findRows(element("class-part"), element("per-class"), element("per-class-count"));
 for (const row of element("per-class").tBodies[0].rows)
   pressable(row.cells[0], () => showImages(+row.dataset.class, null), "Show its mistakes");
-for (const row of element("pairs").tBodies[0].rows)
-  pressable(row.cells[0], () => showImages(+row.dataset.label, +row.dataset.predicted), "Show the images");
+
+/** Lets `cell` lead to the images of the pair of classes that `place` has. */
+function leadToImages(cell, place) {
+  const { label, predicted } = place.dataset;
+  pressable(cell, () => showImages(+label, +predicted), "Show the images");
+}
+for (const row of element("pairs").tBodies[0].rows) leadToImages(row.cells[0], row);
 for (const cell of document.querySelectorAll("#matrix-table td[data-label]"))
-  if (cell.textContent)
-    pressable(cell, () => showImages(+cell.dataset.label, +cell.dataset.predicted), "Show the images");
+  if (cell.textContent) leadToImages(cell, cell);

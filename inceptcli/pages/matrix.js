@@ -1,4 +1,4 @@
-// The confusion matrix of many classes, drawn: only the pairs that occur, so that 1000 x 1000 is fast.
+// The confusion matrix of many classes, drawn: only pairs that occur, so that 1000 x 1000 is fast.
 
 const FONT = "11px system-ui, sans-serif";
 const canvas = element("matrix");
@@ -93,7 +93,9 @@ function matrix() {
       context.strokeStyle = colours.ink;
       const around = Math.max(cell, 5);
       const inset = (around - cell) / 2;
-      context.strokeRect((cursor.column - left) * cell - inset, (cursor.row - top) * cell - inset, around, around);
+      const x = (cursor.column - left) * cell - inset;
+      const y = (cursor.row - top) * cell - inset;
+      context.strokeRect(x, y, around, around);
     }
     context.restore();
     drawNames(colours.pale, cell);
@@ -130,11 +132,11 @@ function matrix() {
   function cellAt(event) {
     const column = Math.floor((event.offsetX - margin) / cellSide() + left);
     const row = Math.floor((event.offsetY - margin) / cellSide() + top);
-    const inside = event.offsetX >= margin && event.offsetY >= margin && row < size && column < size;
-    return inside ? { row, column } : null;
+    const named = event.offsetX < margin || event.offsetY < margin;
+    return named || row >= size || column >= size ? null : { row, column };
   }
 
-  /** The pair that occurs nearest to a cell, within 3 pixels: cells may be smaller than a pointer. */
+  /** The pair that occurs nearest to a cell, within 3 pixels: a pointer is larger than a cell. */
   function nearest(cell) {
     const reach = Math.floor(3 / cellSide());
     let best = null;
@@ -153,8 +155,8 @@ function matrix() {
     const { row, column } = cell;
     const images = counts.get(row * size + column) ?? 0;
     const answer = row === column ? "named right" : `taken for ${data.names[column]}`;
-    element("matrix-cell").textContent =
-      `${data.names[row]}: ${images.toLocaleString("en")} of ${counted(data.totals[row], "image")} ${answer}`;
+    const share = `${images.toLocaleString("en")} of ${counted(data.totals[row], "image")}`;
+    element("matrix-cell").textContent = `${data.names[row]}: ${share} ${answer}`;
     draw();
   }
 

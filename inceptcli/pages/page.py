@@ -13,7 +13,12 @@ from inceptcli.text import printable
 
 
 def write_page(
-    stream: TextIO, template: str, scripts: Sequence[str], data: object, **values: object
+    stream: TextIO,
+    template: str,
+    styles: Sequence[str],
+    scripts: Sequence[str],
+    data: object,
+    **values: object,
 ) -> None:
     """The page that a template of this folder makes of `values`, piece by piece.
 
@@ -23,6 +28,7 @@ def write_page(
     Args:
         stream: where to write; UTF-8.
         template: its file's name.
+        styles: names of style files, applied in this order.
         scripts: names of script files, which run in this order.
         data: what the script finds as JSON in the element `data`.
         values: what the template shows.
@@ -37,7 +43,7 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "printable": printable}
-    style, script = _read("style.css"), "\n".join(map(_read, scripts))
+    style, script = ("\n".join(map(_read, names)) for names in (styles, scripts))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; "
         f"script-src {_source(script)}; base-uri 'none'; form-action 'none'"

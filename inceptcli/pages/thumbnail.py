@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-QUALITY = 80
+QUALITY = 75
 
 
 def thumbnail(pixels: NDArray[np.uint8], longest_side: int) -> str:

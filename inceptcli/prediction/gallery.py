@@ -21,6 +21,7 @@ LARGEST = 5000
 SIDE = 160
 """Longest side of a thumbnail, pixels."""
 
+STYLES = ("style.css",)
 SCRIPTS = ("table.js", "gallery.js")
 
 
@@ -71,6 +72,7 @@ class Gallery:
         write_page(
             stream,
             "gallery.html",
+            STYLES,
             SCRIPTS,
             None,
             gallery=self,
