@@ -229,7 +229,8 @@ function matrix() {
   });
   const select = () => cursor && showImages(cursor.row, cursor.column);
 
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const medium of ["print", "(prefers-color-scheme: dark)"])
+    window.matchMedia(medium).addEventListener("change", draw);
   new ResizeObserver(resize).observe(canvas.parentElement);
 }
 
