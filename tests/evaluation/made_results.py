@@ -1,15 +1,18 @@
-"""Results of evaluations that nobody ran, of any size, and pictures for them."""
+"""Results of evaluations that nobody ran, of any size, pictures for them, and their report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage
+from inceptcli.evaluation.report import Origin, write_report
 from inceptcli.evaluation.results import Evaluation, ImageResult, summarize
 from inceptcli.weights.metadata import ClassName
+from tests.pages.browser import WIDE, Page
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -73,3 +76,18 @@ def made_results(
     classes = [ClassName(f"n{number:08}", name) for number, name in enumerate(names)]
     skipped = [(f"data/{HOSTILE}</script>.jpg", f"not an image {HOSTILE}")] if hostile else []
     return summarize(images, classes, skipped)
+
+
+ORIGIN = Origin(["a.safetensors", "b.safetensors"], "flowers", 12, 3)
+
+
+def written(folder: Path, result: Evaluation, damaged: str = "") -> Path:
+    file = folder / "report.html"
+    with file.open("w", encoding="utf-8") as stream:
+        write_report(result, stream, source=MadePictures(result, damaged), origin=ORIGIN)
+    return file
+
+
+def opened(page: Page, folder: Path, result: Evaluation, damaged: str = "") -> None:
+    page.resize(*WIDE)
+    page.open(written(folder, result, damaged))
