@@ -31,7 +31,7 @@ MISTAKE_SIDE = 224
 PAIRS = 200
 """How many of the most confused pairs are listed; all are in the matrix."""
 
-LARGEST_TABLE = 24
+LARGEST_TABLE = 16
 """Up to so many classes the confusion matrix is a table of numbers; beyond, it is drawn."""
 
 LISTED_IMAGES = 100_000

@@ -131,7 +131,7 @@ def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -
 def test_the_page_never_scrolls_sideways_and_everything_is_labelled(
     page: Page, tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    for number, classes in enumerate((2, 24, 60)):
+    for number, classes in enumerate((2, 16, 60)):
         result = made_results(classes, 300, hostile=number == 0)
         opened(page, tmp_path, result)
         page.resize(*size)

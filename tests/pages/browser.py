@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -109,11 +111,13 @@ def browser() -> Iterator[Page]:
                  "host-resolver-rules=MAP * ~NOTFOUND", "hide-scrollbars"):  # fmt: skip
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options, ChromeService(driver))
-    try:
-        yield Page(chrome)
-    finally:
-        chrome.quit()
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Chromium leaves links behind
+        service = ChromeService(driver, env={**os.environ, "TMPDIR": folder})
+        chrome = Chrome(options, service)
+        try:
+            yield Page(chrome)
+        finally:
+            chrome.quit()
 
 
 ENTER, SPACE = Keys.ENTER, Keys.SPACE
