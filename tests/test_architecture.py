@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "inceptcli"
+SUFFIXES_OF_PAGES = {".html", ".css", ".js"}
 FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
 
 
@@ -48,6 +49,15 @@ def test_no_file_or_function_is_too_long(path: Path) -> None:
         if isinstance(node, ast.FunctionDef):
             statements = sum(isinstance(child, ast.stmt) for child in ast.walk(node)) - 1
             assert statements <= 40, f"{node.name} has {statements} statements"
+
+
+def test_no_template_style_or_script_is_too_long() -> None:
+    files = [path for path in (PACKAGE / "pages").iterdir() if path.suffix in SUFFIXES_OF_PAGES]
+    assert {path.suffix for path in files} == SUFFIXES_OF_PAGES
+    for path in files:
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 250, path
+        assert path.suffix == ".html" or max(map(len, lines)) <= 100, path
 
 
 def test_no_room_has_a_name_that_says_nothing() -> None:

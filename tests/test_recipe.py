@@ -132,7 +132,7 @@ def test_a_recipe_is_found_by_path_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("editable", [True, False], ids=["editable", "wheel"])
-def test_recipes_are_found_by_name_from_an_install(editable: bool, tmp_path: Path) -> None:
+def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: Path) -> None:
     root = Path(__file__).parent.parent
     source = ["--editable", str(root)] if editable else [str(root)]
     target = tmp_path / "site"
@@ -141,10 +141,12 @@ def test_recipes_are_found_by_name_from_an_install(editable: bool, tmp_path: Pat
     program = (
         "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
         "from inceptcli.recipe.schema import check; from inceptcli.recipe.file import *;"
-        "print(bundled_folder(), check(read(find('demo'))))"
+        "print(bundled_folder(), check(read(find('demo'))));"
+        "from inceptcli.prediction.gallery import Gallery; Gallery().write(sys.stdout, [], 1)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(target)],
         cwd=tmp_path, check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert str(root / "recipes" if editable else target) in done.stdout
+    assert done.stdout.endswith("</html>")

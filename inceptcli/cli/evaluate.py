@@ -17,6 +17,7 @@ from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
+    from inceptcli.evaluation.report import Origin
     from inceptcli.evaluation.results import Evaluation
     from inceptcli.weights.metadata import WeightsMetadata
 
@@ -25,6 +26,7 @@ EPILOG = """Examples:
 \b
   inceptcli eval runs/flowers --data flowers
   inceptcli eval model.safetensors --data flowers/val --format json
+  inceptcli eval runs/flowers --data flowers --report flowers.html
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
@@ -81,6 +83,13 @@ def evaluate(
         Path | None,
         Option(metavar="FILE", help="CSV to write, a line for each pair of label and prediction."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="HTML page to write: figures, calibration, confusion, classes, mistakes.",
+        ),
+    ] = None,
     skip_unreadable: Annotated[
         bool,
         Option(
@@ -95,10 +104,13 @@ def evaluate(
     The label of a CSV's row is a class's id (synset, folder), else its name, else its place from 0;
     paths are relative to the CSV's folder.
 
-    JSON has images, top1, top1_interval (95 %, Wilson), top5, loss, calibration_error (15 bins),
-    crops, weights, excluded, per_class (class, name, images, top1), confusion (label, predicted,
-    images) and skipped (path, reason); accuracies are fractions of 1, the loss is the mean of -log
-    of the label's probability. What was skipped counts nowhere else and leaves the exit code 0.
+    JSON has images, top1, top5 and loss, each with its interval of 95 % (top1_interval, ...),
+    calibration_error, calibration (15 bins: low, high, images, probability, top1), crops, weights,
+    excluded, per_class (class, name, images, top1, top1_interval, predicted, precision), confusion
+    (label, predicted, images) and skipped (path, reason); accuracies are fractions of 1, the loss
+    is the mean of -log of the label's probability. What was skipped counts nowhere else and leaves
+    the exit code 0. The page of --report loads nothing from elsewhere; what it shows is in the JSON
+    and in the CSV files of --predictions and --confusion too.
 
     Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
@@ -107,7 +119,7 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
-        from inceptcli.plots.canvas import quiet_matplotlib
+        from inceptcli.evaluation.report import Origin
         from inceptcli.prediction.ensemble import Ensemble, check_ensemble
         from inceptcli.weights.file import read_metadata
         from inceptcli.weights.published import find
@@ -118,10 +130,12 @@ def evaluate(
         members = [read_metadata(file) for file in files]
         check_ensemble(list(zip(weights, members, strict=True)), crops)
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
-        outputs = _outputs(stack, predictions, confusion) if is_first else []
+        outputs: list[Callable[[Evaluation], None]] = []
+        if is_first:
+            origin = Origin(weights, data or "shapes", crops, excluded)
+            outputs = _outputs(stack, predictions, confusion, report, source, origin)
         for note in notes:
             notices.say(note)
-        quiet_matplotlib()  # torchmetrics imports it
 
         from inceptcli.evaluation.evaluate import evaluate as measure
         from inceptcli.evaluation.evaluate import share
@@ -182,15 +196,22 @@ def _source(
 
 
 def _outputs(
-    stack: ExitStack, predictions: Path | None, confusion: Path | None
+    stack: ExitStack,
+    predictions: Path | None,
+    confusion: Path | None,
+    report: Path | None,
+    source: ImageSource,
+    origin: Origin,
 ) -> list[Callable[[Evaluation], None]]:
-    """What writes each CSV; the files take their places when `stack` ends."""
+    """What writes each file; the files take their places when `stack` ends."""
+    from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
     writes: list[Callable[[Evaluation], None]] = []
     for file, flag, write in (
         (predictions, "--predictions", write_predictions),
         (confusion, "--confusion", write_confusion),
+        (report, "--report", partial(write_report, source=source, origin=origin)),
     ):
         if file is not None:
             stream = stack.enter_context(results_stream(file, flag))

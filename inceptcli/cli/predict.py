@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -30,6 +30,7 @@ Examples:
   inceptcli predict cat.jpg --weights runs/pets
   inceptcli predict cat.jpg --weights imagenet --weights iv4-tf:imagenet --crops 144
   inceptcli predict photos/ "more/*.png" --weights pets.safetensors --format csv --output pets.csv
+  inceptcli predict photos/ --weights runs/pets --output answers.txt --gallery answers.html
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
 """
 
@@ -78,6 +79,13 @@ def predict(
             help="File to write to; it appears when all is done.",
         ),
     ] = None,
+    gallery: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="HTML page to write, too: the first 5000 images, small, with their answers.",
+        ),
+    ] = None,
     batch_size: Annotated[
         int,
         Option(min=1, help="Number of crops at once; an accelerator computes them together."),
@@ -123,7 +131,7 @@ def predict(
     from inceptcli.prediction.ensemble import Ensemble, check_ensemble
 
     check_ensemble(list(zip(names, metadata, strict=True)), crops)
-    with results_stream(output) as stream:
+    with results_stream(output) as stream, gallery_writer(gallery, names, crops) as collect:
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS
 
@@ -137,7 +145,7 @@ def predict(
         failed: list[str] = []
         total = len(sources) if isinstance(sources, list) else None
         with progress(shown, total) as advance:
-            WRITERS[output_format](reported(answers, failed, advance), stream)
+            WRITERS[output_format](reported(collect(answers), failed, advance), stream)
     if failed:
         raise Exit(1)
 
@@ -152,6 +160,22 @@ def reported(
             echo(f"Error: {printable(answer.path)}: {printable(answer.error)}", err=True)
         yield answer
         advance()
+
+
+@contextmanager
+def gallery_writer(
+    page: Path | None, weights: Sequence[str], crops: int
+) -> Iterator[Callable[[Iterable[Answer]], Iterable[Answer]]]:
+    """What hands answers on and keeps them for the page, if any, which the block's end writes."""
+    if page is None:
+        yield lambda answers: answers
+        return
+    from inceptcli.prediction.gallery import Gallery
+
+    gallery = Gallery()
+    with results_stream(page, "--gallery") as stream:
+        yield gallery.collect
+        gallery.write(stream, weights, crops)
 
 
 def standard_input() -> ByteStream:

@@ -52,13 +52,33 @@ def as_json(result: Evaluation, weights: Sequence[str], crops: int, excluded: in
         "top1": result.top1,
         "top1_interval": result.top1_interval,
         "top5": result.top5,
+        "top5_interval": result.top5_interval,
         "loss": result.loss,
+        "loss_interval": result.loss_interval,
         "calibration_error": result.calibration_error,
+        "calibration": [
+            {
+                "low": b.low,
+                "high": b.high,
+                "images": b.images,
+                "probability": b.probability,
+                "top1": b.top1,
+            }
+            for b in result.calibration
+        ],
         "crops": crops,
         "weights": weights,
         "excluded": excluded,
         "per_class": [
-            {"class": e.name.id, "name": e.name.name, "images": e.images, "top1": e.top1}
+            {
+                "class": e.name.id,
+                "name": e.name.name,
+                "images": e.images,
+                "top1": e.top1,
+                "top1_interval": e.top1_interval,
+                "predicted": e.predicted,
+                "precision": e.precision,
+            }
             for e in result.per_class
         ],
         "confusion": [

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm, sem
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
@@ -55,16 +57,50 @@ def test_classes_and_confusions_are_counted() -> None:
     expected = [(row, column, table[row, column]) for row, column in np.argwhere(table)]
     assert list(found.confusion) == expected
     assert [entry.images for entry in found.per_class] == table.sum(axis=1).tolist()
+    assert [entry.predicted for entry in found.per_class] == table.sum(axis=0).tolist()
     for label, entry in enumerate(found.per_class[:-1]):
         assert entry.top1 == table[label, label] / table[label].sum()
+        assert entry.precision == table[label, label] / table[:, label].sum()
     assert found.per_class[-1].top1 is None
     assert sum(pair.images for pair in found.confusion) == 500
+
+
+def test_the_bins_of_the_calibration_error_are_those_of_scikit_learn() -> None:
+    _, _, results = drawn(500)
+    found = summarize(results, CLASSES, [])
+    probabilities = [result.probability for result in results]
+    right = [result.rank == 1 for result in results]
+    shares, means = calibration_curve(right, probabilities, n_bins=15)
+    filled = [entry for entry in found.calibration if entry.images]
+    assert [entry.top1 for entry in filled] == pytest.approx(shares)
+    assert [entry.probability for entry in filled] == pytest.approx(means)
+    assert sum(entry.images for entry in found.calibration) == 500
+    edges = [image_result(f"{p}.jpg", 0, np.array([p, 1 - p])) for p in (1.0, 14 / 15)]
+    assert summarize(edges, CLASSES[:2], []).calibration[-1].images == 2
+
+
+def test_the_interval_of_the_loss_is_that_of_scipy() -> None:
+    _, _, results = drawn(500)
+    found = summarize(results, CLASSES, [])
+    losses = [result.loss for result in results]
+    expected = norm.interval(0.95, loc=np.mean(losses), scale=sem(losses))
+    assert found.loss_interval == pytest.approx(expected)
+    assert summarize(results[:1], CLASSES, []).loss_interval is None
 
 
 def test_the_order_of_images_changes_no_bit() -> None:
     _, _, results = drawn(200)
     there, back = summarize(results, CLASSES, []), summarize(results[::-1], CLASSES, [])
-    for name in ("top1", "top5", "loss", "calibration_error", "confusion", "per_class"):
+    for name in (
+        "top1",
+        "top5",
+        "loss",
+        "loss_interval",
+        "calibration",
+        "calibration_error",
+        "confusion",
+        "per_class",
+    ):
         assert getattr(there, name) == getattr(back, name)
 
 

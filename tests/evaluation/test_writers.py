@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import json
 from io import StringIO
+from unittest.mock import ANY
+
+import pytest
 
 from inceptcli.evaluation.results import Evaluation, ImageResult, summarize
 from inceptcli.evaluation.writers import as_json, as_table, write_confusion, write_predictions
@@ -46,9 +49,16 @@ def test_every_pair_that_occurs_has_a_line() -> None:
 
 def test_json_has_every_figure_and_how_it_was_made() -> None:
     values = json.loads(as_json(RESULT, ["a", "b"], 12, 4))
-    interval = values.pop("top1_interval")
-    assert interval[0] < values["top1"] < interval[1]
+    for figure in ("top1", "loss"):
+        low, high = values.pop(f"{figure}_interval")
+        assert low < values[figure] < high
+    assert values.pop("top5_interval") == pytest.approx([0.4385, 1.0], abs=1e-4)
     assert 0 < values.pop("calibration_error") < 1
+    bins = values.pop("calibration")
+    assert len(bins) == 15
+    assert bins[7] == {"low": 7 / 15, "high": 8 / 15, "images": 2, "probability": 0.5, "top1": 0.0}
+    assert bins[0]["probability"] is bins[0]["top1"] is None
+    assert values["per_class"][0].pop("top1_interval") == [pytest.approx(0.0615, abs=1e-4), ANY]
     assert values == {
         "images": 3,
         "top1": 1 / 3,
@@ -58,9 +68,32 @@ def test_json_has_every_figure_and_how_it_was_made() -> None:
         "weights": ["a", "b"],
         "excluded": 4,
         "per_class": [
-            {"class": "n0", "name": "=cat", "images": 3, "top1": 1 / 3},
-            {"class": "n1", "name": "bell\x07", "images": 0, "top1": None},
-            {"class": "n2", "name": "fox", "images": 0, "top1": None},
+            {
+                "class": "n0",
+                "name": "=cat",
+                "images": 3,
+                "top1": 1 / 3,
+                "predicted": 1,
+                "precision": 1.0,
+            },
+            {
+                "class": "n1",
+                "name": "bell\x07",
+                "images": 0,
+                "top1": None,
+                "top1_interval": None,
+                "predicted": 2,
+                "precision": 0.0,
+            },
+            {
+                "class": "n2",
+                "name": "fox",
+                "images": 0,
+                "top1": None,
+                "top1_interval": None,
+                "predicted": 0,
+                "precision": None,
+            },
         ],
         "confusion": [
             {"label": "n0", "predicted": "n0", "images": 1},

@@ -1,0 +1,21 @@
+"""Small copies of pictures that a page holds in itself."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+QUALITY = 75
+
+
+def thumbnail(pixels: NDArray[np.uint8], longest_side: int) -> str:
+    """A decoded picture (H, W, 3) as a data: URI of a JPEG; smaller ones are not enlarged."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((longest_side, longest_side))
+    file = BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,181 @@
+"""The report in a browser: what it shows, that it sorts, and that names stay text."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from inceptcli.evaluation import report
+from inceptcli.evaluation.report import MISTAKES, class_labels
+from inceptcli.evaluation.results import ImageResult, summarize
+from inceptcli.weights.metadata import ClassName
+from tests.evaluation.made_results import HOSTILE, made_results, opened, written
+from tests.pages.browser import ENTER, NARROW, SPACE, WIDE, Page
+
+
+def test_the_figures_are_those_of_the_results(page: Page, tmp_path: Path) -> None:
+    result = made_results(6, 300)
+    opened(page, tmp_path, result)
+    shown = page.texts(".figures .value")
+    assert shown == [
+        f"{result.top1:.2%}",
+        f"{result.top5:.2%}",
+        f"{result.loss:.4f}",
+        f"{result.calibration_error:.4f}",
+    ]
+    low, high = result.top1_interval
+    assert f"95 %: {low:.2%} to {high:.2%}" in page.texts(".figure p")
+    facts = dict(zip(page.texts(".facts dt"), page.texts(".facts dd"), strict=True))
+    assert facts == {
+        "Weights": "a.safetensors, b.safetensors",
+        "Data": "flowers",
+        "Images": "300, 3 left out",
+        "Classes": "6",
+        "Crops": "12",
+    }
+    bins = page.column("#calibration ~ .pair table", 1)
+    assert [int(cell) for cell in bins] == [entry.images for entry in result.calibration]
+    drawn = page.run("return document.querySelectorAll('.plot .whisker').length")
+    assert drawn == sum(b.images > 0 for b in result.calibration)
+    page.check_quiet()
+
+
+def test_the_table_of_classes_sorts_by_click_and_by_key(page: Page, tmp_path: Path) -> None:
+    result = made_results(30, 900)
+    opened(page, tmp_path, result)
+    header = "#per-class th:nth-child(3)"
+    page.click(f"{header} button")
+    assert page.one(header).get_attribute("aria-sort") == "ascending"
+    worst_first = sorted(e.top1 for e in result.per_class if e.top1 is not None)
+    assert page.column("#per-class", 2) == [f"{top1:.2%}" for top1 in worst_first]
+    page.press(f"{header} button", ENTER)
+    assert page.one(header).get_attribute("aria-sort") == "descending"
+    assert page.column("#per-class", 2) == [f"{top1:.2%}" for top1 in worst_first[::-1]]
+    page.press("#per-class th:nth-child(1) button", SPACE)
+    assert page.one(header).get_attribute("aria-sort") is None
+    names = [cell.split()[1] for cell in page.column("#per-class", 0)]
+    assert names == [str(number) for number in range(30)]  # 2 before 10
+    page.press("#class-part", "class 2")
+    assert len(page.column("#per-class", 0)) == 11  # 2 and 20 to 29
+    assert page.texts("#per-class-count") == ["11 of 30"]
+    page.check_quiet()
+
+
+def test_names_that_are_markup_stay_text(page: Page, tmp_path: Path) -> None:
+    opened(page, tmp_path, made_results(2, 40, 0.5, hostile=True))
+    page.check_quiet()
+    assert page.run("return document.images.length") == len(page.texts("#mistakes ~ .cards .card"))
+    assert page.run("return document.querySelectorAll('[onerror], img[src=x]').length") == 0
+    assert page.run("return document.scripts.length") == 2
+    for selector in ("#per-class tbody th", "#pairs tbody th, #pairs td", "#matrix-table th"):
+        assert any(text.startswith(HOSTILE) for text in page.texts(selector))
+    assert any(HOSTILE in text for text in page.texts("#mistakes ~ .cards .class"))
+    assert [HOSTILE in text for text in page.texts("#unread td")] == [True, True]
+    page.click("#image-filters [name=wrong]")
+    paths = page.column("#image-table", 0)
+    assert f"{HOSTILE}.jpg" in [path.removeprefix("data/") for path in paths]
+    assert any("</script><script>alert(2)</script>.jpg" in path for path in paths)
+    assert HOSTILE in page.column("#image-table", 1)
+    page.check_quiet()
+
+
+def test_images_are_filtered_sorted_and_shown_by_the_hundred(page: Page, tmp_path: Path) -> None:
+    result = made_results(5, 400)
+    opened(page, tmp_path, result)
+    wrong = [image for image in result.images if image.rank != 1]
+    shown = [float(cell.rstrip("%")) for cell in page.column("#image-table", 3)]
+    assert shown == sorted((round(100 * i.probability, 2) for i in wrong), reverse=True)[:100]
+    page.click("#image-filters [name=wrong]")
+    assert page.texts("#image-count") == ["100 of 400 images shown"]
+    page.click("#more-images")
+    assert len(page.column("#image-table", 0)) == 200
+    page.click("#image-table th:nth-child(1) button")
+    first = page.column("#image-table", 0)[0]
+    assert first.endswith("ILSVRC2012_val_00000001.JPEG")
+    page.press("#image-filters [name=path]", "val_0000039")
+    assert page.texts("#image-count") == ["10 images"]
+    page.check_quiet()
+
+
+def test_mistakes_are_shown_the_surest_first(page: Page, tmp_path: Path) -> None:
+    result = made_results(5, 400)
+    wrong = sorted((i for i in result.images if i.rank != 1), key=lambda i: -i.probability)
+    opened(page, tmp_path, result, damaged=wrong[1].path)
+    page.run("document.querySelector('.card:last-child').scrollIntoView()")
+    cards = "#mistakes ~ .cards .card"
+    assert page.texts(f"{cards} .path") == [image.path for image in wrong[:MISTAKES]]
+    first = page.texts(f"{cards}:first-child .answer")
+    own = math.exp(-wrong[0].loss)
+    assert [line.split("\n")[-1] for line in first] == [
+        f"{wrong[0].probability:.1%}",
+        f"{own:.1%}",
+    ]
+    widths = "return [...document.images].map((image) => image.naturalWidth)"
+    assert page.run(widths) == [224] * (MISTAKES - 1)
+    assert page.texts(".missing") == ["can be read no more"]
+    page.check_quiet()
+
+
+def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -> None:
+    classes = [ClassName("a", "a"), ClassName("b", "b")]
+    opened(page, tmp_path, summarize([ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1)], classes, []))
+    assert "Every answer is right." in page.texts("#mistakes ~ p")
+    assert page.texts("#pairs caption") == ["No class was taken for another."]
+    assert page.column("#per-class", 2) == ["100.00%", "–"]
+    page.check_quiet()
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE])
+def test_the_page_never_scrolls_sideways_and_everything_is_labelled(
+    page: Page, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    for number, classes in enumerate((2, 16, 60)):
+        result = made_results(classes, 300, hostile=number == 0)
+        opened(page, tmp_path, result)
+        page.resize(*size)
+        assert page.run("return document.documentElement.scrollWidth") == size[0]
+        nameless = "return [...document.querySelectorAll('table')].filter((t) => !t.caption).length"
+        assert page.run(nameless) == 0
+        assert page.run("return document.querySelectorAll('img:not([alt])').length") == 0
+        inputs = (
+            "return [...document.querySelectorAll('input, select')].filter((i) => !i.labels[0])"
+        )
+        assert page.run(inputs) == []
+        page.check_quiet()
+
+
+@pytest.mark.slow
+def test_a_thousand_classes_and_50_000_images_stay_small_and_sort(
+    page: Page, tmp_path: Path
+) -> None:
+    result = made_results(1000, 50_000)
+    file = written(tmp_path, result)
+    assert file.stat().st_size < 15_000_000
+    page.resize(*WIDE)
+    page.open(file)
+    page.click("#per-class th:nth-child(3) button")
+    worst = min(e.top1 for e in result.per_class if e.top1 is not None)
+    assert page.column("#per-class", 2)[0] == f"{worst:.2%}"
+    page.click("#image-filters [name=wrong]")
+    assert page.texts("#image-count") == ["100 of 50,000 images shown"]
+    page.click("#image-table th:nth-child(1) button")
+    assert page.column("#image-table", 0)[0].endswith("val_00000001.JPEG")
+    page.check_quiet()
+
+
+def test_of_too_many_images_the_mistakes_are_listed(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LISTED_IMAGES", 60)
+    result = made_results(5, 200)
+    opened(page, tmp_path, result)
+    assert page.texts("#image-table caption")[0].startswith("60 of 200 images, the mistakes first")
+    wrong = sum(image.rank != 1 for image in result.images)
+    assert page.texts("#image-count") == [f"{min(60, wrong)} images"]
+
+
+def test_classes_of_one_name_are_told_apart_by_their_ids() -> None:
+    classes = [ClassName("n1", "crane"), ClassName("n2", "crane"), ClassName("n3", "yak\x07")]
+    assert class_labels(classes) == ["crane (n1)", "crane (n2)", "yak\\x07"]
