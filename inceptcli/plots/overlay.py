@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -15,36 +13,35 @@ SMALLEST_SIDE = 299
 
 OPACITY = 0.55
 
-Pixel = TypeVar("Pixel", bound=np.generic)
 
-
-def overlay(
-    view: NDArray[np.uint8], heat: NDArray[np.float32], outlined: NDArray[np.bool_]
-) -> Image.Image:
+def overlay(view: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
     """A picture (H, W, 3) in grey under its heat map (H, W) from dark blue to yellow.
 
     Blue and yellow, dark and bright are told apart with every kind of colour vision and in print. A
-    line, white in black, goes round what is `outlined` (H, W). Where the map is 0 the picture stays
-    as it is.
+    line, white in black, goes round the hottest half. Without any heat the picture is grey alone.
     """
     times = -(-SMALLEST_SIDE // min(view.shape[:2]))
-    grey = np.asarray(Image.fromarray(view).convert("L"))[..., None]
-    peak = heat.max()
-    drawn = np.broadcast_to(grey, view.shape).astype(np.float32)
-    if peak > 0:
+    size = view.shape[1] * times, view.shape[0] * times
+    grey = Image.fromarray(view).convert("L").resize(size, Image.Resampling.BICUBIC)
+    heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    drawn = np.repeat(np.asarray(grey, np.float32)[..., None], 3, axis=2)
+    if (peak := heat.max()) > 0:
         levels = np.rint(heat / peak * 255).astype(np.uint8)
         drawn = (1 - OPACITY) * drawn + OPACITY * heat_colours()[levels]
-    enlarged = _enlarged(np.rint(drawn).astype(np.uint8), times)
-    inside = _enlarged(outlined, times)
-    core = _shrunk(inside)
-    enlarged[inside & ~core] = 0
-    enlarged[core & ~_shrunk(core)] = 255
-    return Image.fromarray(enlarged)
+    half = hottest_half(heat)
+    core = _shrunk(half)
+    drawn[half & ~core] = 0
+    drawn[core & ~_shrunk(core)] = 255
+    return Image.fromarray(np.rint(drawn).astype(np.uint8))
 
 
-def _enlarged(pixels: NDArray[Pixel], times: int) -> NDArray[Pixel]:
-    """Each pixel as a square."""
-    return pixels.repeat(times, axis=0).repeat(times, axis=1)
+def hottest_half(heat: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The fewest pixels, hottest first, that hold half of the mass of a map (H, W); none of 0."""
+    ordered = np.sort(heat, axis=None)[::-1]
+    mass = np.cumsum(ordered, dtype=np.float64)
+    threshold = ordered[np.searchsorted(mass, mass[-1] / 2)]
+    hottest: NDArray[np.bool_] = (heat >= threshold) & (heat > 0)
+    return hottest
 
 
 def _shrunk(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

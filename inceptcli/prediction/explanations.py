@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from inceptcli.atomic_file import replacing
 from inceptcli.plots.overlay import overlay
-from inceptcli.prediction.heat_maps import HeatMaps, Place, hottest_half, locate
+from inceptcli.prediction.heat_maps import HeatMaps, Place, locate
 from inceptcli.prediction.predict import Answer
 from inceptcli.text import defused
 from inceptcli.weights.metadata import ClassName
@@ -58,8 +58,7 @@ def explanations(
             heat = maps.heat(view, explained)
             name = overlay_name(number, answer.path)
             with replacing(folder / name) as picture:
-                drawn = overlay(view, heat, hottest_half(heat))
-                drawn.save(picture, "JPEG", quality=QUALITY, subsampling=0)
+                overlay(view, heat).save(picture, "JPEG", quality=QUALITY, subsampling=0)
             table.writerow(
                 (
                     defused(answer.path),

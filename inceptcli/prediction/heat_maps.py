@@ -14,10 +14,14 @@ from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Box
 from inceptcli.networks.network import Network
 from inceptcli.plots.canvas import quiet_matplotlib
+from inceptcli.plots.overlay import hottest_half
 from inceptcli.prediction.torch_engine import TorchEngine
 
-MINIMUM_GRID = 4
-"""Shortest side of a stage's output that tells places apart: of three cells one is the middle."""
+MINIMUM_GRID = 5
+"""Shortest side of a stage's output that tells places apart; coarser cells see all the picture."""
+
+ROUNDING = 1e-6
+"""Pixels by which an edge may miss a whole number."""
 
 
 class Place(NamedTuple):
@@ -30,7 +34,7 @@ class Place(NamedTuple):
 class HeatMaps:
     """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of one network, by captum.
 
-    It is taken at the last stage whose output is at least 4x4: the last one at 299x299, an earlier
+    It is taken at the last stage whose output is at least 5x5: the last one at 299x299, an earlier
     one for small pictures.
     """
 
@@ -68,15 +72,6 @@ class HeatMaps:
         return fine[-1]
 
 
-def hottest_half(heat: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The fewest pixels, hottest first, that hold half of the mass of a map (H, W); none of 0."""
-    ordered = np.sort(heat, axis=None)[::-1]
-    mass = np.cumsum(ordered, dtype=np.float64)
-    threshold = ordered[np.searchsorted(mass, mass[-1] / 2)]
-    hottest: NDArray[np.bool_] = (heat >= threshold) & (heat > 0)
-    return hottest
-
-
 def locate(heat: NDArray[np.float32], seen: Box) -> Place | None:
     """Where a heat map's mass lies in the picture, of which the network saw the box `seen`.
 
@@ -87,14 +82,16 @@ def locate(heat: NDArray[np.float32], seen: Box) -> Place | None:
         return None
     left, top, right, bottom = seen
     down, across = (bottom - top) / heat.shape[0], (right - left) / heat.shape[1]
-    ys, xs = np.nonzero(hottest_half(heat))
     by_column, by_row = heat.sum(axis=0, dtype=np.float64), heat.sum(axis=1, dtype=np.float64)
     x = (np.arange(heat.shape[1]) + 0.5) @ by_column / total
     y = (np.arange(heat.shape[0]) + 0.5) @ by_row / total
+    ys, xs = np.nonzero(hottest_half(heat))
+    first_x, first_y = left + xs.min() * across, top + ys.min() * down
+    last_x, last_y = left + (xs.max() + 1) * across, top + (ys.max() + 1) * down
     box = (
-        math.floor(left + xs.min() * across),
-        math.floor(top + ys.min() * down),
-        math.ceil(left + (xs.max() + 1) * across),
-        math.ceil(top + (ys.max() + 1) * down),
+        math.floor(first_x + ROUNDING),
+        math.floor(first_y + ROUNDING),
+        math.ceil(last_x - ROUNDING),
+        math.ceil(last_y - ROUNDING),
     )
     return Place((left + x * across, top + y * down), box)
