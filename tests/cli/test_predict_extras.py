@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from inceptcli.prediction.explanations import COLUMNS, TABLE_NAME, overlay_name
+from inceptcli.weights.file import read_metadata
+from tests.cli.conftest import check_one_line, inceptcli
+from tests.prediction.conftest import CLASSES, draw, save_small_network
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_network(tmp_path_factory.mktemp("run") / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def onnx_weights(weights: Path) -> Path:
+    """The head of an ONNX file that says the same about itself."""
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "none", [], []))
+    onnx.helper.set_model_props(model, read_metadata(weights).to_header())
+    onnx.save(model, weights.with_name("model.onnx"))
+    return weights.with_name("model.onnx")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures of 200x150 pixels."""
+    for number in range(3):
+        draw(tmp_path / "pictures" / f"{number}.png", number, (200, 150))
+    return tmp_path / "pictures"
+
+
+def predict(weights: Path, *arguments: object) -> list[list[str]]:
+    """The rows of CSV answers; the program must end with 0."""
+    done = inceptcli(
+        "predict", *arguments, "--weights", weights, "--device", "cpu", "--format", "csv"
+    )
+    assert (done.exit_code, done.stderr) == (0, "")
+    return list(csv.reader(done.stdout.splitlines()))[1:]
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / TABLE_NAME).open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        assert tuple(rows.fieldnames or ()) == COLUMNS
+        return list(rows)
+
+
+def test_each_image_has_an_overlay_and_a_row_that_says_where(
+    folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    maps = tmp_path / "new" / "maps"
+    answers = predict(weights, folder, "--explain", maps, "--top-k", 1)
+    rows = table(maps)
+    assert [row["path"] for row in rows] == [str(folder / f"{number}.png") for number in range(3)]
+    assert [[row["path"], "1", row["class"], row["index"], row["probability"], row["error"]]
+            for row in rows] == answers  # fmt: skip
+    names = [row["overlay"] for row in rows]
+    assert names == ["000001-0.jpg", "000002-1.jpg", "000003-2.jpg"]
+    assert sorted(path.name for path in maps.iterdir()) == [*names, TABLE_NAME]
+    for name in names:
+        with Image.open(maps / name) as overlay:
+            assert overlay.size == (300, 300)
+    located = [row for row in rows if row["left"]]  # for some answers of chance nothing speaks
+    assert located
+    for row in located:
+        left, top, right, bottom = (int(row[side]) for side in ("left", "top", "right", "bottom"))
+        # The network sees the central 132 of 150 pixels.
+        assert 33 <= left < right <= 167
+        assert 8 <= top < bottom <= 142
+        assert 33 <= float(row["centre_x"]) <= 167
+        assert 8 <= float(row["centre_y"]) <= 142
+
+
+@pytest.mark.parametrize("given", ["ring", "n5", "5"])
+def test_any_class_is_explained_by_name_id_or_index(
+    given: str, folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    answers = predict(weights, folder, "--explain", tmp_path / "maps", "--class", given)
+    predict(weights, folder, "--explain", tmp_path / "top")
+    rows = table(tmp_path / "maps")
+    assert {(row["class"], row["index"]) for row in rows} == {("ring", "5")}
+    probability_of = {(row[0], row[3]): row[4] for row in answers}
+    for row in rows:
+        if (row["path"], "5") in probability_of:  # it is one of the five
+            assert row["probability"] == probability_of[row["path"], "5"]
+    assert any(
+        (tmp_path / "maps" / row["overlay"]).read_bytes()
+        != (tmp_path / "top" / row["overlay"]).read_bytes()
+        for row in rows
+    )
+
+
+def test_what_cannot_be_read_has_a_row_and_no_picture_and_the_rest_is_done(
+    folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    (folder / "1.png").write_text("no image")
+    flags = ("--explain", tmp_path / "maps", "--embeddings", tmp_path / "rows.npy")
+    done = inceptcli("predict", folder, "--weights", weights, "--device", "cpu", *flags)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"Error: {folder / '1.png'}: not an image")
+    first, broken, last = table(tmp_path / "maps")
+    assert "not an image" in broken["error"]
+    assert {value for key, value in broken.items() if key not in ("path", "error")} == {""}
+    assert [first["error"], last["error"]] == ["", ""]
+    assert last["overlay"] == "000003-2.jpg"
+    assert len(list((tmp_path / "maps").glob("*.jpg"))) == 2
+    assert np.load(tmp_path / "rows.npy").shape == (2, 1792)
+    with (tmp_path / "rows.npy.csv").open() as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert paths == [str(folder / "0.png"), str(folder / "2.png")]
+
+
+@pytest.mark.parametrize("file", ["rows.npy", "rows.parquet"])
+def test_answers_are_the_same_with_embeddings_and_heat_maps(
+    file: str, folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    flags = ("--explain", tmp_path / "maps", "--embeddings", tmp_path / file)
+    assert predict(weights, folder, *flags) == predict(weights, folder)
+    assert (tmp_path / file).is_file()
+
+
+def test_hostile_and_equal_names_stay_in_the_folder_and_apart(
+    weights: Path, tmp_path: Path
+) -> None:
+    names = ["a/=x.png", "b/=x.png", "<img src=x>.png", "-rf.png", "..png", "käse\n.png", "CON.png"]
+    paths = [draw(tmp_path / "in" / name, number) for number, name in enumerate(names)]
+    listed = tmp_path / "listed"
+    done = inceptcli(
+        "predict", *paths, "--weights", weights, "--device", "cpu", "--explain", listed
+    )
+    assert done.exit_code == 0, done.stderr
+    shown = [row["overlay"] for row in table(listed)]
+    assert shown == [
+        "000001-_x.jpg", "000002-_x.jpg", "000003-_img_src_x_.jpg", "000004--rf.jpg",
+        "000005-..jpg", "000006-käse_.jpg", "000007-CON.jpg",
+    ]  # fmt: skip
+    assert sorted(path.name for path in listed.iterdir()) == [*shown, TABLE_NAME]
+
+
+def test_a_name_is_one_that_every_file_system_takes() -> None:
+    name = overlay_name(1, "../" + "\udce4" + "漢" * 300 + "/" + "漢" * 300 + ".png")
+    assert len(name.encode()) <= 255
+    assert name == "000001-" + "漢" * 40 + ".jpg"
+    assert overlay_name(12, "/") == "000012-.jpg"
+
+
+def test_a_table_cell_is_no_formula(weights: Path, tmp_path: Path) -> None:
+    draw(tmp_path / "x.png", 0)
+    predict(weights, tmp_path / "x.png", "--explain", tmp_path / "maps", "--class", "=square")
+    (row,) = table(tmp_path / "maps")
+    assert row["class"] == "'=square"
+    assert CLASSES[int(row["index"])] == "=square"
+
+
+WRONG = [
+    (["--class", "ring"], 2, "give --explain DIR"),
+    (["--explain", "maps", "--class", "star"], 2, "--class star is no class of the weights"),
+    (["--explain", "maps", "--class", "6"], 2, "they are numbered 0 to 5"),
+    (["--explain", "pictures"], 2, "--explain pictures: not empty"),
+    (["--explain", "pictures/0.png"], 2, "--explain pictures/0.png: Not a directory"),
+    (["--explain", "maps", "--crops", "10"], 2, "--explain is for one network and one crop"),
+    (["--embeddings", "e.npy", "--crops", "12"], 2, "--embeddings is for one network and one"),
+    (["--embeddings", "e.csv"], 2, "must end in .npy or .parquet"),
+    (["--embeddings", "none/e.npy"], 2, "--embeddings none/e.npy: no such folder"),
+    (["--embeddings", "e.npy", "--output", "e.npy.csv"], 2, "--output names the same file"),
+]
+
+
+@pytest.mark.parametrize(("flags", "code", "said"), WRONG, ids=lambda value: str(value)[:60])
+def test_wrong_use_is_one_line_and_writes_nothing(
+    flags: list[str],
+    code: int,
+    said: str,
+    folder: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    before = sorted(folder.parent.rglob("*"))
+    check_one_line(inceptcli("predict", "pictures", "--weights", weights, *flags), code, said)
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("flags", [["--explain", "maps"], ["--embeddings", "e.npy"]])
+def test_an_ensemble_and_an_onnx_file_have_neither(
+    flags: list[str],
+    folder: Path,
+    weights: Path,
+    onnx_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    several = inceptcli("predict", "pictures", "--weights", weights, "--weights", weights, *flags)
+    check_one_line(several, 2, f"{flags[0]} is for one network")
+    onnx = inceptcli("predict", "pictures", "--weights", onnx_weights, *flags)
+    check_one_line(onnx, 2, f"{flags[0]}: {onnx_weights} is an ONNX file, which gives logits only")
+
+
+@pytest.mark.parametrize(
+    ("flags", "package", "extra"),
+    [
+        (["--explain", "maps"], "captum", "explain"),
+        (["--embeddings", "e.parquet"], "pyarrow", "parquet"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    flags: list[str],
+    package: str,
+    extra: str,
+    folder: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    hidden = type("Hidden", (), {"find_spec": staticmethod(lambda name, *_: None)})
+    monkeypatch.setattr(sys, "meta_path", [hidden])
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    done = inceptcli("predict", "pictures", "--weights", weights, *flags)
+    check_one_line(done, 1, f"{package}; pip install 'inceptcli[{extra}]'")
+
+
+def test_a_full_disk_is_named_by_its_flag_and_leaves_nothing_half_written(
+    folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("PIL.Image.Image.save", full)
+    maps = tmp_path / "maps"
+    done = inceptcli("predict", folder, "--weights", weights, "--device", "cpu", "--explain", maps)
+    assert done.exit_code == 1
+    assert done.stderr == f"Error: --explain {maps}: No space left on device\n"
+    assert list(maps.iterdir()) == []
