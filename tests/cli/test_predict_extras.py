@@ -9,8 +9,9 @@ import onnx
 import pytest
 from PIL import Image
 
+from inceptcli.prediction.ensemble import DAMAGED
 from inceptcli.prediction.explanations import COLUMNS, TABLE_NAME, overlay_name
-from inceptcli.weights.file import read_metadata
+from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import CLASSES, draw, save_small_network
 
@@ -116,6 +117,22 @@ def test_what_cannot_be_read_has_a_row_and_no_picture_and_the_rest_is_done(
     with (tmp_path / "rows.npy.csv").open() as file:
         paths = [row["path"] for row in csv.DictReader(file)]
     assert paths == [str(folder / "0.png"), str(folder / "2.png")]
+
+
+def test_of_damaged_weights_nothing_is_drawn_and_no_row_is_kept(
+    folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    tensors = load_tensors(weights)
+    tensors["classifier.bias"][0] = float("nan")
+    damaged = tmp_path / "damaged.safetensors"
+    save(damaged, tensors, read_metadata(weights))
+    flags = ("--explain", tmp_path / "maps", "--embeddings", tmp_path / "rows.npy")
+    done = inceptcli("predict", folder, "--weights", damaged, "--device", "cpu", *flags)
+    assert done.exit_code == 1
+    rows = table(tmp_path / "maps")
+    assert [row["error"] for row in rows] == [DAMAGED] * 3
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == [TABLE_NAME]
+    assert np.load(tmp_path / "rows.npy").shape == (0, 1792)
 
 
 @pytest.mark.parametrize("file", ["rows.npy", "rows.parquet"])
