@@ -159,7 +159,7 @@ def predict(
 
     check_ensemble(list(zip(names, metadata, strict=True)), crops)
     extras = Extras(explain, class_name, embeddings)
-    extras.check(files, metadata, crops, output)
+    extras.check(files, crops, output)
     with results_stream(output) as stream:
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from inceptcli.prediction.ensemble import Ensemble
     from inceptcli.prediction.predict import Answer
     from inceptcli.prediction.torch_engine import TorchEngine
-    from inceptcli.weights.metadata import ClassName, WeightsMetadata
+    from inceptcli.weights.metadata import ClassName
 
     Take = Callable[[Answer], None]
 
@@ -27,14 +27,9 @@ class Extras(NamedTuple):
     class_name: str | None
     embeddings: Path | None
 
-    def check(
-        self,
-        files: Sequence[Path],
-        metadata: Sequence[WeightsMetadata],
-        crops: int,
-        output: Path | None,
-    ) -> None:
+    def check(self, files: Sequence[Path], crops: int, output: Path | None) -> None:
         """UsageError or UserError for what cannot be had, before torch is imported."""
+        from inceptcli.weights.file import read_metadata
         from inceptcli.weights.onnx_header import is_onnx
 
         if self.class_name is not None and self.explain is None:
@@ -51,7 +46,7 @@ class Extras(NamedTuple):
                 )
         if self.explain is not None:
             _check_explain(self.explain)
-            _find_class(self.class_name, metadata[0].classes)
+            _find_class(self.class_name, read_metadata(files[0]).classes)
         if self.embeddings is not None:
             _check_embeddings(self.embeddings, output)
 
