@@ -65,6 +65,27 @@ def test_the_table_of_networks_is_the_registry() -> None:
         assert f"{summary.multiply_adds / 1e9:.3f}" == multiply_adds
 
 
+def test_the_contents_name_headings_that_exist() -> None:
+    headings = re.findall(r"^#{2,3} (.*)$", README, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(#([^)]*)\)", README)
+    assert len(links) >= 15
+    assert set(links) <= anchors
+
+
+def test_every_picture_is_there_says_what_it_shows_and_has_a_text_beside_it() -> None:
+    pictures = re.findall(r'<img src="([^"]*)" width="\d+" alt="([^"]{60,})">', README)
+    assert len(pictures) == README.count("<img") >= 4
+    for source, _ in pictures:
+        picture = ROOT / source
+        assert 0 < picture.stat().st_size < 200_000
+        (twin,) = (
+            file for suffix in (".csv", ".txt") if (file := picture.with_suffix(suffix)).is_file()
+        )
+        assert len(twin.read_text().splitlines()) > 1
+        assert f"({twin.relative_to(ROOT)})" in README
+
+
 def test_ci_runs_the_test_command_of_the_readme(tmp_path: Path) -> None:
     script = (ROOT / ".ci/run").read_text().splitlines()
     (extract,) = [line for line in script if line.startswith("command=")]

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 from typer import Argument, Exit, Option, echo
 
 from inceptcli.cli.names import complete_weights
+from inceptcli.cli.predict_extras import Extras
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -31,6 +32,7 @@ Examples:
   inceptcli predict cat.jpg --weights imagenet --weights iv4-tf:imagenet --crops 144
   inceptcli predict photos/ "more/*.png" --weights pets.safetensors --format csv --output pets.csv
   inceptcli predict photos/ --weights runs/pets --output answers.txt --gallery answers.html
+  inceptcli predict photos --weights runs/pets --explain maps --embeddings photos.npy
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
 """
 
@@ -97,6 +99,34 @@ def predict(
             help="Where to compute; auto takes an accelerator when there is one.",
         ),
     ] = "auto",
+    explain: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            show_default=False,
+            help="New folder for a picture of each image that shows where the answer comes from "
+            "(Grad-CAM, drawn on what the network saw), and explanations.csv, which says it in "
+            "pixels of the image. One network, one crop; needs inceptcli[explain].",
+        ),
+    ] = None,
+    class_name: Annotated[
+        str | None,
+        Option(
+            "--class",
+            metavar="NAME|ID|INDEX",
+            show_default="the most probable one",
+            help="Class that --explain explains.",
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            show_default=False,
+            help="File for what the classifier reads of each image, in order: .npy, with the paths "
+            "in FILE.csv beside it, or .parquet (needs inceptcli[parquet]). One network, one crop.",
+        ),
+    ] = None,
     null: Annotated[
         bool, Option("--null", "-0", help="Paths on standard input end with NUL, not a line end.")
     ] = False,
@@ -113,6 +143,11 @@ def predict(
     the reason). CSV has the columns path, rank, class, index, probability and error; a text that
     begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that no
     spreadsheet runs it. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
+
+    --explain draws on the picture as the network saw it, resized and cropped, in grey: dark blue
+    is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
+    for each image the class and its probability, the overlay's name, the centre of the evidence
+    and the box of its hottest half, in pixels of the upright image.
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
@@ -131,6 +166,8 @@ def predict(
     from inceptcli.prediction.ensemble import Ensemble, check_ensemble
 
     check_ensemble(list(zip(names, metadata, strict=True)), crops)
+    extras = Extras(explain, class_name, embeddings)
+    extras.check(files, crops, output)
     with results_stream(output) as stream, gallery_writer(gallery, names, crops) as collect:
         from inceptcli.prediction.predict import predict as answer
         from inceptcli.prediction.writers import WRITERS
@@ -141,11 +178,13 @@ def predict(
         shown = not quiet and not stream.isatty()
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
-        answers = answer(sources, ensemble, top_k=top_k, batch_size=batch_size)
+        answers = answer(
+            sources, ensemble, top_k=top_k, batch_size=batch_size, embed=embeddings is not None
+        )
         failed: list[str] = []
         total = len(sources) if isinstance(sources, list) else None
-        with progress(shown, total) as advance:
-            WRITERS[output_format](reported(collect(answers), failed, advance), stream)
+        with progress(shown, total) as advance, closing(extras.kept(answers, ensemble)) as kept:
+            WRITERS[output_format](reported(collect(kept), failed, advance), stream)
     if failed:
         raise Exit(1)
 

@@ -71,7 +71,7 @@ def listed(
         UserError: a label is unknown, a path leaves the CSV's folder without `allow_outside`, or is
             listed twice; the message names the line.
     """
-    labels = _Labels(ids, names, ids)
+    labels = Labels(ids, names, ids)
     paths: dict[str, int] = {}
     numbers = []
     for line, path, label in _rows(file):
@@ -85,7 +85,7 @@ def listed(
             first = f"{printable(path)} is listed already in line {paths[place]}"
             raise UserError(f"{_shown(file)} line {line}: {first}")
         paths[place] = line
-        numbers.append(labels.find(label, file, line))
+        numbers.append(_find(labels, label, file, line))
     if not paths:
         raise UserError(f"{_shown(file)}: lists no images")
     return LabelledImages(tuple(ids), tuple(map(Path, paths)), tuple(numbers))
@@ -106,13 +106,13 @@ def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationIm
     order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
     if (file.parent / "synsets.txt").is_file():
         order = _read(file.parent / "synsets.txt").split()
-    labels = _Labels(ids, names, order)
+    labels = Labels(ids, names, order)
     label_of = {}
     for line, name, label in _rows(file) if file.suffix == ".csv" else _words(file):
         key = Path(name).name
         if key in label_of:
             raise UserError(f"{_shown(file)} line {line}: {printable(key)} is listed twice")
-        label_of[key] = labels.find(label, file, line)
+        label_of[key] = _find(labels, label, file, line)
     images = _validation_images(folder)
     unlabelled = [name for name in images if name not in label_of]
     if unlabelled:
@@ -128,7 +128,7 @@ def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationIm
     return EvaluationImages(found, folder, (note,) if absent else ())
 
 
-class _Labels:
+class Labels:
     """Classes by what a file calls them: id, else name, else place in `order`."""
 
     def __init__(self, ids: Sequence[str], names: Sequence[str], order: Sequence[str]) -> None:
@@ -139,25 +139,35 @@ class _Labels:
         self.order = order
         self.is_numbered = any(key.isdecimal() for key in (*ids, *names))
 
-    def find(self, text: str, file: Path, line: int) -> int:
-        place = f"{_shown(file)} line {line}: label {printable(text)}"
+    def find(self, text: str) -> int:
+        """The class's label; ValueError says what is wrong with `text`, whose name goes before."""
         labels = {self.by_id[text]} if text in self.by_id else set(self.by_name.get(text, ()))
         if len(labels) > 1 or (labels and labels != set(self.by_name.get(text, labels))):
-            raise UserError(f"{place} names several classes; give the class's id")
+            raise ValueError("names several classes; give the class's id")
         if labels:
             return labels.pop()
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
-            raise UserError(f"{place} is no class of the weights; give its id, name or number")
+            raise ValueError("is no class of the weights; give its id, name or number")
         if not self.order:
-            rule = "a number needs synsets.txt beside it, unless these are ImageNet's 1000 classes"
-            raise UserError(f"{place}: {rule}; or give synset ids")
+            raise ValueError(
+                "is a number, which needs synsets.txt beside it, unless these are ImageNet's 1000 "
+                "classes; or give synset ids"
+            )
         if int(text) >= len(self.order):
             last = len(self.order) - 1
-            raise UserError(f"{place} is no class of the weights; they are numbered 0 to {last}")
+            raise ValueError(f"is no class of the weights; they are numbered 0 to {last}")
         if self.order[int(text)] not in self.by_id:
             meant = printable(self.order[int(text)])
-            raise UserError(f"{place} means {meant}, which is no class of the weights")
+            raise ValueError(f"means {meant}, which is no class of the weights")
         return self.by_id[self.order[int(text)]]
+
+
+def _find(labels: Labels, text: str, file: Path, line: int) -> int:
+    try:
+        return labels.find(text)
+    except ValueError as error:
+        place = f"{_shown(file)} line {line}: label {printable(text)}"
+        raise UserError(f"{place} {error}") from error
 
 
 def _validation_images(folder: Path) -> list[str]:

@@ -66,7 +66,11 @@ class FaceNetwork(Network):
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> embeddings (N, 512) of length 1."""
-        return functional.normalize(self._embedding(images), dim=1)
+        return self.embedding_of(self._embedding(images))
+
+    def embedding_of(self, read: Tensor) -> Tensor:
+        """(N, 512) -> the same of length 1, as its authors compare faces."""
+        return functional.normalize(read, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> logits (N, num_classes)."""
@@ -74,5 +78,7 @@ class FaceNetwork(Network):
         return logits
 
     def _embedding(self, images: Tensor) -> Tensor:
-        embedding: Tensor = self.embedding(self.dropout(super().embed(images)))
+        embedding: Tensor = self.embedding(
+            self.dropout(self.forward_features(images).mean(dim=(2, 3)))
+        )
         return embedding

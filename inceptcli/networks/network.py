@@ -74,7 +74,11 @@ class Network(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """(N, C, H, W) -> pooled features (N, num_features)."""
-        return self.forward_features(images).mean(dim=(2, 3))
+        return self.embedding_of(self.forward_features(images).mean(dim=(2, 3)))
+
+    def embedding_of(self, read: Tensor) -> Tensor:
+        """What the classifier reads (N, num_features) as `embed` gives it: here unchanged."""
+        return read
 
     def classify(self, features: Tensor) -> Tensor:
         """The last stage's output (N, C, H, W) -> logits (N, num_classes)."""

@@ -13,8 +13,10 @@ from inceptcli.atomic_file import replacing
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito (2008): told apart with every kind of colour vision."""
@@ -91,6 +93,19 @@ def canvas(
         yield figure
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def heat_colours() -> NDArray[np.float32]:
+    """256 colours (256, 3), 0 to 255, for 0 to the most: cividis, from dark blue to yellow.
+
+    Made by Nunez, Anderton and Renslow (2018) to look alike with and without red-green blindness.
+    """
+    quiet_matplotlib()
+    import numpy as np
+    from matplotlib import colormaps
+
+    colours: NDArray[np.float32] = colormaps["cividis"](np.arange(256))[:, :3] * 255
+    return colours
 
 
 def shown(name: str) -> str:

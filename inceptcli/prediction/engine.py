@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,20 @@ class Engine(Protocol):
         A picture's logits do not depend on the others; how many are given at once changes them by
         no more than float32 rounding.
         """
+
+
+class Outputs(NamedTuple):
+    """Logits (N, num_classes), and the embeddings (N, num_features) of the same pass."""
+
+    logits: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+
+class EmbeddingEngine(Engine, Protocol):
+    """An engine that also hands out what its classifier reads."""
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
 
 
 def load_engine(weights: Path, device: str = "auto", *, few_images: bool = False) -> Engine:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.crops import Crops, check, cut
 from inceptcli.errors import UsageError
-from inceptcli.prediction.engine import Engine, load_engine
+from inceptcli.prediction.engine import EmbeddingEngine, Engine, load_engine
 from inceptcli.text import printable
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
@@ -65,12 +66,35 @@ class Ensemble:
         The networks are given at most `batch_size` crops at once. A picture for which a network's
         output is not finite has NaN.
         """
+        return self._averaged(pictures, batch_size, [engine.logits for engine in self.engines])
+
+    def probabilities_and_embeddings(
+        self, pictures: Sequence[Views], batch_size: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """Also the embeddings (N, num_features), of one network that sees one crop of each."""
+        (engine,) = cast("Sequence[EmbeddingEngine]", self.engines)
+        embeddings: list[NDArray[np.float32]] = []
+
+        def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            outputs = engine.outputs(images)
+            embeddings.append(outputs.embeddings)
+            return outputs.logits
+
+        assert self.crops == 1
+        return self._averaged(pictures, batch_size, [logits]), np.concatenate(embeddings)
+
+    def _averaged(
+        self,
+        pictures: Sequence[Views],
+        batch_size: int,
+        networks: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.float32]]],
+    ) -> NDArray[np.float64]:
         total: NDArray[np.float64] = np.zeros((len(pictures), len(self.classes)))
-        for number, (engine, order) in enumerate(zip(self.engines, self.orders, strict=True)):
+        for number, (logits_of, order) in enumerate(zip(networks, self.orders, strict=True)):
             views = [picture[number] for picture in pictures]
             crops = views[0] if len(views) == 1 else np.concatenate(views)
             starts = range(0, len(crops), batch_size)
-            logits = np.concatenate([engine.logits(crops[at : at + batch_size]) for at in starts])
+            logits = np.concatenate([logits_of(crops[at : at + batch_size]) for at in starts])
             # Row by row: how numpy's vector units cut a table moves the last bit with the batch.
             each = np.stack([softmax(row) for row in logits])
             for picture in range(len(pictures)):

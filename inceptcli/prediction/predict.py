@@ -17,6 +17,7 @@ from inceptcli.prediction.read_ahead import default_threads, read_batches
 from inceptcli.weights.metadata import ClassName
 
 Item = TypeVar("Item")
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,29 @@ class Prediction:
     probability: float
 
 
+class Seen(NamedTuple):
+    """A picture as the networks were given it, and what they made of it.
+
+    `size` is height and width of the decoded picture; probabilities (num_classes,) are NaN where a
+    network's output is not finite.
+    """
+
+    size: Size
+    views: Views
+    probabilities: NDArray[np.float64]
+    embedding: NDArray[np.float32] | None = None
+
+
 class Answer(NamedTuple):
-    """What is known of one picture: the most probable classes first, or why there are none."""
+    """What is known of one picture: the most probable classes first, or why there are none.
+
+    `seen` is None of what cannot be read.
+    """
 
     path: str
     predictions: tuple[Prediction, ...] = ()
     error: str | None = None
+    seen: Seen | None = None
 
 
 def predict(
@@ -43,6 +61,7 @@ def predict(
     top_k: int,
     batch_size: int,
     threads: int | None = None,
+    embed: bool = False,
 ) -> Iterator[Answer]:
     """One answer for every source, in order, as soon as it is known.
 
@@ -50,15 +69,17 @@ def predict(
         sources: which pictures.
         ensemble: the networks, and how many crops they see of a picture.
         top_k: how many classes to name, at least 1; more than there are means all.
-        batch_size: as in `classify`.
-        threads: as in `classify`.
+        batch_size: as in `examine`.
+        threads: as in `examine`.
+        embed: as in `examine`.
     """
-    answers = classify(sources, _pixels, ensemble, batch_size=batch_size, threads=threads)
-    for source, answer in answers:
-        if isinstance(answer, UnreadableImage):
-            yield Answer(source.path, error=str(answer))
+    found = examine(sources, _pixels, ensemble, batch_size=batch_size, threads=threads, embed=embed)
+    for source, seen in found:
+        if isinstance(seen, UnreadableImage):
+            yield Answer(source.path, error=str(seen))
         else:
-            yield name_classes(source.path, answer, ensemble.classes, top_k)
+            answer = name_classes(source.path, seen.probabilities, ensemble.classes, top_k)
+            yield answer._replace(seen=seen)
 
 
 def classify(
@@ -69,10 +90,24 @@ def classify(
     batch_size: int,
     threads: int | None = None,
 ) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
-    """Each item with its probabilities (num_classes,), or why it has none; in order.
+    """Each item with its probabilities (num_classes,), or why it has none; see `examine`."""
+    found = examine(items, pixels, ensemble, batch_size=batch_size, threads=threads)
+    for item, seen in found:
+        yield item, seen if isinstance(seen, UnreadableImage) else seen.probabilities
+
+
+def examine(
+    items: Iterable[Item],
+    pixels: Callable[[Item], NDArray[np.uint8]],
+    ensemble: Ensemble,
+    *,
+    batch_size: int,
+    threads: int | None = None,
+    embed: bool = False,
+) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
+    """Each item as the networks saw it, with its probabilities, or why it has none; in order.
 
     Pictures are decoded and cut while the networks compute; memory does not grow with their number.
-    Probabilities are NaN where a network's output is not finite.
 
     Args:
         items: one for each picture.
@@ -80,20 +115,35 @@ def classify(
         ensemble: the networks.
         batch_size: the most crops that a network is given at once.
         threads: how many decode pictures; by default one for each processor, at most four.
+        embed: whether embeddings are wanted, of one network that sees one crop of each picture.
     """
 
-    def read(item: Item) -> tuple[Item, Views | UnreadableImage]:
+    def read(item: Item) -> tuple[Item, tuple[Size, Views] | UnreadableImage]:
         try:
-            return item, ensemble.cut(pixels(item))
+            image = pixels(item)
+            return item, (image.shape[:2], ensemble.cut(image))
         except UnreadableImage as error:
             return item, error
 
     pictures = max(1, batch_size // ensemble.crops)
     for batch in read_batches(items, read, pictures, threads or default_threads()):
-        views = [views for _, views in batch if not isinstance(views, UnreadableImage)]
-        found = iter(ensemble.probabilities(views, batch_size) if views else ())
+        views = [cut[1] for _, cut in batch if not isinstance(cut, UnreadableImage)]
+        found = _answers(ensemble, views, batch_size, embed)
         for item, cut in batch:
-            yield item, cut if isinstance(cut, UnreadableImage) else next(found)
+            yield item, cut if isinstance(cut, UnreadableImage) else Seen(*cut, *next(found))
+
+
+def _answers(
+    ensemble: Ensemble, views: Sequence[Views], batch_size: int, embed: bool
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32] | None]]:
+    """Probabilities and, if wanted, embedding of each picture."""
+    if not views:
+        return
+    if embed:
+        yield from zip(*ensemble.probabilities_and_embeddings(views, batch_size), strict=True)
+    else:
+        for row in ensemble.probabilities(views, batch_size):
+            yield row, None
 
 
 def _pixels(source: Source) -> NDArray[np.uint8]:

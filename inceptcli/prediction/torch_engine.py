@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from inceptcli.data.normalization import normalize
 from inceptcli.errors import UserError
+from inceptcli.networks.network import Network
+from inceptcli.prediction.engine import Outputs
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata
 
@@ -54,6 +56,27 @@ class TorchEngine:
             ) from error
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
+
+    @property
+    def embedding_width(self) -> int:
+        """How many numbers `outputs` gives as a picture's embedding."""
+        assert isinstance(self.network, Network)
+        return self.network.num_features
+
+    @torch.inference_mode()
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """The logits, and of the same pass what the classifier read; see EmbeddingEngine."""
+        assert isinstance(self.network, Network)
+        read: list[Tensor] = []
+        hook = self.network.classifier.register_forward_pre_hook(
+            lambda _, inputs: read.append(inputs[0])
+        )
+        try:
+            logits = self.logits(images)
+        finally:
+            hook.remove()
+        embeddings = self.network.embedding_of(torch.cat(read))
+        return Outputs(logits, embeddings.float().cpu().numpy())
 
 
 def find_device(name: str) -> torch.device:

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from inceptcli.cli.app import app
+from tests.prediction.conftest import draw, save_small_network
 
 TINY = [
     "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--epochs", "1", "--image-size", "75",
@@ -45,3 +47,16 @@ def installed(folder: Path) -> Path:
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m inceptcli "$@"\n')
     program.chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_network(tmp_path_factory.mktemp("run") / "model.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures of 200x150 pixels."""
+    for number in range(3):
+        draw(tmp_path / "pictures" / f"{number}.png", number, (200, 150))
+    return tmp_path / "pictures"

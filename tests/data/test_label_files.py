@@ -160,7 +160,7 @@ def test_numbers_without_a_list_are_those_of_all_of_imagenet_only(tmp_path: Path
     (tmp_path / "val.txt").write_text(f"{LINES[0]} 999\n")
     assert evaluation_images(tmp_path, ids[::-1], ids[::-1]).images.labels == (0,)
     (tmp_path / "val.txt").write_text(f"{LINES[0]} 3\n")  # of ten synsets it may mean another
-    with pytest.raises(UserError, match=r"line 1: label 3: a number needs synsets\.txt"):
+    with pytest.raises(UserError, match=r"line 1: label 3 is a number, which needs synsets\.txt"):
         evaluation_images(tmp_path, ids[:10], ids[:10])
 
 

@@ -1,0 +1,135 @@
+"""What `predict` keeps besides its answers: heat maps and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.prediction.ensemble import Ensemble
+    from inceptcli.prediction.predict import Answer
+    from inceptcli.prediction.torch_engine import TorchEngine
+    from inceptcli.weights.metadata import ClassName
+
+    Take = Callable[[Answer], None]
+
+
+class Extras(NamedTuple):
+    """The flags --explain, --class and --embeddings."""
+
+    explain: Path | None
+    class_name: str | None
+    embeddings: Path | None
+
+    def check(self, files: Sequence[Path], crops: int, output: Path | None) -> None:
+        """UsageError or UserError for what cannot be had, before torch is imported."""
+        from inceptcli.weights.file import read_metadata
+        from inceptcli.weights.onnx_header import is_onnx
+
+        if self.class_name is not None and self.explain is None:
+            raise UsageError("--class says what --explain explains; give --explain DIR")
+        for flag, path in (("--explain", self.explain), ("--embeddings", self.embeddings)):
+            if path is None:
+                continue
+            if len(files) > 1 or crops > 1:
+                raise UsageError(f"{flag} is for one network and one crop, --crops 1")
+            if is_onnx(files[0]):
+                raise UsageError(
+                    f"{flag}: {files[0]} is an ONNX file, which gives logits only; give the "
+                    "weights that it was exported from"
+                )
+        if self.explain is not None:
+            _check_explain(self.explain)
+            _find_class(self.class_name, read_metadata(files[0]).classes)
+        if self.embeddings is not None:
+            _check_embeddings(self.embeddings, output)
+
+    def kept(self, answers: Iterable[Answer], ensemble: Ensemble) -> Generator[Answer]:
+        """The same answers; each has been drawn and written before it is passed on."""
+        if self.explain is not None:
+            answers = _keeping(answers, f"--explain {self.explain}", self._explanations(ensemble))
+        if self.embeddings is not None:
+            from inceptcli.prediction.embeddings import embeddings
+
+            block = embeddings(self.embeddings, _engine(ensemble).embedding_width)
+            answers = _keeping(answers, f"--embeddings {self.embeddings}", block)
+        yield from answers
+
+    def _explanations(self, ensemble: Ensemble) -> AbstractContextManager[Take]:
+        from inceptcli.prediction.explanations import explanations
+        from inceptcli.prediction.heat_maps import HeatMaps
+
+        assert self.explain is not None
+        index = _find_class(self.class_name, ensemble.classes)
+        return explanations(self.explain, HeatMaps(_engine(ensemble)), ensemble.classes, index)
+
+
+def _engine(ensemble: Ensemble) -> TorchEngine:
+    from inceptcli.prediction.torch_engine import TorchEngine
+
+    (engine,) = ensemble.engines
+    assert isinstance(engine, TorchEngine)
+    return engine
+
+
+def _keeping(
+    answers: Iterable[Answer], place: str, block: AbstractContextManager[Take]
+) -> Iterator[Answer]:
+    from inceptcli.cli.predict import writing
+
+    with ExitStack() as stack:
+        with writing(place):
+            take = stack.enter_context(block)
+        for answer in answers:
+            with writing(place):
+                take(answer)
+            yield answer
+        with writing(place):
+            stack.close()
+
+
+def _check_explain(folder: Path) -> None:
+    if find_spec("captum") is None:
+        raise UserError("--explain needs captum; pip install 'inceptcli[explain]'")
+    try:
+        if any(folder.iterdir()):
+            raise UsageError(f"--explain {folder}: not empty; name a new folder")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"--explain {folder}: {error.strerror}") from error
+
+
+def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
+    from inceptcli.data.label_files import Labels
+
+    if name is None:
+        return None
+    ids, names = [entry.id for entry in classes], [entry.name for entry in classes]
+    try:
+        return Labels(ids, names, ids).find(name)
+    except ValueError as error:
+        raise UsageError(f"--class {printable(name)} {error}") from error
+
+
+def _check_embeddings(file: Path, output: Path | None) -> None:
+    from inceptcli.prediction.embeddings import SUFFIXES, paths_file
+
+    if file.suffix not in SUFFIXES:
+        raise UsageError(f"--embeddings {file}: must end in {' or '.join(SUFFIXES)}")
+    if file.suffix == ".parquet" and find_spec("pyarrow") is None:
+        raise UserError(f"--embeddings {file} needs pyarrow; pip install 'inceptcli[parquet]'")
+    written = [file, paths_file(file)] if file.suffix == ".npy" else [file]
+    for path in written:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--embeddings {path}: not a regular file")
+        if output is not None and path.absolute() == output.absolute():
+            raise UsageError(f"--embeddings {path}: --output names the same file")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"--embeddings {file}: no such folder to write into")

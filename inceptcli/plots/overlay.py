@@ -1,0 +1,50 @@
+"""A heat map laid over the picture that it belongs to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptcli.plots.canvas import heat_colours
+
+SMALLEST_SIDE = 299
+"""Smaller pictures are enlarged by a whole number, so that people see something."""
+
+OPACITY = 0.55
+
+
+def overlay(view: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
+    """A picture (H, W, 3) in grey under its heat map (H, W) from dark blue to yellow.
+
+    Blue and yellow, dark and bright are told apart with every kind of colour vision and in print. A
+    line, white in black, goes round the hottest half. Without any heat the picture is grey alone.
+    """
+    times = -(-SMALLEST_SIDE // min(view.shape[:2]))
+    size = view.shape[1] * times, view.shape[0] * times
+    grey = Image.fromarray(view).convert("L").resize(size, Image.Resampling.BICUBIC)
+    heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
+    drawn = np.repeat(np.asarray(grey, np.float32)[..., None], 3, axis=2)
+    if (peak := heat.max()) > 0:
+        levels = np.rint(heat / peak * 255).astype(np.uint8)
+        drawn = (1 - OPACITY) * drawn + OPACITY * heat_colours()[levels]
+    half = hottest_half(heat)
+    core = _shrunk(half)
+    drawn[half & ~core] = 0
+    drawn[core & ~_shrunk(core)] = 255
+    return Image.fromarray(np.rint(drawn).astype(np.uint8))
+
+
+def hottest_half(heat: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The fewest pixels, hottest first, that hold half of the mass of a map (H, W); none of 0."""
+    ordered = np.sort(heat, axis=None)[::-1]
+    mass = np.cumsum(ordered, dtype=np.float64)
+    threshold = ordered[np.searchsorted(mass, mass[-1] / 2)]
+    hottest: NDArray[np.bool_] = (heat >= threshold) & (heat > 0)
+    return hottest
+
+
+def _shrunk(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Without its outermost pixels; the picture's edge is no edge of the mask."""
+    padded = np.pad(mask, 1, mode="edge")
+    return mask & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from pyarrow import parquet
+
+from inceptcli.data.decode import decode
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.prediction.embeddings import GROUP, embeddings
+from inceptcli.prediction.ensemble import Ensemble
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer, Seen, predict
+from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 75, 75, 3), np.uint8)
+
+
+def small(name: str) -> TorchEngine:
+    repeats = None if NETWORKS[name].repeats is None else (1, 1, 1)
+    options = network_options(name, num_classes=3, repeats=repeats)
+    torch.manual_seed(0)
+    classes = tuple(ClassName(letter, letter) for letter in "abc")
+    return TorchEngine(build(options), WeightsMetadata(options, classes, Preprocessing((75, 75))))
+
+
+def classifier_of(engine: TorchEngine) -> torch.nn.Linear:
+    classifier = engine.network.classifier
+    assert isinstance(classifier, torch.nn.Linear)
+    return classifier
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_embeddings_times_the_classifier_are_the_logits(name: str) -> None:
+    engine = small(name)
+    found = engine.outputs(PIXELS)
+    assert found.logits == pytest.approx(engine.logits(PIXELS), abs=0)
+    assert found.embeddings.shape == (2, engine.embedding_width)
+    classifier = classifier_of(engine)
+    weight, bias = classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
+    embedded = found.embeddings
+    if name == "irv1-facenet":
+        assert engine.embedding_width == 512
+        assert np.linalg.norm(embedded, axis=1) == pytest.approx(1, abs=1e-6)
+        # Their length before it was normalised is what scales them to the logits.
+        products = embedded @ weight.T
+        lengths = (products * (found.logits - bias)).sum(1) / (products**2).sum(1)
+        embedded = embedded * lengths[:, None]
+    assert embedded @ weight.T + bias == pytest.approx(found.logits, rel=1e-4, abs=1e-5)
+
+
+def test_the_network_is_run_once_and_left_as_it_was(
+    engine: TorchEngine, pictures: list[Path]
+) -> None:
+    runs = []
+    hook = engine.network.register_forward_pre_hook(lambda *_: runs.append(1))
+    sources = [Source(str(path)) for path in pictures]
+    list(predict(sources, Ensemble([engine]), top_k=1, batch_size=7, embed=True))
+    hook.remove()
+    assert len(runs) == 7  # one picture at a time, as on every CPU
+    assert not classifier_of(engine)._forward_pre_hooks
+
+
+def test_batches_of_1_and_of_7_agree_and_keep_the_order(
+    engine: TorchEngine, pictures: list[Path]
+) -> None:
+    def found(batch_size: int) -> list[Answer]:
+        sources = [Source(str(path)) for path in [*pictures[:3], Path("none.png"), *pictures[3:]]]
+        ensemble = Ensemble([engine])
+        return list(predict(sources, ensemble, top_k=1, batch_size=batch_size, embed=True))
+
+    one, seven = found(1), found(7)
+    assert [answer.path for answer in one] == [answer.path for answer in seven]
+    for first, second in zip(one, seven, strict=True):
+        assert (first.seen is None) == (second.seen is None) == (first.path == "none.png")
+        if first.seen is None or second.seen is None:
+            continue
+        crop = engine.preprocessing.crop(decode(Path(first.path)))
+        alone = engine.outputs(crop[None]).embeddings[0]
+        assert first.seen.embedding == pytest.approx(alone, abs=1e-6)
+        assert second.seen.embedding == pytest.approx(alone, abs=1e-6)
+    rows = np.stack([answer.seen.embedding for answer in one if answer.seen is not None])  # type: ignore[misc]
+    assert len(np.unique(rows.round(3), axis=0)) == 7, "the pictures are alike"
+
+
+def answered(path: str, embedding: NDArray[np.float32]) -> Answer:
+    return Answer(path, seen=Seen((1, 1), (), np.ones(1), embedding))
+
+
+def many(number: int) -> Iterator[Answer]:
+    for row in range(number):
+        yield answered(f"{row}.png", np.full(3, row, np.float32))
+        yield Answer(f"{row}.txt", error="not an image")
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, GROUP, GROUP + 1, 2 * GROUP + 5])
+def test_npy_is_a_table_of_that_many_rows_with_its_paths_beside_it(
+    number: int, tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.npy"
+    with embeddings(file, 3) as keep:
+        for answer in many(number):
+            keep(answer)
+        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".partial"] * 2
+    rows = np.load(file, allow_pickle=False)
+    assert (rows.shape, rows.dtype) == ((number, 3), np.float32)
+    assert rows.tolist() == [[row] * 3 for row in range(number)]
+    assert np.load(file, mmap_mode="r").shape == (number, 3)
+    with (tmp_path / "rows.npy.csv").open(newline="") as table:
+        assert list(csv.reader(table)) == [
+            ["row", "path"], *([str(row), f"{row}.png"] for row in range(number))
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, GROUP, GROUP + 1, 2 * GROUP + 5])
+def test_parquet_reads_back(number: int, tmp_path: Path) -> None:
+    with embeddings(tmp_path / "rows.parquet", 3) as keep:
+        for answer in many(number):
+            keep(answer)
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert table.column_names == ["path", "embedding"]
+    assert table["path"].to_pylist() == [f"{row}.png" for row in range(number)]
+    assert table["embedding"].to_pylist() == [[row] * 3 for row in range(number)]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+def test_paths_are_data(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"rows{suffix}"
+    with embeddings(file, 1) as keep:
+        for path in ("k\udce4se.png", "=1+1.png", "a\nb.png"):
+            keep(answered(path, np.zeros(1, np.float32)))
+    if suffix == ".parquet":
+        found = parquet.read_table(file)["path"].to_pylist()
+        assert found == ["k\\udce4se.png", "=1+1.png", "a\nb.png"]
+    else:
+        with (tmp_path / "rows.npy.csv").open(newline="") as table:
+            found = [row["path"] for row in csv.DictReader(table)]
+        assert found == ["k\\udce4se.png", "'=1+1.png", "a\nb.png"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".parquet"])
+def test_files_stay_as_they_were_when_the_work_ends_early(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"rows{suffix}"
+    file.write_text("old")
+
+    def write() -> None:
+        with embeddings(file, 1) as keep:
+            keep(answered("a.png", np.zeros(1, np.float32)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
