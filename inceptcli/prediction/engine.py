@@ -60,4 +60,4 @@ def load_engine(weights: Path, device: str = "auto", *, few_images: bool = False
         return OnnxEngine(weights, device, few_images=few_images)
     from inceptcli.prediction.torch_engine import TorchEngine
 
-    return TorchEngine.load(weights, device)
+    return TorchEngine.load(weights, device, few_images=few_images)

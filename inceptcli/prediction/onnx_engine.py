@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.cores import usable_cores
+from inceptcli.cores import compute_threads
 from inceptcli.errors import UserError
 from inceptcli.weights.file import read_metadata
 
@@ -38,7 +37,7 @@ class OnnxEngine:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        options.intra_op_num_threads = num_threads()
+        options.intra_op_num_threads = compute_threads()
         if few_images:  # rewriting the graph takes as long as five images of irv2-tf at 299 pixels
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Threads that wait busily take the processors from those that decode.
@@ -78,15 +77,3 @@ def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any
         return cuda, {"device_id": int(number or 0), "use_tf32": 0}
     usable = "cpu, cuda" if cuda in available else "cpu"
     raise UserError(f"--device {device}: ONNX Runtime here has no such device; usable: {usable}")
-
-
-def num_threads() -> int:
-    """As many threads as torch would take: OMP_NUM_THREADS, else this process's processors.
-
-    On a shared node those are what SLURM gave, not all that there are.
-    """
-    processors = usable_cores()
-    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
-        if os.environ.get(name, "").isdecimal():
-            return max(1, min(int(os.environ[name]), processors))
-    return processors

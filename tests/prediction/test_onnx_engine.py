@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from inceptcli.networks.registry import build, network_options
 from inceptcli.prediction.engine import Engine, load_engine
 from inceptcli.prediction.ensemble import softmax
 from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider, num_threads
+from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
@@ -160,28 +159,6 @@ def test_without_onnx_runtime_the_error_says_what_to_install(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs ONNX Runtime; pip install 'inceptcli\[onnx\]'"):
         OnnxEngine(onnx_weights)
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({}, 6),
-        ({"SLURM_CPUS_PER_TASK": "4"}, 4),
-        ({"SLURM_CPUS_PER_TASK": "4", "OMP_NUM_THREADS": "2"}, 2),
-        ({"OMP_NUM_THREADS": "64"}, 6),
-        ({"OMP_NUM_THREADS": "0"}, 1),
-        ({"OMP_NUM_THREADS": "4,2"}, 6),
-    ],
-)
-def test_threads_are_those_that_this_process_was_given(
-    environment: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
-    assert num_threads() == expected
 
 
 def test_cuda_is_taken_when_it_is_asked_for_only() -> None:

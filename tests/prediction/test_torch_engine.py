@@ -89,3 +89,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda_devices: int, metal: bool) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda_devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda_devices)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)
+
+
+@pytest.mark.parametrize("few_images", [False, True])
+def test_batch_norm_is_folded_unless_the_images_are_few(weights: Path, few_images: bool) -> None:
+    network = TorchEngine.load(weights, "cpu", few_images=few_images).network
+    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules()) == few_images
