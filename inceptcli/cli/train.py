@@ -92,6 +92,14 @@ def train(
     strategy: Annotated[
         str | None, Option(help="Lightning's strategy, such as ddp; default: the recipe's (auto).")
     ] = None,
+    checkpoint_activations: Annotated[
+        bool | None,
+        Option(
+            "--checkpoint-activations",
+            help="Compute activations again instead of keeping them: less memory, a third more "
+            "time, the same weights; default: the recipe's (off).",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         Option(help="Processes that load images, per device; default: the recipe's (2)."),
@@ -152,6 +160,7 @@ def train(
         "trainer.devices": devices and _number(devices),
         "trainer.num_nodes": num_nodes,
         "trainer.strategy": strategy,
+        "trainer.checkpoint_activations": checkpoint_activations,
         "data.workers": workers,
         "trainer.seed": seed,
         "trainer.stop_after": stop_after,

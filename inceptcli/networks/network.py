@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from inceptcli.networks.blocks import Residual, Step
+from inceptcli.networks.recomputing import recomputed
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions
 
 
@@ -23,8 +25,11 @@ class Network(nn.Module):
     """Images (N, C, H, W) in [-1, 1], sides of at least 75 -> logits (N, num_classes).
 
     Stages follow the overall figure. `figures` says where each is drawn and `head_figures` where
-    average pool, dropout and classifier are; `num_features` is the width of `embed`.
+    average pool, dropout and classifier are; `num_features` is the width of `embed`. With
+    `recompute` training keeps few activations; see recomputing.py.
     """
+
+    recompute = False
 
     def __init__(
         self, options: NetworkOptions, stages: Sequence[Stage], overall_figure: str
@@ -62,7 +67,11 @@ class Network(nn.Module):
             raise ValueError(f"images must be at least {smallest} pixels, got {height}x{width}")
         features = images
         for name in self.figures:
-            features = self.get_submodule(name)(features)
+            stage = self.get_submodule(name)
+            if self.recompute and self.training and torch.is_grad_enabled():
+                features = recomputed(stage, features)
+            else:
+                features = stage(features)
             yield name, features
 
     def forward_features(self, images: Tensor) -> Tensor:

@@ -106,6 +106,7 @@ class Trainer(Section):
     accumulate_batches: Count = 1
     clip_norm: Positive | None = 1.0
     sync_batch_norm: bool = False
+    checkpoint_activations: bool = False  # compute them again instead of keeping them
     logger: Literal["none", "csv", "tensorboard", "wandb", "mlflow", "comet"] = "none"
     stop_after: Annotated[str, AfterValidator(_duration)] | None = None  # such as 3h50m
 

@@ -92,6 +92,7 @@ def _network(plan: Plan, say: Callable[[str], None]) -> Network:
     network = build(plan.network)
     if plan.init is not None:
         start_from(network, plan.init, plan.classes, say)
+    network.recompute = plan.recipe.trainer.checkpoint_activations
     return network.to(memory_format=torch.channels_last)
 
 

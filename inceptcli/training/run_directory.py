@@ -40,6 +40,7 @@ KEPT_CHECKPOINTS = 2
 MAY_DIFFER = {
     "trainer.epochs",
     "trainer.logger",
+    "trainer.checkpoint_activations",
     "data.path",
     "data.workers",
     "trainer.stop_after",
