@@ -19,6 +19,7 @@ class ReportingGroup(LazyGroup):
         "train": "train",
         "eval": "evaluate",
         "predict": "predict",
+        "merge": "merge",
         "summarize": "summarize",
         "compare": "compare",
         "import": "import_weights",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
-from inceptcli.cli.predict import results_stream
+from inceptcli.cli.results_stream import results_stream
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -120,15 +121,11 @@ def evaluate(
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
         from inceptcli.evaluation.report import Origin
-        from inceptcli.prediction.ensemble import Ensemble, check_ensemble
-        from inceptcli.weights.file import read_metadata
-        from inceptcli.weights.published import find
+        from inceptcli.prediction.ensemble import Ensemble
 
         notices, shown = Display(not is_first), Display(quiet or not is_first)
         told = None if shown.quiet else shown.say
-        files = [find(name, told) for name in weights]
-        members = [read_metadata(file) for file in files]
-        check_ensemble(list(zip(weights, members, strict=True)), crops)
+        files, members = ensemble_files(weights, crops, shown)
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
         outputs: list[Callable[[Evaluation], None]] = []
         if is_first:

@@ -64,7 +64,7 @@ def export(
     and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
     """
     from inceptcli.atomic_file import replacing
-    from inceptcli.cli.predict import writing
+    from inceptcli.cli.results_stream import writing
     from inceptcli.data.folders import find_images
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.onnx_header import is_onnx

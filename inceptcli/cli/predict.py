@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from io import BytesIO, TextIOWrapper
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
-from inceptcli.cli.predict_extras import Extras
-from inceptcli.errors import UsageError, UserError
+from inceptcli.cli.predict_extras import Extras, gallery_writer
+from inceptcli.cli.predict_shard import Write, place_of, predict_shard
+from inceptcli.cli.results_stream import check_installed, check_no_terminal, results_stream
+from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
@@ -34,6 +36,7 @@ Examples:
   inceptcli predict photos/ --weights runs/pets --output answers.txt --gallery answers.html
   inceptcli predict photos --weights runs/pets --explain maps --embeddings photos.npy
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
+  inceptcli predict photos/ --weights runs/pets --shard 0/4 --output answers/
 """
 
 
@@ -43,8 +46,9 @@ def predict(
         Argument(
             metavar="PATHS",
             show_default=False,
-            help="Image files, folders (all images in them and below), patterns such as "
-            '"photos/*.jpg", or - to read file paths from standard input, one per line.',
+            help="Image files, folders (all images in them and below), WebDataset shards (.tar, or "
+            'a folder of them), patterns such as "photos/*.jpg", or - to read file paths from '
+            "standard input, one per line.",
         ),
     ] = None,
     weights: Annotated[
@@ -70,15 +74,31 @@ def predict(
         int, Option(min=1, help="Number of classes to name for each image, most probable first.")
     ] = 5,
     output_format: Annotated[
-        Literal["table", "json", "jsonl", "csv"],
-        Option("--format", help="How to write: for people, or for programs in UTF-8."),
-    ] = "table",
+        Literal["table", "json", "jsonl", "csv", "parquet"] | None,
+        Option(
+            "--format",
+            show_default="table; of a shard by the suffix of --output, else jsonl",
+            help="How to write: for people, or for programs in UTF-8; Parquet needs "
+            "inceptcli[parquet].",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         Option(
             metavar="FILE",
             show_default="standard output",
-            help="File to write to; it appears when all is done.",
+            help="File to write to; it appears when all is done. Of a shard it grows row by row, "
+            "and may be a folder/ for all of them.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        Option(
+            metavar="I/N|auto",
+            show_default="all images",
+            help="Take only every N-th image from number I on, I from 0; the same command goes on "
+            "after a stop, and `inceptcli merge` joins the parts. auto: as the task of a SLURM "
+            "array or of srun.",
         ),
     ] = None,
     gallery: Annotated[
@@ -139,10 +159,10 @@ def predict(
     Answers come in the order of the images, as soon as they are ready. An image that cannot be
     read is named on standard error and in the results, the rest is done, and the exit code is 1.
 
-    JSON has for each image: path, predictions (class, index, probability) and error (null, or
-    the reason). CSV has the columns path, rank, class, index, probability and error; a text that
-    begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that no
-    spreadsheet runs it. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
+    JSON and Parquet have for each image: path, predictions (class, index, probability) and error
+    (null, or the reason). CSV has the columns path, rank, class, index, probability and error; a
+    text that begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that
+    no spreadsheet runs it. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
 
     --explain draws on the picture as the network saw it, resized and cropped, in grey: dark blue
     is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
@@ -154,38 +174,46 @@ def predict(
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
 
-    from inceptcli.prediction.inputs import find_sources
-    from inceptcli.weights.file import read_metadata
-    from inceptcli.weights.published import find
-
-    say = None if quiet else Display().say
+    place = place_of(shard, output_format, output) if shard is not None else None
+    if place and (explain or embeddings or gallery):
+        raise UsageError("--shard has no --explain, --embeddings and --gallery; leave it out")
+    chosen = place.format if place else output_format or "table"
+    check_installed(chosen)
     names = weights or ["imagenet"]
-    files = [find(name, say) for name in names]
-    metadata = [read_metadata(file) for file in files]  # before torch is imported
-
-    from inceptcli.prediction.ensemble import Ensemble, check_ensemble
-
-    check_ensemble(list(zip(names, metadata, strict=True)), crops)
+    files, _ = ensemble_files(names, crops, Display(quiet))
     extras = Extras(explain, class_name, embeddings)
     extras.check(files, crops, output)
-    with results_stream(output) as stream, gallery_writer(gallery, names, crops) as collect:
-        from inceptcli.prediction.predict import predict as answer
-        from inceptcli.prediction.writers import WRITERS
 
-        few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
+    from inceptcli.prediction.inputs import find_sources
+    from inceptcli.prediction.writers import WRITERS
+
+    few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
+    failed: list[str] = []
+
+    def answer(sources: Iterable[Source], write: Write, shown: bool = not quiet) -> None:
+        from inceptcli.prediction.ensemble import Ensemble
+        from inceptcli.prediction.predict import predict as answers_of
+
         ensemble = Ensemble.load(files, device, crops, few_images=few_images)
-        sources: Iterable[Source] = find_sources(paths, standard_input(), null=null)
-        shown = not quiet and not stream.isatty()
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
-        answers = answer(
+        answers = answers_of(
             sources, ensemble, top_k=top_k, batch_size=batch_size, embed=embeddings is not None
         )
-        failed: list[str] = []
         total = len(sources) if isinstance(sources, list) else None
         with progress(shown, total) as advance, closing(extras.kept(answers, ensemble)) as kept:
-            WRITERS[output_format](reported(collect(kept), failed, advance), stream)
-    if failed:
+            write(reported(kept, failed, advance))
+
+    sources = find_sources(paths, standard_input(), null=null)
+    if place is not None:
+        complete = predict_shard(place, (files, crops, top_k), sources, answer, Display(quiet))
+    else:
+        with results_stream(output) as stream, gallery_writer(gallery, names, crops) as collect:
+            check_no_terminal(chosen, stream)
+            shown = not quiet and not stream.isatty()
+            answer(sources, lambda found: WRITERS[chosen](collect(found), stream), shown)
+        complete = not failed
+    if not complete:
         raise Exit(1)
 
 
@@ -201,67 +229,12 @@ def reported(
         advance()
 
 
-@contextmanager
-def gallery_writer(
-    page: Path | None, weights: Sequence[str], crops: int
-) -> Iterator[Callable[[Iterable[Answer]], Iterable[Answer]]]:
-    """What hands answers on and keeps them for the page, if any, which the block's end writes."""
-    if page is None:
-        yield lambda answers: answers
-        return
-    from inceptcli.prediction.gallery import Gallery
-
-    gallery = Gallery()
-    with results_stream(page, "--gallery") as stream:
-        yield gallery.collect
-        gallery.write(stream, weights, crops)
-
-
 def standard_input() -> ByteStream:
     """Standard input below its buffer: a thread may wait here while the program ends."""
     if sys.stdin is None:  # it was closed before the program began
         return BytesIO()
     buffered = sys.stdin.buffer
     return getattr(buffered, "raw", buffered)
-
-
-@contextmanager
-def results_stream(output: Path | None, flag: str = "--output") -> Iterator[TextIO]:
-    """Standard output, or a file that takes the place of `output` when the block ends; UTF-8.
-
-    Raises UsageError when there can be no such file, UserError when writing fails, and Exit with
-    the code of a program that a closed pipe ended when nobody reads on.
-    """
-    if output is None:
-        stream = sys.stdout
-        assert isinstance(stream, TextIOWrapper)
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
-        with writing("standard output"):
-            yield stream
-            stream.flush()
-        return
-    from inceptcli.atomic_file import replacing
-
-    if output.exists() and not output.is_file():
-        raise UsageError(f"{flag} {output}: not a regular file")
-    with writing(f"{flag} {output}"), ExitStack() as stack:
-        try:
-            temporary = stack.enter_context(replacing(output))
-            file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        except OSError as error:
-            raise UsageError(f"{flag} {output}: {error.strerror}") from error
-        yield stack.enter_context(file)
-
-
-@contextmanager
-def writing(place: str) -> Iterator[None]:
-    """Turns what goes wrong with writing to `place` into how the program ends."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise Exit(128 + signal.SIGPIPE) from None
-    except OSError as error:
-        raise UserError(f"{place}: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -1,13 +1,14 @@
-"""What `predict` keeps besides its answers: heat maps and embeddings."""
+"""What `predict` keeps besides its answers: heat maps, embeddings and a gallery."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from inceptcli.cli.results_stream import results_stream, writing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -70,6 +71,22 @@ class Extras(NamedTuple):
         return explanations(self.explain, HeatMaps(_engine(ensemble)), ensemble.classes, index)
 
 
+@contextmanager
+def gallery_writer(
+    page: Path | None, weights: Sequence[str], crops: int
+) -> Iterator[Callable[[Iterable[Answer]], Iterable[Answer]]]:
+    """What hands answers on and keeps them for the page, if any, which the block's end writes."""
+    if page is None:
+        yield lambda answers: answers
+        return
+    from inceptcli.prediction.gallery import Gallery
+
+    gallery = Gallery()
+    with results_stream(page, "--gallery") as stream:
+        yield gallery.collect
+        gallery.write(stream, weights, crops)
+
+
 def _engine(ensemble: Ensemble) -> TorchEngine:
     from inceptcli.prediction.torch_engine import TorchEngine
 
@@ -81,8 +98,6 @@ def _engine(ensemble: Ensemble) -> TorchEngine:
 def _keeping(
     answers: Iterable[Answer], place: str, block: AbstractContextManager[Take]
 ) -> Iterator[Answer]:
-    from inceptcli.cli.predict import writing
-
     with ExitStack() as stack:
         with writing(place):
             take = stack.enter_context(block)

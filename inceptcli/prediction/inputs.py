@@ -10,16 +10,22 @@ from typing import NamedTuple, Protocol
 
 from inceptcli.data.decode import SUFFIXES
 from inceptcli.data.folders import find_images
+from inceptcli.data.shards.files import find_shards, means_shards
+from inceptcli.data.shards.source import TarImage, images_in
 from inceptcli.errors import UserError
 
 CHUNK_BYTES = 65536
 
 
 class Source(NamedTuple):
-    """One picture's path as the answer shows it, or the reason why there is none to read."""
+    """One picture's path as the answer shows it, or the reason why there is none to read.
+
+    One that lies in a tar file says where.
+    """
 
     path: str
     problem: str | None = None
+    in_tar: TarImage | None = None
 
 
 class ByteStream(Protocol):
@@ -32,9 +38,10 @@ class ByteStream(Protocol):
 def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) -> Iterator[Source]:
     """The pictures that the arguments name, in their order, found only as they are needed.
 
-    A folder stands for all images in it and below, sorted; a pattern such as "photos/*.jpg", where
-    no file has that very name, for what it matches, sorted; "-" for the paths in `stream`. Each of
-    those is a file: neither a folder nor a pattern is expanded there.
+    A folder stands for all images in it and below, sorted, or where there are none for the tar
+    shards in it; a .tar file for the images in it, in its order; a pattern such as "photos/*.jpg",
+    where no file has that very name, for what it matches, sorted; "-" for the paths in `stream`.
+    Each of those is a file: neither a folder nor a pattern is expanded there.
 
     Args:
         arguments: as given; a name that is not UTF-8 has its bytes as surrogates.
@@ -57,19 +64,27 @@ def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) ->
 
 def _file_or_folder(path: str) -> Iterator[Source]:
     if not Path(path).is_dir():
-        yield Source(path)
+        yield from _in_shard(Path(path)) if path.endswith(".tar") else [Source(path)]
         return
     try:
         images = find_images(Path(path))
+        shards = [] if images or not means_shards(path) else find_shards(path)
     except UserError as error:
         yield Source(path, str(error))
         return
-    if not images:
+    if not images and not shards:
         yield Source(
             path, f"no images in this folder; known suffixes: {' '.join(sorted(SUFFIXES))}"
         )
     for image in images:
         yield Source(str(image))
+    for shard in shards:
+        yield from _in_shard(shard)
+
+
+def _in_shard(shard: Path) -> Iterator[Source]:
+    for image in images_in(shard):
+        yield Source(image.name, image.problem, image)
 
 
 def _listed(stream: ByteStream, *, null: bool) -> Iterator[Source]:

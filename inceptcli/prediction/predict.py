@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage, decode
+from inceptcli.data.shards.source import read_image
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import default_threads, read_batches
@@ -73,7 +74,7 @@ def predict(
         threads: as in `examine`.
         embed: as in `examine`.
     """
-    found = examine(sources, _pixels, ensemble, batch_size=batch_size, threads=threads, embed=embed)
+    found = examine(sources, pixels, ensemble, batch_size=batch_size, threads=threads, embed=embed)
     for source, seen in found:
         if isinstance(seen, UnreadableImage):
             yield Answer(source.path, error=str(seen))
@@ -146,9 +147,13 @@ def _answers(
             yield row, None
 
 
-def _pixels(source: Source) -> NDArray[np.uint8]:
+def pixels(source: Source) -> NDArray[np.uint8]:
+    """The decoded picture (H, W, 3); UnreadableImage when there is none."""
     if source.problem is not None:
         raise UnreadableImage(source.problem)
+    if source.in_tar is not None:
+        _, shard, offset, size, _ = source.in_tar
+        return decode(read_image(shard, offset, size))
     return decode(Path(source.path))
 
 

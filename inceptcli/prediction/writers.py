@@ -1,12 +1,13 @@
-"""How answers are written: a table for people, JSON, JSON lines and CSV for programs."""
+"""How answers are written: a table for people; JSON, JSON lines, CSV, Parquet for programs."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
+from inceptcli.prediction.json_lines import as_line
+from inceptcli.prediction.parquet import write_parquet
 from inceptcli.prediction.predict import Answer
 from inceptcli.text import defused, printable
 
@@ -26,7 +27,7 @@ def write_table(answers: Iterable[Answer], stream: TextIO) -> None:
 def write_json_lines(answers: Iterable[Answer], stream: TextIO) -> None:
     """One object a line: path, predictions (class, index, probability), error (null if none)."""
     for answer in answers:
-        print(_as_json(answer), file=stream, flush=True)
+        print(as_line(answer), file=stream, flush=True)
 
 
 def write_json(answers: Iterable[Answer], stream: TextIO) -> None:
@@ -34,7 +35,7 @@ def write_json(answers: Iterable[Answer], stream: TextIO) -> None:
     stream.write("[")
     separator = "\n"
     for answer in answers:
-        print(separator, _as_json(answer), sep="", end="", file=stream, flush=True)
+        print(separator, as_line(answer), sep="", end="", file=stream, flush=True)
         separator = ",\n"
     stream.write("\n]\n")
 
@@ -61,12 +62,5 @@ WRITERS: dict[str, Callable[[Iterable[Answer], TextIO], None]] = {
     "json": write_json,
     "jsonl": write_json_lines,
     "csv": write_csv,
+    "parquet": lambda answers, stream: write_parquet(answers, stream.buffer),
 }
-
-
-def _as_json(answer: Answer) -> str:
-    predictions: list[dict[str, Any]] = [
-        {"class": p.class_name, "index": p.index, "probability": p.probability}
-        for p in answer.predictions
-    ]
-    return json.dumps({"path": answer.path, "predictions": predictions, "error": answer.error})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -24,8 +25,10 @@ CATS = [f"photos/cats/{name}.png" for name in ("a", "b\nc", "d e", "-f", "'g\"")
 # What sbatch does, one task after the other, here.
 SBATCH = """\
 #!/usr/bin/env bash
-range=${1#--array=}; shift
-export SLURM_ARRAY_TASK_MIN=${range%-*} SLURM_ARRAY_TASK_COUNT=$((${range#*-} - ${range%-*} + 1))
+[ "$1" = --wait ]
+range=${2#--array=}; shift 2
+export SLURM_ARRAY_TASK_MIN=${range%-*} SLURM_ARRAY_TASK_MAX=${range#*-}
+export SLURM_ARRAY_TASK_COUNT=$((SLURM_ARRAY_TASK_MAX - SLURM_ARRAY_TASK_MIN + 1))
 for task in $(seq "${range%-*}" "${range#*-}"); do
   SLURM_ARRAY_TASK_ID=$task bash "$@" || echo "$task: $?" >> failed
 done
@@ -97,8 +100,15 @@ def test_xargs_and_parallel_give_what_one_process_gives(done: Path, name: str) -
     assert len(rows) == len(CATS)
 
 
+def test_shards_merge_to_the_folder_in_its_order(done: Path) -> None:
+    rows = [json.loads(line) for line in (done / "shards.jsonl").read_text().splitlines()]
+    alone = [json.loads(line) for line in (done / "cats.jsonl").read_text().splitlines()]
+    assert rows == sorted(alone, key=lambda row: Path(row["path"]))
+    assert len(rows) == len(CATS)
+
+
 def test_the_tasks_of_an_array_share_the_list(done: Path) -> None:
-    shares = [answers(done / f"answers/{task}.jsonl") for task in (0, 1)]
+    shares = [answers(done / f"answers/part-0000{task}-of-00002.jsonl") for task in (0, 1)]
     assert abs(len(shares[0]) - len(shares[1])) <= 1
     both = shares[0] | shares[1]
     assert len(both) == len(shares[0]) + len(shares[1])
@@ -108,3 +118,7 @@ def test_the_tasks_of_an_array_share_the_list(done: Path) -> None:
     assert {path for path, error in both.items() if error} == failing
     failed = [f"{task}: 1" for task in (0, 1) if failing & set(shares[task])]
     assert (done / "failed").read_text().splitlines() == failed
+    with (done / "array.csv").open(newline="") as file:
+        merged = [row["path"] for row in csv.DictReader(file) if row["rank"] in ("", "1")]
+    listed = (done / "files.txt").read_text().splitlines()
+    assert merged == [f"'{path}" if path[0] == "-" else path for path in listed]

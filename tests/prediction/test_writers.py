@@ -90,7 +90,7 @@ def test_csv_keeps_line_ends_commas_and_quotes_of_names() -> None:
     assert row[0] == path
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", sorted(WRITERS.keys() - {"parquet"}))  # groups of rows
 def test_each_answer_is_written_before_the_next_is_asked_for(name: str) -> None:
     stream = StringIO()
 

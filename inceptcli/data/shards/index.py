@@ -95,8 +95,10 @@ def read_index(shard: Path) -> dict[str, Any] | None:
     return values if valid else None
 
 
-def index_of(shard: Path, label_of: Mapping[str, int]) -> ShardIndex:
+def index_of(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     """The samples of a shard in their order; `label_of` has the classes' names and labels.
+
+    With None nobody asks for labels, and samples need none.
 
     Read from the index beside it, else from the headers of the tar file, which takes a read per
     member. What is broken is among the samples as a problem, and the end of a cut shard as one.
@@ -107,7 +109,7 @@ def index_of(shard: Path, label_of: Mapping[str, int]) -> ShardIndex:
     if values is None:
         return scan(shard, label_of)
     labels = values["labels"]
-    if labels and max(labels) >= len(label_of):
+    if label_of is not None and labels and max(labels) >= len(label_of):
         raise UserError(_unknown_label(shard, max(labels), label_of))
     return ShardIndex(
         values["members"],
@@ -118,7 +120,7 @@ def index_of(shard: Path, label_of: Mapping[str, int]) -> ShardIndex:
     )
 
 
-def scan(shard: Path, label_of: Mapping[str, int]) -> ShardIndex:
+def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     """As `index_of`, from the tar headers alone.
 
     Files next to each other with one key are a sample; a key ends at the first dot of the name, as
@@ -172,13 +174,20 @@ def _members(file: Any) -> Iterator[Member]:
 
 
 def _add(
-    index: ShardIndex, shard: Path, file: Any, sample: list[Member], label_of: Mapping[str, int]
+    index: ShardIndex,
+    shard: Path,
+    file: Any,
+    sample: list[Member],
+    label_of: Mapping[str, int] | None,
 ) -> None:
     images = [member for member in sample if f".{member.suffix.lower()}" in SUFFIXES]
     if not images:
         index.add_problem(sample[0].name, "a sample without an image")
         return
     image = images[0]
+    if label_of is None:
+        index.add(image.name, image.offset, image.size, 0)
+        return
     try:
         label = _label(file, sample, label_of)
     except (ValueError, OSError) as error:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,18 +61,7 @@ class ShardSource:
         problem = self.problems.get((shard, int(self.place_of[index])))
         if problem is not None:
             raise UnreadableImage(problem)
-        size = int(self.sizes[index])
-        if size > MAXIMUM_FILE_BYTES:
-            raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
-        try:
-            with self.shards[shard].open("rb", buffering=0) as file:
-                file.seek(int(self.offsets[index]))
-                content = file.read(size)
-        except OSError as error:
-            raise UnreadableImage(f"its shard cannot be read: {error.strerror}") from error
-        if len(content) < size:
-            raise UnreadableImage(f"the shard ends after {len(content)} of its {size} bytes")
-        return content
+        return read_image(self.shards[shard], int(self.offsets[index]), int(self.sizes[index]))
 
     def label(self, index: int) -> int:
         """Its class's place among the classes."""
@@ -113,6 +103,41 @@ class ShardSource:
             except UnreadableImage:
                 found.append(None)
         return found
+
+
+class TarImage(NamedTuple):
+    """An image in a tar file, by its place there, or why it cannot be read."""
+
+    name: str
+    shard: Path
+    offset: int
+    size: int
+    problem: str | None
+
+
+def images_in(shard: Path) -> Iterator[TarImage]:
+    """The images of one shard in their order; samples need no label."""
+    index = index_of(shard, None)
+    for place, (member, offset, size) in enumerate(
+        zip(index.members, index.offsets, index.sizes, strict=True)
+    ):
+        name = f"{shard}/{member}".rstrip("/")
+        yield TarImage(name, shard, offset, size, index.problems.get(place))
+
+
+def read_image(shard: Path, offset: int, size: int) -> bytes:
+    """An image file's bytes; UnreadableImage when the shard ends before them or is not there."""
+    if size > MAXIMUM_FILE_BYTES:
+        raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
+    try:
+        with shard.open("rb", buffering=0) as file:
+            file.seek(offset)
+            content = file.read(size)
+    except OSError as error:
+        raise UnreadableImage(f"its shard cannot be read: {error.strerror}") from error
+    if len(content) < size:
+        raise UnreadableImage(f"the shard ends after {len(content)} of its {size} bytes")
+    return content
 
 
 def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource:

@@ -1,0 +1,85 @@
+"""`inceptcli merge`: the parts of `predict --shard` become one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Argument, Option
+
+from inceptcli.cli.results_stream import check_installed, check_no_terminal, results_stream
+from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.prediction.predict import Answer
+
+EPILOG = """\
+Examples:
+
+\b
+  inceptcli predict photos/ --shard 0/2 --output answers/
+  inceptcli predict photos/ --shard 1/2 --output answers/
+  inceptcli merge answers/ --output answers.parquet
+"""
+
+SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+
+
+def merge(
+    parts: Annotated[
+        list[Path],
+        Argument(metavar="PARTS", help="All parts of one job, or the folder where they lie."),
+    ],
+    output: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            show_default="standard output",
+            help="File to write to; it appears when all is done.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        Literal["jsonl", "csv", "parquet"] | None,
+        Option(
+            "--format",
+            show_default="by the suffix of --output, else jsonl",
+            help="How to write: as `predict --format` does.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Join the parts of `predict --shard` in the order of the images.
+
+    Every shard must be there, finished, of the same job and as it was written; what is missing is
+    named, and the exit code is 1. Rows that have an error are joined like the others.
+    """
+    suffix = output.suffix.lower() if output else ".jsonl"
+    chosen = output_format or SUFFIXES.get(suffix)
+    if chosen is None:
+        raise UsageError(
+            f"--output {printable(str(output))}: must end in {', '.join(SUFFIXES)}, or give "
+            "--format"
+        )
+
+    from inceptcli.prediction.merging import Parts
+    from inceptcli.prediction.writers import WRITERS
+
+    check_installed(chosen)
+    found = Parts(parts)
+    with (
+        results_stream(output) as stream,
+        Display(quiet or stream.isatty()).task("merge", found.inputs, "rows") as task,
+    ):
+        check_no_terminal(chosen, stream)
+        WRITERS[chosen](_counted(found.answers(), task.advance), stream)
+    if not quiet:
+        Display().say(f"{found.inputs} rows, {found.unreadable} of them without an answer")
+
+
+def _counted(answers: Iterable[Answer], advance: Callable[[], None]) -> Iterator[Answer]:
+    for answer in answers:
+        yield answer
+        advance()

@@ -1,0 +1,77 @@
+"""`inceptcli predict --shard`: answers to a share of the images, in a part that can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+from inceptcli.cli.results_stream import writing
+from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
+
+if TYPE_CHECKING:
+    from inceptcli.prediction.inputs import Source
+    from inceptcli.prediction.predict import Answer
+    from inceptcli.prediction.shard import Shard
+
+Write = Callable[[Iterable["Answer"]], None]
+
+
+class Place(NamedTuple):
+    """Where a part goes, and which it is."""
+
+    path: Path
+    format: Literal["jsonl", "parquet"]
+    shard: Shard
+
+
+def place_of(shard: str, output_format: str | None, output: Path | None) -> Place:
+    """What --shard, --format and --output mean together; UsageError when they mean nothing."""
+    from inceptcli.prediction.shard import Shard
+
+    share = Shard.of(shard)
+    if output is None:
+        raise UsageError("--shard needs --output, a file or a folder for the part")
+    if output_format not in (None, "jsonl", "parquet"):
+        raise UsageError(f"--shard needs --format jsonl or parquet, got {output_format}")
+    chosen = output_format or ("parquet" if output.suffix.lower() == ".parquet" else "jsonl")
+    if output.is_dir() or (not output.suffix and not output.exists()):
+        output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"
+    return Place(output, cast(Literal["jsonl", "parquet"], chosen), share)
+
+
+def predict_shard(
+    place: Place,
+    job: tuple[Sequence[Path], int, int],
+    sources: Iterable[Source],
+    answer: Callable[[Iterable[Source], Write], None],
+    display: Display,
+) -> bool:
+    """Answer what the part at `place` lacks; whether each of its images could be read.
+
+    Args:
+        place: the part.
+        job: weights files, crops, top_k.
+        sources: the images of all shards.
+        answer: gives the answers to some of them to a function that writes them.
+        display: is told what an earlier start did.
+
+    Raises UsageError when the part is another job's, UserError when writing fails.
+    """
+    from inceptcli.prediction.part import open_part
+    from inceptcli.prediction.part_record import PartRecord, weights_digests
+
+    weights, crops, top_k = job
+    record = PartRecord(place.shard, place.format, weights_digests(weights), crops, top_k)
+    with writing(f"--output {place.path}"), open_part(place.path, record) as part:
+        if part.rows:
+            rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
+            display.say(f"{place.path}: {rows} are there, {bad}")
+        missing = iter(part.missing(sources))
+        for first in missing:  # nothing heavy is loaded when there is none
+            answer(chain([first], missing), part.write)
+        if not part.is_finished:
+            part.finish()
+        return not part.unreadable

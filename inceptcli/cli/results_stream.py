@@ -1,0 +1,68 @@
+"""Where results go: standard output, or a file that is there whole or not at all."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TextIO
+
+from typer import Exit
+
+from inceptcli.errors import UsageError, UserError
+
+
+@contextmanager
+def results_stream(output: Path | None, flag: str = "--output") -> Iterator[TextIO]:
+    """Standard output, or a file that takes the place of `output` when the block ends; UTF-8.
+
+    Raises UsageError when there can be no such file, UserError when writing fails, and Exit with
+    the code of a program that a closed pipe ended when nobody reads on.
+    """
+    if output is None:
+        stream = sys.stdout
+        assert isinstance(stream, TextIOWrapper)
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
+        with writing("standard output"):
+            yield stream
+            stream.flush()
+        return
+    from inceptcli.atomic_file import replacing
+
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{flag} {output}: not a regular file")
+    with writing(f"{flag} {output}"), ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(replacing(output))
+            file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        except OSError as error:
+            raise UsageError(f"{flag} {output}: {error.strerror}") from error
+        yield stack.enter_context(file)
+
+
+@contextmanager
+def writing(place: str) -> Iterator[None]:
+    """Turns what goes wrong with writing to `place` into how the program ends."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise Exit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        raise UserError(f"{place}: {error.strerror or error}") from error
+
+
+def check_installed(output_format: str) -> None:
+    """UsageError for a format whose extra is not installed."""
+    if output_format == "parquet":
+        from inceptcli.prediction.parquet import check_pyarrow
+
+        check_pyarrow("--format parquet")
+
+
+def check_no_terminal(output_format: str, stream: TextIO) -> None:
+    """UsageError for a format that a terminal cannot show."""
+    if output_format == "parquet" and stream.isatty():
+        raise UsageError("--format parquet is not for a terminal; give --output FILE")

@@ -1,0 +1,31 @@
+"""An answer as a line of JSON, and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from inceptcli.prediction.predict import Answer, Prediction
+
+
+def as_line(answer: Answer) -> str:
+    """An object with path, predictions (class, index, probability) and error; plain ASCII."""
+    predictions: list[dict[str, Any]] = [
+        {"class": p.class_name, "index": p.index, "probability": p.probability}
+        for p in answer.predictions
+    ]
+    return json.dumps({"path": answer.path, "predictions": predictions, "error": answer.error})
+
+
+def from_line(line: bytes) -> Answer:
+    """The answer that `as_line` wrote; ValueError when the line is none."""
+    try:
+        return answer_of(json.loads(line))
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError("no answer") from error
+
+
+def answer_of(row: dict[str, Any]) -> Answer:
+    """The answer of an object such as `as_line` writes."""
+    predictions = (Prediction(p["class"], p["index"], p["probability"]) for p in row["predictions"])
+    return Answer(row["path"], tuple(predictions), row["error"])

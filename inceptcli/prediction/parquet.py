@@ -1,0 +1,96 @@
+"""Answers as a Parquet file, and back, in row groups of bounded size; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from inceptcli.errors import UsageError
+from inceptcli.prediction.json_lines import answer_of
+from inceptcli.prediction.predict import Answer
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS, PREDICTIONS = 10_000, 100_000
+"""A row group has at most so many; whichever comes first."""
+
+ROWS_AT_ONCE = 100
+"""What is turned from Arrow's columns into Python's objects together, which take more room."""
+
+
+def check_pyarrow(flag: str) -> None:
+    """UsageError, which begins with `flag`, when pyarrow is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
+
+
+def write_parquet(answers: Iterable[Answer], file: BinaryIO) -> None:
+    r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
+
+    Bytes of a path that are not UTF-8 become text, \udc80 to \\udcff.
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    with ParquetWriter(file, _schema(), compression="zstd") as writer:
+        for group in _groups(answers):
+            writer.write_batch(_batch(group))
+
+
+def read_parquet(path: Path) -> Iterator[Answer]:
+    """The answers of a file that `write_parquet` wrote; ValueError or OSError when it is none."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number)
+            for start in range(0, len(group), ROWS_AT_ONCE):
+                yield from map(answer_of, group.slice(start, ROWS_AT_ONCE).to_pylist())
+
+
+def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    group: list[Answer] = []
+    predictions = 0
+    for answer in answers:
+        group.append(answer)
+        predictions += len(answer.predictions)
+        if len(group) == ROWS or predictions >= PREDICTIONS:
+            yield group
+            group, predictions = [], 0
+    if group:
+        yield group
+
+
+def _schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    prediction = pa.struct(
+        {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
+    )
+    columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
+    return pa.schema(columns.items())
+
+
+def _batch(answers: list[Answer]) -> pyarrow.RecordBatch:
+    import pyarrow as pa
+
+    schema = _schema()
+    rows: list[dict[str, Any]] = [
+        {
+            "path": _utf8(answer.path),
+            "predictions": [
+                {"class": _utf8(p.class_name), "index": p.index, "probability": p.probability}
+                for p in answer.predictions
+            ],
+            "error": None if answer.error is None else _utf8(answer.error),
+        }
+        for answer in answers
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=schema)
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

@@ -1,0 +1,127 @@
+"""What lies beside a part of sharded answers: which job it is of, and whether it is finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from inceptcli.atomic_file import replacing
+from inceptcli.prediction.shard import Shard
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a finished part is checked by.
+
+    Attributes:
+        rows: how many it has.
+        unreadable: how many of them say why there is no answer.
+        inputs: how many pictures all shards have together.
+        inputs_sha256: of their paths in order, as `PathDigest` makes it.
+    """
+
+    rows: int
+    unreadable: int
+    inputs: int
+    inputs_sha256: str
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """The job that a part is of: all that its rows depend on beside the pictures.
+
+    Attributes:
+        shard: the share of the pictures.
+        format: how its rows are written.
+        weights: SHA-256 of each weights file, in order.
+        crops: crops of each picture.
+        top_k: the most classes that a row names.
+        finished: None while it is not.
+    """
+
+    shard: Shard
+    format: Literal["jsonl", "parquet"]
+    weights: tuple[str, ...]
+    crops: int
+    top_k: int
+    finished: Finished | None = None
+
+    def difference(self, other: PartRecord, *ignored: str) -> str | None:
+        """The first thing that `other` has another value of, in words; None when there is none."""
+        for name, flag in _FLAGS.items():
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if name not in ignored and ours != theirs:
+                if name == "weights":
+                    return "other weights"
+                return f"{flag} {_shown(ours)}, not {_shown(theirs)}"
+        return None
+
+
+_FLAGS = {
+    "shard": "--shard",
+    "weights": "--weights",
+    "crops": "--crops",
+    "top_k": "--top-k",
+    "format": "--format",
+}
+
+
+def _shown(value: object) -> str:
+    return f"{value.number}/{value.num_shards}" if isinstance(value, Shard) else str(value)
+
+
+class PathDigest:
+    """SHA-256 of paths in order; bytes that are not UTF-8 count as they are shown."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, path: str) -> None:
+        """A path more."""
+        self._digest.update(path.encode(errors="backslashreplace") + b"\0")
+
+    def hexdigest(self) -> str:
+        """Of all so far."""
+        return self._digest.hexdigest()
+
+
+def record_path(part: Path) -> Path:
+    """Where the record of a part lies: answers.jsonl.json beside answers.jsonl."""
+    return part.with_name(f"{part.name}.json")
+
+
+def read_record(part: Path) -> PartRecord | None:
+    """The record of a part; None when there is none that can be read."""
+    try:
+        values: dict[str, Any] = json.loads(record_path(part).read_bytes())
+        if values.pop("inceptcli_part") != VERSION:
+            return None
+        finished = values.pop("finished")
+        record = PartRecord(
+            **{**values, "shard": Shard(*values["shard"]), "weights": tuple(values["weights"])},
+            finished=None if finished is None else Finished(**finished),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record
+
+
+def write_record(part: Path, record: PartRecord) -> None:
+    """Put it beside the part, whole or not at all."""
+    with replacing(record_path(part)) as temporary:
+        temporary.write_text(json.dumps({"inceptcli_part": VERSION, **asdict(record)}, indent=1))
+
+
+def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:
+    """SHA-256 of each file."""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return tuple(digests)

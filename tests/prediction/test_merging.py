@@ -1,0 +1,173 @@
+"""Parts become one sequence of answers, or one line says what is missing or wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.merging import Parts
+from inceptcli.prediction.part import open_part
+from inceptcli.prediction.part_record import read_record, record_path, write_record
+from tests.prediction.test_part import SOURCES, answer, record, work
+
+EXPECTED = [answer(source) for source in SOURCES]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three finished parts, one of them Parquet."""
+    for number, output_format in enumerate(("jsonl", "parquet", "jsonl")):
+        work(tmp_path / f"{number}.part", record(output_format, (number, 3)))
+    return tmp_path
+
+
+def merged(*paths: Path) -> list[object]:
+    return list(Parts(paths).answers())
+
+
+def test_answers_come_in_the_order_of_the_pictures(folder: Path) -> None:
+    assert merged(folder) == EXPECTED
+    assert (Parts([folder]).inputs, Parts([folder]).unreadable) == (7, 1)
+
+
+def test_parts_may_be_named_in_any_order_and_with_their_records(folder: Path) -> None:
+    parts = [folder / f"{number}.part" for number in (2, 0, 1)]
+    assert merged(*parts) == EXPECTED
+    assert merged(*sorted(folder.iterdir())) == EXPECTED
+
+
+@pytest.mark.parametrize("inputs", [0, 1, 2, 5])
+def test_fewer_pictures_than_shards_are_fine(inputs: int, tmp_path: Path) -> None:
+    for number in range(4):
+        work(tmp_path / str(number), record("jsonl", (number, 4)), SOURCES[:inputs])
+    assert merged(tmp_path) == EXPECTED[:inputs]
+
+
+def remove(folder: Path) -> None:
+    (folder / "1.part").unlink()
+    record_path(folder / "1.part").unlink()
+
+
+def begin_again(folder: Path) -> None:
+    remove(folder)
+    with open_part(folder / "1.part", record("parquet", (1, 3))) as part:
+        part.write(map(answer, part.missing(SOURCES[:3])))
+
+
+def remove_two(folder: Path) -> None:
+    remove(folder)
+    (folder / "0.part").unlink()
+    record_path(folder / "0.part").unlink()
+
+
+def drop_a_row(folder: Path) -> None:
+    part = folder / "2.part"
+    part.write_text(part.read_text().partition("\n")[2])
+
+
+def add_a_row(folder: Path) -> None:
+    part = folder / "2.part"
+    part.write_text(part.read_text() + part.read_text().partition("\n")[0] + "\n")
+
+
+def swap_rows(folder: Path) -> None:
+    part = folder / "2.part"
+    part.write_text("".join(reversed(part.read_text().splitlines(keepends=True))))
+
+
+def tear(folder: Path) -> None:
+    part = folder / "2.part"
+    part.write_text(part.read_text()[:-9])
+
+
+def damage(folder: Path) -> None:
+    part = folder / "1.part"
+    part.write_bytes(part.read_bytes()[:-9])
+
+
+BROKEN: dict[Callable[[Path], None], str] = {
+    remove: "1 of 3 shards are not there (missing: 1); the same predict --shard commands go on",
+    begin_again: "1 of 3 shards are not there (not finished: 1)",
+    remove_two: "2 of 3 shards are not there (missing: 0, 1)",
+    drop_a_row: "2.part: 1 rows can be read, of 2; remove it and predict shard 2/3 again",
+    add_a_row: "2.part: 3 rows can be read, of 2",
+    swap_rows: "0.part or another part: rows were changed after they were written",
+    tear: "2.part: 1 rows can be read, of 2",
+    damage: "1.part: 0 rows can be read, of 2",
+}
+
+
+@pytest.mark.parametrize("change", BROKEN, ids=lambda change: change.__name__)
+def test_what_is_missing_or_broken_is_named(change: Callable[[Path], None], folder: Path) -> None:
+    change(folder)
+    with pytest.raises(UserError, match=re.escape(BROKEN[change])) as raised:
+        merged(folder)
+    assert raised.value.exit_code == 1
+
+
+def test_many_missing_shards_are_not_all_named(tmp_path: Path) -> None:
+    work(tmp_path / "0", record("jsonl", (0, 1000)))
+    with pytest.raises(UserError, match=r"999 of 1000 .*missing: 1, 2, .*, 10, \.\.\.\)"):
+        merged(tmp_path)
+
+
+def copy(folder: Path) -> None:
+    (folder / "copy").write_bytes((folder / "0.part").read_bytes())
+    record_path(folder / "copy").write_bytes(record_path(folder / "0.part").read_bytes())
+
+
+def of_another_job(folder: Path) -> None:
+    found = read_record(folder / "1.part")
+    assert found
+    write_record(folder / "1.part", replace(found, weights=("b" * 64,)))
+
+
+def of_more_shards(folder: Path) -> None:
+    remove(folder)
+    work(folder / "1.part", record("jsonl", (1, 4)))
+
+
+def of_other_pictures(folder: Path) -> None:
+    remove(folder)
+    work(folder / "1.part", record("jsonl", (1, 3)), [*SOURCES, Source("new.png")])
+
+
+def without_record(folder: Path) -> None:
+    record_path(folder / "1.part").unlink()
+
+
+def without_rows(folder: Path) -> None:
+    (folder / "1.part").unlink()
+
+
+MIXED: dict[Callable[[Path], None], str] = {
+    copy: "0.part and {}/copy are both shard 0/3",
+    of_another_job: "0.part and {}/1.part are of different jobs: other weights",
+    of_more_shards: "0.part and {}/1.part are of different jobs: 3 shards, not 4",
+    of_other_pictures: "0.part and {}/1.part are of different pictures (7 and 8)",
+    without_record: "1.part: no part of predict --shard; 1.part.json is missing beside it or",
+    without_rows: "1.part: no such file",
+}
+
+
+@pytest.mark.parametrize("change", MIXED, ids=lambda change: change.__name__)
+def test_parts_that_do_not_belong_together_are_wrong_use(
+    change: Callable[[Path], None], folder: Path
+) -> None:
+    change(folder)
+    parts = [path for path in sorted(folder.iterdir()) if path.suffix != ".json"]
+    parts += [folder / "1.part"] if change is without_rows else []
+    with pytest.raises(UsageError, match=re.escape(MIXED[change].format(folder))):
+        merged(*parts)
+
+
+def test_a_folder_without_parts_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(UsageError, match="no parts of predict --shard in this folder"):
+        Parts([tmp_path])
