@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from inceptcli.errors import UserError
 from inceptcli.launchers import by_slurm, by_torchrun
+from inceptcli.peers import Peers
 
 Item = TypeVar("Item")
 
 LONGEST_WAIT = timedelta(days=1)
-"""For the slowest process; one that died is noticed at once, for its connection closes."""
+"""For the slowest process; one that died is noticed at once (peers.py)."""
 
 FIRST_PORT, NUM_PORTS = 15000, 10000
 
@@ -52,7 +53,10 @@ class Processes:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """A process group, if there are several; each then has a GPU of its own as `cuda`."""
+        """A process group, if there are several; each then has a GPU of its own as `cuda`.
+
+        One that dies is named on standard error within a minute, and the others end with code 1.
+        """
         if self.size == 1:
             yield
             return
@@ -69,8 +73,15 @@ class Processes:
         distributed.init_process_group(
             "gloo", rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT
         )
+        peers = Peers("start the same command again")
         try:
+            peers.connect()
             yield
+        except BaseException as error:
+            peers.leave(error)
+            raise
+        else:
+            peers.leave()
         finally:
             distributed.destroy_process_group()
 

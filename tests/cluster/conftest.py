@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 GresTypes=gpu
 SchedulerParameters=sched_interval=2,bf_interval=2
+SlurmdTimeout=20
+ReturnToService=2
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=16 Gres=gpu:4
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=16 Gres=gpu:4
 PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
@@ -44,14 +47,43 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 class Cluster:
     """Its commands, and the environment in which they find it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self.folder, self._stack = folder, stack
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *flags: str) -> subprocess.Popen[bytes]:
+        """A program that is stopped at the end."""
+        log = self._stack.enter_context((self.folder / "log").open("a"))
+        command = [str(found(name)), *flags]
+        process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log)
+        self._stack.callback(process.wait)
+        self._stack.callback(process.terminate)
+        return process
+
+    def start_node(self, node: str) -> None:
+        """Its daemon."""
+        self._nodes[node] = self.start("slurmd", "-D", "-N", node)
+
+    def kill_node(self, node: str) -> None:
+        """All that runs on it, as a power cut would: its daemon, then each task and its keeper."""
+        tasks = tasks_on(self, node)
+        assert tasks
+        self._nodes[node].kill()
+        for task, keeper in tasks.items():
+            for process in (keeper, task):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+    def ready(self) -> bool:
+        """Whether both nodes wait for work."""
+        return self.run("sinfo", "--noheader", "--format=%T %D") == "idle 2"
 
     def run(self, *command: str, **environment: str) -> str:
         done = subprocess.run(
-            command, env=self.environment | environment, capture_output=True, text=True, check=False
-        )
+            command, env=self.environment | environment,
+            capture_output=True, text=True, check=False, timeout=900,
+        )  # fmt: skip
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout.strip()
 
@@ -77,7 +109,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             pytest.skip(f"needs {program}: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
         pytest.skip("needs root: munged and slurmd start as root")
-    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+    stack = ExitStack()
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"), stack)
     folder = cluster.folder
     for name in ("state", "spool-n1", "spool-n2"):
         (folder / name).mkdir()
@@ -99,13 +132,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             ("log-file", "munged.log"), ("seed-file", "seed"),
         )
     ]  # fmt: skip
-    with ExitStack() as stack:
-        start(stack, cluster, "munged", "--foreground", "--force", *munge)
+    with stack:
+        cluster.start("munged", "--foreground", "--force", *munge)
         until((folder / "munge.socket").exists)
-        start(stack, cluster, "slurmctld", "-D")
+        cluster.start("slurmctld", "-D")
         for node in ("n1", "n2"):
-            start(stack, cluster, "slurmd", "-D", "-N", node)
-        until(lambda: cluster.run("sinfo", "--noheader", "--format=%T %D") == "idle 2")
+            cluster.start_node(node)
+        until(cluster.ready)
         yield cluster
 
 
@@ -113,12 +146,20 @@ def found(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
-def start(stack: ExitStack, cluster: Cluster, name: str, *flags: str) -> None:
-    log = stack.enter_context((cluster.folder / "log").open("a"))
-    command = [str(found(name)), *flags]
-    process = subprocess.Popen(command, env=cluster.environment, stdout=log, stderr=log)
-    stack.callback(process.wait)
-    stack.callback(process.terminate)
+def tasks_on(cluster: Cluster, node: str) -> dict[int, int]:
+    """Process ids of this cluster's tasks on a node, each with that of the slurmstepd above it."""
+    found = {}
+    wanted = {f"SLURMD_NODENAME={node}", f"SLURM_CONF={cluster.folder / 'slurm.conf'}"}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            above = (Path("/proc") / str(parent) / "comm").read_text()
+        except (OSError, IndexError):  # it ended meanwhile, or is not ours
+            continue
+        if wanted <= set(environment) and above.startswith("slurmstepd"):
+            found[int(entry.name)] = parent
+    return found
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -129,7 +170,7 @@ def until(condition: Callable[[], bool]) -> None:
                 return
         except AssertionError:  # the controller does not answer yet
             pass
-        assert time.monotonic() < deadline, "SLURM did not come up within two minutes"
+        assert time.monotonic() < deadline, "not within two minutes"
         time.sleep(0.2)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_network, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
+IDS = ("n0", "n1", "n2", "n3", "n4", "n5")
 CLASSES = ("circle", "=square", "[red]star[/red]", "bell\x07", "käse", "ring")
 
 
-def save_small_network(path: Path) -> Path:
-    """An Inception-ResNet-v1 for 75x75 pixels and six classes, as `path`; answers differ."""
+def save_small_network(path: Path, ids: Sequence[str] = IDS) -> Path:
+    """An Inception-ResNet-v1 for 75x75 pixels and up to six classes, as `path`; answers differ."""
     torch.manual_seed(0)
-    options = network_options("irv1", num_classes=len(CLASSES), repeats=(1, 1, 1))
+    options = network_options("irv1", num_classes=len(ids), repeats=(1, 1, 1))
     network = build(options)
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
@@ -28,7 +30,7 @@ def save_small_network(path: Path) -> Path:
     with torch.no_grad():
         network.train()(torch.rand(8, 3, 75, 75) * torch.rand(8, 3, 1, 1) * 2 - 1)
         network.get_parameter("classifier.weight").mul_(2)
-    classes = tuple(ClassName(f"n{index}", name) for index, name in enumerate(CLASSES))
+    classes = tuple(ClassName(*entry) for entry in zip(ids, CLASSES, strict=False))
     metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
     save(path, network.state_dict(), metadata)
     return path

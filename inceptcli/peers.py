@@ -1,0 +1,123 @@
+"""The processes of one job: one that dies is named, and ends the rest. No torch until then."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+
+DONE, FAILED = b"d", b"f"
+"""The last byte that a rank sends: it leaves in good order; it has reported an error itself."""
+
+GRACE_SECONDS = 10.0
+"""How long a rank may go on, to save or to report the same, after another has reported an error."""
+
+PATIENCE_SECONDS = 20.0
+"""How long a rank whose exchange with the others failed waits to hear that one of them is gone."""
+
+leaving = threading.Lock()
+"""Held by the thread that ends this process, so that it alone speaks."""
+
+
+class Peers:
+    """Holds a connection from each rank to rank 0; the system closes a dead one's.
+
+    Without it the others wait in a collective: minutes to half an hour with NCCL; gloo fails at
+    once, or when the exchange comes, with a traceback on each rank that names none.
+    """
+
+    def __init__(self, remedy: str) -> None:
+        """`remedy` says what to do after one is gone, as the last part of a line."""
+        self._remedy = remedy
+        self._connections: dict[int, socket.socket] = {}
+        self._rank = 0
+
+    def connect(self) -> None:
+        """Connect all ranks of the process group, which have to call it, and listen from now on."""
+        from torch import distributed
+
+        self._rank, size = distributed.get_rank(), distributed.get_world_size()
+        own = f"process {os.getpid()} on {os.uname().nodename}"
+        with socket.create_server(("", 0), backlog=size) as server:
+            told: list[tuple[str, int, bytes]] = [("", 0, b"")] * size
+            mine = own, server.getsockname()[1], secrets.token_bytes(16)
+            distributed.all_gather_object(told, mine)
+            _, port, token = told[0]
+            if self._rank == 0:
+                self._accept(server, token, size)
+        if self._rank > 0:
+            connection = socket.create_connection((os.environ["MASTER_ADDR"], port), timeout=60)
+            connection.sendall(token + self._rank.to_bytes(4))
+            self._connections[0] = connection
+        for peer, connection in self._connections.items():
+            _keep_alive(connection)
+            arguments = (peer, told[peer][0], connection)
+            threading.Thread(target=self._listen, args=arguments, daemon=True).start()
+
+    def _accept(self, server: socket.socket, token: bytes, size: int) -> None:
+        server.settimeout(60)
+        while len(self._connections) < size - 1:
+            connection, _ = server.accept()
+            connection.settimeout(60)
+            hello = connection.recv(20, socket.MSG_WAITALL)
+            if secrets.compare_digest(hello[:16], token):
+                self._connections[int.from_bytes(hello[16:])] = connection
+
+    def _listen(self, peer: int, name: str, connection: socket.socket) -> None:
+        try:
+            last = connection.recv(1)
+        except OSError:
+            last = b""
+        if last == FAILED:
+            time.sleep(GRACE_SECONDS)
+        if last == DONE or not self._connections:
+            return
+        with leaving:
+            # When rank 0 is gone every other rank sees it: the first of them says so.
+            if not last and self._rank in (0, 1):
+                say(f"rank {peer} ({name}) is gone", self._remedy)
+            self._send(FAILED)
+            os._exit(1)
+
+    def leave(self, exception: BaseException | None = None) -> None:
+        """Tell the others that this rank ends, and how.
+
+        An exchange that failed is the echo of another rank's end, which is then waited for.
+        """
+        if exception is None or isinstance(exception, (SystemExit, KeyboardInterrupt)):
+            self._say_last(DONE)
+            return
+        from torch import OutOfMemoryError
+
+        own = not isinstance(exception, RuntimeError) or isinstance(exception, OutOfMemoryError)
+        if self._connections and not own:
+            time.sleep(PATIENCE_SECONDS)
+        self._say_last(FAILED)
+
+    def _say_last(self, last: bytes) -> None:
+        self._send(last)
+        self._connections = {}
+
+    def _send(self, last: bytes) -> None:
+        for connection in self._connections.values():
+            try:
+                connection.sendall(last)
+            except OSError:
+                continue  # it is the one that is gone
+
+
+def say(line: str, remedy: str) -> None:
+    """One line on standard error that this process ends because of another."""
+    print(f"Error: {line}; {remedy}", file=sys.stderr, flush=True)
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Half a minute after a node lost its power or network, the connection ends too."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)

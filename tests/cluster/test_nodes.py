@@ -1,0 +1,220 @@
+"""Two nodes share tar shards: in training, evaluation and prediction, and when one of them dies."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from inceptcli.training.run_directory import RunDirectory
+from tests.cli.conftest import inceptcli
+from tests.cluster.conftest import Cluster, tasks_on, until
+from tests.data.class_folders import CLASSES, draw, shard
+from tests.prediction.conftest import save_small_network
+from tests.training.test_resume import assert_same_run
+
+PROGRAM = (sys.executable, "-m", "inceptcli")
+EACH_NODE = ("--nodes=2", "--ntasks-per-node=1")
+TRAIN = [
+    "train", "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75",
+    "--workers", "0", "--accelerator", "cpu", "--num-nodes", "2", "--strategy", "ddp",
+]  # fmt: skip
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,000 pictures in 7 shards, to train on and to validate on."""
+    root = tmp_path_factory.mktemp("thousand")
+    for first, split in enumerate(("train", "val")):
+        draw(root / "data" / split, 1000, first=first * 1000)
+    shard(root / "data", root / "shards", 143)
+    assert len(list((root / "shards").glob("train-*.tar"))) == 7
+    return root / "shards"
+
+
+class Step:
+    """An srun that goes on in the background; what its tasks say is in files."""
+
+    def __init__(self, slurm: Cluster, folder: Path, *command: str) -> None:
+        self.slurm, self.folder = slurm, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = (*EACH_NODE, f"--output={folder}/out-%n", f"--error={folder}/err-%n")
+        self.process = subprocess.Popen(
+            ["srun", "--job-name=killed", "--kill-on-bad-exit=1", *flags, *command],
+            env=slurm.environment | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def said(self, node: int) -> str:
+        path = self.folder / f"err-{node}"
+        return path.read_text() if path.exists() else ""
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 300
+        while not condition():
+            assert self.process.poll() is None, self.said(0) + self.said(1)
+            assert time.monotonic() < deadline, "not within five minutes"
+            time.sleep(0.1)
+
+    def clean_up(self) -> None:
+        self.slurm.run("scancel", "--name=killed")
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def start(slurm: Cluster, tmp_path: Path) -> Iterator[Callable[..., Step]]:
+    """Starts steps; afterwards none is left and both nodes are up."""
+    steps: list[Step] = []
+
+    def begin(name: str, *command: str) -> Step:
+        steps.append(Step(slurm, tmp_path / name, *command))
+        return steps[-1]
+
+    yield begin
+    for step in steps:
+        step.clean_up()
+    until(slurm.ready)
+
+
+def end_of_the_other(slurm: Cluster, step: Step) -> str:
+    """Kill the second node; what the first one says, whose task ends within a minute."""
+    slurm.kill_node("n2")
+    killed = time.monotonic()
+    while tasks_on(slurm, "n1"):
+        assert time.monotonic() < killed + 60, "still there after a minute"
+        time.sleep(0.2)
+    said = step.said(0)
+    step.clean_up()
+    slurm.start_node("n2")
+    until(slurm.ready)
+    return said
+
+
+def cpu_seconds(slurm: Cluster, node: str) -> float:
+    """What the tasks on a node have used."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        stats = [Path(f"/proc/{task}/stat").read_text() for task in tasks_on(slurm, node)]
+        fields = [stat.rpartition(")")[2].split() for stat in stats]
+        return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def figures(text: str) -> dict[str, float]:
+    found = json.loads(text)
+    return {name: found[name] for name in ("images", "top1", "top5", "loss", "per_class")}
+
+
+def test_two_nodes_see_every_sample_once_in_each_epoch_and_count_as_one_process_does(
+    slurm: Cluster, thousand: Path, tmp_path: Path
+) -> None:
+    run, log = RunDirectory(tmp_path / "run"), tmp_path / "samples"
+    slurm.run(
+        "srun", *EACH_NODE, sys.executable, "-m", "tests.cluster.logged_samples", str(log),
+        *TRAIN, "--data", str(thousand), "--batch-size", "20", "--epochs", "2", "--output",
+        str(run.path), MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    for epoch in ("0", "1"):
+        names = Counter(name for _, at, name in lines if at == epoch)
+        assert len(names) == 1000
+        assert set(names.values()) == {1}
+        ranks = Counter(rank for rank, at, _ in lines if at == epoch)
+        assert ranks == {"0": 500, "1": 500}  # 25 batches each: an odd number
+    assert len({Path(name).parent for _, _, name in lines}) == 7
+    val = f"{thousand}/val-*.tar"
+    alone = figures(inceptcli("eval", run.path, "--data", val, "--format", "json").stdout)
+    assert alone["images"] == 1000
+    with (run.path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    best = min(rows, key=lambda row: float(row["val_loss"]))
+    assert float(best["val_top1"]) == round(alone["top1"], 6)
+    assert float(best["val_top5"]) == round(alone["top5"], 6)
+    assert float(best["val_loss"]) == pytest.approx(alone["loss"], abs=1e-5)
+    # 334, 333 and 333 images.
+    shown = slurm.run(
+        "srun", "--nodes=2", "--ntasks=3", *PROGRAM, "eval", str(run.path), "--data", val,
+        "--format", "json", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    together = figures(shown)
+    assert together.pop("loss") == pytest.approx(alone.pop("loss"), abs=1e-5)
+    assert together == alone
+
+
+def test_a_node_that_dies_in_training_is_named_and_the_next_start_resumes(
+    slurm: Cluster, thousand: Path, tmp_path: Path, start: Callable[..., Step]
+) -> None:
+    alone, killed = RunDirectory(tmp_path / "alone"), RunDirectory(tmp_path / "killed")
+    command = (*PROGRAM, *TRAIN, "--data", str(thousand), "--batch-size", "20", "--epochs", "1",
+               "--set", "checkpoint.every_steps=2")  # fmt: skip
+    environment = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    slurm.run("srun", *EACH_NODE, *command, "--output", str(alone.path), **environment)
+    step = start("step", *command, "--output", str(killed.path))
+    step.wait_until(lambda: bool(killed.checkpoints()))
+    said = end_of_the_other(slurm, step)
+    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    expected = r"Error: rank 1 \(process \d+ on \S+\) is gone; the same command continues the run"
+    assert re.fullmatch(expected, line)
+    assert "Traceback" not in said
+    slurm.run("srun", *EACH_NODE, *command, "--output", str(killed.path), **environment)
+    log = (killed.path / "train.log").read_text()
+    first, again = re.findall(r"start from step (\d+)", log)
+    assert (first, 0 < int(again) < 25) == ("0", True)
+    assert_same_run(alone, killed)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for the classes of the shards."""
+    return save_small_network(tmp_path_factory.mktemp("run") / "model.safetensors", CLASSES)
+
+
+def test_a_node_that_dies_in_an_evaluation_is_named(
+    slurm: Cluster, thousand: Path, weights: Path, tmp_path: Path, start: Callable[..., Step]
+) -> None:
+    step = start(
+        "step", *PROGRAM, "eval", str(weights), "--data", f"{thousand}/val-*.tar", "--crops", "144"
+    )
+    # Importing takes some of them, the images many more.
+    step.wait_until(lambda: cpu_seconds(slurm, "n1") > 15 and cpu_seconds(slurm, "n2") > 15)
+    said = end_of_the_other(slurm, step)
+    assert re.fullmatch(
+        r"Error: rank 1 \(process \d+ on \S+\) is gone; start the same command again", said.strip()
+    )
+
+
+def test_nodes_that_die_in_a_prediction_lose_and_double_no_row(
+    slurm: Cluster, thousand: Path, weights: Path, tmp_path: Path, start: Callable[..., Step]
+) -> None:
+    parts = tmp_path / "parts"
+    command = (*PROGRAM, "predict", f"{thousand}/val-*.tar", "--weights", str(weights),
+               "--shard", "auto", "--output", str(parts))  # fmt: skip
+    step = start("step", *command)
+    second = parts / "part-00001-of-00002.jsonl"
+    step.wait_until(lambda: second.exists() and second.stat().st_size > 0)
+    slurm.kill_node("n2")
+    rows = second.read_bytes().count(b"\n")
+    assert 0 < rows < 500
+    step.clean_up()
+    slurm.start_node("n2")
+    until(slurm.ready)
+    unfinished = inceptcli("merge", parts)
+    assert unfinished.exit_code == 1
+    assert re.search(r"shards are not there .*not finished: (0, )?1\)", unfinished.stderr)
+    slurm.run("srun", *EACH_NODE, *command, OMP_NUM_THREADS="1")
+    merged = inceptcli("merge", parts).stdout
+    alone = inceptcli("predict", f"{thousand}/val-*.tar", "--weights", weights, "--format", "jsonl")
+    assert merged == alone.stdout
+    assert len(merged.splitlines()) == 1000
