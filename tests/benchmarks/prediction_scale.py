@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.prediction_scale
 
-Predicts a part (`--shard 0/1`) of 1,000, 5,000 and 20,000 images and merges it into Parquet, each in
-a process of its own. Prints wall and CPU seconds and peak memory, the CPU time of an image between
-the sizes, and how much more memory 20,000 take than 1,000. Writes JSON to tests/benchmarks/results/.
+Predicts a part (`--shard 0/1`) of 1,000, 5,000 and 20,000 images and merges it into Parquet, each
+in a process of its own. Prints wall and CPU seconds and peak memory, the CPU time of an image
+between the sizes, and how much more memory 20,000 take than 1,000. Writes JSON to
+tests/benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ def main() -> None:
         for size in SIZES:
             images, part = pictures(folder / str(size), size), folder / f"{size}.jsonl"
             flags = ("--weights", weights, "--device", "cpu", "--quiet")
-            costs = (
+            both = (
                 cost("predict", images, *flags, "--shard", "0/1", "--output", part),
                 cost("merge", part, "--quiet", "--output", folder / f"{size}.parquet"),
             )
-            for command, taken in zip(found, costs, strict=True):
+            for command, taken in zip(found, both, strict=True):
                 found[command].append(taken)
                 print(f"{command} {size:,}: {taken.wall_seconds:.1f} s, {taken.cpu_seconds:.1f} "
                       f"CPU seconds, {taken.peak_mib:.1f} MiB", flush=True)  # fmt: skip
