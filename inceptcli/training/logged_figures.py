@@ -77,8 +77,8 @@ class LoggedFigures(Callback):
         self._hand_over(trainer, self.checkpoint.saved_step)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch's row of metrics.csv."""
-        if rows := self.directory.read_metrics():
+        """Keep the epoch's row of metrics.csv, which the first rank has just written."""
+        if trainer.is_global_zero and (rows := self.directory.read_metrics()):
             row = {name: value for name, value in rows[-1].items() if value and name != "step"}
             figures = {name: float(value) for name, value in row.items()}
             self._waiting.append((trainer.global_step, {**figures}))

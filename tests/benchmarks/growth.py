@@ -4,7 +4,8 @@
 
 For each network as in its paper's recipe, 299 pixels: CPU time of an image in training (forward,
 backward, optimizer) and in prediction, bytes of the gradients, bytes and seconds of a checkpoint
-(weights, average, optimizer's state). For the images of FOLDER: CPU time to read and distort one.
+(weights, average, optimizer's state). For the images of FOLDER, enlarged to 500x375 pixels: CPU
+time to read and distort one.
 Writes JSON to tests/benchmarks/results/.
 """
 
@@ -21,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from PIL import Image
 
 from inceptcli.data.augmentation import Augmentation, training_transform
 from inceptcli.data.dataset import TrainingImages
@@ -94,9 +96,8 @@ def _prediction(weights: Path) -> float:
     return (time.process_time() - begun) / PREDICTED
 
 
-def of_images(folder: Path, style: str, count: int = 200) -> dict[str, float]:
+def of_images(paths: tuple[Path, ...], style: str) -> dict[str, float]:
     """Read and distort images as training does, without a network."""
-    paths = tuple(islice(find_images(folder), count))
     source = FolderSource(LabelledImages(("any",), paths, (0,) * len(paths)))
     recipe = check(read(find("paper/irv2")) if style == "authors" else {})
     chosen = recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
@@ -113,6 +114,16 @@ def of_images(folder: Path, style: str, count: int = 200) -> dict[str, float]:
     }
 
 
+def enlarged(images: Path, folder: Path, count: int = 100) -> tuple[Path, ...]:
+    """JPEG files of 500x375 pixels."""
+    paths = []
+    for number, image in enumerate(islice(find_images(images), count)):
+        paths.append(folder / f"{number}.jpg")
+        with Image.open(image) as file:
+            file.convert("RGB").resize((500, 375)).save(paths[-1], quality=95)
+    return tuple(paths)
+
+
 def main() -> None:
     """Read the flags, measure, print."""
     parser = ArgumentParser(description=__doc__)
@@ -120,7 +131,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    styles = {style: of_images(chosen.images, style) for style in ("usual", "authors")}
+    with TemporaryDirectory() as folder:
+        paths = enlarged(chosen.images, Path(folder))
+        styles = {style: of_images(paths, style) for style in ("usual", "authors")}
     for style, figures in styles.items():
         milliseconds, size = figures["cpu_milliseconds_each"], figures["mean_bytes"]
         print(
