@@ -43,6 +43,8 @@ USAGE = [
     (["list", "weights"], 0),
     (["list", "models"], 2),
     (["predict", "image.jpg", "--weights", "missing"], 2),
+    (["predict", "image.jpg", "--shard", "2/2", "--output", "x"], 2),
+    (["merge", "missing"], 2),
     (["summarize", "missing"], 2),
     (["compare", "--help"], 0),
     (["compare", "missing"], 2),

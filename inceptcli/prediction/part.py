@@ -137,6 +137,7 @@ def open_part(path: Path, record: PartRecord) -> Iterator[Part]:
     """
     place = f"--output {printable(str(path))}"
     rows = rows_path(path, record)
+    was_there = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = rows.open("a+b")
@@ -151,7 +152,11 @@ def open_part(path: Path, record: PartRecord) -> Iterator[Part]:
             pass  # a file system without locks
         part = None
         try:
-            part = Part(path, _agreed(path, rows, record, place), file)
+            agreed = _agreed(path, rows, record, place)
+            if agreed.finished and not was_there:  # removed, to be made again
+                agreed = replace(agreed, finished=None)
+                write_record(path, agreed)
+            part = Part(path, agreed, file)
             yield part
         finally:
             if rows != path and ((part and part.is_finished) or not rows.stat().st_size):

@@ -88,6 +88,15 @@ def test_a_finished_part_is_left_as_it_is(output_format: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
+def test_a_finished_part_that_was_removed_is_made_again(output_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    work(path, record(output_format))
+    path.unlink()
+    assert work(path, record(output_format)) == [source.path for source in SOURCES[::2]]
+    assert rows(path, output_format) == [answer(source) for source in SOURCES[::2]]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_rows_cut_at_any_byte_go_on_to_the_same_part(
     output_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
