@@ -161,6 +161,9 @@ WRONG = {
     "--shard needs --format jsonl or parquet, got csv": [
         "--shard", "0/2", "--format", "csv", "--output", "OUT/a.csv",
     ],
+    "--shard has no --explain, --embeddings and --gallery; leave it out": [
+        "--shard", "0/2", "--output", "OUT/a.jsonl", "--gallery", "OUT/a.html",
+    ],
     "was begun with --top-k 5, not 3": [
         "--shard", "0/2", "--output", "OUT/begun.jsonl", "--top-k", "3",
     ],
