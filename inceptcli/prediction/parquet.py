@@ -13,7 +13,7 @@ from inceptcli.prediction.predict import Answer
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS, PREDICTIONS = 10_000, 100_000
+ROWS, PREDICTIONS = 10_000, 10_000
 """A row group has at most so many; whichever comes first."""
 
 ROWS_AT_ONCE = 100

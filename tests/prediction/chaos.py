@@ -84,6 +84,7 @@ def killed(
     running = {number: start(*command) for number, command in enumerate(commands)}
     waiting = sorted(sizes)
     kills = 0
+    seen: dict[Path, int] = {}
     try:
         while running:
             for number, process in list(running.items()):
@@ -91,7 +92,7 @@ def killed(
                     if code not in (0, 1):  # 1: some pictures cannot be read
                         raise RuntimeError(f"shard {number} left with {code}")
                     del running[number]
-            if running and waiting and bytes_in(parts) >= waiting[0]:
+            if running and waiting and bytes_in(parts, seen) >= waiting[0]:
                 waiting.pop(0)
                 time.sleep(dice.random() * dice.choice((0.05, delay)))
                 number = dice.choice(sorted(running))
@@ -109,15 +110,14 @@ def killed(
     return kills
 
 
-def bytes_in(parts: Path) -> int:
-    """Of the rows that are there: those of JSON-lines parts and of unfinished Parquet parts."""
-    total = 0
+def bytes_in(parts: Path, seen: dict[Path, int]) -> int:
+    """Of all rows so far, by `seen`; a finished Parquet part keeps none as they were."""
     for path in [*parts.glob("*.jsonl"), *parts.glob(".*.rows")]:
         try:
-            total += path.stat().st_size
+            seen[path] = max(seen.get(path, 0), path.stat().st_size)
         except FileNotFoundError:  # finished meanwhile
             continue
-    return total
+    return sum(seen.values())
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -149,7 +149,7 @@ def compare(
         for number in range(shards)
     ]  # fmt: skip
     dice = random.Random(seed)
-    total = alone.stat().st_size * (0.95 if output_format == "jsonl" else 0.7)
+    total = alone.stat().st_size * 0.95
     done = killed(commands, parts, [dice.random() * total for _ in range(kills)], dice, delay)
     if start("merge", parts, "--output", merged, "--quiet").wait() != 0:
         raise RuntimeError("the parts do not merge")
