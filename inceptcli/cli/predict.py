@@ -187,7 +187,7 @@ def predict(
     from inceptcli.prediction.inputs import find_sources
     from inceptcli.prediction.writers import WRITERS
 
-    few_images = len(paths) <= 4 and all(Path(path).is_file() for path in paths)
+    few_images = place is None and len(paths) <= 4 and all(map(is_image_file, paths))
     failed: list[str] = []
 
     def answer(sources: Iterable[Source], write: Write, shown: bool = not quiet) -> None:
@@ -215,6 +215,11 @@ def predict(
         complete = not failed
     if not complete:
         raise Exit(1)
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a path is one image, so far as its name says: no folder, pattern or tar shard."""
+    return Path(path).is_file() and not path.endswith(".tar")
 
 
 def reported(
