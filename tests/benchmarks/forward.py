@@ -1,0 +1,125 @@
+"""How fast are the engines beside timm's networks? irv2-tf and iv4-tf at 299 pixels, one thread.
+
+    python -m tests.benchmarks.forward
+
+Both have the same random weights, imported as `inceptcli import` does it; where logits differ by
+more than 1e-4 of their deviation there is no figure. Also prints which share of float32 matrix
+multiplication, measured in the same run, an engine reaches. Needs inceptcli[bench]. Writes JSON to
+tests/benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import openvino
+import timm
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from inceptcli.networks.registry import network_options
+from inceptcli.networks.summary import summarize
+from inceptcli.prediction.engine import load_engine
+from inceptcli.prediction.export_onnx import export_onnx
+from inceptcli.weights.file import load_network
+from inceptcli.weights.importing import convert
+from tests.benchmarks.comparison import in_turns, show, write
+
+NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}
+ROUNDS = {1: 15, 8: 5}
+LARGEST_DIFFERENCE = 1e-4
+
+Forward = Callable[[], NDArray[np.float32]]
+
+
+def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, Forward]:
+    """Logits of the images by each; the first is timm as it comes."""
+    torch.manual_seed(0)
+    theirs = timm.create_model(peer).eval()
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    source, ours, exported = (
+        folder / name for name in ("a.safetensors", "b.safetensors", "c.onnx")
+    )
+    save_file(theirs.state_dict(), source)
+    convert(source, ours)
+    export_onnx(*load_network(ours), exported)
+    compiled = openvino.Core().compile_model(exported, "CPU", {"INFERENCE_NUM_THREADS": 1})
+    usual = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    last = usual.to(memory_format=torch.channels_last)
+    theirs_last = timm.create_model(peer).eval()
+    theirs_last.load_state_dict(theirs.state_dict())
+    theirs_last.to(memory_format=torch.channels_last)
+
+    def eager(model: torch.nn.Module, pixels: torch.Tensor) -> Forward:
+        def run() -> NDArray[np.float32]:
+            with torch.inference_mode():
+                found: NDArray[np.float32] = model(pixels).numpy()
+            return found
+
+        return run
+
+    torch_engine, onnx_engine = load_engine(ours, "cpu"), load_engine(exported, "cpu")
+    return {
+        "timm, as it comes": eager(theirs, usual),
+        "timm, channels last": eager(theirs_last, last),
+        "ours, torch": lambda: torch_engine.logits(images),
+        "ours, exported (.onnx)": lambda: onnx_engine.logits(images),
+        "OpenVINO on our .onnx": lambda: np.asarray(compiled(images)[0]),
+    }
+
+
+def multiplications() -> float:
+    """Float32 multiply-adds a second of a large matrix product."""
+    one, other = torch.randn(2048, 2048), torch.randn(2048, 2048)
+    seconds = []
+    for _ in range(7):
+        begun = time.process_time()
+        torch.mm(one, other)
+        seconds.append(time.process_time() - begun)
+    return 2048**3 / statistics.median(seconds[1:])
+
+
+def main() -> None:
+    """Compare, print."""
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    for name, peer in NETWORKS.items():
+        for batch, rounds in ROUNDS.items():
+            images = np.random.default_rng(0).integers(0, 256, (batch, 299, 299, 3), np.uint8)
+            with TemporaryDirectory() as folder:
+                contestants = engines(peer, Path(folder), images)
+            expected = next(iter(contestants.values()))()
+            for contestant, run in list(contestants.items()):
+                difference = float(np.abs(run() - expected).max() / expected.std())
+                if difference > LARGEST_DIFFERENCE:
+                    print(f"{contestant}: logits differ by {difference:.1e}, no figure")
+                    del contestants[contestant]
+            rate = multiplications()
+            found = in_turns(contestants, rounds)
+            title = f"{name}, batch {batch}"
+            show(title, found)
+            needed = batch * summarize(network_options(name), (299, 299)).multiply_adds / rate
+            shares = {
+                contestant: needed / row["cpu_seconds"]["median"]
+                for contestant, row in found.items()
+            }
+            shown = ", ".join(f"{contestant} {share:.2f}" for contestant, share in shares.items())
+            print(f"  of matrix multiplication: {shown}")
+            results[title] = {"contestants": found, "share_of_matrix_multiplication": shares}
+    write("forward", ("torch", "timm", "onnxruntime", "openvino"), results)
+
+
+if __name__ == "__main__":
+    main()
