@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -21,9 +22,11 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def in_turns(
-    contestants: Mapping[str, Callable[[], object]], rounds: int
+    contestants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.process_time,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """CPU seconds of this process for each, and how many times the first one takes.
+    """CPU seconds of this process for each, and how many times as long the first one takes.
 
     The order of the contestants turns by one each round. Each runs once before it is timed.
     """
@@ -33,24 +36,30 @@ def in_turns(
     names = list(contestants)
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begun = time.process_time()
+            begun = clock()
             contestants[name]()
-            seconds[name].append(time.process_time() - begun)
+            seconds[name].append(clock() - begun)
     first = seconds[names[0]]
     return {
         name: {
-            "cpu_seconds": spread(taken),
+            "seconds": spread(taken),
             "ratio": spread([one / other for one, other in zip(first, taken, strict=True)]),
         }
         for name, taken in seconds.items()
     }
 
 
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that this one has started and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def show(title: str, found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
     """A line for each contestant; the ratio is how many times as fast as the first it is."""
     print(title)
     for name, row in found.items():
-        taken, ratio = row["cpu_seconds"], row["ratio"]
+        taken, ratio = row["seconds"], row["ratio"]
         print(
             f"  {name:28} {taken['median']:8.4f} s ({taken['min']:.4f} to {taken['max']:.4f})"
             f"  {ratio['median']:5.2f}x ({ratio['min']:.2f} to {ratio['max']:.2f})",

@@ -112,8 +112,7 @@ def main() -> None:
             show(title, found)
             needed = batch * summarize(network_options(name), (299, 299)).multiply_adds / rate
             shares = {
-                contestant: needed / row["cpu_seconds"]["median"]
-                for contestant, row in found.items()
+                contestant: needed / row["seconds"]["median"] for contestant, row in found.items()
             }
             shown = ", ".join(f"{contestant} {share:.2f}" for contestant, share in shares.items())
             print(f"  of matrix multiplication: {shown}")

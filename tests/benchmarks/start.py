@@ -1,0 +1,96 @@
+"""How long do usage and one photo take, as whole processes? Beside `import torch` and timm.
+
+    python -m tests.benchmarks.start PHOTOGRAPH
+
+`predict` answers with irv2-tf at 299 pixels, random weights; the peer is the shortest script that
+does the same with timm. Both read their weights from a file. Counts CPU seconds of the process and
+all it starts. Needs inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import timm
+import torch
+from safetensors.torch import save_file
+
+from inceptcli.prediction.export_onnx import export_onnx
+from inceptcli.weights.file import load_network
+from inceptcli.weights.importing import convert
+from tests.benchmarks.comparison import cpu_of_children, in_turns, show, write
+
+ROUNDS = 9
+
+TIMM = """
+import json, sys
+import timm, torch
+from PIL import Image
+model = timm.create_model("inception_resnet_v2", checkpoint_path=sys.argv[1]).eval()
+config = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**config, is_training=False)
+with torch.inference_mode():
+    logits = model(transform(Image.open(sys.argv[2]).convert("RGB"))[None])
+best = logits.softmax(1).topk(5)
+print(json.dumps({"predictions": [{"index": index} for index in best.indices[0].tolist()]}))
+"""
+
+
+def process(*arguments: object) -> Callable[[], str]:
+    """Runs Python with these arguments; what it prints."""
+    words = [sys.executable, *map(str, arguments)]
+    return lambda: subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
+def best(printed: str) -> list[int]:
+    """The places of the classes named, most probable first."""
+    return [each["index"] for each in json.loads(printed)["predictions"]]
+
+
+def main() -> None:
+    """Compare, print."""
+    photograph = Path(sys.argv[1])
+    os.environ["OMP_NUM_THREADS"] = "1"
+    usage = {
+        "import torch": process("-c", "import torch"),
+        "inceptcli --help": process("-m", "inceptcli", "--help"),
+        "inceptcli train --help": process("-m", "inceptcli", "train", "--help"),
+    }
+    with TemporaryDirectory() as name:
+        theirs, ours, exported = (
+            Path(name) / file for file in ("a.safetensors", "b.safetensors", "c.onnx")
+        )
+        torch.manual_seed(0)
+        save_file(timm.create_model("inception_resnet_v2").state_dict(), theirs)
+        convert(theirs, ours)
+        export_onnx(*load_network(ours), exported)
+
+        def predict(weights: Path) -> Callable[[], str]:
+            flags = ("--weights", weights, "--device", "cpu", "--format", "jsonl", "--quiet")
+            return process("-m", "inceptcli", "predict", photograph, *flags)
+
+        photo = {
+            "timm, a minimal script": process("-c", TIMM, theirs, photograph),
+            "predict, .onnx": predict(exported),
+            "predict, torch": predict(ours),
+        }
+        answers = {name: best(run()) for name, run in photo.items()}
+        if len({*map(tuple, answers.values())}) > 1:
+            raise SystemExit(f"the answers differ, no figures: {answers}")
+        found = {
+            "usage": in_turns(usage, ROUNDS, cpu_of_children),
+            "one photo": in_turns(photo, ROUNDS, cpu_of_children),
+        }
+    for title, rows in found.items():
+        show(title, rows)
+    write("start", ("torch", "timm", "onnxruntime"), found)
+
+
+if __name__ == "__main__":
+    main()
