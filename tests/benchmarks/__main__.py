@@ -18,7 +18,10 @@ def main() -> None:
     programs: list[tuple[str, ...]] = [
         ("start", str(find_images(photographs)[0])),
         ("forward",),
+        ("many_photographs", str(photographs)),
         ("training_input", str(photographs)),
+        ("training_step",),
+        ("training_loop",),
         ("activations",),
         ("checkpointing",),
         ("growth", "irv1", "irv2", "iv4", "--images", str(photographs)),

@@ -36,8 +36,8 @@ IMAGES, BATCH, SIZE, ROUNDS = 800, 32, 299, 5
 HALF = (0.5, 0.5, 0.5)
 
 
-def photographs(folder: Path, output: Path) -> LabelledImages:
-    """Files of 500x375 pixels in `output`/one, from the large enough images of `folder`."""
+def photographs(folder: Path, output: Path, number: int) -> LabelledImages:
+    """As many files of 500x375 pixels in `output`/one, from the large images of `folder`."""
     large = []
     for path in find_images(folder):
         try:
@@ -48,10 +48,10 @@ def photographs(folder: Path, output: Path) -> LabelledImages:
             large.append(Image.fromarray(pixels).resize((500, 375)))
     (output / "one").mkdir()
     paths = []
-    for number, image in enumerate(islice(cycle(large), IMAGES)):
-        paths.append(output / "one" / f"{number:04}.jpg")
+    for place, image in enumerate(islice(cycle(large), number)):
+        paths.append(output / "one" / f"{place:04}.jpg")
         image.save(paths[-1], quality=92)
-    return LabelledImages(("one", "two"), tuple(paths), (0,) * IMAGES)
+    return LabelledImages(("one", "two"), tuple(paths), (0,) * number)
 
 
 def ours(images: LabelledImages, colours: float) -> Iterator[Tensor]:
@@ -91,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
     with TemporaryDirectory() as name:
-        images = photographs(Path(sys.argv[1]), Path(name))
+        images = photographs(Path(sys.argv[1]), Path(name), IMAGES)
         for title, colours in (("colours off", 0.0), ("colours on", 0.4)):
             batches: dict[str, Callable[[], Iterator[Tensor]]] = {
                 "timm": lambda colours=colours: theirs(Path(name), colours),  # type: ignore[misc]

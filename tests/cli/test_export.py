@@ -69,8 +69,12 @@ def test_eval_gives_the_same_results_on_what_was_exported(
         assert code == 0
         results.append(json.loads(output))
     assert [result.pop("weights") for result in results] == [[str(exported[0])], [str(weights)]]
-    for figure in ("loss", "calibration_error"):
+    for figure in ("loss", "loss_interval", "calibration_error"):
         of_exported, of_ours = (result.pop(figure) for result in results)
+        assert of_exported == pytest.approx(of_ours, abs=1e-4)
+    for of_exported, of_ours in zip(
+        *(result.pop("calibration") for result in results), strict=True
+    ):
         assert of_exported == pytest.approx(of_ours, abs=1e-4)
     assert results[0] == results[1]
     assert results[0]["images"] == 12

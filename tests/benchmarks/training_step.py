@@ -1,0 +1,67 @@
+"""How fast is a training step beside timm's networks? Batch 8, 299 pixels, float32, one thread.
+
+    python -m tests.benchmarks.training_step
+
+The same images, labels, loss and optimizer (SGD with momentum; ours fused, as in training). Both
+networks must have the same number of parameters. Needs inceptcli[bench]. Writes JSON to
+tests/benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from inceptcli.networks.registry import build, network_options
+from tests.benchmarks.comparison import in_turns, show, write
+
+NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}
+BATCH, ROUNDS = 8, 3
+
+
+def step(network: nn.Module, images: Tensor, **settings: Any) -> Callable[[], None]:
+    """Forward, backward, optimizer."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, **settings)
+    labels = torch.arange(BATCH)
+    network.train()
+
+    def run() -> None:
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return run
+
+
+def main() -> None:
+    """Compare, print."""
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    for name, peer in NETWORKS.items():
+        torch.manual_seed(0)
+        images = torch.randn(BATCH, 3, 299, 299)
+        last = images.to(memory_format=torch.channels_last)
+        theirs = [timm.create_model(peer) for _ in range(2)]
+        ours = build(network_options(name, dropout=0.0)).to(memory_format=torch.channels_last)
+        counts = {sum(part.numel() for part in net.parameters()) for net in (*theirs, ours)}
+        if len(counts) > 1:
+            print(f"{name}: parameters {counts}, no figure")
+            continue
+        contestants = {
+            "timm, as it comes": step(theirs[0], images),
+            "timm, channels last": step(theirs[1].to(memory_format=torch.channels_last), last),
+            "ours": step(ours, last, fused=True),
+        }
+        found = in_turns(contestants, ROUNDS)
+        show(f"{name}, batch {BATCH}", found)
+        results[name] = found
+    write("training_step", ("torch", "timm"), {"batch": BATCH, "networks": results})
+
+
+if __name__ == "__main__":
+    main()
