@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from inceptcli.cli.results_stream import check_installed, check_no_terminal, results_stream
+from inceptcli.cli.results_stream import (
+    check_installed,
+    check_no_terminal,
+    format_of,
+    results_stream,
+)
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -24,8 +29,6 @@ Examples:
   inceptcli predict photos/ --shard 1/2 --output answers/
   inceptcli merge answers/ --output answers.parquet
 """
-
-SUFFIXES = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
 def merge(
@@ -56,11 +59,10 @@ def merge(
     Every shard must be there, finished, of the same job and as it was written; what is missing is
     named, and the exit code is 1. Rows that have an error are joined like the others.
     """
-    suffix = output.suffix.lower() if output else ".jsonl"
-    chosen = output_format or SUFFIXES.get(suffix)
-    if chosen is None:
+    chosen = output_format or ("jsonl" if output is None else format_of(output))
+    if chosen is None or chosen == "json":
         raise UsageError(
-            f"--output {printable(str(output))}: must end in {', '.join(SUFFIXES)}, or give "
+            f"--output {printable(str(output))}: must end in .jsonl, .csv or .parquet, or give "
             "--format"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +16,12 @@ from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
-from inceptcli.cli.results_stream import check_installed, check_no_terminal, results_stream
+from inceptcli.cli.results_stream import (
+    check_installed,
+    check_no_terminal,
+    format_of,
+    results_stream,
+)
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -77,7 +82,7 @@ def predict(
         Literal["table", "json", "jsonl", "csv", "parquet"] | None,
         Option(
             "--format",
-            show_default="table; of a shard by the suffix of --output, else jsonl",
+            show_default="by the suffix of --output, else table; of a shard, jsonl",
             help="How to write: for people, or for programs in UTF-8; Parquet needs "
             "inceptcli[parquet].",
         ),
@@ -176,8 +181,8 @@ def predict(
 
     place = place_of(shard, output_format, output) if shard is not None else None
     if place and (explain or embeddings or gallery):
-        raise UsageError("--shard has no --explain, --embeddings and --gallery; leave it out")
-    chosen = place.format if place else output_format or "table"
+        raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
+    chosen = place.format if place else output_format or format_of(output) or "table"
     check_installed(chosen)
     names = weights or ["imagenet"]
     files, _ = ensemble_files(names, crops, Display(quiet))
@@ -201,8 +206,11 @@ def predict(
             sources, ensemble, top_k=top_k, batch_size=batch_size, embed=embeddings is not None
         )
         total = len(sources) if isinstance(sources, list) else None
-        with progress(shown, total) as advance, closing(extras.kept(answers, ensemble)) as kept:
-            write(reported(kept, failed, advance))
+        with (
+            Display(quiet=not shown).task("predict", total) as task,
+            closing(extras.kept(answers, ensemble)) as kept,
+        ):
+            write(reported(kept, failed, task.advance))
 
     sources = find_sources(paths, standard_input(), null=null)
     if place is not None:
@@ -240,10 +248,3 @@ def standard_input() -> ByteStream:
         return BytesIO()
     buffered = sys.stdin.buffer
     return getattr(buffered, "raw", buffered)
-
-
-@contextmanager
-def progress(shown: bool, total: int | None) -> Iterator[Callable[[], None]]:
-    """How far it is on standard error, if `shown`; yields what counts one image as done."""
-    with Display(quiet=not shown).task("predict", total) as task:
-        yield task.advance

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
-from inceptcli.cli.results_stream import writing
+from inceptcli.cli.results_stream import format_of, writing
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -36,7 +36,9 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
         raise UsageError("--shard needs --output, a file or a folder for the part")
     if output_format not in (None, "jsonl", "parquet"):
         raise UsageError(f"--shard needs --format jsonl or parquet, got {output_format}")
-    chosen = output_format or ("parquet" if output.suffix.lower() == ".parquet" else "jsonl")
+    chosen = output_format or format_of(output) or "jsonl"
+    if chosen not in ("jsonl", "parquet"):
+        raise UsageError(f"--shard writes .jsonl or .parquet, not --output {output}")
     if output.is_dir() or (not output.suffix and not output.exists()):
         output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"
     return Place(output, cast(Literal["jsonl", "parquet"], chosen), share)

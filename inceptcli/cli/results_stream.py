@@ -54,6 +54,15 @@ def writing(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {error.strerror or error}") from error
 
 
+FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+"""How answers are written, by the suffix of the file."""
+
+
+def format_of(output: Path | None) -> str | None:
+    """The format that the suffix of a file says; None for standard output and other suffixes."""
+    return FORMATS.get(output.suffix.lower()) if output else None
+
+
 def check_installed(output_format: str) -> None:
     """UsageError for a format whose extra is not installed."""
     if output_format == "parquet":

@@ -71,7 +71,7 @@ def ours(images: LabelledImages, colours: float) -> Iterator[Tensor]:
 def theirs(folder: Path, colours: float) -> Iterator[Tensor]:
     """Normalised batches, by timm's loader as it comes."""
     data: Any = timm.data
-    loader: Iterable[Any] = data.data.create_loader(
+    loader: Iterable[Any] = data.create_loader(
         data.ImageDataset(str(folder)), (3, SIZE, SIZE), BATCH, is_training=True,
         color_jitter=colours or None, interpolation="bilinear", mean=HALF, std=HALF,
         num_workers=1, device=torch.device("cpu"), persistent_workers=False,

@@ -133,6 +133,14 @@ def test_output_appears_in_its_file_only(folder: Path, run_directory: Path) -> N
     assert sorted(path.name for path in folder.parent.iterdir()) == ["answers.jsonl", "pictures"]
 
 
+def test_the_suffix_of_the_output_says_how_it_is_written(folder: Path, run_directory: Path) -> None:
+    for suffix, begins in ((".csv", "path,rank,"), (".JSON", "[\n{"), (".txt", f"{folder}/")):
+        output = folder.parent / f"answers{suffix}"
+        code, _, _ = invoke(folder, "--weights", run_directory, "--output", output)
+        assert code == 0
+        assert output.read_text().startswith(begins)
+
+
 def test_output_stays_as_it_was_when_the_work_ends_early(
     folder: Path, run_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,7 +161,8 @@ WRONG = {
     "--shard needs --format jsonl or parquet, got csv": [
         "--shard", "0/2", "--format", "csv", "--output", "OUT/a.csv",
     ],
-    "--shard has no --explain, --embeddings and --gallery; leave it out": [
+    "--shard writes .jsonl or .parquet, not --output": ["--shard", "0/2", "--output", "OUT/a.csv"],
+    "--explain, --embeddings and --gallery do not go with --shard": [
         "--shard", "0/2", "--output", "OUT/a.jsonl", "--gallery", "OUT/a.html",
     ],
     "was begun with --top-k 5, not 3": [
@@ -187,7 +188,7 @@ def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path:
     [
         (["OUT"], 1, "1 of 2 shards are not there (missing: 1)"),
         (["OUT/none"], 2, "none: no such file"),
-        (["OUT", "--output", "OUT/all.xml"], 2, "all.xml: must end in .jsonl, .csv, .parquet, or"),
+        (["OUT", "--output", "OUT/all.xml"], 2, "all.xml: must end in .jsonl, .csv or .parquet"),
     ],
 )
 def test_what_cannot_be_merged_is_one_line_and_writes_nothing(
