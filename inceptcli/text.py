@@ -13,6 +13,11 @@ def printable(text: str) -> str:
     )
 
 
+def utf8(text: str) -> str:
+    r"""Text that any file can hold: bytes that are not UTF-8 become escapes such as \udc80."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def defused(text: str) -> str:
     """A CSV field that no spreadsheet takes for a formula.
 

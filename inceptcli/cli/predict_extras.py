@@ -52,7 +52,10 @@ class Extras(NamedTuple):
             _check_embeddings(self.embeddings, output)
 
     def kept(self, answers: Iterable[Answer], ensemble: Ensemble) -> Generator[Answer]:
-        """The same answers; each has been drawn and written before it is passed on."""
+        """The same answers; each has been drawn and written before it is passed on.
+
+        What the networks saw goes no further: writers hold thousands of answers.
+        """
         if self.explain is not None:
             answers = _keeping(answers, f"--explain {self.explain}", self._explanations(ensemble))
         if self.embeddings is not None:
@@ -60,7 +63,8 @@ class Extras(NamedTuple):
 
             block = embeddings(self.embeddings, _engine(ensemble).embedding_width)
             answers = _keeping(answers, f"--embeddings {self.embeddings}", block)
-        yield from answers
+        for answer in answers:
+            yield answer._replace(seen=None)
 
     def _explanations(self, ensemble: Ensemble) -> AbstractContextManager[Take]:
         from inceptcli.prediction.explanations import explanations
@@ -135,11 +139,12 @@ def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
 
 def _check_embeddings(file: Path, output: Path | None) -> None:
     from inceptcli.prediction.embeddings import SUFFIXES, paths_file
+    from inceptcli.prediction.parquet import check_pyarrow
 
     if file.suffix not in SUFFIXES:
         raise UsageError(f"--embeddings {file}: must end in {' or '.join(SUFFIXES)}")
-    if file.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise UserError(f"--embeddings {file} needs pyarrow; pip install 'inceptcli[parquet]'")
+    if file.suffix == ".parquet":
+        check_pyarrow(f"--embeddings {file}")
     written = [file, paths_file(file)] if file.suffix == ".npy" else [file]
     for path in written:
         if path.exists() and not path.is_file():

@@ -64,7 +64,7 @@ def format_of(output: Path | None) -> str | None:
 
 
 def check_installed(output_format: str) -> None:
-    """UsageError for a format whose extra is not installed."""
+    """UserError for a format whose extra is not installed."""
     if output_format == "parquet":
         from inceptcli.prediction.parquet import check_pyarrow
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inceptcli.atomic_file import replacing
 from inceptcli.prediction.predict import Answer
-from inceptcli.text import defused
+from inceptcli.text import defused, utf8
 
 SUFFIXES = (".npy", ".parquet")
 
@@ -85,7 +85,7 @@ def _parquet(file: Path, width: int) -> Iterator[Add]:
     waiting: list[tuple[str, NDArray[np.float32]]] = []
 
     def flush(writer: ParquetWriter) -> None:
-        paths = [path.encode("utf-8", "backslashreplace").decode() for path, _ in waiting]
+        paths = [utf8(path) for path, _ in waiting]
         values = np.array([row for _, row in waiting], np.float32).reshape(-1)
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=embedding_type)
         writer.write_table(pyarrow.table([paths, rows], schema=schema))

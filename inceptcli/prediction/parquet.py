@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from inceptcli.errors import UsageError
+from inceptcli.errors import UserError
 from inceptcli.prediction.json_lines import answer_of
 from inceptcli.prediction.predict import Answer
+from inceptcli.text import utf8
 
 if TYPE_CHECKING:
     import pyarrow
@@ -21,17 +22,17 @@ ROWS_AT_ONCE = 100
 
 
 def check_pyarrow(flag: str) -> None:
-    """UsageError, which begins with `flag`, when pyarrow is not installed."""
+    """UserError, which begins with `flag`, when pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise UsageError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
+        raise UserError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
 
 
 def write_parquet(answers: Iterable[Answer], file: BinaryIO) -> None:
     r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
 
-    Bytes of a path that are not UTF-8 become text, \udc80 to \\udcff.
+    Bytes of a path that are not UTF-8 become text, \udc80 to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
@@ -80,17 +81,13 @@ def _batch(answers: list[Answer]) -> pyarrow.RecordBatch:
     schema = _schema()
     rows: list[dict[str, Any]] = [
         {
-            "path": _utf8(answer.path),
+            "path": utf8(answer.path),
             "predictions": [
-                {"class": _utf8(p.class_name), "index": p.index, "probability": p.probability}
+                {"class": utf8(p.class_name), "index": p.index, "probability": p.probability}
                 for p in answer.predictions
             ],
-            "error": None if answer.error is None else _utf8(answer.error),
+            "error": None if answer.error is None else utf8(answer.error),
         }
         for answer in answers
     ]
     return pa.RecordBatch.from_pylist(rows, schema=schema)
-
-
-def _utf8(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from inceptcli.atomic_file import replacing
 from inceptcli.prediction.shard import Shard
+from inceptcli.text import utf8
 
 VERSION = 1
 
@@ -84,7 +85,7 @@ class PathDigest:
 
     def add(self, path: str) -> None:
         """A path more."""
-        self._digest.update(path.encode(errors="backslashreplace") + b"\0")
+        self._digest.update(f"{utf8(path)}\0".encode())
 
     def hexdigest(self) -> str:
         """Of all so far."""

@@ -8,10 +8,8 @@ Times the optimizer steps and the saves of one run and prints the share of time 
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +23,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
+from tests.benchmarks.comparison import spread, write
 
 STEPS, SAVES = 40, 8
 DEFAULT = Recipe().checkpoint.every_steps
@@ -63,18 +62,8 @@ def main() -> None:
             f"{name}: median {values['median']:.3f} s, {values['min']:.3f} to {values['max']:.3f}"
         )
     print(f"saving every {DEFAULT} steps takes {share:.2%} of the time")
-    found = {
-        "date": date.today().isoformat(), "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "seconds": seconds, "every_steps": DEFAULT, "share": share,
-    }  # fmt: skip
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "checkpointing.json").write_text(json.dumps(found, indent=2) + "\n")
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    found = {"threads": torch.get_num_threads(), "seconds": seconds}
+    write("checkpointing", ("torch",), {**found, "every_steps": DEFAULT, "share": share})
 
 
 if __name__ == "__main__":

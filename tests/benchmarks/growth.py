@@ -11,11 +11,9 @@ Writes JSON to tests/benchmarks/results/.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from argparse import ArgumentParser
-from datetime import date
 from itertools import islice, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,6 +37,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
+from tests.benchmarks.comparison import write
 
 BATCH, STEPS, PREDICTED = 8, 5, 8
 CHANGES = {
@@ -149,10 +148,7 @@ def main() -> None:
             f"{figures['checkpoint_bytes'] / 1e6:.1f} MB, {figures['save_seconds']:.2f} s",
             flush=True,
         )
-    results = {"date": date.today().isoformat(), "torch": torch.__version__,
-               "images": styles, "networks": networks}  # fmt: skip
-    path = Path(__file__).parent / "results" / "growth.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    write("growth", ("torch",), {"images": styles, "networks": networks})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import statistics
 import sys
 import time
 from collections import deque
-from datetime import date
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from tempfile import TemporaryDirectory
 from inceptcli.data.folders import find_images
 from inceptcli.prediction.gallery import Gallery
 from inceptcli.prediction.predict import Answer, Prediction
+from tests.benchmarks.comparison import write
 from tests.evaluation.made_results import made_results, written
 from tests.pages.browser import WIDE, Page, browser
 
@@ -60,7 +60,7 @@ def timed(page: Page, file: Path, press: str) -> tuple[float, float]:
 
 def main() -> None:
     """Write, open, sort, print."""
-    found: dict[str, object] = {"date": date.today().isoformat()}
+    found: dict[str, object] = {}
     with TemporaryDirectory() as folder, browser() as page:
         page.resize(*WIDE)
         files = {"gallery": Path(folder) / "gallery.html"}
@@ -78,8 +78,7 @@ def main() -> None:
             found[name] = {"megabytes": size, "open_seconds": opened, "sort_seconds": pressed}
             print(f"{name}: {size:.1f} MB, opened in {opened:.2f} s, sorted in {pressed:.2f} s")
     print(json.dumps(found, indent=2))
-    results = Path(__file__).parent / "results"
-    (results / "pages.json").write_text(json.dumps(found, indent=2) + "\n")
+    write("pages", ("selenium",), found)
 
 
 if __name__ == "__main__":

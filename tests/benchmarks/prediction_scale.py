@@ -10,17 +10,16 @@ tests/benchmarks/results/.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
-from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from tests.benchmarks.comparison import write
 from tests.prediction.chaos import pictures
 from tests.prediction.conftest import save_small_network
 
@@ -80,7 +79,7 @@ def main() -> None:
                 found[command].append(taken)
                 print(f"{command} {size:,}: {taken.wall_seconds:.1f} s, {taken.cpu_seconds:.1f} "
                       f"CPU seconds, {taken.peak_mib:.1f} MiB", flush=True)  # fmt: skip
-    results: dict[str, object] = {"date": date.today().isoformat(), "sizes": SIZES}
+    results: dict[str, object] = {"sizes": SIZES}
     for command, costs in found.items():
         each = [
             1000 * (more.cpu_seconds - less.cpu_seconds) / (larger - smaller)
@@ -94,8 +93,7 @@ def main() -> None:
             "cpu_milliseconds_each": each,
             "peak_memory_growth": growth,
         }
-    path = Path(__file__).parent / "results" / "prediction_scale.json"
-    path.write_text(json.dumps(results, indent=2) + "\n")
+    write("prediction_scale", ("torch", "pyarrow"), results)
 
 
 if __name__ == "__main__":

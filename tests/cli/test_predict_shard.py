@@ -209,7 +209,7 @@ def test_without_pyarrow_one_line_names_the_extra(
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     done = inceptcli(command, folder, "--format", "parquet", "--output", tmp_path / "a.parquet")
     said = "--format parquet needs pyarrow; pip install 'inceptcli[parquet]'"
-    check_one_line(done, 2, said)
+    check_one_line(done, 1, said)
 
 
 @pytest.mark.parametrize("module", [predict, merge], ids=["predict", "merge"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pyarrow.parquet import ParquetFile, read_table
 
-from inceptcli.errors import UsageError
+from inceptcli.errors import UserError
 from inceptcli.prediction import parquet
 from inceptcli.prediction.parquet import check_pyarrow, read_parquet, write_parquet
 from inceptcli.prediction.predict import Answer, Prediction
@@ -83,5 +83,5 @@ def test_rows_are_asked_for_group_by_group(tmp_path: Path, monkeypatch: pytest.M
 
 def test_without_pyarrow_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(UsageError, match=r"--format parquet needs pyarrow; pip install 'inceptcli"):
+    with pytest.raises(UserError, match=r"--format parquet needs pyarrow; pip install 'inceptcli"):
         check_pyarrow("--format parquet")
