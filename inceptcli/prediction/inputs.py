@@ -6,13 +6,14 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from inceptcli.data.decode import SUFFIXES
 from inceptcli.data.folders import find_images
-from inceptcli.data.shards.files import find_shards, means_shards
-from inceptcli.data.shards.source import TarImage, images_in
 from inceptcli.errors import UserError
+
+if TYPE_CHECKING:
+    from inceptcli.data.shards.source import TarImage
 
 CHUNK_BYTES = 65536
 
@@ -66,6 +67,8 @@ def _file_or_folder(path: str) -> Iterator[Source]:
     if not Path(path).is_dir():
         yield from _in_shard(Path(path)) if path.endswith(".tar") else [Source(path)]
         return
+    from inceptcli.data.shards.files import find_shards, means_shards
+
     try:
         images = find_images(Path(path))
         shards = [] if images or not means_shards(path) else find_shards(path)
@@ -83,6 +86,8 @@ def _file_or_folder(path: str) -> Iterator[Source]:
 
 
 def _in_shard(shard: Path) -> Iterator[Source]:
+    from inceptcli.data.shards.source import images_in
+
     for image in images_in(shard):
         yield Source(image.name, image.problem, image)
 

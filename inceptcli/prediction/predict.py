@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.shards.source import read_image
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import default_threads, read_batches
@@ -152,6 +151,8 @@ def pixels(source: Source) -> NDArray[np.uint8]:
     if source.problem is not None:
         raise UnreadableImage(source.problem)
     if source.in_tar is not None:
+        from inceptcli.data.shards.source import read_image
+
         _, shard, offset, size, _ = source.in_tar
         return decode(read_image(shard, offset, size))
     return decode(Path(source.path))

@@ -14,6 +14,7 @@ import pytest
 
 ROBUST = Path(__file__).parents[3] / "shared/data/robust"
 HEAVY = ("torch", "torchvision", "lightning", "torchmetrics")
+NEEDLESS = (*HEAVY, "ssl", "tarfile", "jinja2", "pyarrow", "matplotlib", "captum")
 REPORT = f"""
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ try:
     app(sys.argv[1:], prog_name="inceptcli")
 finally:
     print("modules:", *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+    print("needless:", *(name for name in {NEEDLESS} if name in sys.modules), file=sys.stderr)
     status = Path("/proc/self/status").read_text()
     print("peak:", status.split("VmHWM:")[1].split()[0], "KiB", file=sys.stderr)
 """
@@ -73,7 +75,7 @@ def test_answers_stream_and_a_closed_pipe_ends_quietly(folder: Path, run_directo
         process.stdin.flush()
         assert process.wait(timeout=60) == 141
         errors = process.stderr.read().decode().splitlines()
-    assert [line.split(":")[0] for line in errors] == ["modules", "peak"]
+    assert [line.split(":")[0] for line in errors] == ["modules", "needless", "peak"]
 
 
 def test_predict_loads_torch_and_nothing_else_that_is_heavy(
@@ -82,6 +84,14 @@ def test_predict_loads_torch_and_nothing_else_that_is_heavy(
     words = command(folder, "--weights", run_directory, "--device", "cpu")
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "modules: torch\n" in done.stderr
+
+
+def test_one_image_for_an_exported_network_loads_only_what_it_takes(
+    pictures: list[Path], onnx_weights: Path
+) -> None:
+    words = command(pictures[0], "--weights", onnx_weights)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "needless:\n" in done.stderr
 
 
 @pytest.mark.parametrize("quiet", [False, True])

@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from inceptcli.data.shards.fetching import fetch_shards
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -44,6 +43,8 @@ def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Pat
     """
     scheme = _scheme(data)
     if scheme == "https:":
+        from inceptcli.data.shards.fetching import fetch_shards  # which loads OpenSSL
+
         return fetch_shards(_expanded(data), say)
     if scheme:
         raise UsageError(
