@@ -193,3 +193,10 @@ def repeat(count: int, step: Step, last: Step | None = None) -> Step:
     if last is not None:
         steps[-1] = last
     return lambda in_channels: Path(in_channels, steps)
+
+
+def regions(stage: nn.Module) -> list[nn.Module]:
+    """The modules of a repeat in order, or the stage alone where it is none."""
+    modules = list(stage.children()) if isinstance(stage, Path) else []
+    repeated = bool(modules) and all(isinstance(module, Fork) for module in modules)
+    return modules if repeated else [stage]

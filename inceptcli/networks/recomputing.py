@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from inceptcli.networks.blocks import Fork, Path
+from inceptcli.networks.blocks import regions
 
 
 def recomputed(stage: nn.Module, features: Tensor) -> Tensor:
@@ -16,9 +16,7 @@ def recomputed(stage: nn.Module, features: Tensor) -> Tensor:
 
     Gradients and running statistics are the same to the bit.
     """
-    modules = list(stage.children()) if isinstance(stage, Path) else []
-    repeated = bool(modules) and all(isinstance(module, Fork) for module in modules)
-    for module in modules if repeated else [stage]:
+    for module in regions(stage):
         features = _recomputed(module, features)
     return features
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.errors import UsageError
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_header import is_onnx
 
@@ -47,17 +48,26 @@ class EmbeddingEngine(Engine, Protocol):
         """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
 
 
-def load_engine(weights: Path, device: str = "auto", *, few_images: bool = False) -> Engine:
+def load_engine(
+    weights: Path, device: str = "auto", *, few_images: bool = False, compile_network: bool = False
+) -> Engine:
     """The engine for a weights file: ONNX Runtime for an ONNX file, torch for any other.
 
-    With `few_images` it is ready sooner and may take longer for each.
+    With `few_images` it is ready sooner and may take longer for each; with `compile_network` it is
+    ready later and takes less.
 
-    Raises UserError when the file cannot be used or this machine has no such device.
+    Raises UserError when the file cannot be used or this machine has no such device, UsageError
+    when an ONNX file is to be compiled.
     """
     if is_onnx(weights):
+        if compile_network:
+            raise UsageError(
+                f"--compile: {weights} is an ONNX file, which ONNX Runtime makes fast by itself; "
+                "give it without --compile"
+            )
         from inceptcli.prediction.onnx_engine import OnnxEngine
 
         return OnnxEngine(weights, device, few_images=few_images)
     from inceptcli.prediction.torch_engine import TorchEngine
 
-    return TorchEngine.load(weights, device, few_images=few_images)
+    return TorchEngine.load(weights, device, few_images=few_images, compile_network=compile_network)

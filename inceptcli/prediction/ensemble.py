@@ -42,11 +42,21 @@ class Ensemble:
 
     @classmethod
     def load(
-        cls, weights: Iterable[Path], device: str, crops: Crops = 1, *, few_images: bool = False
+        cls,
+        weights: Iterable[Path],
+        device: str,
+        crops: Crops = 1,
+        *,
+        few_images: bool = False,
+        compile_networks: bool = False,
     ) -> Ensemble:
         """The networks of weights files; see load_engine. UserError where one cannot be used."""
         few = few_images and crops == 1
-        return cls([load_engine(file, device, few_images=few) for file in weights], crops)
+        engines = [
+            load_engine(file, device, few_images=few, compile_network=compile_networks)
+            for file in weights
+        ]
+        return cls(engines, crops)
 
     def cut(self, image: NDArray[np.uint8]) -> Views:
         """The crops of a decoded picture (H, W, 3), each network's by its own preprocessing."""

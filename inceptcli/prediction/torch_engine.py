@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from inceptcli.cores import compute_threads
 from inceptcli.data.normalization import normalize
 from inceptcli.errors import UserError
+from inceptcli.networks.compiling import compilation_failure, compile_stages
 from inceptcli.networks.folding import fold_batch_norm
 from inceptcli.networks.network import Network
 from inceptcli.prediction.engine import Outputs
@@ -29,16 +30,27 @@ class TorchEngine:
         self.network = network.to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, weights: Path, device: str = "auto", *, few_images: bool = False) -> TorchEngine:
+    def load(
+        cls,
+        weights: Path,
+        device: str = "auto",
+        *,
+        few_images: bool = False,
+        compile_network: bool = False,
+    ) -> TorchEngine:
         """The network of a weights file, on `device` as find_device reads it.
 
         Batch norm is folded into the convolutions, which takes as long as five images of irv2-tf at
         299 pixels save; not so for `few_images`. Sets how many threads torch computes with.
+        With `compile_network` the first pictures take a minute or more and all others less.
         Raises UserError when the file cannot be used or this machine has no such device.
         """
         network, metadata = load_network(weights)
-        if not few_images:
+        if compile_network or not few_images:
             fold_batch_norm(network)
+        if compile_network:
+            assert isinstance(network, Network)
+            compile_stages(network)
         torch.set_num_threads(compute_threads())
         return cls(network, metadata, device)
 
@@ -46,7 +58,8 @@ class TorchEngine:
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes).
 
-        Raises UserError when the pictures do not fit into the accelerator's memory.
+        Raises UserError when the pictures do not fit into the accelerator's memory, or when the
+        network is to be compiled and cannot be.
         """
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         # On a CPU the batch size changes the order of summation and, near 50 %, a probability by
@@ -62,6 +75,11 @@ class TorchEngine:
                 f"{len(pixels)} pictures at once do not fit into the memory of {self.device}; "
                 "give a smaller --batch-size"
             ) from error
+        except RuntimeError as error:
+            failure = compilation_failure(error)
+            if failure is None:
+                raise
+            raise UserError(failure) from error
         found: NDArray[np.float32] = logits.float().cpu().numpy()
         return found
 

@@ -107,6 +107,7 @@ class Trainer(Section):
     clip_norm: Positive | None = 1.0
     sync_batch_norm: bool = False
     checkpoint_activations: bool = False  # compute them again instead of keeping them
+    compile: bool = False  # by torch.compile, when the first batch comes
     logger: Literal["none", "csv", "tensorboard", "wandb", "mlflow", "comet"] = "none"
     stop_after: Annotated[str, AfterValidator(_duration)] | None = None  # such as 3h50m
 

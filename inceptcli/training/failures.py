@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from inceptcli.errors import UserError
+from inceptcli.networks.compiling import compilation_failure
 from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
 
@@ -18,12 +19,14 @@ NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 @contextmanager
 def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
-    """Turns a lack of memory or of room on the disk into a UserError; all else passes."""
+    """Turns a lack of memory, of room on the disk or of a compiler into a UserError, no more."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         if _is_out_of_memory(error):
             raise UserError(_out_of_memory(plan)) from error
+        if (failure := compilation_failure(error)) is not None:
+            raise UserError(failure) from error
         reason = _unwritable(error)
         if reason is None:
             raise

@@ -79,6 +79,16 @@ class Classifier(LightningModule):
         smoothing = self.plan.recipe.augmentation.label_smoothing
         return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
+    def on_validation_start(self) -> None:
+        """Validation is not worth compiling for."""
+        if self.plan.recipe.trainer.compile:
+            torch.compiler.set_stance("force_eager")
+
+    def on_validation_end(self) -> None:
+        """Training goes on with what was compiled."""
+        if self.plan.recipe.trainer.compile:
+            torch.compiler.set_stance("default")
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss without smoothing, top-1 and top-5 of each image; summed exactly over all ranks."""
         if not len(batch.labels):

@@ -15,6 +15,7 @@ from inceptcli.data.augmentation import Augmentation, Transform, training_transf
 from inceptcli.data.datamodule import ImageData
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UsageError
+from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build
 from inceptcli.progress.display import Display
@@ -93,7 +94,10 @@ def _network(plan: Plan, say: Callable[[str], None]) -> Network:
     if plan.init is not None:
         start_from(network, plan.init, plan.classes, say)
     network.recompute = plan.recipe.trainer.checkpoint_activations
-    return network.to(memory_format=torch.channels_last)
+    network = network.to(memory_format=torch.channels_last)
+    if plan.recipe.trainer.compile:
+        compile_stages(network)
+    return network
 
 
 def _transform(plan: Plan) -> Transform:
