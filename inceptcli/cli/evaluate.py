@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.ensemble_files import ensemble_files
+from inceptcli.cli.fast_decode import FastDecode
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.results_stream import results_stream
 from inceptcli.errors import UsageError
@@ -74,6 +75,7 @@ def evaluate(
     ] = False,
     batch_size: Annotated[int, Option(min=1, help="Crops at a time.")] = 32,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    fast_decode: FastDecode = False,
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
     ] = "table",
@@ -110,8 +112,9 @@ def evaluate(
     excluded, per_class (class, name, images, top1, top1_interval, predicted, precision), confusion
     (label, predicted, images) and skipped (path, reason); accuracies are fractions of 1, the loss
     is the mean of -log of the label's probability. What was skipped counts nowhere else and leaves
-    the exit code 0. The page of --report loads nothing from elsewhere; what it shows is in the JSON
-    and in the CSV files of --predictions and --confusion too.
+    the exit code 0. With --fast-decode, and only then, it has fast_decode, which is true. The page
+    of --report loads nothing from elsewhere; what it shows is in the JSON and in the CSV files of
+    --predictions and --confusion too.
 
     Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
@@ -129,7 +132,7 @@ def evaluate(
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
         outputs: list[Callable[[Evaluation], None]] = []
         if is_first:
-            origin = Origin(weights, data or "shapes", crops, excluded)
+            origin = Origin(weights, data or "shapes", crops, excluded, fast_decode)
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
         for note in notes:
             notices.say(note)
@@ -141,7 +144,15 @@ def evaluate(
         stack.enter_context(processes.joined())
         ensemble = Ensemble.load(files, device, crops)
         with shown.task("eval", len(share(len(source), processes))) as task:
-            result = measure(ensemble, source, batch_size, task.advance, skip_unreadable, processes)
+            result = measure(
+                ensemble,
+                source,
+                batch_size,
+                task.advance,
+                skip_unreadable,
+                processes,
+                fast_decode,
+            )
         for write in outputs:
             write(result)
     if not is_first:
@@ -151,7 +162,7 @@ def evaluate(
     if result.skipped:
         notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
-    echo(form(result, weights, crops, excluded))
+    echo(form(result, weights, crops, excluded, fast_decode))
 
 
 def _source(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Argument, Exit, Option, echo
+from typer import Argument, Exit, Option
 
 from inceptcli.cli.ensemble_files import ensemble_files
+from inceptcli.cli.fast_decode import FastDecode
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
@@ -20,15 +20,14 @@ from inceptcli.cli.results_stream import (
     check_installed,
     check_no_terminal,
     format_of,
+    reported,
     results_stream,
 )
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
-from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from inceptcli.prediction.inputs import ByteStream, Source
-    from inceptcli.prediction.predict import Answer
+    from inceptcli.prediction.inputs import Source
 
 EPILOG = """\
 Examples:
@@ -124,6 +123,7 @@ def predict(
             help="Where to compute; auto takes an accelerator when there is one.",
         ),
     ] = "auto",
+    fast_decode: FastDecode = False,
     explain: Annotated[
         Path | None,
         Option(
@@ -167,7 +167,8 @@ def predict(
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
     (null, or the reason). CSV has the columns path, rank, class, index, probability and error; a
     text that begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that
-    no spreadsheet runs it. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
+    no spreadsheet runs it. With --fast-decode, and only then, each row has fast_decode, too, which
+    is true. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
 
     --explain draws on the picture as the network saw it, resized and cropped, in grey: dark blue
     is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
@@ -187,9 +188,9 @@ def predict(
     names = weights or ["imagenet"]
     files, _ = ensemble_files(names, crops, Display(quiet))
     extras = Extras(explain, class_name, embeddings)
-    extras.check(files, crops, output)
+    extras.check(files, crops, output, fast_decode)
 
-    from inceptcli.prediction.inputs import find_sources
+    from inceptcli.prediction.inputs import find_sources, is_image_file, standard_input
     from inceptcli.prediction.writers import WRITERS
 
     few_images = place is None and len(paths) <= 4 and all(map(is_image_file, paths))
@@ -203,7 +204,12 @@ def predict(
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
         answers = answers_of(
-            sources, ensemble, top_k=top_k, batch_size=batch_size, embed=embeddings is not None
+            sources,
+            ensemble,
+            top_k=top_k,
+            batch_size=batch_size,
+            embed=embeddings is not None,
+            fast_decode=fast_decode,
         )
         total = len(sources) if isinstance(sources, list) else None
         with (
@@ -214,37 +220,19 @@ def predict(
 
     sources = find_sources(paths, standard_input(), null=null)
     if place is not None:
-        complete = predict_shard(place, (files, crops, top_k), sources, answer, Display(quiet))
+        complete = predict_shard(
+            place, (files, crops, top_k, fast_decode), sources, answer, Display(quiet)
+        )
     else:
-        with results_stream(output) as stream, gallery_writer(gallery, names, crops) as collect:
+        with (
+            results_stream(output) as stream,
+            gallery_writer(gallery, names, crops, fast_decode) as collect,
+        ):
             check_no_terminal(chosen, stream)
             shown = not quiet and not stream.isatty()
-            answer(sources, lambda found: WRITERS[chosen](collect(found), stream), shown)
+            answer(
+                sources, lambda found: WRITERS[chosen](collect(found), stream, fast_decode), shown
+            )
         complete = not failed
     if not complete:
         raise Exit(1)
-
-
-def is_image_file(path: str) -> bool:
-    """Whether a path is one image, so far as its name says: no folder, pattern or tar shard."""
-    return Path(path).is_file() and not path.endswith(".tar")
-
-
-def reported(
-    answers: Iterable[Answer], failed: list[str], advance: Callable[[], None]
-) -> Iterator[Answer]:
-    """The same answers; each that has an error is named on standard error and added to `failed`."""
-    for answer in answers:
-        if answer.error is not None:
-            failed.append(answer.path)
-            echo(f"Error: {printable(answer.path)}: {printable(answer.error)}", err=True)
-        yield answer
-        advance()
-
-
-def standard_input() -> ByteStream:
-    """Standard input below its buffer: a thread may wait here while the program ends."""
-    if sys.stdin is None:  # it was closed before the program began
-        return BytesIO()
-    buffered = sys.stdin.buffer
-    return getattr(buffered, "raw", buffered)

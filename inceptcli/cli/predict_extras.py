@@ -28,13 +28,17 @@ class Extras(NamedTuple):
     class_name: str | None
     embeddings: Path | None
 
-    def check(self, files: Sequence[Path], crops: int, output: Path | None) -> None:
+    def check(
+        self, files: Sequence[Path], crops: int, output: Path | None, fast_decode: bool
+    ) -> None:
         """UsageError or UserError for what cannot be had, before torch is imported."""
         from inceptcli.weights.file import read_metadata
         from inceptcli.weights.onnx_header import is_onnx
 
         if self.class_name is not None and self.explain is None:
             raise UsageError("--class says what --explain explains; give --explain DIR")
+        if self.explain is not None and fast_decode:
+            raise UsageError("--explain speaks of pixels of the image; leave out --fast-decode")
         for flag, path in (("--explain", self.explain), ("--embeddings", self.embeddings)):
             if path is None:
                 continue
@@ -77,7 +81,7 @@ class Extras(NamedTuple):
 
 @contextmanager
 def gallery_writer(
-    page: Path | None, weights: Sequence[str], crops: int
+    page: Path | None, weights: Sequence[str], crops: int, fast_decode: bool
 ) -> Iterator[Callable[[Iterable[Answer]], Iterable[Answer]]]:
     """What hands answers on and keeps them for the page, if any, which the block's end writes."""
     if page is None:
@@ -88,7 +92,7 @@ def gallery_writer(
     gallery = Gallery()
     with results_stream(page, "--gallery") as stream:
         yield gallery.collect
-        gallery.write(stream, weights, crops)
+        gallery.write(stream, weights, crops, fast_decode)
 
 
 def _engine(ensemble: Ensemble) -> TorchEngine:

@@ -46,7 +46,7 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
 
 def predict_shard(
     place: Place,
-    job: tuple[Sequence[Path], int, int],
+    job: tuple[Sequence[Path], int, int, bool],
     sources: Iterable[Source],
     answer: Callable[[Iterable[Source], Write], None],
     display: Display,
@@ -55,7 +55,7 @@ def predict_shard(
 
     Args:
         place: the part.
-        job: weights files, crops, top_k.
+        job: weights files, crops, top_k, fast_decode.
         sources: the images of all shards.
         answer: gives the answers to some of them to a function that writes them.
         display: is told what an earlier start did.
@@ -65,8 +65,9 @@ def predict_shard(
     from inceptcli.prediction.part import open_part
     from inceptcli.prediction.part_record import PartRecord, weights_digests
 
-    weights, crops, top_k = job
-    record = PartRecord(place.shard, place.format, weights_digests(weights), crops, top_k)
+    weights, crops, top_k, fast_decode = job
+    digests = weights_digests(weights)
+    record = PartRecord(place.shard, place.format, digests, crops, top_k, fast_decode)
     with writing(f"--output {place.path}"), open_part(place.path, record) as part:
         if part.rows:
             rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"

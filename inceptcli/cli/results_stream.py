@@ -1,18 +1,22 @@
-"""Where results go: standard output, or a file that is there whole or not at all."""
+"""Where results go: standard output, or a file that is there whole or not at all; and failures."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from typer import Exit
+from typer import Exit, echo
 
 from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.prediction.predict import Answer
 
 
 @contextmanager
@@ -52,6 +56,18 @@ def writing(place: str) -> Iterator[None]:
         raise Exit(128 + signal.SIGPIPE) from None
     except OSError as error:
         raise UserError(f"{place}: {error.strerror or error}") from error
+
+
+def reported(
+    answers: Iterable[Answer], failed: list[str], advance: Callable[[], None]
+) -> Iterator[Answer]:
+    """The same answers; each that has an error is named on standard error and added to `failed`."""
+    for answer in answers:
+        if answer.error is not None:
+            failed.append(answer.path)
+            echo(f"Error: {printable(answer.path)}: {printable(answer.error)}", err=True)
+        yield answer
+        advance()
 
 
 FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}

@@ -80,15 +80,24 @@ def places(
         whole = preprocessing.whole_size(height, width)
         return [Place(whole, box) for box in _five((0, 0, whole[1], whole[0]), preprocessing)]
     check(preprocessing, crops)
-    size = preprocessing.image_size[0]
-    sides = [round(scale * size / SCALES_FOR) for scale in SCALES]
     found = []
-    for side in sides if crops == 144 else sides[:1]:
+    for side in _scales(preprocessing, crops):
         whole = scaled_size(height, width, side)
         squares = list(_squares(*whole))
         for square in squares if crops == 144 else squares[1:2]:
             found += [Place(whole, box) for box in (*_five(square, preprocessing), square)]
     return found
+
+
+def needed_side(preprocessing: Preprocessing, crops: Crops) -> int:
+    """Shorter side, pixels, from which on no image is enlarged for these crops.
+
+    Raises as `places`.
+    """
+    if crops in (1, 10):
+        return preprocessing.needed_side
+    check(preprocessing, crops)
+    return max(_scales(preprocessing, crops))
 
 
 def check(preprocessing: Preprocessing, crops: Crops) -> None:
@@ -99,6 +108,12 @@ def check(preprocessing: Preprocessing, crops: Crops) -> None:
             f"--crops {crops} is defined for a square input only, and the network takes "
             f"{height}x{width}; use --crops 1 or 10"
         )
+
+
+def _scales(preprocessing: Preprocessing, crops: Crops) -> list[int]:
+    """Shorter sides of the resized image, of 12 crops the smallest alone."""
+    size = preprocessing.image_size[0]
+    return [round(scale * size / SCALES_FOR) for scale in (SCALES if crops == 144 else SCALES[:1])]
 
 
 def _squares(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:

@@ -106,6 +106,11 @@ class Preprocessing:
         ratio = min(height / target_height, width / target_width)
         return round(height / ratio), round(width / ratio)
 
+    @property
+    def needed_side(self) -> int:
+        """Shorter side, pixels, from which on no image is enlarged, whatever its aspect."""
+        return max(self._covered_size())
+
     def _covered_size(self) -> tuple[int, int]:
         height, width = self.image_size
         return math.floor(height / self.crop_fraction), math.floor(width / self.crop_fraction)

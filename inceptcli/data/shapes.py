@@ -118,8 +118,11 @@ class Shapes:
     def __len__(self) -> int:
         return self.size
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """Picture `index` as RGB (H, W, 3); raises IndexError outside 0 to size - 1."""
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
+        """Picture `index` as RGB (H, W, 3); raises IndexError outside 0 to size - 1.
+
+        No file is decoded, so `shorter_side` changes nothing.
+        """
         return draw(self.seed, self.checked(index), self.image_size, self.split)
 
     def label(self, index: int) -> int:

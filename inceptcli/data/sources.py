@@ -18,8 +18,11 @@ class ImageSource(Protocol):
     def __len__(self) -> int:
         """How many."""
 
-    def image(self, index: int) -> NDArray[np.uint8]:
-        """RGB pixels (H, W, 3) of any size; UnreadableImage when there are none."""
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
+        """RGB pixels (H, W, 3) of any size; UnreadableImage when there are none.
+
+        `shorter_side` is as in `decode`.
+        """
 
     def label(self, index: int) -> int:
         """Its class as a place in the list of classes."""
@@ -38,9 +41,9 @@ class FolderSource:
         """How many."""
         return len(self.images.paths)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         """Decoded pixels; UnreadableImage when the file has none."""
-        return decode(self.images.paths[index])
+        return decode(self.images.paths[index], shorter_side)
 
     def label(self, index: int) -> int:
         """Its folder's place among the classes."""

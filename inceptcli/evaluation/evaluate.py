@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -30,11 +31,12 @@ def evaluate(
     progress: Callable[[int], None],
     skip_unreadable: bool = False,
     processes: Processes | None = None,
+    fast_decode: bool = False,
 ) -> Evaluation:
     """Every image of `source` once, by one of the `processes` (joined); all get the same answer.
 
     `batch_size` counts crops that a network is given at once; `progress` is told that one image
-    more is done.
+    more is done; with `fast_decode` JPEGs are decoded no larger than the networks need.
 
     Raises UserError that names an image that cannot be read, for its answer would be missing; with
     `skip_unreadable` only when none can be read. It is also raised when a network's output is not
@@ -44,7 +46,9 @@ def evaluate(
     numbers = share(len(source), processes)
 
     def work() -> Share:
-        return _measure(ensemble, source, numbers, batch_size, progress, skip_unreadable)
+        return _measure(
+            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode
+        )
 
     results: dict[int, ImageResult] = {}
     skipped: dict[int, tuple[str, str]] = {}
@@ -69,9 +73,11 @@ def _measure(
     batch_size: int,
     progress: Callable[[int], None],
     skip_unreadable: bool,
+    fast_decode: bool,
 ) -> Share:
     found = Share({}, {})
-    for number, answer in classify(numbers, source.image, ensemble, batch_size=batch_size):
+    read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
+    for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
         name = source.name(number)
         if isinstance(answer, UnreadableImage):
             if not skip_unreadable:

@@ -42,12 +42,13 @@ SCRIPTS = ("table.js", "images.js", "matrix.js")
 
 
 class Origin(NamedTuple):
-    """What was measured, as the command line has it: weights, data, crops, images left out."""
+    """What was measured, as the command line has it; `excluded` images were left out."""
 
     weights: Sequence[str]
     data: str
     crops: int
     excluded: int
+    fast_decode: bool = False
 
 
 class Mistake(NamedTuple):

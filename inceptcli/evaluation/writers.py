@@ -44,8 +44,17 @@ def write_confusion(result: Evaluation, stream: TextIO) -> None:
         table.writerow((*names[label], *names[predicted], images))
 
 
-def as_json(result: Evaluation, weights: Sequence[str], crops: int, excluded: int) -> str:
-    """One object; accuracies are fractions of 1, classes of `confusion` are ids."""
+def as_json(
+    result: Evaluation,
+    weights: Sequence[str],
+    crops: int,
+    excluded: int,
+    fast_decode: bool = False,
+) -> str:
+    """One object; accuracies are fractions of 1, classes of `confusion` are ids.
+
+    With `fast_decode` it says so, as `as_table` does.
+    """
     ids = [entry.name.id for entry in result.per_class]
     values = {
         "images": len(result.images),
@@ -67,6 +76,7 @@ def as_json(result: Evaluation, weights: Sequence[str], crops: int, excluded: in
             for b in result.calibration
         ],
         "crops": crops,
+        **({"fast_decode": True} if fast_decode else {}),
         "weights": weights,
         "excluded": excluded,
         "per_class": [
@@ -90,12 +100,18 @@ def as_json(result: Evaluation, weights: Sequence[str], crops: int, excluded: in
     return json.dumps(values, indent=2)
 
 
-def as_table(result: Evaluation, weights: Sequence[str], crops: int, excluded: int) -> str:
+def as_table(
+    result: Evaluation,
+    weights: Sequence[str],
+    crops: int,
+    excluded: int,
+    fast_decode: bool = False,
+) -> str:
     """Figures of all images, then a line for each class, then the pairs most often confused."""
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
     how += [f"{excluded} left out"] * bool(excluded) + [f"{crops} crops each"] * (crops > 1)
-    how += [f"{len(weights)} networks"] * (len(weights) > 1)
+    how += [f"{len(weights)} networks"] * (len(weights) > 1) + ["fast_decode"] * fast_decode
     lines = [
         f"{', '.join(how)}: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
         f"loss {result.loss:.4f}",

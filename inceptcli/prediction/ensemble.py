@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.crops import Crops, check, cut
+from inceptcli.data.crops import Crops, check, cut, needed_side
 from inceptcli.errors import UsageError
 from inceptcli.prediction.engine import EmbeddingEngine, Engine, load_engine
 from inceptcli.text import printable
@@ -57,6 +57,11 @@ class Ensemble:
             for file in weights
         ]
         return cls(engines, crops)
+
+    @property
+    def needed_side(self) -> int:
+        """Shorter side, pixels, from which on `cut` enlarges no picture for any network."""
+        return max(needed_side(engine.preprocessing, self.crops) for engine in self.engines)
 
     def cut(self, image: NDArray[np.uint8]) -> Views:
         """The crops of a decoded picture (H, W, 3), each network's by its own preprocessing."""

@@ -64,7 +64,9 @@ class Gallery:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def write(self, stream: TextIO, weights: Sequence[str], crops: int) -> None:
+    def write(
+        self, stream: TextIO, weights: Sequence[str], crops: int, fast_decode: bool = False
+    ) -> None:
         """The page of all that was collected."""
         first = Counter(card.answer.predictions[0].index for card in self.cards)
         names = {p.index: printable(p.class_name) for c in self.cards for p in c.answer.predictions}
@@ -78,6 +80,7 @@ class Gallery:
             gallery=self,
             weights=weights,
             crops=crops,
+            fast_decode=fast_decode,
             classes=[(index, names[index], count) for index, count in by_name],
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -34,6 +36,19 @@ class ByteStream(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes."""
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a path is one image, so far as its name says: no folder, pattern or tar shard."""
+    return Path(path).is_file() and not path.endswith(".tar")
+
+
+def standard_input() -> ByteStream:
+    """Standard input below its buffer: a thread may wait here while the program ends."""
+    if sys.stdin is None:  # it was closed before the program began
+        return BytesIO()
+    buffered = sys.stdin.buffer
+    return getattr(buffered, "raw", buffered)
 
 
 def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) -> Iterator[Source]:

@@ -8,13 +8,17 @@ from typing import Any
 from inceptcli.prediction.predict import Answer, Prediction
 
 
-def as_line(answer: Answer) -> str:
-    """An object with path, predictions (class, index, probability) and error; plain ASCII."""
+def as_line(answer: Answer, fast_decode: bool = False) -> str:
+    """An object with path, predictions (class, index, probability) and error; plain ASCII.
+
+    With `fast_decode` it says so.
+    """
     predictions: list[dict[str, Any]] = [
         {"class": p.class_name, "index": p.index, "probability": p.probability}
         for p in answer.predictions
     ]
-    return json.dumps({"path": answer.path, "predictions": predictions, "error": answer.error})
+    row = {"path": answer.path, "predictions": predictions, "error": answer.error}
+    return json.dumps(row | {"fast_decode": True} if fast_decode else row)
 
 
 def from_line(line: bytes) -> Answer:

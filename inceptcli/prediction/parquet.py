@@ -29,16 +29,18 @@ def check_pyarrow(flag: str) -> None:
         raise UserError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
 
 
-def write_parquet(answers: Iterable[Answer], file: BinaryIO) -> None:
+def write_parquet(answers: Iterable[Answer], file: BinaryIO, fast_decode: bool = False) -> None:
     r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
 
-    Bytes of a path that are not UTF-8 become text, \udc80 to \udcff.
+    With `fast_decode` a column says so. Bytes of a path that are not UTF-8 become text, \udc80 to
+    \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
-    with ParquetWriter(file, _schema(), compression="zstd") as writer:
+    schema = _schema(fast_decode)
+    with ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(answers):
-            writer.write_batch(_batch(group))
+            writer.write_batch(_batch(group, schema))
 
 
 def read_parquet(path: Path) -> Iterator[Answer]:
@@ -65,20 +67,21 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
         yield group
 
 
-def _schema() -> pyarrow.Schema:
+def _schema(fast_decode: bool) -> pyarrow.Schema:
     import pyarrow as pa
 
     prediction = pa.struct(
         {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
     )
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
+    if fast_decode:
+        columns["fast_decode"] = pa.bool_()
     return pa.schema(columns.items())
 
 
-def _batch(answers: list[Answer]) -> pyarrow.RecordBatch:
+def _batch(answers: list[Answer], schema: pyarrow.Schema) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
-    schema = _schema()
     rows: list[dict[str, Any]] = [
         {
             "path": utf8(answer.path),
@@ -87,6 +90,7 @@ def _batch(answers: list[Answer]) -> pyarrow.RecordBatch:
                 for p in answer.predictions
             ],
             "error": None if answer.error is None else utf8(answer.error),
+            "fast_decode": True,  # where the schema has it
         }
         for answer in answers
     ]

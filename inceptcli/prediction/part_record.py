@@ -43,6 +43,7 @@ class PartRecord:
         weights: SHA-256 of each weights file, in order.
         crops: crops of each picture.
         top_k: the most classes that a row names.
+        fast_decode: whether JPEGs were decoded no larger than the networks need.
         finished: None while it is not.
     """
 
@@ -51,6 +52,7 @@ class PartRecord:
     weights: tuple[str, ...]
     crops: int
     top_k: int
+    fast_decode: bool = False
     finished: Finished | None = None
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
@@ -69,11 +71,14 @@ _FLAGS = {
     "weights": "--weights",
     "crops": "--crops",
     "top_k": "--top-k",
+    "fast_decode": "--fast-decode",
     "format": "--format",
 }
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value.number}/{value.num_shards}" if isinstance(value, Shard) else str(value)
 
 
@@ -115,8 +120,11 @@ def read_record(part: Path) -> PartRecord | None:
 
 def write_record(part: Path, record: PartRecord) -> None:
     """Put it beside the part, whole or not at all."""
+    values = {"inceptcli_part": VERSION, **asdict(record)}
+    if not record.fast_decode:
+        del values["fast_decode"]
     with replacing(record_path(part)) as temporary:
-        temporary.write_text(json.dumps({"inceptcli_part": VERSION, **asdict(record)}, indent=1))
+        temporary.write_text(json.dumps(values, indent=1))
 
 
 def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -62,6 +63,7 @@ def predict(
     batch_size: int,
     threads: int | None = None,
     embed: bool = False,
+    fast_decode: bool = False,
 ) -> Iterator[Answer]:
     """One answer for every source, in order, as soon as it is known.
 
@@ -72,8 +74,10 @@ def predict(
         batch_size: as in `examine`.
         threads: as in `examine`.
         embed: as in `examine`.
+        fast_decode: whether JPEGs may be decoded no larger than the networks need; see `decode`.
     """
-    found = examine(sources, pixels, ensemble, batch_size=batch_size, threads=threads, embed=embed)
+    read = partial(pixels, shorter_side=ensemble.needed_side if fast_decode else None)
+    found = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
     for source, seen in found:
         if isinstance(seen, UnreadableImage):
             yield Answer(source.path, error=str(seen))
@@ -146,16 +150,16 @@ def _answers(
             yield row, None
 
 
-def pixels(source: Source) -> NDArray[np.uint8]:
-    """The decoded picture (H, W, 3); UnreadableImage when there is none."""
+def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]:
+    """The decoded picture (H, W, 3), as `decode` has it; UnreadableImage when there is none."""
     if source.problem is not None:
         raise UnreadableImage(source.problem)
     if source.in_tar is not None:
         from inceptcli.data.shards.source import read_image
 
         _, shard, offset, size, _ = source.in_tar
-        return decode(read_image(shard, offset, size))
-    return decode(Path(source.path))
+        return decode(read_image(shard, offset, size), shorter_side)
+    return decode(Path(source.path), shorter_side)
 
 
 def name_classes(

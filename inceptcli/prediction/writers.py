@@ -1,4 +1,7 @@
-"""How answers are written: a table for people; JSON, JSON lines, CSV, Parquet for programs."""
+"""How answers are written: a table for people; JSON, JSON lines, CSV, Parquet for programs.
+
+All say `fast_decode` where, and only where, it is so.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,10 @@ from inceptcli.text import defused, printable
 CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 
 
-def write_table(answers: Iterable[Answer], stream: TextIO) -> None:
+def write_table(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
     """A path on a line of its own, then one line for each class: probability and name."""
+    if fast_decode:
+        print("fast_decode: true", file=stream, flush=True)
     for answer in answers:
         lines = [printable(answer.path)]
         lines += [f"  {p.probability:.6f}  {printable(p.class_name)}" for p in answer.predictions]
@@ -24,43 +29,46 @@ def write_table(answers: Iterable[Answer], stream: TextIO) -> None:
         print(*lines, sep="\n", file=stream, flush=True)
 
 
-def write_json_lines(answers: Iterable[Answer], stream: TextIO) -> None:
+def write_json_lines(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
     """One object a line: path, predictions (class, index, probability), error (null if none)."""
     for answer in answers:
-        print(as_line(answer), file=stream, flush=True)
+        print(as_line(answer, fast_decode), file=stream, flush=True)
 
 
-def write_json(answers: Iterable[Answer], stream: TextIO) -> None:
+def write_json(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
     """The objects of write_json_lines in one list, written as they come."""
     stream.write("[")
     separator = "\n"
     for answer in answers:
-        print(separator, as_line(answer), sep="", end="", file=stream, flush=True)
+        print(separator, as_line(answer, fast_decode), sep="", end="", file=stream, flush=True)
         separator = ",\n"
     stream.write("\n]\n")
 
 
-def write_csv(answers: Iterable[Answer], stream: TextIO) -> None:
+def write_csv(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
     """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
 
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
     return) has an apostrophe before it.
     """
     table = csv.writer(stream)
-    table.writerow(CSV_COLUMNS)
+    last = ("true",) * fast_decode
+    table.writerow(CSV_COLUMNS + ("fast_decode",) * fast_decode)
     for answer in answers:
         path = defused(answer.path)
         for rank, p in enumerate(answer.predictions, start=1):
-            table.writerow((path, rank, defused(p.class_name), p.index, p.probability, ""))
+            table.writerow((path, rank, defused(p.class_name), p.index, p.probability, "", *last))
         if answer.error is not None:
-            table.writerow((path, "", "", "", "", defused(answer.error)))
+            table.writerow((path, "", "", "", "", defused(answer.error), *last))
         stream.flush()
 
 
-WRITERS: dict[str, Callable[[Iterable[Answer], TextIO], None]] = {
+WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, bool], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_json_lines,
     "csv": write_csv,
-    "parquet": lambda answers, stream: write_parquet(answers, stream.buffer),
+    "parquet": lambda answers, stream, fast_decode: write_parquet(
+        answers, stream.buffer, fast_decode
+    ),
 }

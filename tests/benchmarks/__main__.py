@@ -19,6 +19,7 @@ def main() -> None:
         ("start", str(find_images(photographs)[0])),
         ("forward",),
         ("many_photographs", str(photographs)),
+        ("fast_decode", str(photographs)),
         ("training_input", str(photographs)),
         ("training_step",),
         ("training_loop",),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.crops import Crops, Place, cut, places
+from inceptcli.data.crops import Crops, Place, cut, needed_side, places
 from inceptcli.data.preprocessing import Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
 
@@ -166,3 +168,62 @@ def test_the_thinnest_image_does_not_fill_the_memory(shape: tuple[int, int]) -> 
         image = np.full((*shape, 3), 7, np.uint8)
         assert (cut(image, Preprocessing((75, 75), resize), 144) == 7).all()
         assert (cut(image, Preprocessing((75, 75), resize), 10) == 7).all()
+
+
+WIDE, SQUASH = Preprocessing((150, 299)), Preprocessing((299, 299), "squash")
+
+
+@pytest.mark.parametrize(
+    ("network", "crops", "side"),
+    [
+        (NETWORK, 1, 341),
+        (NETWORK, 10, 341),
+        (NETWORK, 12, 342),
+        (NETWORK, 144, 470),
+        (SQUASH, 1, 341),
+        (SQUASH, 144, 470),
+        (WIDE, 1, 341),
+        (Preprocessing((224, 224), crop_fraction=1.0), 1, 224),
+        (Preprocessing((224, 224), crop_fraction=1.0), 144, 352),
+        (Preprocessing((75, 75), crop_fraction=0.5), 1, 150),
+        (Preprocessing((75, 75), crop_fraction=0.5), 12, 86),
+    ],
+)
+def test_the_side_that_the_crops_need(network: Preprocessing, crops: Crops, side: int) -> None:
+    assert needed_side(network, crops) == side
+
+
+@given(
+    some.tuples(some.integers(1, 400), some.integers(1, 400)),
+    some.sampled_from(["short-side", "squash"]),
+    some.floats(0.1, 1.0),
+    some.sampled_from([1, 10, 12, 144]),
+    some.tuples(some.integers(0, 3), some.integers(0, 2000)),
+    some.booleans(),
+)
+def test_no_image_with_the_needed_side_is_enlarged(
+    size: tuple[int, int],
+    rule: ResizeRule,
+    fraction: float,
+    crops: Crops,
+    beyond: tuple[int, int],
+    portrait: bool,
+) -> None:
+    size = size if crops in (1, 10) else (size[0], size[0])
+    network = Preprocessing(size, rule, fraction)
+    side = needed_side(network, crops)
+    shorter, longer = side + beyond[0], side + sum(beyond)
+    height, width = (longer, shorter) if portrait else (shorter, longer)
+    if crops == 1:
+        left, top, right, bottom = network.source_box(height, width)
+        assert right - left >= size[1] * (1 - 1e-9)
+        assert bottom - top >= size[0] * (1 - 1e-9)
+        return
+    for whole, _ in places(height, width, network, crops):
+        assert whole[0] <= height
+        assert whole[1] <= width
+
+
+def test_the_needed_side_of_a_square_that_is_not_one_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="square input only"):
+        needed_side(WIDE, 144)

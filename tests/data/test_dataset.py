@@ -25,7 +25,7 @@ class Pictures:
     def __len__(self) -> int:
         return self.size
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         if index in self.broken:
             raise UnreadableImage("not an image")
         noise = np.random.default_rng(index).integers(0, 256, (90, 100, 3))

@@ -27,7 +27,7 @@ class MadePictures:
     def __len__(self) -> int:
         return len(self.results.images)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         if self.name(index) == self.damaged:
             raise UnreadableImage("it is gone")
         colour = np.random.default_rng(index).integers(0, 256, (3, 4, 3)).astype(np.uint8)

@@ -51,7 +51,7 @@ class Greys:
     def __len__(self) -> int:
         return self.size
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         self.read[index] += 1
         if index in self.unreadable:
             raise UnreadableImage("empty file")

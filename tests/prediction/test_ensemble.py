@@ -56,6 +56,12 @@ def probabilities(ensemble: Ensemble, batch_size: int = 16, count: int = 3) -> N
     return ensemble.probabilities(views, batch_size)
 
 
+@pytest.mark.parametrize(("crops", "side"), [(1, 13), (10, 13), (12, 14), (144, 19)])
+def test_a_picture_must_be_large_enough_for_every_network(crops: Crops, side: int) -> None:
+    for engines in ([Corner(SMALL), Corner(WIDE)], [Corner(WIDE), Corner(SMALL)]):
+        assert Ensemble(engines, crops).needed_side == side
+
+
 @pytest.mark.parametrize("crops", [1, 10, 12, 144])
 def test_probabilities_and_not_logits_are_averaged_over_crops(crops: Crops) -> None:
     engine = Corner(SMALL)

@@ -166,6 +166,7 @@ CHANGES = {
     "other weights": PartRecord(Shard(0, 2), "jsonl", ("b" * 64,), 1, 2),
     "--crops 1, not 12": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 12, 2),
     "--top-k 2, not 5": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 1, 5),
+    "--fast-decode off, not on": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 1, 2, True),
     "--format jsonl, not parquet": PartRecord(Shard(0, 2), "parquet", ("a" * 64,), 1, 2),
 }
 

@@ -18,7 +18,7 @@ ANSWERS = [
 
 def written(name: str, answers: list[Answer]) -> str:
     stream = StringIO(newline="")
-    WRITERS[name](answers, stream)
+    WRITERS[name](answers, stream, False)
     return stream.getvalue()
 
 
@@ -99,5 +99,5 @@ def test_each_answer_is_written_before_the_next_is_asked_for(name: str) -> None:
         assert "cat" in stream.getvalue()
         yield ANSWERS[1]
 
-    WRITERS[name](answers(), stream)
+    WRITERS[name](answers(), stream, False)
     assert "empty file" in stream.getvalue()

@@ -51,9 +51,9 @@ class ShardSource:
         """How many."""
         return len(self.labels)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         """Decoded pixels; UnreadableImage when there are none, or the shard ends before them."""
-        return decode(self.content(index))
+        return decode(self.content(index), shorter_side)
 
     def content(self, index: int) -> bytes:
         """The image file's bytes; raises as `image`."""
