@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.ensemble_files import ensemble_files
-from inceptcli.cli.fast_decode import FastDecode
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.results_stream import results_stream
+from inceptcli.cli.speed_options import Compile, FastDecode
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -76,6 +76,7 @@ def evaluate(
     batch_size: Annotated[int, Option(min=1, help="Crops at a time.")] = 32,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     fast_decode: FastDecode = False,
+    compile_networks: Compile = False,
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
     ] = "table",
@@ -142,7 +143,7 @@ def evaluate(
         from inceptcli.evaluation.writers import as_json, as_table
 
         stack.enter_context(processes.joined())
-        ensemble = Ensemble.load(files, device, crops)
+        ensemble = Ensemble.load(files, device, crops, compile_networks=compile_networks)
         with shown.task("eval", len(share(len(source), processes))) as task:
             result = measure(
                 ensemble,

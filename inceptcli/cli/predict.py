@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Exit, Option
 
 from inceptcli.cli.ensemble_files import ensemble_files
-from inceptcli.cli.fast_decode import FastDecode
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
@@ -23,6 +22,7 @@ from inceptcli.cli.results_stream import (
     reported,
     results_stream,
 )
+from inceptcli.cli.speed_options import Compile, FastDecode
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -124,6 +124,7 @@ def predict(
         ),
     ] = "auto",
     fast_decode: FastDecode = False,
+    compile_networks: Compile = False,
     explain: Annotated[
         Path | None,
         Option(
@@ -188,7 +189,7 @@ def predict(
     names = weights or ["imagenet"]
     files, _ = ensemble_files(names, crops, Display(quiet))
     extras = Extras(explain, class_name, embeddings)
-    extras.check(files, crops, output, fast_decode)
+    extras.check(files, crops, output, fast_decode, compile_networks)
 
     from inceptcli.prediction.inputs import find_sources, is_image_file, standard_input
     from inceptcli.prediction.writers import WRITERS
@@ -200,7 +201,9 @@ def predict(
         from inceptcli.prediction.ensemble import Ensemble
         from inceptcli.prediction.predict import predict as answers_of
 
-        ensemble = Ensemble.load(files, device, crops, few_images=few_images)
+        ensemble = Ensemble.load(
+            files, device, crops, few_images=few_images, compile_networks=compile_networks
+        )
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
         answers = answers_of(

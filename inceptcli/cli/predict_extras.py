@@ -29,7 +29,12 @@ class Extras(NamedTuple):
     embeddings: Path | None
 
     def check(
-        self, files: Sequence[Path], crops: int, output: Path | None, fast_decode: bool
+        self,
+        files: Sequence[Path],
+        crops: int,
+        output: Path | None,
+        fast_decode: bool,
+        compile_networks: bool,
     ) -> None:
         """UsageError or UserError for what cannot be had, before torch is imported."""
         from inceptcli.weights.file import read_metadata
@@ -44,6 +49,8 @@ class Extras(NamedTuple):
                 continue
             if len(files) > 1 or crops > 1:
                 raise UsageError(f"{flag} is for one network and one crop, --crops 1")
+            if compile_networks:
+                raise UsageError(f"{flag} looks into the network; leave out --compile")
             if is_onnx(files[0]):
                 raise UsageError(
                     f"{flag}: {files[0]} is an ONNX file, which gives logits only; give the "

@@ -1,4 +1,4 @@
-"""The flag --fast-decode, the same for `predict` and `eval`."""
+"""Flags by which `predict` and `eval` take less time."""
 
 from __future__ import annotations
 
@@ -13,5 +13,15 @@ FastDecode = Annotated[
         help="Decode colour JPEGs at a half, a quarter or an eighth of their size where the "
         "networks need no more: sooner, but probabilities change, and the results say so; "
         "default: off.",
+    ),
+]
+
+Compile = Annotated[
+    bool,
+    Option(
+        "--compile",
+        help="Compile the networks with torch.compile: a minute or more before the first answer, "
+        "seconds once its cache (TORCHINDUCTOR_CACHE_DIR) has them, then faster; for weights "
+        "files. Default: off.",
     ),
 ]
