@@ -23,6 +23,7 @@ def main() -> None:
         ("training_input", str(photographs)),
         ("training_step",),
         ("training_loop",),
+        ("gpu",),
         ("activations",),
         ("checkpointing",),
         ("growth", "irv1", "irv2", "iv4", "--images", str(photographs)),

@@ -26,7 +26,8 @@ def in_turns(
     rounds: int,
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """CPU seconds of this process for each, and how many times as long the first one takes.
+    """Seconds by `clock` for each, by default CPU time of this process, and the first over it.
+
 
     The order of the contestants turns by one each round. Each runs once before it is timed.
     """

@@ -1,4 +1,4 @@
-"""How fast are the engines beside timm's networks? irv2-tf and iv4-tf at 299 pixels, one thread.
+"""How fast are the engines beside timm's networks? irv2-tf and iv4-tf at 299 pixels, all cores.
 
     python -m tests.benchmarks.forward
 
@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from inceptcli.cores import usable_cores
 from inceptcli.networks.registry import network_options
 from inceptcli.networks.summary import summarize
 from inceptcli.prediction.engine import load_engine
@@ -55,14 +56,17 @@ def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, For
     save_file(theirs.state_dict(), source)
     convert(source, ours)
     export_onnx(*load_network(ours), exported)
-    compiled = openvino.Core().compile_model(exported, "CPU", {"INFERENCE_NUM_THREADS": 1})
+    compiled = openvino.Core().compile_model(
+        exported, "CPU", {"INFERENCE_NUM_THREADS": usable_cores()}
+    )
     usual = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
     last = usual.to(memory_format=torch.channels_last)
     theirs_last = timm.create_model(peer).eval()
     theirs_last.load_state_dict(theirs.state_dict())
     theirs_last.to(memory_format=torch.channels_last)
+    theirs_compiled = torch.compile(theirs_last)
 
-    def eager(model: torch.nn.Module, pixels: torch.Tensor) -> Forward:
+    def run_on(model: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> Forward:
         def run() -> NDArray[np.float32]:
             with torch.inference_mode():
                 found: NDArray[np.float32] = model(pixels).numpy()
@@ -71,10 +75,13 @@ def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, For
         return run
 
     torch_engine, onnx_engine = load_engine(ours, "cpu"), load_engine(exported, "cpu")
+    compiled_engine = load_engine(ours, "cpu", compile_network=True)
     return {
-        "timm, as it comes": eager(theirs, usual),
-        "timm, channels last": eager(theirs_last, last),
+        "timm, as it comes": run_on(theirs, usual),
+        "timm, channels last": run_on(theirs_last, last),
+        "timm, channels last, compiled": run_on(theirs_compiled, last),
         "ours, torch": lambda: torch_engine.logits(images),
+        "ours, torch --compile": lambda: compiled_engine.logits(images),
         "ours, exported (.onnx)": lambda: onnx_engine.logits(images),
         "OpenVINO on our .onnx": lambda: np.asarray(compiled(images)[0]),
     }
@@ -85,15 +92,15 @@ def multiplications() -> float:
     one, other = torch.randn(2048, 2048), torch.randn(2048, 2048)
     seconds = []
     for _ in range(7):
-        begun = time.process_time()
+        begun = time.perf_counter()
         torch.mm(one, other)
-        seconds.append(time.process_time() - begun)
+        seconds.append(time.perf_counter() - begun)
     return 2048**3 / statistics.median(seconds[1:])
 
 
 def main() -> None:
     """Compare, print."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(usable_cores())
     results: dict[str, Any] = {}
     for name, peer in NETWORKS.items():
         for batch, rounds in ROUNDS.items():
@@ -107,7 +114,7 @@ def main() -> None:
                     print(f"{contestant}: logits differ by {difference:.1e}, no figure")
                     del contestants[contestant]
             rate = multiplications()
-            found = in_turns(contestants, rounds)
+            found = in_turns(contestants, rounds, time.perf_counter)
             title = f"{name}, batch {batch}"
             show(title, found)
             needed = batch * summarize(network_options(name), (299, 299)).multiply_adds / rate

@@ -1,14 +1,15 @@
-"""How fast is a training step beside timm's networks? Batch 8, 299 pixels, float32, one thread.
+"""How fast is a training step beside timm's networks? Batch 8, 299 pixels, float32, all cores.
 
     python -m tests.benchmarks.training_step
 
-The same images, labels, loss and optimizer (SGD with momentum; ours fused, as in training). Both
-networks must have the same number of parameters. Needs inceptcli[bench]. Writes JSON to
-tests/benchmarks/results/.
+Eager and compiled, with the same images, labels, loss and optimizer (SGD with momentum; ours fused,
+as in training). The networks must have the same number of parameters. Compiling takes minutes.
+Needs inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,11 +17,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from inceptcli.cores import usable_cores
+from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.registry import build, network_options
 from tests.benchmarks.comparison import in_turns, show, write
 
 NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}
-BATCH, ROUNDS = 8, 3
+BATCH, ROUNDS = 8, 7
 
 
 def step(network: nn.Module, images: Tensor, **settings: Any) -> Callable[[], None]:
@@ -40,24 +43,28 @@ def step(network: nn.Module, images: Tensor, **settings: Any) -> Callable[[], No
 
 def main() -> None:
     """Compare, print."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(usable_cores())
     results: dict[str, Any] = {}
     for name, peer in NETWORKS.items():
         torch.manual_seed(0)
         images = torch.randn(BATCH, 3, 299, 299)
         last = images.to(memory_format=torch.channels_last)
         theirs = [timm.create_model(peer) for _ in range(2)]
-        ours = build(network_options(name, dropout=0.0)).to(memory_format=torch.channels_last)
-        counts = {sum(part.numel() for part in net.parameters()) for net in (*theirs, ours)}
+        ours = [build(network_options(name, dropout=0.0)) for _ in range(2)]
+        for network in ours:
+            network.to(memory_format=torch.channels_last)
+        counts = {sum(part.numel() for part in net.parameters()) for net in (*theirs, *ours)}
         if len(counts) > 1:
             print(f"{name}: parameters {counts}, no figure")
             continue
+        compile_stages(ours[1])
         contestants = {
             "timm, as it comes": step(theirs[0], images),
             "timm, channels last": step(theirs[1].to(memory_format=torch.channels_last), last),
-            "ours": step(ours, last, fused=True),
+            "ours": step(ours[0], last, fused=True),
+            "ours, compiled": step(ours[1], last, fused=True),
         }
-        found = in_turns(contestants, ROUNDS)
+        found = in_turns(contestants, ROUNDS, time.perf_counter)
         show(f"{name}, batch {BATCH}", found)
         results[name] = found
     write("training_step", ("torch", "timm"), {"batch": BATCH, "networks": results})
