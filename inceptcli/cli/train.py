@@ -5,19 +5,14 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
 from inceptcli.cli.names import complete_network, complete_recipe, complete_weights
+from inceptcli.cli.train_ending import ending
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
-from inceptcli.text import duration
-
-if TYPE_CHECKING:
-    from inceptcli.recipe.sections import Data
-    from inceptcli.training.run_directory import RunDirectory
 
 EPILOG = """Examples:
 
@@ -67,7 +62,11 @@ def train(
         int | None, Option(help="Passes over the training images; default: the recipe's.")
     ] = None,
     batch_size: Annotated[
-        int | None, Option(help="Images per device and step; default: the recipe's.")
+        str | None,
+        Option(
+            help="Images per device and step, or auto: the most that fit into a CUDA device's "
+            "memory; default: the recipe's."
+        ),
     ] = None,
     image_size: Annotated[
         str | None,
@@ -98,6 +97,14 @@ def train(
             "--checkpoint-activations",
             help="Compute activations again instead of keeping them: less memory, a third more "
             "time, the same weights; default: the recipe's (off).",
+        ),
+    ] = None,
+    compile_network: Annotated[
+        bool | None,
+        Option(
+            "--compile",
+            help="Compile the network with torch.compile: minutes before the first step, then "
+            "faster; default: the recipe's (off).",
         ),
     ] = None,
     workers: Annotated[
@@ -152,7 +159,7 @@ def train(
         "data.path": data,
         "data.val_path": val_data,
         "trainer.epochs": epochs,
-        "data.batch_size": batch_size,
+        "data.batch_size": batch_size and _number(batch_size),
         "data.image_size": _sides(image_size),
         "optimizer.learning_rate": lr,
         "trainer.precision": precision,
@@ -161,6 +168,7 @@ def train(
         "trainer.num_nodes": num_nodes,
         "trainer.strategy": strategy,
         "trainer.checkpoint_activations": checkpoint_activations,
+        "trainer.compile": compile_network,
         "data.workers": workers,
         "trainer.seed": seed,
         "trainer.stop_after": stop_after,
@@ -212,26 +220,8 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
     from inceptcli.training.run import fit
 
     fit(planned, directory, say, display)
-    for line in _ending(directory, settings.data):
+    for line in ending(directory, settings.data):
         say(line)
-
-
-def _ending(directory: RunDirectory, data: Data) -> list[str]:
-    """What came out, where it is, and a command to go on with, ready to copy."""
-    rows = directory.read_metrics()
-    lines = []
-    if rows:
-        best = max(rows, key=lambda row: float(row["val_top1"]))
-        lines.append(
-            f"best of {rows[-1]['epoch']} epochs: {best['epoch']}, "
-            f"top-1 {float(best['val_top1']):.2%}, top-5 {float(best['val_top5']):.2%}, "
-            f"val loss {float(best['val_loss']):.3f}; {duration(float(rows[-1]['seconds']))}"
-        )
-    run = quote(str(directory.path))
-    following = f"eval {run}" if data.path is None else f"eval {run} --data {quote(data.path)}"
-    if data.val_fraction is not None:  # the folder holds the training images too
-        following = f"predict IMAGE.jpg --weights {run}"
-    return [*lines, f"weights: {directory.weights}", f"next: inceptcli {following}"]
 
 
 def _sides(text: str | None) -> int | str | list[int | str] | None:

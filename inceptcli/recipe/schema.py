@@ -74,7 +74,7 @@ def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
 
 def explain(error: ValidationError) -> str:
     """The first thing that is wrong: dotted key, rule and value."""
-    first = error.errors(include_url=False)[0]
+    first, *others = error.errors(include_url=False)
     tags = {"adamw", "sgd", "rmsprop_tf", "lamb", "one-cycle", "cosine", "staircase", "constant"}
     # A place is section.key; what pydantic adds to it are the members of a union.
     key = ".".join([str(part) for part in first["loc"] if part not in tags][:2])
@@ -85,4 +85,6 @@ def explain(error: ValidationError) -> str:
         return f"{key}.name must be one of {known}, got {reprlib.repr(found)}"
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     rule = rule.replace("should", "must").replace(" after validation", "")
+    if others and others[0]["type"] == "literal_error" and others[0]["loc"][:2] == first["loc"][:2]:
+        rule += f" or {others[0]['ctx']['expected']}"  # a number or a word
     return f"{key} {rule}, got {reprlib.repr(first['input'])}"

@@ -42,7 +42,7 @@ class Data(Section):
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.875
     resize: Literal["short-side", "squash"] = "short-side"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
-    batch_size: Count = 32  # images per device and step
+    batch_size: Count | Literal["auto"] = 32  # images per device and step
     workers: Annotated[int, Field(ge=0)] = 2
     train_size: Count = 4000  # images of shapes
     val_size: Count = 500

@@ -23,8 +23,8 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
     try:
         yield
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
-        if _is_out_of_memory(error):
-            raise UserError(_out_of_memory(plan)) from error
+        if is_out_of_memory(error):
+            raise UserError(out_of_memory(plan)) from error
         if (failure := compilation_failure(error)) is not None:
             raise UserError(failure) from error
         reason = _unwritable(error)
@@ -36,20 +36,22 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a device or the machine had no memory left."""
     said = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         part in str(error) for part in said
     )
 
 
-def _out_of_memory(plan: Plan) -> str:
-    data, trainer = plan.recipe.data, plan.recipe.trainer
+def out_of_memory(plan: Plan) -> str:
+    """The line that says so and what to try."""
     height, width = plan.preprocessing.image_size
     return (
-        f"out of memory with batches of {data.batch_size} images of {height}x{width} pixels in "
-        f"{trainer.precision}; try a smaller --batch-size, with --set trainer.accumulate_batches=N "
-        "for as many images per step, --precision bf16-mixed or a smaller --image-size"
+        f"out of memory with batches of {plan.batch_size} images of {height}x{width} pixels in "
+        f"{plan.recipe.trainer.precision}; try a smaller --batch-size, with "
+        "--set trainer.accumulate_batches=N for as many images per step, --precision bf16-mixed or "
+        "a smaller --image-size"
     )
 
 

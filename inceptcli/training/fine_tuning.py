@@ -6,13 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
+from inceptcli.data.sampler import seed_from
 from inceptcli.networks.network import Network
+from inceptcli.networks.registry import build
+from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_tensors, read_metadata
 from inceptcli.weights.metadata import ClassName
 
 Freeze = Literal["none", "stem", "all-but-head"]
+
+
+def starting_network(plan: Plan, say: Callable[[str], None]) -> Network:
+    """What a run starts from: seeded, or `plan.init`; channels last."""
+    torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
+    network = build(plan.network)
+    if plan.init is not None:
+        start_from(network, plan.init, plan.classes, say)
+    network.recompute = plan.recipe.trainer.checkpoint_activations
+    return network.to(memory_format=torch.channels_last)
 
 
 def start_from(

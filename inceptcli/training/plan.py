@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from inceptcli.data.shapes import CLASSES, Shapes
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
-from inceptcli.recipe.schema import Recipe
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.loggers import check_logger
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import ClassName
@@ -22,6 +23,9 @@ from inceptcli.weights.published import obtain, published_name
 AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
 AUXILIARY_IMAGE_SIZE = 299
 """Pixels; smaller images leave less than the 17x17 features that the head needs."""
+
+SMALLEST_BATCH = 2
+"""Images; batch norm has no statistics of one."""
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
@@ -38,9 +42,22 @@ class Plan:
     preprocessing: Preprocessing
     init: Path | None
 
+    @property
+    def batch_size(self) -> int:
+        """Images per device and step; ValueError while the recipe still says auto."""
+        size = self.recipe.data.batch_size
+        if size == "auto":
+            raise ValueError("data.batch_size is auto: find_batch_size comes first")
+        return size
+
+    def with_batch_size(self, size: int) -> Plan:
+        """The same with `size` images per device and step."""
+        changed = override(self.recipe.as_dict(), {"data.batch_size": size})
+        return replace(self, recipe=check(changed))
+
     def batches_per_epoch(self, num_ranks: int) -> int:
         """Batches of each rank in an epoch; the incomplete last one is dropped."""
-        return len(self.train) // (self.recipe.data.batch_size * num_ranks)
+        return len(self.train) // (self.batch_size * num_ranks)
 
     def steps_per_epoch(self, num_ranks: int) -> int:
         """Optimizer steps in an epoch; the last one may have accumulated fewer batches."""
@@ -48,8 +65,7 @@ class Plan:
 
     def effective_batch(self, num_ranks: int) -> int:
         """Images in an optimizer step."""
-        recipe = self.recipe
-        return recipe.data.batch_size * num_ranks * recipe.trainer.accumulate_batches
+        return self.batch_size * num_ranks * self.recipe.trainer.accumulate_batches
 
 
 def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
@@ -84,16 +100,7 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     _check_auxiliary_head(recipe)
     if recipe.optimizer.name == "lamb" and find_spec("timm") is None:
         raise UserError("optimizer.name lamb needs timm; pip install 'inceptcli[timm]'")
-    if data.batch_size == 1:
-        raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
-    ranks = recipe.trainer.num_nodes * (
-        recipe.trainer.devices if isinstance(recipe.trainer.devices, int) else 1
-    )
-    if len(train) < data.batch_size * ranks:
-        raise UsageError(
-            f"data.batch_size {data.batch_size} on {ranks} device(s) is more than the {len(train)} "
-            "training images; give a smaller --batch-size"
-        )
+    _check_batch_size(recipe, len(train))
     if recipe.trainer.strategy.startswith(SHARDED_STRATEGIES):
         raise UsageError(
             f"trainer.strategy {recipe.trainer.strategy}: parameters spread over devices cannot be "
@@ -101,6 +108,23 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
         )
     classes = tuple(ClassName(name, name) for name in names)
     return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe, say))
+
+
+def _check_batch_size(recipe: Recipe, images: int) -> None:
+    size, devices = recipe.data.batch_size, recipe.trainer.devices
+    if size == 1:
+        raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
+    if images < SMALLEST_BATCH:
+        raise UsageError(
+            f"{images} training image(s) are too few: batch norm has no statistics of one; give "
+            "at least 2"
+        )
+    ranks = recipe.trainer.num_nodes * (devices if isinstance(devices, int) else 1)
+    if size != "auto" and images < size * ranks:
+        raise UsageError(
+            f"data.batch_size {size} on {ranks} device(s) is more than the {images} "
+            "training images; give a smaller --batch-size"
+        )
 
 
 def _check_auxiliary_head(recipe: Recipe) -> None:

@@ -35,7 +35,7 @@ class TrainingProgress(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch, also one that an earlier process began."""
         batches = self.plan.batches_per_epoch(trainer.world_size)
-        images = self.plan.recipe.data.batch_size * trainer.world_size
+        images = self.plan.batch_size * trainer.world_size
         label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
         self._show(label, batches * images, (batches_done(trainer) % batches) * images)
 
@@ -49,7 +49,7 @@ class TrainingProgress(Callback):
     ) -> None:
         """Count the batch."""
         figures = self._figures(trainer, outputs) if self._task.due else ()
-        images = self.plan.recipe.data.batch_size * trainer.world_size
+        images = self.plan.batch_size * trainer.world_size
         self._task.reach((batch_idx + 1) * images, self._task.total, figures)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

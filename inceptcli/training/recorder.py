@@ -104,7 +104,7 @@ class Recorder(Callback):
         epoch, step = trainer.current_epoch + 1, trainer.global_step
         assert self.loss_sum is not None
         loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
-        images = self.loss_count * self.plan.recipe.data.batch_size * trainer.world_size
+        images = self.loss_count * self.plan.batch_size * trainer.world_size
         row = {
             "epoch": epoch,
             "step": step,

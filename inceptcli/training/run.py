@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
 from inceptcli.data.augmentation import Augmentation, Transform, training_transform
 from inceptcli.data.datamodule import ImageData
-from inceptcli.data.sampler import seed_from
-from inceptcli.errors import UsageError
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
-from inceptcli.networks.registry import NETWORKS, build
+from inceptcli.networks.registry import NETWORKS
 from inceptcli.progress.display import Display
 from inceptcli.recipe.sections import Averaging
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
 from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained
-from inceptcli.training.fine_tuning import start_from
+from inceptcli.training.fine_tuning import starting_network
 from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
-from inceptcli.training.plan import Plan
-from inceptcli.training.processes import check_slurm
+from inceptcli.training.plan import SMALLEST_BATCH, Plan
 from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.rank_watch import RankWatch
 from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
 
 
 def fit(
@@ -50,7 +45,8 @@ def fit(
     UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
     signal.
     """
-    _quiet_lightning()
+    quiet_lightning()
+    plan = _with_batch_size(plan, directory, say)
     trainer = _trainer(plan, directory, say, progress)
     with explained(plan, directory):
         directory.open()
@@ -61,8 +57,21 @@ def fit(
             directory.close()
 
 
+def _with_batch_size(plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> Plan:
+    """Auto becomes the number of the run that is there, or else one that is looked for."""
+    if plan.recipe.data.batch_size != "auto":
+        return plan
+    there = directory.read_recipe()
+    if there is not None and there.data.batch_size != "auto":
+        return plan.with_batch_size(there.data.batch_size)
+    with explained(plan.with_batch_size(SMALLEST_BATCH), directory):
+        return find_batch_size(plan, say)
+
+
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
-    network = _network(plan, say)
+    network = starting_network(plan, say)
+    if plan.recipe.trainer.compile:
+        compile_stages(network)
     for line in _announcement(plan, network, trainer):
         directory.log(line)
         say(line)
@@ -81,23 +90,11 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
         plan.val,
         _transform(plan),
         plan.preprocessing,
-        recipe.data.batch_size,
+        plan.batch_size,
         recipe.data.workers,
         recipe.trainer.seed,
     )
     trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
-
-
-def _network(plan: Plan, say: Callable[[str], None]) -> Network:
-    torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
-    network = build(plan.network)
-    if plan.init is not None:
-        start_from(network, plan.init, plan.classes, say)
-    network.recompute = plan.recipe.trainer.checkpoint_activations
-    network = network.to(memory_format=torch.channels_last)
-    if plan.recipe.trainer.compile:
-        compile_stages(network)
-    return network
 
 
 def _transform(plan: Plan) -> Transform:
@@ -120,30 +117,15 @@ def _trainer(
     callbacks += [TrainingProgress(plan, progress)] if progress else []
     checkpoint = ResumeCheckpoint(directory, plan.recipe, say)
     callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
-    try:
-        trainer = Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=settings.strategy,
-            precision=settings.precision,
-            max_epochs=settings.epochs,
-            accumulate_grad_batches=settings.accumulate_batches,
-            gradient_clip_val=settings.clip_norm,
-            sync_batchnorm=settings.sync_batch_norm,
-            callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            default_root_dir=directory.path,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise UsageError(f"trainer: {first}") from error
-    check_slurm(trainer.num_devices, trainer.num_nodes)
+    trainer = trainer_on_devices(
+        settings,
+        max_epochs=settings.epochs,
+        accumulate_grad_batches=settings.accumulate_batches,
+        sync_batchnorm=settings.sync_batch_norm,
+        callbacks=callbacks,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=directory.path,
+    )
     if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
         # Keeps the first buckets of gradients: others, after a resume, add up in another order.
         trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
@@ -156,7 +138,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     height, width = plan.preprocessing.image_size
     ranks = trainer.world_size
-    batch = f"{recipe.data.batch_size} images x {ranks} devices"
+    batch = f"{plan.batch_size} images x {ranks} devices"
     if recipe.trainer.accumulate_batches > 1:
         batch += f" x {recipe.trainer.accumulate_batches} accumulated"
     return [
@@ -178,11 +160,3 @@ def _averaging_in_words(averaging: Averaging) -> str:
         f"averaging with decay {averaging.decay:g}{warmed}: the running average is validated and "
         "saved, training goes on from the weights as trained"
     )
-
-
-def _quiet_lightning() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

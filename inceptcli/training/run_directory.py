@@ -218,11 +218,15 @@ class RunDirectory:
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
-    """Dotted keys in which `new` differs from `old` and a resumed run may not."""
+    """Dotted keys in which `new` differs from `old` and a resumed run may not.
+
+    A batch size of auto is the one that the run has found.
+    """
     return [
         f"{section}.{key}"
         for section, values in new.as_dict().items()
         for key in sorted(values.keys() | old.as_dict()[section].keys())
         if values.get(key) != old.as_dict()[section].get(key)
         and f"{section}.{key}" not in MAY_DIFFER
+        and (section, key, values.get(key)) != ("data", "batch_size", "auto")
     ]

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 EXIT_STOPPED = 75
@@ -49,6 +50,17 @@ class Stopping:
     def may_requeue(self) -> bool:
         """Whether the job shall come back: not after scancel (SIGTERM) nor Ctrl-C (SIGINT)."""
         return self.reason not in (None, "SIGTERM", "SIGINT")
+
+
+@contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Gives the signals back to the handlers that had them."""
+    kept = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def requeue_job(report: Callable[[str], None]) -> None:

@@ -28,7 +28,6 @@ def in_turns(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Seconds by `clock` for each, by default CPU time of this process, and the first over it.
 
-
     The order of the contestants turns by one each round. Each runs once before it is timed.
     """
     for run in contestants.values():

@@ -65,7 +65,7 @@ def test_folders_that_cannot_be_trained_on(
         (["--image-size", "74"], "data.image_size must be greater than or equal to 75, got 74"),
         (["--image-size", "wide"], "data.image_size"),
         (["--batch-size", "1"], "data.batch_size must be at least 2"),
-        (["--batch-size", "many"], "--batch-size"),
+        (["--batch-size", "many"], "data.batch_size must be a valid integer or 'auto', got 'many'"),
         (["--epochs", "0"], "trainer.epochs must be greater than or equal to 1, got 0"),
         (["--lr", "-1"], "optimizer.learning_rate must be greater than 0, got -1.0"),
         (["--precision", "8-bit"], "trainer.precision must be '32-true'"),

@@ -19,6 +19,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.training import run
 from inceptcli.training.dead_units import DeadUnits, rectified_outputs, warning
+from inceptcli.training.fine_tuning import starting_network
 from inceptcli.training.run_directory import RunDirectory
 from tests.training.conftest import Train
 from tests.training.test_resume import stop_at
@@ -28,7 +29,7 @@ STAGES = ["stem", "inception_a", "reduction_a", "inception_b", "reduction_b", "i
 
 def kill(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the first `units` of the last sum a bias that no input makes up for."""
-    original = run._network
+    original = starting_network
 
     def killed(*arguments: Any) -> Network:
         network = original(*arguments)
@@ -39,7 +40,7 @@ def kill(units: int, monkeypatch: pytest.MonkeyPatch) -> None:
             linear.bias[:units] = -1e6
         return network
 
-    monkeypatch.setattr(run, "_network", killed)
+    monkeypatch.setattr(run, "starting_network", killed)
 
 
 def dead_units(directory: RunDirectory) -> list[dict[str, str]]:

@@ -1,0 +1,30 @@
+"""What `inceptcli train` says at the end. No torch."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from inceptcli.text import duration
+
+if TYPE_CHECKING:
+    from inceptcli.recipe.sections import Data
+    from inceptcli.training.run_directory import RunDirectory
+
+
+def ending(directory: RunDirectory, data: Data) -> list[str]:
+    """What came out, where it is, and a command to go on with, ready to copy."""
+    rows = directory.read_metrics()
+    lines = []
+    if rows:
+        best = max(rows, key=lambda row: float(row["val_top1"]))
+        lines.append(
+            f"best of {rows[-1]['epoch']} epochs: {best['epoch']}, "
+            f"top-1 {float(best['val_top1']):.2%}, top-5 {float(best['val_top5']):.2%}, "
+            f"val loss {float(best['val_loss']):.3f}; {duration(float(rows[-1]['seconds']))}"
+        )
+    run = quote(str(directory.path))
+    following = f"eval {run}" if data.path is None else f"eval {run} --data {quote(data.path)}"
+    if data.val_fraction is not None:  # the folder holds the training images too
+        following = f"predict IMAGE.jpg --weights {run}"
+    return [*lines, f"weights: {directory.weights}", f"next: inceptcli {following}"]

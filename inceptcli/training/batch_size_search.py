@@ -1,0 +1,175 @@
+"""`data.batch_size: auto`: Lightning's batch-size finder on the training step of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.tuner.tuning import Tuner
+from lightning.pytorch.utilities.memory import garbage_collection_cuda
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from inceptcli.data.dataset import Batch
+from inceptcli.errors import UsageError, UserError
+from inceptcli.networks.network import Network
+from inceptcli.training.failures import is_out_of_memory, out_of_memory
+from inceptcli.training.fine_tuning import starting_network
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import SMALLEST_BATCH, Plan
+from inceptcli.training.stopping import EXIT_STOPPED, Stopping, handlers_kept, requeue_job
+from inceptcli.training.trainer import trainer_on_devices
+
+MARGIN = 0.05
+"""The share of the largest batch that is given up: later steps may need a little more memory."""
+
+STEPS = 3
+"""Optimizer steps of a trial; its state is there from the second on."""
+
+
+def find_batch_size(plan: Plan, say: Callable[[str], None]) -> Plan:
+    """The plan with the largest batch that a device's memory holds, less `MARGIN`.
+
+    Nothing else remains of the search: no file, no random state, no memory. `binsearch` doubles
+    until memory ends and then halves the interval; `power` stops at a power of two, up to half of
+    what fits, and without a margin.
+
+    Raises UsageError without a single CUDA device, UserError when even two images do not fit,
+    SystemExit(75) after a signal.
+    """
+    trainer = trainer_on_devices(
+        plan.recipe.trainer, plugins=[_Unwritten()], enable_checkpointing=False, max_epochs=1
+    )
+    device = _single_device(plan, trainer)
+    images = len(plan.train)
+    say(f"data.batch_size auto: looking for the largest batch that fits on {device}")
+    with isolate_rng(), handlers_kept():
+        smallest = plan.with_batch_size(SMALLEST_BATCH)
+        trial = Trial(starting_network(smallest, lambda line: None), smallest, say)
+        found = Tuner(trainer).scale_batch_size(
+            trial,
+            mode="binsearch",
+            steps_per_trial=STEPS,
+            init_val=SMALLEST_BATCH,
+            margin=MARGIN,
+            # It takes this size untried; half of it was tried before and is enough.
+            max_val=2 * images,
+        )
+    if not trial.fits:
+        raise UserError(out_of_memory(smallest))
+    del trainer, trial
+    garbage_collection_cuda()
+    size = min(max(found or 0, SMALLEST_BATCH), images)
+    limit = "all training images" if size == images else f"what fits less {MARGIN:.0%}"
+    say(f"data.batch_size auto: {size} images per device and step, {limit}")
+    return plan.with_batch_size(size)
+
+
+class Trial(Classifier):
+    """Trains on `batch_size` black images at a time, in the memory of real training."""
+
+    def __init__(self, network: Network, plan: Plan, say: Callable[[str], None]) -> None:
+        super().__init__(network, plan)
+        self.say = say
+        self.batch_size = SMALLEST_BATCH  # Lightning's finder sets it
+        self.fits = False
+        self._average: list[Tensor] = []
+        self._stopping = Stopping(None)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """As many batches as a trial has steps."""
+        return DataLoader(_BlackImages(self.batch_size, self.plan), batch_size=None)
+
+    def val_dataloader(self) -> list[Batch]:
+        """None; Lightning's finder asks for them."""
+        return []
+
+    def on_train_start(self) -> None:
+        """Hold what the running average takes; take the signals from Lightning."""
+        self._stopping.listen()
+        if self.plan.recipe.averaging.decay and not self._average:
+            self._average = [tensor.clone() for tensor in self.state_dict().values()]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Leave when asked to: there is nothing to save."""
+        super().on_train_batch_start(batch, batch_idx)
+        reason = self._stopping.reason
+        if reason is not None:
+            self.say(f"stopped by {reason} before training; the same command starts again")
+            if self.plan.recipe.checkpoint.requeue and self._stopping.may_requeue:
+                requeue_job(self.say)
+            raise SystemExit(EXIT_STOPPED)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Forward, backward and update; a lack of memory in words that Lightning knows."""
+        try:
+            super().optimizer_step(*args, **kwargs)
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise RuntimeError("CUDA out of memory") from error
+            raise
+        self.fits = True
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        """Keep the gradients' memory where batches accumulate: it is taken in the next one."""
+        accumulates = self.plan.recipe.trainer.accumulate_batches > 1
+        optimizer.zero_grad(set_to_none=not accumulates)
+
+
+class _BlackImages(IterableDataset[Batch]):
+    """Batches of a size; without a length, of which the finder would stop short."""
+
+    def __init__(self, size: int, plan: Plan) -> None:
+        self.size, self.image_size = size, plan.preprocessing.image_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        images = torch.zeros(self.size, *self.image_size, 3, dtype=torch.uint8)
+        labels = torch.zeros(self.size, dtype=torch.int64)
+        yield from [Batch(images.permute(0, 3, 1, 2), labels, labels, [])] * STEPS
+
+
+class _Unwritten(CheckpointIO):
+    """Keeps what Lightning's finder saves and restores; no file is written."""
+
+    def __init__(self) -> None:
+        self._checkpoint: dict[str, Any] = {}
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        self._checkpoint = checkpoint
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        return self._checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        self._checkpoint = {}
+
+
+def has_limit(device: torch.device) -> bool:
+    """Whether too large a batch is an error there; a CPU swaps until the system ends it."""
+    return device.type == "cuda"
+
+
+def _single_device(plan: Plan, trainer: Trainer) -> torch.device:
+    device = trainer.strategy.root_device
+    if not has_limit(device):
+        raise UsageError(
+            f"data.batch_size auto: looks for the end of a CUDA device's memory, and {device.type} "
+            "has none: it swaps; give --batch-size a number, or --accelerator gpu"
+        )
+    if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
+        settings = plan.recipe.trainer
+        raise UsageError(
+            f"data.batch_size auto: looks on one device, got {trainer.world_size} with strategy "
+            f"{settings.strategy}; find the number with --devices 1 --num-nodes 1 --strategy auto "
+            "first, then give it"
+        )
+    return device

@@ -1,0 +1,50 @@
+"""Lightning's trainer on the devices that a recipe names."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+
+from inceptcli.errors import UsageError
+from inceptcli.recipe import sections
+from inceptcli.training.processes import check_slurm
+
+
+def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
+    """Lightning's trainer without loggers, bars and samplers of its own, and with `options`.
+
+    Raises UsageError when the devices or the strategy cannot be had.
+    """
+    try:
+        trainer = Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=settings.strategy,
+            precision=settings.precision,
+            gradient_clip_val=settings.clip_norm,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            **options,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UsageError(f"trainer: {first}") from error
+    check_slurm(trainer.num_devices, trainer.num_nodes)
+    return trainer
+
+
+def quiet_lightning() -> None:
+    """Leave out what Lightning and torch tell of what is on purpose."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
