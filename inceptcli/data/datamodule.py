@@ -10,6 +10,7 @@ from inceptcli.data.augmentation import Transform
 from inceptcli.data.dataset import EvaluationImages, Sample, TrainingImages, collate
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
+from inceptcli.data.shared_memory import Workers
 from inceptcli.data.sources import ImageSource
 
 
@@ -23,7 +24,7 @@ class ImageData(LightningDataModule):
         transform: Transform,
         preprocessing: Preprocessing,
         batch_size: int,
-        workers: int,
+        workers: Workers,
         seed: int,
     ) -> None:
         super().__init__()
@@ -62,11 +63,12 @@ class ImageData(LightningDataModule):
             images,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=self.workers.number,
+            prefetch_factor=self.workers.prefetched if self.workers.number else None,
             collate_fn=collate,
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=self.workers.number > 0,
             # Its own, or each new iterator would draw from the generator that dropout uses.
             generator=torch.Generator(),
         )

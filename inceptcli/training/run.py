@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from inceptcli.data.augmentation import Augmentation, Transform, training_transform
 from inceptcli.data.datamodule import ImageData
+from inceptcli.data.shared_memory import SHARED_MEMORY, affordable
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
@@ -84,17 +85,29 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     directory.log(f"start from step {step}")
     if step:
         say(f"continuing from step {step}, weights and average as they were")
-    recipe = plan.recipe
-    data = ImageData(
+    data = _data(plan, trainer, say)
+    trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _data(plan: Plan, trainer: Trainer, say: Callable[[str], None]) -> ImageData:
+    wanted = plan.recipe.data.workers
+    height, width = plan.preprocessing.image_size
+    batch_bytes = plan.batch_size * height * width * 3
+    workers = affordable(wanted, batch_bytes, trainer.num_devices)
+    if workers.number < wanted:
+        say(
+            f"data.workers {workers.number}, not {wanted}: {SHARED_MEMORY} has room for no more "
+            f"batches of {batch_bytes / 2**20:.0f} MiB; a container gets more by --shm-size"
+        )
+    return ImageData(
         plan.train,
         plan.val,
         _transform(plan),
         plan.preprocessing,
         plan.batch_size,
-        recipe.data.workers,
-        recipe.trainer.seed,
+        workers,
+        plan.recipe.trainer.seed,
     )
-    trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _transform(plan: Plan) -> Transform:

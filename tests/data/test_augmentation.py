@@ -71,6 +71,24 @@ def test_policies_and_erasing_change_the_picture(changes: dict[str, Any]) -> Non
     assert sum(differing) >= 5
 
 
+@pytest.mark.parametrize("colour", ["brightness", "contrast", "saturation", "hue"])
+def test_colours_change_as_in_torchvision_but_for_rounding(colour: str) -> None:
+    usual = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+    alone = {**usual, colour: 0.5}
+    together = {**usual, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, colour: 0.3}
+    for shares in (alone, together):
+        theirs = v2.ColorJitter(*shares.values())
+        ours = training_transform((90, 90), Augmentation(**{**vars(PLAIN), **shares}))
+        for seed in range(5):
+            found = augment(ours, picture(), seed)
+            torch.manual_seed(seed)
+            crop = v2.RandomResizedCrop((90, 90), (1.0, 1.0), (1.0, 1.0))
+            exact = theirs(v2.RandomHorizontalFlip(0.0)(crop(picture())).float() / 255) * 255
+            assert not torch.equal(found, picture())
+            assert (found.float() - exact).abs().max() <= 0.51
+            assert found.stride() == (1, 3 * 90, 3)
+
+
 def test_erasing_makes_a_rectangle_grey() -> None:
     transform = training_transform((90, 90), Augmentation(**{**vars(PLAIN), "erasing": 1.0}))
     black = torch.zeros(3, 90, 90, dtype=torch.uint8)
