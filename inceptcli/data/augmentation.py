@@ -80,7 +80,9 @@ class ColourJitter(v2.ColorJitter):  # type: ignore[misc]
             colour = COLOURS[place]
             factor = params[f"{colour}_factor"]
             if factor is not None:
-                pixels = _coloured(pixels, colour, factor).clamp_(0, 255)
+                pixels = _coloured(pixels, colour, factor)
+                if factor > 1:  # a smaller one leaves no range
+                    pixels.clamp_(0, 255)
         planes = pixels.add_(0.5).numpy().astype(np.uint8)
         return torch.from_numpy(np.stack([*planes], axis=2)).permute(2, 0, 1)
 
@@ -92,9 +94,11 @@ def _coloured(pixels: Tensor, colour: str, factor: float) -> Tensor:
     if colour == "brightness":
         return pixels.mul_(factor)
     # Contrast is the distance from the mean grey, saturation from each pixel's own.
-    whole = colour == "contrast"
-    grey = LUMA @ pixels.mean(dim=(1, 2)) if whole else LUMA @ pixels.flatten(1)
-    return pixels.mul_(factor).add_(grey if whole else grey.view_as(pixels[0]), alpha=1 - factor)
+    if colour == "contrast":
+        grey = LUMA @ pixels.mean(dim=(1, 2))
+    else:
+        grey = (LUMA @ pixels.flatten(1)).view_as(pixels[0])
+    return pixels.lerp_(grey, 1 - factor)
 
 
 def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Transform:

@@ -3,16 +3,16 @@
     python -m tests.benchmarks.start PHOTOGRAPH
 
 `predict` answers with irv2-tf at 299 pixels, random weights; the peer is the shortest script that
-does the same with timm. Both read their weights from a file. Counts CPU seconds of the process and
-all it starts. Needs inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
+does the same with timm. Both read their weights from a file. Counts seconds by the clock. Needs
+inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.weights.file import load_network
 from inceptcli.weights.importing import convert
-from tests.benchmarks.comparison import cpu_of_children, in_turns, show, write
+from tests.benchmarks.comparison import in_turns, show, write
 
 ROUNDS = 9
 
@@ -56,7 +56,6 @@ def best(printed: str) -> list[int]:
 def main() -> None:
     """Compare, print."""
     photograph = Path(sys.argv[1])
-    os.environ["OMP_NUM_THREADS"] = "1"
     usage = {
         "import torch": process("-c", "import torch"),
         "inceptcli --help": process("-m", "inceptcli", "--help"),
@@ -84,8 +83,8 @@ def main() -> None:
         if len({*map(tuple, answers.values())}) > 1:
             raise SystemExit(f"the answers differ, no figures: {answers}")
         found = {
-            "usage": in_turns(usage, ROUNDS, cpu_of_children),
-            "one photo": in_turns(photo, ROUNDS, cpu_of_children),
+            "usage": in_turns(usage, ROUNDS, time.perf_counter),
+            "one photo": in_turns(photo, ROUNDS, time.perf_counter),
         }
     for title, rows in found.items():
         show(title, rows)
