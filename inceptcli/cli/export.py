@@ -67,7 +67,7 @@ def export(
     from inceptcli.cli.results_stream import writing
     from inceptcli.data.folders import find_images
     from inceptcli.weights.file import read_metadata
-    from inceptcli.weights.onnx_header import is_onnx
+    from inceptcli.weights.onnx_file import is_onnx
     from inceptcli.weights.published import find
 
     display = Display(quiet)

@@ -38,7 +38,7 @@ class Extras(NamedTuple):
     ) -> None:
         """UsageError or UserError for what cannot be had, before torch is imported."""
         from inceptcli.weights.file import read_metadata
-        from inceptcli.weights.onnx_header import is_onnx
+        from inceptcli.weights.onnx_file import is_onnx
 
         if self.class_name is not None and self.explain is None:
             raise UsageError("--class says what --explain explains; give --explain DIR")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
 from inceptcli.weights.metadata import ClassName
-from inceptcli.weights.onnx_header import is_onnx
+from inceptcli.weights.onnx_file import is_onnx
 
 
 class Engine(Protocol):

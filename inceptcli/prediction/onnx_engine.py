@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from inceptcli.cores import compute_threads
 from inceptcli.errors import UserError
 from inceptcli.weights.file import read_metadata
+from inceptcli.weights.onnx_file import without_tensors
+
+TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 ERRORS_ONLY = 3
 """ONNX Runtime's severity; its warnings are about its own optimisations."""
@@ -43,8 +46,12 @@ class OnnxEngine:
         # Threads that wait busily take the processors from those that decode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.provider = find_provider(device, onnxruntime.get_available_providers())
+        file = weights.resolve()  # tensors must lie in this folder, and a link may lead out of it
+        options.add_session_config_entry(TENSORS_FOLDER, str(file.parent))
         try:
-            self.session = onnxruntime.InferenceSession(weights, options, [self.provider])
+            # Its tensors are mapped; of a model that has them in itself there would be two copies.
+            model = without_tensors(file)
+            self.session = onnxruntime.InferenceSession(model, options, [self.provider])
         except Exception as error:  # its exceptions have no class in common
             reason = str(error).splitlines()[0]
             raise UserError(f"{weights}: ONNX Runtime cannot load it: {reason}") from error

@@ -11,7 +11,7 @@ from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build
 from inceptcli.weights.metadata import WeightsMetadata
-from inceptcli.weights.onnx_header import is_onnx, read_onnx_header
+from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

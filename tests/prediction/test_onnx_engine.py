@@ -66,6 +66,20 @@ def test_drawn_pictures_get_the_answers_of_torch(
     assert_alike(onnx_engine, engine, drawn())
 
 
+@pytest.mark.parametrize("few_images", [True, False])
+def test_tensors_that_are_mapped_from_the_file_change_no_bit(
+    few_images: bool, onnx_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").mkdir()
+    shutil.copy(onnx_weights, tmp_path / "store/blob")
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "store/blob")
+    found = OnnxEngine(tmp_path / "link.onnx", few_images=few_images).logits(drawn())
+    # Without it the file's own bytes are the model.
+    monkeypatch.setattr("inceptcli.prediction.onnx_engine.without_tensors", Path.read_bytes)
+    expected = OnnxEngine(onnx_weights, few_images=few_images).logits(drawn())
+    np.testing.assert_array_equal(found, expected)
+
+
 @needs_photos
 def test_photographs_get_the_answers_of_torch(onnx_engine: OnnxEngine, engine: TorchEngine) -> None:
     assert_alike(onnx_engine, engine, photographs(engine.preprocessing))

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx.external_data_helper import load_external_data_for_model
 
 from inceptcli.errors import UserError
 from inceptcli.weights.file import load_tensors, read_metadata
-from inceptcli.weights.onnx_header import is_onnx, read_onnx_header
+from inceptcli.weights.onnx_file import SMALLEST_TENSOR, is_onnx, read_onnx_header, without_tensors
 
 
 @pytest.fixture
@@ -68,3 +70,31 @@ def test_lengths_and_kinds_that_make_no_sense_are_refused(tail: bytes, foreign: 
 def test_an_onnx_file_has_no_tensors_to_train_on(foreign: Path) -> None:
     with pytest.raises(UserError, match="it is an ONNX file, which runs but has no weights"):
         load_tensors(foreign)
+
+
+def test_a_model_without_its_tensors_has_them_in_the_file(tmp_path: Path) -> None:
+    ends = [helper.make_tensor_value_info(name, TensorProto.UINT8, [1]) for name in "xy"]
+    sizes = {"small": SMALLEST_TENSOR - 1, "large": SMALLEST_TENSOR, "larger": 70_000}
+    random = np.random.default_rng(0)
+    tensors = [
+        helper.make_tensor(name, TensorProto.UINT8, [size], random.bytes(size), raw=True)
+        for name, size in sizes.items()
+    ]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "g", ends[:1], ends[1:])
+    graph.initializer.extend(tensors)
+    model = helper.make_model(graph)
+    helper.set_model_props(model, {"name": "value"})
+    onnx.save(model, tmp_path / "model.onnx")
+
+    content = without_tensors(tmp_path / "model.onnx")
+    assert len(content) < 2 * SMALLEST_TENSOR
+    found = onnx.load_model_from_string(content)
+    places = [entry.data_location == TensorProto.EXTERNAL for entry in found.graph.initializer]
+    assert places == [False, True, True]
+    load_external_data_for_model(found, str(tmp_path))
+    for entry in found.graph.initializer:  # what onnx leaves behind when it has read them
+        del entry.external_data[:]
+        entry.ClearField("data_location")
+    for entry in model.graph.initializer:
+        entry.ClearField("data_location")
+    assert found == model

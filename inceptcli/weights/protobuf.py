@@ -1,0 +1,78 @@
+"""The wire format of Protocol Buffers, as far as ONNX files need it: finding fields, writing them.
+
+Source: https://protobuf.dev/programming-guides/encoding/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from mmap import mmap
+from typing import NamedTuple
+
+VARINT, FIXED_64, LENGTH_DELIMITED, FIXED_32 = 0, 1, 2, 5
+"""Kinds of field."""
+
+Data = bytes | mmap
+
+
+class Field(NamedTuple):
+    """Where a field lies: its number, its first byte, and its value's first and last but one."""
+
+    number: int
+    begin: int
+    start: int
+    end: int
+
+
+def fields(data: Data, start: int, end: int) -> Iterator[Field]:
+    """Each field of the message that `data` has from `start` to `end`.
+
+    Raises ValueError where there is none or it is longer than the message.
+    """
+    place = start
+    while place < end:
+        begin = place
+        tag, place = _varint(data, place, end)
+        kind = tag & 7
+        value = place
+        if kind == VARINT:
+            _, place = _varint(data, place, end)
+        elif kind == LENGTH_DELIMITED:
+            length, value = _varint(data, place, end)
+            place = value + length
+        elif kind in (FIXED_32, FIXED_64):
+            place += 4 if kind == FIXED_32 else 8
+        else:
+            raise ValueError(f"no field is of kind {kind}")
+        if place > end:
+            raise ValueError(f"a field ends {place - end} bytes after its message")
+        yield Field(tag >> 3, begin, value, place)
+
+
+def text(number: int, value: bytes) -> bytes:
+    """The field with this value: text, bytes or a message."""
+    return _encoded(number << 3 | LENGTH_DELIMITED) + _encoded(len(value)) + value
+
+
+def whole_number(number: int, value: int) -> bytes:
+    """The field with this value, 0 or more."""
+    return _encoded(number << 3 | VARINT) + _encoded(value)
+
+
+def _varint(data: Data, place: int, end: int) -> tuple[int, int]:
+    """Seven bits in each of up to ten bytes, the lowest first; the last byte's eighth bit is 0."""
+    value = 0
+    for shift, at in enumerate(range(place, min(end, place + 10))):
+        byte = data[at]
+        value |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return value, at + 1
+    raise ValueError("a number without an end")
+
+
+def _encoded(value: int) -> bytes:
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
