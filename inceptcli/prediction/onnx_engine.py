@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from inceptcli.errors import UserError
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.onnx_file import without_tensors
 
-CPU = "CPUExecutionProvider"
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 ERRORS_ONLY = 3
@@ -42,8 +40,7 @@ class OnnxEngine:
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        threads = compute_threads()
-        options.intra_op_num_threads = threads if few_images else 1
+        options.intra_op_num_threads = compute_threads()
         if few_images:  # rewriting the graph takes as long as five images of irv2-tf at 299 pixels
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Threads that wait busily take the processors from those that decode.
@@ -61,21 +58,16 @@ class OnnxEngine:
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
 
-        # Each picture in a thread of its own: sooner than one after the other in all threads.
-        one_each = self.provider[0] == CPU and not few_images
-        self._pool = ThreadPoolExecutor(threads) if one_each else None
-
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes)."""
         # On a CPU one at a time takes no longer, needs less memory and never depends on the batch.
-        step = 1 if self.provider[0] == CPU else len(images)
-        parts = [images[start : start + step] for start in range(0, len(images), step)]
-        found = self._pool.map(self._run, parts) if self._pool else map(self._run, parts)
-        return np.concatenate([*found])
-
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = self.session.run(["logits"], {"images": images})[0]
-        return logits
+        step = 1 if self.provider[0] == "CPUExecutionProvider" else len(images)
+        return np.concatenate(
+            [
+                self.session.run(["logits"], {"images": images[start : start + step]})[0]
+                for start in range(0, len(images), step)
+            ]
+        )
 
 
 def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:
@@ -85,7 +77,7 @@ def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any
     """
     kind, _, number = device.partition(":")
     if kind in ("auto", "cpu"):
-        return CPU, {}
+        return "CPUExecutionProvider", {}
     cuda = "CUDAExecutionProvider"
     if kind == "cuda" and cuda in available:
         # TF32 rounds to three decimal places.

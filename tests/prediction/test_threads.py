@@ -1,4 +1,4 @@
-"""On a CPU many pictures are computed by several threads, each of them by one."""
+"""On a CPU the torch engine computes many pictures in several threads, each of them in one."""
 
 from __future__ import annotations
 
