@@ -95,8 +95,8 @@ def train(
         bool | None,
         Option(
             "--checkpoint-activations",
-            help="Compute activations again instead of keeping them: less memory, a third more "
-            "time, the same weights; default: the recipe's (off).",
+            help="Compute activations again instead of keeping them: half the memory, 1.4 "
+            "times the time, the same weights; default: the recipe's (off).",
         ),
     ] = None,
     compile_network: Annotated[
