@@ -31,7 +31,7 @@ def test_networks_are_compiled_on_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiled: list[Network] = []
-    monkeypatch.setattr(Network, "compile", compiled.append)
+    monkeypatch.setattr(Network, "compile", lambda network: compiled.append(network))
     places = (photos, "--weights", weights)
     if subcommand == "eval":
         places = (weights, "--data", photos)
