@@ -19,8 +19,7 @@ from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
-    from inceptcli.evaluation.report import Origin
-    from inceptcli.evaluation.results import Evaluation
+    from inceptcli.evaluation.results import Evaluation, Origin
     from inceptcli.weights.metadata import WeightsMetadata
 
 EPILOG = """Examples:
@@ -124,7 +123,7 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
-        from inceptcli.evaluation.report import Origin
+        from inceptcli.evaluation.results import Origin
         from inceptcli.prediction.ensemble import Ensemble
 
         notices, shown = Display(not is_first), Display(quiet or not is_first)
@@ -132,8 +131,8 @@ def evaluate(
         files, members = ensemble_files(weights, crops, shown)
         source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
         outputs: list[Callable[[Evaluation], None]] = []
+        origin = Origin(weights, data or "shapes", crops, excluded, fast_decode)
         if is_first:
-            origin = Origin(weights, data or "shapes", crops, excluded, fast_decode)
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
         for note in notes:
             notices.say(note)
@@ -163,7 +162,7 @@ def evaluate(
     if result.skipped:
         notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
-    echo(form(result, weights, crops, excluded, fast_decode))
+    echo(form(result, origin))
 
 
 def _source(

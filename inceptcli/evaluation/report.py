@@ -15,6 +15,7 @@ from inceptcli.evaluation.results import (
     Confusion,
     Evaluation,
     ImageResult,
+    Origin,
     wilson_interval,
 )
 from inceptcli.pages.page import write_page
@@ -39,16 +40,6 @@ LISTED_IMAGES = 100_000
 
 STYLES = ("style.css", "report.css")
 SCRIPTS = ("table.js", "images.js", "matrix.js")
-
-
-class Origin(NamedTuple):
-    """What was measured, as the command line has it; `excluded` images were left out."""
-
-    weights: Sequence[str]
-    data: str
-    crops: int
-    excluded: int
-    fast_decode: bool = False
 
 
 class Mistake(NamedTuple):

@@ -20,6 +20,16 @@ Z = NormalDist().inv_cdf((1 + 0.95) / 2)
 """Standard deviations of an interval of 95 %."""
 
 
+class Origin(NamedTuple):
+    """What was measured, as the command line has it; `excluded` images were left out."""
+
+    weights: Sequence[str]
+    data: str
+    crops: int
+    excluded: int
+    fast_decode: bool = False
+
+
 class ImageResult(NamedTuple):
     """One image; classes are places in the list of classes.
 

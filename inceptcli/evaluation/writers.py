@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
 from typing import TextIO
 
-from inceptcli.evaluation.results import Evaluation
+from inceptcli.evaluation.results import Evaluation, Origin
 from inceptcli.text import defused, printable
 
 PREDICTIONS = (
@@ -44,16 +43,10 @@ def write_confusion(result: Evaluation, stream: TextIO) -> None:
         table.writerow((*names[label], *names[predicted], images))
 
 
-def as_json(
-    result: Evaluation,
-    weights: Sequence[str],
-    crops: int,
-    excluded: int,
-    fast_decode: bool = False,
-) -> str:
+def as_json(result: Evaluation, origin: Origin) -> str:
     """One object; accuracies are fractions of 1, classes of `confusion` are ids.
 
-    With `fast_decode` it says so, as `as_table` does.
+    It says `fast_decode` where it is so, as `as_table` does.
     """
     ids = [entry.name.id for entry in result.per_class]
     values = {
@@ -75,10 +68,10 @@ def as_json(
             }
             for b in result.calibration
         ],
-        "crops": crops,
-        **({"fast_decode": True} if fast_decode else {}),
-        "weights": weights,
-        "excluded": excluded,
+        "crops": origin.crops,
+        **({"fast_decode": True} if origin.fast_decode else {}),
+        "weights": origin.weights,
+        "excluded": origin.excluded,
         "per_class": [
             {
                 "class": e.name.id,
@@ -100,18 +93,14 @@ def as_json(
     return json.dumps(values, indent=2)
 
 
-def as_table(
-    result: Evaluation,
-    weights: Sequence[str],
-    crops: int,
-    excluded: int,
-    fast_decode: bool = False,
-) -> str:
+def as_table(result: Evaluation, origin: Origin) -> str:
     """Figures of all images, then a line for each class, then the pairs most often confused."""
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
-    how += [f"{excluded} left out"] * bool(excluded) + [f"{crops} crops each"] * (crops > 1)
-    how += [f"{len(weights)} networks"] * (len(weights) > 1) + ["fast_decode"] * fast_decode
+    how += [f"{origin.excluded} left out"] * bool(origin.excluded)
+    how += [f"{origin.crops} crops each"] * (origin.crops > 1)
+    how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
+    how += ["fast_decode"] * origin.fast_decode
     lines = [
         f"{', '.join(how)}: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
         f"loss {result.loss:.4f}",

@@ -14,9 +14,9 @@ MOST_VARIANTS = 64
 def compile_stages(network: Network) -> None:
     """Compile what the stages are made of, each when it is first called.
 
-    Modules of a repeat share their code, so that irv2 has 8 parts to compile and not 43. What was
-    compiled is kept by torch, in TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks
-    must be there before.
+    Modules of a repeat share their code: irv2-tf has 8 parts to compile, not 44. What was compiled
+    is kept by torch, in TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks must be
+    there before.
     """
     import torch._dynamo
 

@@ -120,11 +120,8 @@ def read_record(part: Path) -> PartRecord | None:
 
 def write_record(part: Path, record: PartRecord) -> None:
     """Put it beside the part, whole or not at all."""
-    values = {"inceptcli_part": VERSION, **asdict(record)}
-    if not record.fast_decode:
-        del values["fast_decode"]
     with replacing(record_path(part)) as temporary:
-        temporary.write_text(json.dumps(values, indent=1))
+        temporary.write_text(json.dumps({"inceptcli_part": VERSION, **asdict(record)}, indent=1))
 
 
 def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:

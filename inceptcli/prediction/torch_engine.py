@@ -61,7 +61,7 @@ class TorchEngine:
         threads = compute_threads()
         torch.set_num_threads(threads)
         engine = cls(network, metadata, device)
-        if engine.device.type == "cpu" and not (few_images or compile_network):
+        if engine.device.type == "cpu" and not few_images:
             engine._pool = ThreadPoolExecutor(
                 threads, initializer=torch.set_num_threads, initargs=(1,)
             )

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage
-from inceptcli.evaluation.report import Origin, write_report
-from inceptcli.evaluation.results import Evaluation, ImageResult, summarize
+from inceptcli.evaluation.report import write_report
+from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, summarize
 from inceptcli.weights.metadata import ClassName
 from tests.pages.browser import WIDE, Page
 

@@ -7,11 +7,12 @@ from unittest.mock import ANY
 
 import pytest
 
-from inceptcli.evaluation.results import Evaluation, ImageResult, summarize
+from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, summarize
 from inceptcli.evaluation.writers import as_json, as_table, write_confusion, write_predictions
 from inceptcli.weights.metadata import ClassName
 
 CLASSES = (ClassName("n0", "=cat"), ClassName("n1", "bell\x07"), ClassName("n2", "fox"))
+ORIGIN = Origin(["a", "b"], "flowers", 12, 4)
 RESULT: Evaluation = summarize(
     [
         ImageResult("-a.jpg", 0, 0, 0.75, 0.25, 1),
@@ -48,7 +49,7 @@ def test_every_pair_that_occurs_has_a_line() -> None:
 
 
 def test_json_has_every_figure_and_how_it_was_made() -> None:
-    values = json.loads(as_json(RESULT, ["a", "b"], 12, 4))
+    values = json.loads(as_json(RESULT, ORIGIN))
     for figure in ("top1", "loss"):
         low, high = values.pop(f"{figure}_interval")
         assert low < values[figure] < high
@@ -104,9 +105,9 @@ def test_json_has_every_figure_and_how_it_was_made() -> None:
 
 
 def test_the_table_says_how_and_shows_no_control_code() -> None:
-    first, *lines = as_table(RESULT, ["a", "b"], 12, 4).splitlines()
+    first, *lines = as_table(RESULT, ORIGIN).splitlines()
     assert first.startswith("3 images, 4 left out, 12 crops each, 2 networks: top-1 33.33%, ")
     assert lines[0].startswith("95 % interval of top-1 6.15% to 79.23%, calibration error ")
     assert lines[-1].split() == ["2", "=cat", "as", "bell\\x07"]
-    plain = as_table(RESULT, ["a"], 1, 0)
+    plain = as_table(RESULT, Origin(["a"], "flowers", 1, 0))
     assert plain.startswith("3 images: top-1 33.33%, top-5 100.00%, loss 0.9167")

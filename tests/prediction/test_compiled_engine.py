@@ -38,6 +38,7 @@ def test_without_a_compiler_there_is_one_line(
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # where nothing is compiled yet
     compiled = TorchEngine.load(weights, "cpu", compile_network=True)
+    compiled._pool = None  # what is patched is this thread's
     says = r"torch\.compile fails: .*; on a CPU it needs a C\+\+"
     with (
         torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}),
