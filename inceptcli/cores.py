@@ -30,6 +30,13 @@ def compute_threads() -> int:
     return cores
 
 
+def divide_threads(tasks: int) -> tuple[int, int]:
+    """How many of `tasks` are computed at a time by `compute_threads`, and the threads of each."""
+    threads = compute_threads()
+    at_once = min(threads, tasks)
+    return at_once, threads // at_once
+
+
 def _quota() -> float:
     """Processors by the narrowest quota of this process's cgroup and those above; else infinite."""
     try:

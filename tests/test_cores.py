@@ -66,3 +66,10 @@ def test_threads_are_those_that_this_process_was_given(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cores.compute_threads() == expected
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"), [(1, (1, 6)), (2, (2, 3)), (4, (4, 1)), (6, (6, 1)), (16, (6, 1))]
+)
+def test_threads_are_divided_among_tasks(tasks: int, expected: tuple[int, int]) -> None:
+    assert cores.divide_threads(tasks) == expected

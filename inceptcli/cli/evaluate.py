@@ -142,7 +142,9 @@ def evaluate(
         from inceptcli.evaluation.writers import as_json, as_table
 
         stack.enter_context(processes.joined())
-        ensemble = Ensemble.load(files, device, crops, compile_networks=compile_networks)
+        ensemble = Ensemble.load(
+            files, device, crops, batch_size=batch_size, compile_networks=compile_networks
+        )
         with shown.task("eval", len(share(len(source), processes))) as task:
             result = measure(
                 ensemble,

@@ -114,7 +114,11 @@ def predict(
     ] = None,
     batch_size: Annotated[
         int,
-        Option(min=1, help="Number of crops at once; an accelerator computes them together."),
+        Option(
+            min=1,
+            help="Number of crops at once: an accelerator computes them together, a CPU divides "
+            "its threads among them.",
+        ),
     ] = 16,
     device: Annotated[
         str,
@@ -194,7 +198,7 @@ def predict(
     from inceptcli.prediction.inputs import find_sources, is_image_file, standard_input
     from inceptcli.prediction.writers import WRITERS
 
-    few_images = place is None and len(paths) <= 4 and all(map(is_image_file, paths))
+    known = place is None and all(map(is_image_file, paths))
     failed: list[str] = []
 
     def answer(sources: Iterable[Source], write: Write, shown: bool = not quiet) -> None:
@@ -202,7 +206,12 @@ def predict(
         from inceptcli.prediction.predict import predict as answers_of
 
         ensemble = Ensemble.load(
-            files, device, crops, few_images=few_images, compile_networks=compile_networks
+            files,
+            device,
+            crops,
+            batch_size=batch_size,
+            pictures=len(paths) if known else None,
+            compile_networks=compile_networks,
         )
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many

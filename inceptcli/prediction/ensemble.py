@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -47,15 +48,22 @@ class Ensemble:
         device: str,
         crops: Crops = 1,
         *,
-        few_images: bool = False,
+        batch_size: int = 1,
+        pictures: int | None = None,
         compile_networks: bool = False,
     ) -> Ensemble:
-        """The networks of weights files; see load_engine. UserError where one cannot be used."""
-        few = few_images and crops == 1
-        engines = [
-            load_engine(file, device, few_images=few, compile_network=compile_networks)
-            for file in weights
-        ]
+        """The networks of weights files, which see `crops` of each of so many `pictures`.
+
+        See load_engine. UserError where one cannot be used.
+        """
+        load = partial(
+            load_engine,
+            device=device,
+            batch_size=batch_size,
+            images=None if pictures is None else pictures * crops,
+            compile_network=compile_networks,
+        )
+        engines = [load(file) for file in weights]
         return cls(engines, crops)
 
     @property

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inceptcli.cores import compute_threads
+from inceptcli.cores import compute_threads, divide_threads
 from inceptcli.data.normalization import normalize
 from inceptcli.errors import UserError
 from inceptcli.networks.compiling import compilation_failure
@@ -43,14 +43,14 @@ class TorchEngine:
         device: str = "auto",
         *,
         few_images: bool = False,
+        at_once: int = 1,
         compile_network: bool = False,
     ) -> TorchEngine:
         """The network of a weights file, on `device` as find_device reads it.
 
-        Batch norm is folded into the convolutions, which takes as long as five images of irv2-tf at
-        299 pixels save, and on a CPU each image is computed by one thread; not so for `few_images`,
-        each of which has all threads. With `compile_network` torch.compile makes the first images
-        take a minute or more and all others less.
+        Batch norm is folded into the convolutions, but for `few_images`, which that would keep
+        waiting; on a CPU the threads are divided among `at_once` images. With `compile_network`
+        torch.compile makes the first images take a minute or more and all others less.
         Raises UserError when the file cannot be used or this machine has no such device.
         """
         network, metadata = load_network(weights)
@@ -58,12 +58,12 @@ class TorchEngine:
             fold_batch_norm(network)
         if compile_network:
             network.compile()
-        threads = compute_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(compute_threads())
         engine = cls(network, metadata, device)
-        if engine.device.type == "cpu" and not few_images:
+        images, threads = divide_threads(at_once)
+        if engine.device.type == "cpu" and images > 1:
             engine._pool = ThreadPoolExecutor(
-                threads, initializer=torch.set_num_threads, initargs=(1,)
+                images, initializer=torch.set_num_threads, initargs=(threads,)
             )
         return engine
 

@@ -74,10 +74,10 @@ def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, For
 
         return run
 
-    # One image at a time comes from a command for a few: it has all threads.
-    torch_engine = load_engine(ours, "cpu", few_images=len(images) == 1)
-    onnx_engine = load_engine(exported, "cpu")
-    compiled_engine = load_engine(ours, "cpu", compile_network=True)
+    batch = len(images)
+    torch_engine = load_engine(ours, "cpu", batch_size=batch)
+    onnx_engine = load_engine(exported, "cpu", batch_size=batch)
+    compiled_engine = load_engine(ours, "cpu", batch_size=batch, compile_network=True)
     return {
         "timm, as it comes": run_on(theirs, usual),
         "timm, channels last": run_on(theirs_last, last),

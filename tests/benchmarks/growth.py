@@ -86,7 +86,7 @@ def of_network(name: str) -> dict[str, float]:
 
 def _prediction(weights: Path) -> float:
     """CPU seconds of an image by the saved weights, without reading it."""
-    ensemble = Ensemble([TorchEngine.load(weights, "cpu")])
+    ensemble = Ensemble([TorchEngine.load(weights, "cpu", at_once=PREDICTED)])
     noise = torch.randint(0, 256, (299, 299, 3), dtype=torch.uint8).numpy()
     views = [ensemble.cut(noise)] * PREDICTED
     ensemble.probabilities(views[:1], 1)

@@ -1,4 +1,4 @@
-"""On a CPU the torch engine computes many pictures in several threads, each of them in one."""
+"""On a CPU an engine divides its threads among the pictures that it is given at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inceptcli.prediction.engine import load_engine
+from inceptcli.prediction.onnx_engine import OnnxEngine
 from inceptcli.prediction.torch_engine import TorchEngine
 from tests.prediction.test_torch_engine import random_crops
 
@@ -20,10 +22,14 @@ THREADS = 3
 @pytest.fixture(autouse=True)
 def several_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
-    for engine in ("torch_engine", "onnx_engine"):
-        monkeypatch.setattr(f"inceptcli.prediction.{engine}.compute_threads", lambda: THREADS)
+    pretend(monkeypatch, THREADS)
     yield
     torch.set_num_threads(threads)
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    for module in ("cores", "prediction.torch_engine"):
+        monkeypatch.setattr(f"inceptcli.{module}.compute_threads", lambda: threads)
 
 
 @pytest.mark.parametrize("form", ["weights", "onnx_weights"])
@@ -31,39 +37,75 @@ def test_the_batch_does_not_change_a_single_bit(
     form: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file: Path = request.getfixturevalue(form)
-    engine = load_engine(file, "cpu")
+    engine = load_engine(file, "cpu", batch_size=7)
     crops = random_crops(7)
     together = engine.logits(crops)
     np.testing.assert_array_equal(together, np.concatenate([engine.logits(c[None]) for c in crops]))
-    module = "torch_engine" if form == "weights" else "onnx_engine"
-    monkeypatch.setattr(f"inceptcli.prediction.{module}.compute_threads", lambda: 1)
+    pretend(monkeypatch, 1)
     np.testing.assert_array_equal(together, load_engine(file, "cpu").logits(crops))
 
 
-@pytest.mark.parametrize("few_images", [True, False])
-def test_pictures_are_computed_at_the_same_time_but_for_a_few(
-    few_images: bool, weights: Path, monkeypatch: pytest.MonkeyPatch
+LAYOUTS = pytest.mark.parametrize(
+    ("batch_size", "images", "at_once", "each"),
+    [(16, None, THREADS, 1), (1, None, 1, THREADS), (16, 1, 1, THREADS)],
+)
+
+
+@LAYOUTS
+def test_torch_divides_its_threads_among_the_pictures(
+    batch_size: int,
+    images: int | None,
+    at_once: int,
+    each: int,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = TorchEngine.load(weights, "cpu", few_images=few_images)
-    together = threading.Barrier(1 if few_images else THREADS)
+    engine = load_engine(weights, "cpu", batch_size=batch_size, images=images)
+    assert isinstance(engine, TorchEngine)
+    together = threading.Barrier(at_once)
     forward, used = engine._forward, set()
 
     def wait(images: torch.Tensor) -> torch.Tensor:
         together.wait(timeout=60)
         used.add(threading.get_ident())
-        assert torch.get_num_threads() == (THREADS if few_images else 1)
+        assert torch.get_num_threads() == each
         return forward(images)
 
     monkeypatch.setattr(engine, "_forward", wait)
     engine.logits(random_crops(THREADS))
-    assert len(used) == together.parties
-    assert (threading.get_ident() in used) is few_images
+    assert len(used) == at_once
+    assert (threading.get_ident() in used) == (at_once == 1)
+
+
+@LAYOUTS
+def test_onnx_runtime_divides_its_threads_among_the_pictures(
+    batch_size: int,
+    images: int | None,
+    at_once: int,
+    each: int,
+    onnx_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = load_engine(onnx_weights, "cpu", batch_size=batch_size, images=images)
+    assert isinstance(engine, OnnxEngine)
+    assert engine.session.get_session_options().intra_op_num_threads == each
+    together = threading.Barrier(at_once)
+    run, used = engine._run, set()
+
+    def wait(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        together.wait(timeout=60)
+        used.add(threading.get_ident())
+        return run(images)
+
+    monkeypatch.setattr(engine, "_run", wait)
+    engine.logits(random_crops(THREADS))
+    assert len(used) == at_once
 
 
 def test_embeddings_are_those_of_their_pictures(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = TorchEngine.load(weights, "cpu")
+    engine = TorchEngine.load(weights, "cpu", at_once=THREADS)
     crops = random_crops(THREADS)
     alone = np.concatenate([engine.outputs(crop[None]).embeddings for crop in crops])
     logits = engine.logits(crops)
