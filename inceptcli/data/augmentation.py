@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from inceptcli.data.distortion import Distortion
@@ -46,7 +47,8 @@ class Augmentation:
 class RandomCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no types
     """RandomResizedCrop for images whose channels lie together, as decoders write them.
 
-    They stay together, and torch resizes such ones in a third of the time.
+    They stay together, and torch resizes such ones in a third of the time. The draws are
+    torchvision's, whose resize looks at more cases than there are here.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -55,11 +57,18 @@ class RandomCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has
 
     def transform(self, image: Tensor, params: dict[str, int]) -> Tensor:
         """The part (3, H, W) that `params` say, uint8 or float -> (3, *size)."""
-        part = v2.functional.crop(image, **params).permute(1, 2, 0)[None].contiguous()
-        resized: Tensor = v2.functional.resize(
-            part.permute(0, 3, 1, 2), self.size, self.interpolation, antialias=self.antialias
-        )
-        return resized[0]
+        top, left, height, width = (params[key] for key in ("top", "left", "height", "width"))
+        part = image[:, top : top + height, left : left + width]
+        together = part.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
+        return interpolate(together, self.size, mode="bilinear", antialias=True)[0]
+
+
+class Mirror(v2.RandomHorizontalFlip):  # type: ignore[misc]
+    """RandomHorizontalFlip of images alone."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The image or, as probable as `p` says, its mirror image."""
+        return image.flip(-1) if torch.rand(1) < self.p else image
 
 
 class ColourJitter(v2.ColorJitter):  # type: ignore[misc]
@@ -119,8 +128,8 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
     else:
         area, aspect = tuple(chosen.crop_area), tuple(chosen.crop_aspect)
         steps = [
-            RandomCrop(image_size, scale=area, ratio=aspect, antialias=True),
-            v2.RandomHorizontalFlip(chosen.mirror),
+            RandomCrop(image_size, area, aspect),
+            Mirror(chosen.mirror),
         ]
         if any(colours):
             steps.append(ColourJitter(*colours))
@@ -130,8 +139,13 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
         steps.append(v2.TrivialAugmentWide())
     if chosen.erasing:
         steps.append(v2.RandomErasing(chosen.erasing, value=GREY))
-    composed: Transform = v2.Compose(steps)
-    return composed
+
+    def transform(image: Tensor) -> Tensor:
+        for step in steps:
+            image = step(image)
+        return image
+
+    return transform
 
 
 def mixing(mixup: float, cutmix: float, num_classes: int) -> v2.Transform | None:

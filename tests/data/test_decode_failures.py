@@ -70,6 +70,13 @@ def test_the_pixel_limit_holds_without_pillows(monkeypatch: pytest.MonkeyPatch) 
     )
 
 
+def test_the_pixel_limit_holds_for_a_plain_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAXIMUM_PIXELS", 99)
+    monkeypatch.setattr(module.simplejpeg, "decode_jpeg", None)
+    file = encoded(Image.new("RGB", (20, 5)), "JPEG")
+    assert reason_for(file) == "20x5 pixels, over the limit of 99"
+
+
 def test_too_large_a_file_is_refused_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
