@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
@@ -72,7 +73,7 @@ def test_the_pixel_limit_holds_without_pillows(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_pixel_limit_holds_for_a_plain_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAXIMUM_PIXELS", 99)
-    monkeypatch.setattr(module.simplejpeg, "decode_jpeg", None)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", None)
     file = encoded(Image.new("RGB", (20, 5)), "JPEG")
     assert reason_for(file) == "20x5 pixels, over the limit of 99"
 
