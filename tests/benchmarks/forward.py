@@ -10,9 +10,9 @@ tests/benchmarks/results/.
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,6 +36,7 @@ from tests.benchmarks.comparison import in_turns, show, write
 NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}
 ROUNDS = {1: 11, 8: 5}
 LARGEST_DIFFERENCE = 1e-4
+SIDE, MATRICES = 2048, "product of matrices"
 
 Forward = Callable[[], NDArray[np.float32]]
 
@@ -89,15 +90,9 @@ def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, For
     }
 
 
-def multiplications() -> float:
-    """Float32 multiply-adds a second of a large matrix product."""
-    one, other = torch.randn(2048, 2048), torch.randn(2048, 2048)
-    seconds = []
-    for _ in range(7):
-        begun = time.perf_counter()
-        torch.mm(one, other)
-        seconds.append(time.perf_counter() - begun)
-    return 2048**3 / statistics.median(seconds[1:])
+def multiplication() -> Callable[[], torch.Tensor]:
+    """A product of two matrices of SIDE x SIDE, float32."""
+    return partial(torch.mm, torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE))
 
 
 def main() -> None:
@@ -115,13 +110,14 @@ def main() -> None:
                 if difference > LARGEST_DIFFERENCE:
                     print(f"{contestant}: logits differ by {difference:.1e}, no figure")
                     del contestants[contestant]
-            rate = multiplications()
-            found = in_turns(contestants, rounds, time.perf_counter)
+            turns = {**contestants, MATRICES: multiplication()}
+            found = in_turns(turns, rounds, time.perf_counter)
             title = f"{name}, batch {batch}"
             show(title, found)
-            needed = batch * summarize(network_options(name), (299, 299)).multiply_adds / rate
+            needed = batch * summarize(network_options(name), (299, 299)).multiply_adds
+            limit = needed / SIDE**3 * found.pop(MATRICES)["seconds"]["median"]
             shares = {
-                contestant: needed / row["seconds"]["median"] for contestant, row in found.items()
+                contestant: limit / row["seconds"]["median"] for contestant, row in found.items()
             }
             shown = ", ".join(f"{contestant} {share:.2f}" for contestant, share in shares.items())
             print(f"  of matrix multiplication: {shown}")
