@@ -30,7 +30,7 @@ from inceptcli.training.run import _transform, fit
 from inceptcli.training.run_directory import RunDirectory
 from tests.benchmarks.comparison import spread, write
 
-BATCH, STEPS, ROUNDS = 16, 24, 3
+BATCH, STEPS, ROUNDS = 16, 24, 6
 
 
 def recipe() -> Recipe:
@@ -100,9 +100,11 @@ def main() -> None:
     """Compare, print."""
     torch.set_num_threads(1)
     seconds: dict[str, list[float]] = {"bare": [], "train": []}
+    contestants = [("bare", bare), ("train", ours)]
     for _ in range(ROUNDS):
         losses = {}
-        for name, run in (("bare", bare), ("train", ours)):
+        contestants.reverse()
+        for name, run in contestants:
             steps, losses[name] = run()
             seconds[name].append(statistics.median(steps))
         if losses["bare"] != losses["train"]:
