@@ -56,12 +56,24 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"trainer": {"epoch": 3}}, "r.yaml: unknown key trainer.epoch"),
-        ({"training": {}}, "r.yaml: unknown key training"),
+        (
+            {"trainer": {"epoch": 3}},
+            "r.yaml: unknown key trainer.epoch; did you mean trainer.epochs?",
+        ),
+        ({"optimiser": {}}, "r.yaml: unknown key optimiser; did you mean optimizer?"),
+        ({"x": {}}, "unknown key x; known: network, data, augmentation, optimizer, schedule"),
+        ({"averaging": {"x": 1}}, "unknown key averaging.x; known: decay, warm_up"),
+        (
+            {"optimizer": {"name": "sgd", "learning_rat": 1}},
+            "unknown key optimizer.learning_rat; did you mean optimizer.learning_rate?",
+        ),
         ({"trainer": {"epochs": 0}}, "trainer.epochs must be greater than or equal to 1, got 0"),
         ({"trainer": {"epochs": "3"}}, "trainer.epochs must be a valid integer, got '3'"),
         ({"optimizer": {"name": "adam"}}, "optimizer.name must be one of 'adamw', 'sgd'"),
-        ({"optimizer": {"momentum": 0.9}}, "unknown key optimizer.momentum"),
+        (
+            {"optimizer": {"momentum": 0.9}},
+            "unknown key optimizer.momentum; known of adamw: head_learning_rate, betas, name,",
+        ),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be"),
         ({"network": {"repeats": [1, 2]}}, "network.repeats"),
         ({"data": {"image_size": 74}}, "data.image_size must be greater than or equal to 75"),

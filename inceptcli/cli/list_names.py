@@ -1,4 +1,4 @@
-"""`inceptcli list`: the names of networks, recipes, studies and published weights."""
+"""`inceptcli list`: the names of networks, recipes and their keys, studies, published weights."""
 
 from __future__ import annotations
 
@@ -7,25 +7,33 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.names import networks, recipes, studies, weights
+from inceptcli.cli.names import keys, networks, recipes, studies, weights
 
 EPILOG = """Examples:
 
 \b
   inceptcli list networks
   inceptcli list recipes --format json
+  inceptcli list keys
   for network in $(inceptcli list networks --format plain); do inceptcli summarize "$network"; done
 """
 
-LISTS = {"networks": networks, "recipes": recipes, "studies": studies, "weights": weights}
+LISTS = {
+    "networks": networks,
+    "recipes": recipes,
+    "keys": keys,
+    "studies": studies,
+    "weights": weights,
+}
 
 
 def list_names(
     what: Annotated[
-        Literal["networks", "recipes", "studies", "weights"],
+        Literal["networks", "recipes", "keys", "studies", "weights"],
         Argument(
-            metavar="networks|recipes|studies|weights",
-            help="Names for --arch, for --recipe, for `study`, or for --weights and --init.",
+            metavar="networks|recipes|keys|studies|weights",
+            help="Names for --arch, for --recipe, for --set, for `study`, or for --weights and "
+            "--init.",
             show_default=False,
         ),
     ],
@@ -34,7 +42,7 @@ def list_names(
         Option(help="Names with a line about each, JSON of the same, or the names alone."),
     ] = "table",
 ) -> None:
-    """List names of networks, recipes, studies or weights.
+    """List names of networks, recipes and their keys, studies or weights.
 
     JSON is a list of objects with name and about.
     """

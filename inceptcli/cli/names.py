@@ -1,4 +1,4 @@
-"""The names that arguments take, and their completion. Imports neither torch nor pydantic."""
+"""The names that arguments take, and their completion. Imports no torch."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def weights() -> list[Name]:
     ]
 
 
+def keys() -> list[Name]:
+    """Every key of a recipe, with the values that it takes."""
+    from inceptcli.recipe.keys import recipe_keys
+
+    return [Name(*key) for key in recipe_keys()]
+
+
 def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
     """For --arch."""
     yield from _matching(networks(), incomplete)
@@ -52,6 +59,11 @@ def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
 def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
     """For --recipe; where nothing matches the shell offers files."""
     yield from _matching(recipes(), incomplete)
+
+
+def complete_key(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For --set."""
+    yield from _matching(keys(), incomplete)
 
 
 def complete_study(incomplete: str) -> Iterator[tuple[str, str]]:

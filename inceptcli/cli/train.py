@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from inceptcli.cli.names import complete_network, complete_recipe, complete_weights
+from inceptcli.cli.names import complete_key, complete_network, complete_recipe, complete_weights
 from inceptcli.cli.train_ending import ending
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
@@ -132,7 +132,12 @@ def train(
     ] = None,
     changes: Annotated[
         list[str] | None,
-        Option("--set", help="Any recipe key: section.key=value, repeatable. Default: none."),
+        Option(
+            "--set",
+            autocompletion=complete_key,
+            help="Any recipe key (`inceptcli list keys`): section.key=value, repeatable. "
+            "Default: none.",
+        ),
     ] = None,
     stop_after: Annotated[
         str | None,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from typing import Annotated, Any
+from difflib import get_close_matches
+from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag, ValidationError
 
@@ -72,14 +73,22 @@ def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
         raise UsageError(f"{place}: {explain(error)}") from error
 
 
-def explain(error: ValidationError) -> str:
-    """The first thing that is wrong: dotted key, rule and value."""
+def section_kinds(section: str) -> dict[str | None, type[Section]]:
+    """The classes of a section by the name that chooses one of them; None where there is one."""
+    annotation = Recipe.model_fields[section].annotation
+    if isinstance(annotation, type):
+        return {None: annotation}
+    return {tag.tag: kind for kind, tag in map(get_args, get_args(annotation))}
+
+
+def explain(error: ValidationError, model: type[Section] = Recipe) -> str:
+    """The first thing that is wrong with a `model`: dotted key, rule and value."""
     first, *others = error.errors(include_url=False)
-    tags = {"adamw", "sgd", "rmsprop_tf", "lamb", "one-cycle", "cosine", "staircase", "constant"}
+    tags = {tag for section in Recipe.model_fields for tag in section_kinds(section)}
     # A place is section.key; what pydantic adds to it are the members of a union.
     key = ".".join([str(part) for part in first["loc"] if part not in tags][:2])
     if first["type"] == "extra_forbidden":
-        return f"unknown key {key}"
+        return f"unknown key {key}{_suggestion(model, first['loc'])}"
     if first["type"] == "union_tag_invalid":
         found, known = first["ctx"]["tag"], first["ctx"]["expected_tags"]
         return f"{key}.name must be one of {known}, got {reprlib.repr(found)}"
@@ -88,3 +97,18 @@ def explain(error: ValidationError) -> str:
     if others and others[0]["type"] == "literal_error" and others[0]["loc"][:2] == first["loc"][:2]:
         rule += f" or {others[0]['ctx']['expected']}"  # a number or a word
     return f"{key} {rule}, got {reprlib.repr(first['input'])}"
+
+
+def _suggestion(model: type[Section], place: tuple[int | str, ...]) -> str:
+    """What an unknown key may have been meant for, or what there is instead of it."""
+    section, *name, wrong = ("", *place) if len(place) == 1 else place
+    if not section:
+        known = list(model.model_fields)
+    elif model is Recipe:
+        known = list(section_kinds(str(section))[str(name[0]) if name else None].model_fields)
+    else:
+        return ""
+    meant = get_close_matches(str(wrong), known, n=1)
+    if meant:
+        return f"; did you mean {section}{'.' if section else ''}{meant[0]}?"
+    return f"; known{' of ' if name else ''}{''.join(map(str, name))}: {', '.join(known)}"

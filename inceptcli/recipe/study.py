@@ -47,7 +47,7 @@ def check_study(values: Mapping[str, Any], place: str) -> Study:
     try:
         study = Study.model_validate(dict(values))
     except ValidationError as error:
-        raise UsageError(f"{place}: {explain(error)}") from error
+        raise UsageError(f"{place}: {explain(error, Study)}") from error
     for comparison in study.comparisons:
         for arm in (comparison.arm, comparison.against):
             if arm not in study.arms:

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from inceptcli.cli.names import complete_key
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.recipe.file import bundled_names, find, study_names
+from inceptcli.recipe.schema import check
 from inceptcli.weights.published import published_name
 from inceptcli.weights.published_names import PUBLISHED
 from tests.cli.conftest import check_one_line, inceptcli
@@ -28,7 +30,7 @@ def test_plain_names_are_what_the_options_take() -> None:
     assert [published_name(name) for name in weights] == list(PUBLISHED)
 
 
-@pytest.mark.parametrize("what", ["networks", "recipes", "studies", "weights"])
+@pytest.mark.parametrize("what", ["networks", "recipes", "keys", "studies", "weights"])
 def test_table_and_json_say_something_about_each(what: str) -> None:
     entries = json.loads(listed(what, "json"))
     lines = listed(what, "table").splitlines()
@@ -38,6 +40,29 @@ def test_table_and_json_say_something_about_each(what: str) -> None:
         assert line.split(maxsplit=1) == [entry["name"], entry["about"]]
 
 
+def test_keys_are_all_that_a_recipe_may_have_with_their_values() -> None:
+    names = listed("keys", "plain").splitlines()
+    assert len(set(names)) == len(names)
+    for optimizer, schedule in (("rmsprop_tf", "staircase"), ("lamb", "cosine")):
+        chosen = {"optimizer": {"name": optimizer}, "schedule": {"name": schedule}}
+        filled = check(chosen).as_dict()
+        assert {f"{section}.{key}" for section in filled for key in filled[section]} <= set(names)
+    about = {entry["name"]: entry["about"] for entry in json.loads(listed("keys", "json"))}
+    assert about["trainer.epochs"] == "whole number >= 1; default 10"
+    assert about["optimizer.name"] == "adamw|sgd|rmsprop_tf|lamb; default adamw"
+    assert about["optimizer.momentum"] == "number >= 0, <= 1; default sgd 0.9, rmsprop_tf 0.9"
+    assert about["network.repeats"] == "[3 of whole number >= 1] or null; default null"
+    assert about["augmentation.style"] == 'usual|authors; default "usual"'
+    assert about["trainer.compile"] == "true|false; default false"
+
+
+def test_the_shell_completes_keys() -> None:
+    assert [name for name, _ in complete_key("averaging.")] == [
+        "averaging.decay",
+        "averaging.warm_up",
+    ]
+
+
 def test_an_unknown_list_is_wrong_use() -> None:
     done = inceptcli("list", "models")
-    check_one_line(done, 2, "'models' is not one of 'networks', 'recipes', 'studies'")
+    check_one_line(done, 2, "'models' is not one of 'networks', 'recipes', 'keys', 'studies'")

@@ -38,8 +38,8 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         ("arms", {"one": {}}, "study: arms Dictionary must have at least 2 items"),
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
         ("comparisons", [{"arm": "x", "against": "one", "expected": "lower"}], "name x; arms: one"),
-        ("recipe", {"trainer": {"epoch": 1}}, "study, arm one: unknown key trainer.epoch"),
-        ("claim", "", "study: unknown key claim"),
+        ("recipe", {"trainer": {"epoch": 1}}, "study, arm one: unknown key trainer.epoch; did you"),
+        ("claim", "", "study: unknown key claim; known: question, measure"),
     ],
 )
 def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str) -> None:

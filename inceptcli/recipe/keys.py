@@ -1,0 +1,58 @@
+"""Every key that a recipe may have, with the values that it takes; read from the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from inceptcli.recipe.schema import Recipe, section_kinds
+
+TYPES = {
+    "boolean": "true|false",
+    "integer": "whole number",
+    "null": "null",
+    "number": "number",
+    "string": "text",
+}
+LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+"""JSON Schema's words for them."""
+
+
+def recipe_keys() -> Iterator[tuple[str, str]]:
+    """Dotted keys in the schema's order, each with its values and its default.
+
+    Where a section's name chooses what keys it has, a default is given for each name.
+    """
+    for section in Recipe.model_fields:
+        properties: dict[str, dict[str | None, dict[str, Any]]] = {}
+        for name, kind in section_kinds(section).items():
+            for key, values in kind.model_json_schema()["properties"].items():
+                properties.setdefault(key, {})[name] = values
+        for key, by_name in properties.items():
+            yield f"{section}.{key}", _about(by_name)
+
+
+def _about(by_name: Mapping[str | None, Mapping[str, Any]]) -> str:
+    shown = " or ".join(dict.fromkeys(map(_values, by_name.values())))
+    if all("const" in values for values in by_name.values()):
+        default = next(values["default"] for values in by_name.values() if "default" in values)
+        return f"{shown.replace(' or ', '|')}; default {default}"
+    defaults = [
+        " ".join(filter(None, (name, json.dumps(values["default"]))))
+        for name, values in by_name.items()
+    ]
+    return f"{shown}; default {', '.join(defaults)}"
+
+
+def _values(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(map(_values, schema["anyOf"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "enum" in schema:
+        return "|".join(map(str, schema["enum"]))
+    if schema["type"] == "array":
+        return f"[{schema['minItems']} of {_values(schema['items'])}]"
+    limits = [f"{sign} {schema[word]}" for word, sign in LIMITS.items() if word in schema]
+    return " ".join([TYPES[schema["type"]], ", ".join(limits)]).rstrip()
