@@ -42,6 +42,7 @@ def make_able_to_fail(model: Any, images: np.ndarray[Any, Any]) -> None:
 
 
 def main(folder: Path) -> None:
+    keras.utils.set_random_seed(0)  # of the classifier; some draws tell no photographs apart
     network = keras.applications.InceptionResNetV2
     # Built first, so that Keras goes on counting layers in the second; takes any size.
     features = network(weights=None, include_top=False, pooling="avg", input_shape=(None, None, 3))
