@@ -42,7 +42,7 @@ def list_names(
         Option(help="Names with a line about each, JSON of the same, or the names alone."),
     ] = "table",
 ) -> None:
-    """List names of networks, recipes and their keys, studies or weights.
+    """List names of networks, recipes, keys, studies or weights.
 
     JSON is a list of objects with name and about.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -56,14 +55,17 @@ class Ensemble:
 
         See load_engine. UserError where one cannot be used.
         """
-        load = partial(
-            load_engine,
-            device=device,
-            batch_size=batch_size,
-            images=None if pictures is None else pictures * crops,
-            compile_network=compile_networks,
-        )
-        engines = [load(file) for file in weights]
+        images = None if pictures is None else pictures * crops
+        engines = [
+            load_engine(
+                file,
+                device,
+                batch_size=batch_size,
+                images=images,
+                compile_network=compile_networks,
+            )
+            for file in weights
+        ]
         return cls(engines, crops)
 
     @property
