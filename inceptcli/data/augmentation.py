@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,9 @@ Transform = Callable[[Tensor], Tensor]
 
 GREY = 127
 """What erases: the middle of the pixel values, near 0 for the network."""
+
+ATTEMPTS = 10
+"""At a crop that fits into the image."""
 
 COLOURS = ("brightness", "contrast", "saturation", "hue")
 """In the order in which torchvision numbers them."""
@@ -44,31 +48,52 @@ class Augmentation:
     erasing: float
 
 
-class RandomCrop(v2.RandomResizedCrop):  # type: ignore[misc]  # torchvision has no types
-    """RandomResizedCrop for images whose channels lie together, as decoders write them.
+@dataclass(frozen=True)
+class RandomCrop:
+    """Image (3, H, W) -> (3, *image_size): a random part, resized.
 
-    They stay together, and torch resizes such ones in a third of the time. The draws are
-    torchvision's, whose resize looks at more cases than there are here.
+    As torchvision's RandomResizedCrop for images whose channels lie together, as decoders write
+    them: they stay together, and torch resizes such ones in a third of the time.
     """
 
-    def forward(self, image: Tensor) -> Tensor:
-        """A random part of an image; torchvision would first look what else it was given."""
-        return self.transform(image, self.make_params([image]))
+    image_size: tuple[int, int]
+    area: Sequence[float]
+    aspect: Sequence[float]
 
-    def transform(self, image: Tensor, params: dict[str, int]) -> Tensor:
-        """The part (3, H, W) that `params` say, uint8 or float -> (3, *size)."""
-        top, left, height, width = (params[key] for key in ("top", "left", "height", "width"))
+    def __call__(self, image: Tensor) -> Tensor:
+        """A part of `box`."""
+        top, left, height, width = self.box(*image.shape[1:])
         part = image[:, top : top + height, left : left + width]
         together = part.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
-        return interpolate(together, self.size, mode="bilinear", antialias=True)[0]
+        return interpolate(together, self.image_size, mode="bilinear", antialias=True)[0]
+
+    def box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a part of an image, in pixels.
+
+        Its share of the area is uniform, the logarithm of its aspect (width / height) as well. Ten
+        tries; if none fits, the largest part in the middle whose aspect is allowed.
+        """
+        (least, most), logarithms = self.area, [math.log(aspect) for aspect in self.aspect]
+        for share, exponent, down, across in torch.rand(ATTEMPTS, 4).tolist():
+            pixels = height * width * (least + share * (most - least))
+            aspect = math.exp(logarithms[0] + exponent * (logarithms[1] - logarithms[0]))
+            high, wide = round(math.sqrt(pixels / aspect)), round(math.sqrt(pixels * aspect))
+            if 0 < high <= height and 0 < wide <= width:
+                return int(down * (height - high + 1)), int(across * (width - wide + 1)), high, wide
+        aspect = min(max(width / height, self.aspect[0]), self.aspect[1])
+        high, wide = min(height, round(width / aspect)), min(width, round(height * aspect))
+        return (height - high) // 2, (width - wide) // 2, high, wide
 
 
-class Mirror(v2.RandomHorizontalFlip):  # type: ignore[misc]
-    """RandomHorizontalFlip of images alone."""
+@dataclass(frozen=True)
+class Mirror:
+    """An image (3, H, W) or, with this probability, its mirror image."""
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The image or, as probable as `p` says, its mirror image."""
-        return image.flip(-1) if torch.rand(1) < self.p else image
+    probability: float
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """One of the two."""
+        return image.flip(-1) if torch.rand(()).item() < self.probability else image
 
 
 class ColourJitter(v2.ColorJitter):  # type: ignore[misc]
@@ -126,9 +151,8 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
             Distortion(image_size, chosen.crop_area, chosen.crop_aspect, chosen.mirror, *colours)
         ]
     else:
-        area, aspect = tuple(chosen.crop_area), tuple(chosen.crop_aspect)
         steps = [
-            RandomCrop(image_size, area, aspect),
+            RandomCrop(image_size, chosen.crop_area, chosen.crop_aspect),
             Mirror(chosen.mirror),
         ]
         if any(colours):

@@ -11,8 +11,8 @@ MOST_VARIANTS = 64
 """Of compiled code: sizes, modes and kinds of modules; torch gives up at 8."""
 
 
-def compile_stages(network: Network) -> None:
-    """Compile what the stages are made of, each when it is first called.
+def compile_stages(network: Network, device: str) -> None:
+    """Compile what the stages are made of for "cpu" or "cuda", each when it is first called.
 
     Modules of a repeat share their code: irv2-tf has 8 parts to compile, not 44. What was compiled
     is kept by torch, in TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks must be
@@ -21,9 +21,14 @@ def compile_stages(network: Network) -> None:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = MOST_VARIANTS
+    options: dict[str, object] = {}
+    if device == "cpu":
+        from inceptcli.networks.partitioning import AsInEagerMode
+
+        options["custom_partitioner_fn"] = AsInEagerMode()
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
-            module.compile()
+            module.compile(options=options)
 
 
 def compilation_failure(error: Exception) -> str | None:

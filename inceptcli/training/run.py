@@ -72,7 +72,7 @@ def _with_batch_size(plan: Plan, directory: RunDirectory, say: Callable[[str], N
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
     network = starting_network(plan, say)
     if plan.recipe.trainer.compile:
-        compile_stages(network)
+        compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
         directory.log(line)
         say(line)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,18 +24,16 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from inceptcli.cores import usable_cores
-from inceptcli.networks.registry import network_options
-from inceptcli.networks.summary import summarize
 from inceptcli.prediction.engine import load_engine
 from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.weights.file import load_network
 from inceptcli.weights.importing import convert
 from tests.benchmarks.comparison import in_turns, show, write
+from tests.benchmarks.multiplication import MATRICES, multiplication, shares
 
 NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}
 ROUNDS = {1: 11, 8: 5}
 LARGEST_DIFFERENCE = 1e-4
-SIDE, MATRICES = 2048, "product of matrices"
 
 Forward = Callable[[], NDArray[np.float32]]
 
@@ -90,11 +87,6 @@ def engines(peer: str, folder: Path, images: NDArray[np.uint8]) -> dict[str, For
     }
 
 
-def multiplication() -> Callable[[], torch.Tensor]:
-    """A product of two matrices of SIDE x SIDE, float32."""
-    return partial(torch.mm, torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE))
-
-
 def main() -> None:
     """Compare, print."""
     torch.set_num_threads(usable_cores())
@@ -114,14 +106,8 @@ def main() -> None:
             found = in_turns(turns, rounds, time.perf_counter)
             title = f"{name}, batch {batch}"
             show(title, found)
-            needed = batch * summarize(network_options(name), (299, 299)).multiply_adds
-            limit = needed / SIDE**3 * found.pop(MATRICES)["seconds"]["median"]
-            shares = {
-                contestant: limit / row["seconds"]["median"] for contestant, row in found.items()
-            }
-            shown = ", ".join(f"{contestant} {share:.2f}" for contestant, share in shares.items())
-            print(f"  of matrix multiplication: {shown}")
-            results[title] = {"contestants": found, "share_of_matrix_multiplication": shares}
+            reached = shares(found, name, batch)
+            results[title] = {"contestants": found, "share_of_matrix_multiplication": reached}
     write("forward", ("torch", "timm", "onnxruntime", "openvino"), results)
 
 

@@ -140,7 +140,7 @@ def compare(
         own = [ours().to(device).to(memory_format=LAST) for _ in range(2)]
     check([*made, *own], last[:8])
     least = roofline.of(own[0], last)
-    compile_stages(own[1])
+    compile_stages(own[1], device.type)
     steps = {
         "timm, as it comes": step(made[0], images),
         "timm, channels last, compiled": step(torch.compile(made[1]), last),  # type: ignore[arg-type]

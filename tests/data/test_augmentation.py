@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2.functional import resized_crop
 
-from inceptcli.data.augmentation import GREY, Augmentation, augment, mixing, training_transform
+from inceptcli.data.augmentation import (
+    GREY,
+    Augmentation,
+    ColourJitter,
+    Mirror,
+    RandomCrop,
+    augment,
+    mixing,
+    training_transform,
+)
 from inceptcli.data.distortion import Distortion
 
 PLAIN = Augmentation(
@@ -77,13 +91,10 @@ def test_colours_change_as_in_torchvision_but_for_rounding(colour: str) -> None:
     alone = {**usual, colour: 0.5}
     together = {**usual, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, colour: 0.3}
     for shares in (alone, together):
-        theirs = v2.ColorJitter(*shares.values())
-        ours = training_transform((90, 90), Augmentation(**{**vars(PLAIN), **shares}))
+        ours, theirs = ColourJitter(*shares.values()), v2.ColorJitter(*shares.values())
         for seed in range(5):
             found = augment(ours, picture(), seed)
-            torch.manual_seed(seed)
-            crop = v2.RandomResizedCrop((90, 90), (1.0, 1.0), (1.0, 1.0))
-            exact = theirs(v2.RandomHorizontalFlip(0.0)(crop(picture())).float() / 255) * 255
+            exact = augment(theirs, picture().float() / 255, seed) * 255
             assert not torch.equal(found, picture())
             assert (found.float() - exact).abs().max() <= 0.51
             assert found.stride() == (1, 3 * 90, 3)
@@ -121,11 +132,50 @@ def test_without_alphas_nothing_is_mixed() -> None:
 
 
 def test_crops_are_torchvisions_and_their_channels_stay_together() -> None:
-    chosen = varied(crop_area=(0.1, 1.0), mirror=0.0)
-    theirs = v2.RandomResizedCrop((80, 75), scale=(0.1, 1.0), ratio=(0.75, 1.33), antialias=True)
+    crop = RandomCrop((80, 75), (0.1, 1.0), (0.75, 1.33))
     pixels = picture(120, 110).permute(1, 2, 0).contiguous().permute(2, 0, 1)
     for seed in range(5):
-        view = augment(training_transform((80, 75), chosen), pixels, seed)
-        difference = view.int() - augment(theirs, pixels, seed).int()
-        assert difference.abs().max() <= 1
+        view = augment(crop, pixels, seed)
+        torch.manual_seed(seed)
+        theirs = resized_crop(pixels, *crop.box(120, 110), [80, 75])
+        assert (view.int() - theirs.int()).abs().max() <= 1
         assert view.permute(1, 2, 0).is_contiguous()
+
+
+def test_crops_are_drawn_as_in_torchvision() -> None:
+    area, aspect = (0.08, 0.9), (0.6, 1.5)
+    crop = RandomCrop((80, 75), area, aspect)
+    theirs = v2.RandomResizedCrop((80, 75), area, aspect)
+    torch.manual_seed(0)
+    ours = np.array([crop.box(300, 400) for _ in range(4000)])
+    drawn = [theirs.make_params([torch.empty(3, 300, 400)]) for _ in range(4000)]
+    peers = np.array([[one[key] for key in ("top", "left", "height", "width")] for one in drawn])
+    assert (ours[:, 0] + ours[:, 2]).max() <= 300
+    assert (ours[:, 1] + ours[:, 3]).max() <= 400
+    assert ours[:, :2].min() == 0
+    measures: list[Callable[[NDArray[np.int64]], NDArray[np.float64]]] = [
+        lambda boxes: boxes[:, 2] * boxes[:, 3] / 120_000,
+        lambda boxes: boxes[:, 3] / boxes[:, 2],
+        lambda boxes: boxes[:, 0] / (301 - boxes[:, 2]),
+        lambda boxes: boxes[:, 1] / (401 - boxes[:, 3]),
+    ]
+    for measure in measures:
+        assert stats.ks_2samp(measure(ours), measure(peers)).pvalue > 0.01
+
+
+@pytest.mark.parametrize("shape", [(10, 300), (300, 10), (40, 41), (1, 1)])
+def test_where_no_crop_fits_the_middle_is_taken(shape: tuple[int, int]) -> None:
+    crop = RandomCrop((80, 75), (1.0, 1.0), (0.8, 1.2))
+    theirs = v2.RandomResizedCrop((80, 75), (1.0, 1.0), (0.8, 1.2))
+    expected = theirs.make_params([torch.empty(3, *shape)])
+    torch.manual_seed(0)
+    found = crop.box(*shape)
+    assert found == tuple(expected[key] for key in ("top", "left", "height", "width"))
+
+
+def test_as_many_are_mirrored_as_was_said() -> None:
+    pixels = picture()
+    views = [augment(Mirror(0.25), pixels, seed) for seed in range(400)]
+    mirrored = sum(torch.equal(view, pixels.flip(2)) for view in views)
+    assert sum(torch.equal(view, pixels) for view in views) == 400 - mirrored
+    assert 75 <= mirrored <= 125
