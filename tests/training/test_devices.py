@@ -14,8 +14,9 @@ import torch
 from inceptcli.weights.file import load_tensors
 
 SHAPES = [
-    "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=3200",
+    "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=2000",
     "--set", "data.val_size=500", "--epochs", "2", "--workers", "0", "--set", "data.image_size=75",
+    "--set", "optimizer.learning_rate=0.002",
 ]  # fmt: skip
 
 
@@ -41,8 +42,8 @@ def top1(folder: Path, *flags: str) -> tuple[float, str]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> float:
     found, said = top1(tmp_path_factory.mktemp("alone") / "run", "--accelerator", "cpu")
-    assert "effective batch 16 = 16 images x 1 devices; 200 steps" in said
-    assert found > 0.9  # or there is nothing to compare
+    assert "effective batch 16 = 16 images x 1 devices; 125 steps" in said
+    assert found > 0.85  # or there is nothing to compare
     return found
 
 
@@ -65,7 +66,7 @@ def test_two_processes_reach_what_one_reaches(alone: float, tmp_path: Path) -> N
     found, said = top1(
         folder, "--devices", "2", "--strategy", "ddp", "--accelerator", "cpu", "--batch-size", "8"
     )
-    assert "effective batch 16 = 8 images x 2 devices; 200 steps" in said
+    assert "effective batch 16 = 8 images x 2 devices; 125 steps" in said
     assert said.count("effective batch") == 1
     assert abs(found - alone) <= 0.03
     newest = max((folder / "checkpoints").iterdir())

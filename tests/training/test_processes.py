@@ -86,7 +86,7 @@ def start(run: Path, *flags: str, launcher: tuple[str, ...] = ()) -> subprocess.
         [
             sys.executable, *launcher, "-m", "inceptcli", "train", "--arch", "irv1",
             "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size", "4",
-            "--set", "data.train_size=120", "--set", "data.val_size=12", "--epochs", "2",
+            "--set", "data.train_size=48", "--set", "data.val_size=12", "--epochs", "2",
             "--workers", "0", "--accelerator", "cpu", "--strategy", "ddp",
             "--set", "checkpoint.every_steps=2", "--output", str(run), *flags,
         ],
