@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Annotated, Any
 
-from typer import Exit, Option, Typer, echo
+from typer import BadParameter, Exit, Option, Typer, echo
 
 from inceptcli.cli.subcommands import LazyGroup
 from inceptcli.errors import UsageError, UserError
@@ -36,6 +36,10 @@ class ReportingGroup(LazyGroup):
         except UserError as error:
             echo(f"Error: {printable(str(error))}", err=True)
             raise Exit(error.exit_code) from None
+        except BadParameter as error:
+            # Typer passes on how pydantic begins a message.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:
                 raise

@@ -125,7 +125,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
 USAGE = {
     "missing weights": ("none --to onnx --output a", "none: no such weights file"),
     "no target": ("RUN --output a", "--to"),
-    "unknown target": ("RUN --to tflite --output a", "'tflite' is not one of"),
+    "unknown target": ("RUN --to tflite --output a", "Invalid value for '--to': 'tflite'"),
     "no output": ("RUN --to onnx", "--output"),
     "no folder for output": ("RUN --to onnx --output none/a", "none/a: No such file or directory"),
     "folder as output": ("RUN --to onnx --output .", "--output .: not a regular file"),
