@@ -112,9 +112,9 @@ def evaluate(
     excluded, per_class (class, name, images, top1, top1_interval, predicted, precision), confusion
     (label, predicted, images) and skipped (path, reason); accuracies are fractions of 1, the loss
     is the mean of -log of the label's probability. What was skipped counts nowhere else and leaves
-    the exit code 0. With --fast-decode, and only then, it has fast_decode, which is true. The page
-    of --report loads nothing from elsewhere; what it shows is in the JSON and in the CSV files of
-    --predictions and --confusion too.
+    the exit code 0. With --fast-decode, and only then, JSON and the CSV files have fast_decode,
+    which is true. The page of --report loads nothing from elsewhere; what it shows is in the JSON
+    and in the CSV files of --predictions and --confusion too.
 
     Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
@@ -217,10 +217,11 @@ def _outputs(
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
+    fast_decode = origin.fast_decode
     writes: list[Callable[[Evaluation], None]] = []
     for file, flag, write in (
-        (predictions, "--predictions", write_predictions),
-        (confusion, "--confusion", write_confusion),
+        (predictions, "--predictions", partial(write_predictions, fast_decode=fast_decode)),
+        (confusion, "--confusion", partial(write_confusion, fast_decode=fast_decode)),
         (report, "--report", partial(write_report, source=source, origin=origin)),
     ):
         if file is not None:

@@ -226,7 +226,7 @@ def predict(
         total = len(sources) if isinstance(sources, list) else None
         with (
             Display(quiet=not shown).task("predict", total) as task,
-            closing(extras.kept(answers, ensemble)) as kept,
+            closing(extras.kept(answers, ensemble, fast_decode)) as kept,
         ):
             write(reported(kept, failed, task.advance))
 

@@ -62,7 +62,9 @@ class Extras(NamedTuple):
         if self.embeddings is not None:
             _check_embeddings(self.embeddings, output)
 
-    def kept(self, answers: Iterable[Answer], ensemble: Ensemble) -> Generator[Answer]:
+    def kept(
+        self, answers: Iterable[Answer], ensemble: Ensemble, fast_decode: bool
+    ) -> Generator[Answer]:
         """The same answers; each has been drawn and written before it is passed on.
 
         What the networks saw goes no further: writers hold thousands of answers.
@@ -72,7 +74,8 @@ class Extras(NamedTuple):
         if self.embeddings is not None:
             from inceptcli.prediction.embeddings import embeddings
 
-            block = embeddings(self.embeddings, _engine(ensemble).embedding_width)
+            width = _engine(ensemble).embedding_width
+            block = embeddings(self.embeddings, width, fast_decode)
             answers = _keeping(answers, f"--embeddings {self.embeddings}", block)
         for answer in answers:
             yield answer._replace(seen=None)

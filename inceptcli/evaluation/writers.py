@@ -17,30 +17,33 @@ CONFUSION = ("label", "label_name", "predicted", "predicted_name", "images")
 MOST_CONFUSED = 5
 
 
-def write_predictions(result: Evaluation, stream: TextIO) -> None:
+def write_predictions(result: Evaluation, stream: TextIO, fast_decode: bool = False) -> None:
     """PREDICTIONS, an image a line; one that was skipped has its path and the error only.
 
-    `label` and `predicted` are the classes' ids. Text that a spreadsheet would take for a formula
-    has an apostrophe before it; see `defused`.
+    `label` and `predicted` are the classes' ids. With `fast_decode` a last column says so. Text
+    that a spreadsheet would take for a formula has an apostrophe before it; see `defused`.
     """
-    table = csv.writer(stream)
-    table.writerow(PREDICTIONS)
+    table, last = csv.writer(stream), ("true",) * fast_decode
+    table.writerow(PREDICTIONS + ("fast_decode",) * fast_decode)
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     for image in result.images:
         classes = (*names[image.label], *names[image.predicted])
         figures = (image.probability, image.loss, image.rank)
-        table.writerow((defused(image.path), *classes, *figures, ""))
+        table.writerow((defused(image.path), *classes, *figures, "", *last))
     for path, reason in result.skipped:
-        table.writerow((defused(path), *[""] * (len(PREDICTIONS) - 2), defused(reason)))
+        table.writerow((defused(path), *[""] * (len(PREDICTIONS) - 2), defused(reason), *last))
 
 
-def write_confusion(result: Evaluation, stream: TextIO) -> None:
-    """CONFUSION, a line for each pair of label and prediction that occurs."""
-    table = csv.writer(stream)
-    table.writerow(CONFUSION)
+def write_confusion(result: Evaluation, stream: TextIO, fast_decode: bool = False) -> None:
+    """CONFUSION, a line for each pair of label and prediction that occurs.
+
+    With `fast_decode` a last column says so.
+    """
+    table, last = csv.writer(stream), ("true",) * fast_decode
+    table.writerow(CONFUSION + ("fast_decode",) * fast_decode)
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     for label, predicted, images in result.confusion:
-        table.writerow((*names[label], *names[predicted], images))
+        table.writerow((*names[label], *names[predicted], images, *last))
 
 
 def as_json(result: Evaluation, origin: Origin) -> str:

@@ -31,14 +31,17 @@ def paths_file(file: Path) -> Path:
 
 
 @contextmanager
-def embeddings(file: Path, width: int) -> Iterator[Callable[[Answer], None]]:
+def embeddings(
+    file: Path, width: int, fast_decode: bool = False
+) -> Iterator[Callable[[Answer], None]]:
     """What writes each answer's embedding, (width,), into `file`; it is there when the block ends.
 
     Rows are in the order of the answers; those with an error have none. `.npy` is float32
     (N, width), with a CSV of row (from 0) and path beside it (`paths_file`); `.parquet` has the
-    columns path and embedding. Memory does not grow with the number of rows.
+    columns path and embedding. With `fast_decode` a last column says so. Memory does not grow with
+    the number of rows.
     """
-    with (_npy if file.suffix == ".npy" else _parquet)(file, width) as add:
+    with (_npy if file.suffix == ".npy" else _parquet)(file, width, fast_decode) as add:
 
         def keep(answer: Answer) -> None:
             if answer.error is None and answer.seen is not None:
@@ -49,19 +52,20 @@ def embeddings(file: Path, width: int) -> Iterator[Callable[[Answer], None]]:
 
 
 @contextmanager
-def _npy(file: Path, width: int) -> Iterator[Add]:
+def _npy(file: Path, width: int, fast_decode: bool) -> Iterator[Add]:
     with ExitStack() as stack:
         rows = stack.enter_context(stack.enter_context(replacing(file)).open("wb"))
         twin = stack.enter_context(replacing(paths_file(file)))
         text = twin.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         table = csv.writer(stack.enter_context(text))
-        table.writerow(("row", "path"))
+        last = ("true",) * fast_decode
+        table.writerow(("row", "path") + ("fast_decode",) * fast_decode)
         _write_header(rows, 0, width)
         start, numbers = rows.tell(), count()
 
         def add(path: str, embedding: NDArray[np.float32]) -> None:
             rows.write(np.ascontiguousarray(embedding, "<f4").data)
-            table.writerow((next(numbers), defused(path)))
+            table.writerow((next(numbers), defused(path), *last))
 
         yield add
         rows.seek(0)
@@ -76,19 +80,22 @@ def _write_header(rows: BinaryIO, number: int, width: int) -> None:
 
 
 @contextmanager
-def _parquet(file: Path, width: int) -> Iterator[Add]:
+def _parquet(file: Path, width: int, fast_decode: bool) -> Iterator[Add]:
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     embedding_type = pyarrow.list_(pyarrow.float32(), width)
-    schema = pyarrow.schema([("path", pyarrow.string()), ("embedding", embedding_type)])
+    columns = [("path", pyarrow.string()), ("embedding", embedding_type)]
+    columns += [("fast_decode", pyarrow.bool_())] * fast_decode
+    schema = pyarrow.schema(columns)
     waiting: list[tuple[str, NDArray[np.float32]]] = []
 
     def flush(writer: ParquetWriter) -> None:
         paths = [utf8(path) for path, _ in waiting]
         values = np.array([row for _, row in waiting], np.float32).reshape(-1)
+        last = [[True] * len(waiting)] * fast_decode
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=embedding_type)
-        writer.write_table(pyarrow.table([paths, rows], schema=schema))
+        writer.write_table(pyarrow.table([paths, rows, *last], schema=schema))
         waiting.clear()
 
     with replacing(file) as temporary, ParquetWriter(temporary, schema) as writer:

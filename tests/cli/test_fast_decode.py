@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,21 @@ def test_every_format_says_so(photos: Path, weights: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("flags", [(), ("--fast-decode",)])
+def test_embeddings_say_so(
+    flags: Sequence[str], photos: Path, weights: Path, tmp_path: Path
+) -> None:
+    for suffix in ("npy", "parquet"):
+        invoke(photos, "--weights", weights, "--embeddings", tmp_path / f"e.{suffix}", *flags)
+    header, *rows = (tmp_path / "e.npy.csv").read_text().splitlines()
+    table = read_table(tmp_path / "e.parquet")
+    assert len(rows) == len(table) == 2
+    assert table.column_names == ["path", "embedding", *["fast_decode"] * len(flags)]
+    assert header.split(",") == ["row", "path", *["fast_decode"] * len(flags)]
+    assert all(row.endswith(",true") is bool(flags) for row in rows)
+    assert not flags or table["fast_decode"].to_pylist() == [True] * 2
+
+
+@pytest.mark.parametrize("flags", [(), ("--fast-decode",)])
 def test_the_gallery_says_so(
     flags: Sequence[str], photos: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -172,8 +189,14 @@ def test_eval_decodes_so_and_says_so(
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    outputs = ("--predictions", tmp_path / "fast.csv", "--report", tmp_path / "page.html")
+    files = {flag: tmp_path / f"{flag}.csv" for flag in ("--predictions", "--confusion")}
+    outputs = (*chain(*files.items()), "--report", tmp_path / "page.html")
     fast = json.loads(evaluated("--format", "json", "--fast-decode", *outputs))
+    for file in files.values():
+        with file.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert rows
+        assert all(row["fast_decode"] == "true" for row in rows)
     plain = json.loads(evaluated("--format", "json", "--report", tmp_path / "plain.html"))
     assert fast["fast_decode"] is True
     assert list(plain) == [key for key in fast if key != "fast_decode"]
