@@ -14,9 +14,10 @@ MOST_VARIANTS = 64
 def compile_stages(network: Network, device: str) -> None:
     """Compile what the stages are made of for "cpu" or "cuda", each when it is first called.
 
-    Modules of a repeat share their code: irv2-tf has 8 parts to compile, not 44. What was compiled
-    is kept by torch, in TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks must be
-    there before.
+    Modules of a repeat share their code: irv2-tf has 8 parts to compile, not 44. Each code is for
+    one size alone: that for all sizes, which torch would make at the second one, rounds otherwise,
+    so that steps depended on what was compiled before. What was compiled is kept by torch, in
+    TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks must be there before.
     """
     import torch._dynamo
 
@@ -28,7 +29,7 @@ def compile_stages(network: Network, device: str) -> None:
         options["custom_partitioner_fn"] = AsInEagerMode()
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
-            module.compile(options=options)
+            module.compile(dynamic=False, options=options)
 
 
 def compilation_failure(error: Exception) -> str | None:
