@@ -21,7 +21,7 @@ class AsInEagerMode(CustomPartitionerFn):
         self, gm: GraphModule, joint_inputs: Sequence[object], **settings: Any
     ) -> tuple[GraphModule, GraphModule]:
         """The graphs of both passes."""
-        settings.pop("compiler", None)
+        settings.pop("compiler", None)  # inductor's name, which only its own asks for
         return default_partition(gm, joint_inputs, **settings)
 
     def uuid(self) -> str:
