@@ -95,16 +95,17 @@ def train(
         bool | None,
         Option(
             "--checkpoint-activations",
-            help="Compute activations again instead of keeping them: half the memory, 1.4 "
-            "times the time, the same weights; default: the recipe's (off).",
+            help="Compute activations again instead of keeping them: half the memory, a third "
+            "more time, the same weights; default: the recipe's (off).",
         ),
     ] = None,
     compile_network: Annotated[
         bool | None,
         Option(
             "--compile",
-            help="Compile the network with torch.compile, for GPUs: minutes before the first step; "
-            "steps on a CPU gain nothing. Default: the recipe's (off).",
+            help="Compile the network with torch.compile, for GPUs: minutes before the first step, "
+            "twice as many with --checkpoint-activations; steps on a CPU gain nothing. Default: "
+            "the recipe's (off).",
         ),
     ] = None,
     workers: Annotated[

@@ -84,9 +84,11 @@ def section_kinds(section: str) -> dict[str | None, type[Section]]:
 def explain(error: ValidationError, model: type[Section] = Recipe) -> str:
     """The first thing that is wrong with a `model`: dotted key, rule and value."""
     first, *others = error.errors(include_url=False)
-    tags = {tag for section in Recipe.model_fields for tag in section_kinds(section)}
-    # A place is section.key; what pydantic adds to it are the members of a union.
-    key = ".".join([str(part) for part in first["loc"] if part not in tags][:2])
+    place = [str(part) for part in first["loc"] if part != "[key]"]
+    if model is Recipe:  # section.key; what pydantic adds are the members of a union
+        tags = {tag for section in Recipe.model_fields for tag in section_kinds(section)}
+        place = [part for part in place if part not in tags][:2]
+    key = ".".join(place)
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}{_suggestion(model, first['loc'])}"
     if first["type"] == "union_tag_invalid":

@@ -32,7 +32,7 @@ STEPS = 3
 """Optimizer steps of a trial; its state is there from the second on."""
 
 
-def find_batch_size(plan: Plan, say: Callable[[str], None]) -> Plan:
+def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) -> Plan:
     """The plan with the largest batch that a device's memory holds, less `MARGIN`.
 
     Nothing else remains of the search: no file, no random state, no memory. `binsearch` doubles
@@ -40,7 +40,7 @@ def find_batch_size(plan: Plan, say: Callable[[str], None]) -> Plan:
     what fits, and without a margin.
 
     Raises UsageError without a single CUDA device, UserError when even two images do not fit,
-    SystemExit(75) after a signal.
+    SystemExit(75) when `stopping` has a reason.
     """
     trainer = trainer_on_devices(
         plan.recipe.trainer, plugins=[_Unwritten()], enable_checkpointing=False, max_epochs=1
@@ -50,7 +50,7 @@ def find_batch_size(plan: Plan, say: Callable[[str], None]) -> Plan:
     say(f"data.batch_size auto: looking for the largest batch that fits on {device}")
     with isolate_rng(), handlers_kept():
         smallest = plan.with_batch_size(SMALLEST_BATCH)
-        trial = Trial(starting_network(smallest, lambda line: None), smallest, say)
+        trial = Trial(starting_network(smallest, lambda line: None), smallest, stopping, say)
         found = Tuner(trainer).scale_batch_size(
             trial,
             mode="binsearch",
@@ -73,13 +73,14 @@ def find_batch_size(plan: Plan, say: Callable[[str], None]) -> Plan:
 class Trial(Classifier):
     """Trains on `batch_size` black images at a time, in the memory of real training."""
 
-    def __init__(self, network: Network, plan: Plan, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, network: Network, plan: Plan, stopping: Stopping, say: Callable[[str], None]
+    ) -> None:
         super().__init__(network, plan)
-        self.say = say
+        self.stopping, self.say = stopping, say
         self.batch_size = SMALLEST_BATCH  # Lightning's finder sets it
         self.fits = False
         self._average: list[Tensor] = []
-        self._stopping = Stopping(None)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """As many batches as a trial has steps."""
@@ -91,17 +92,17 @@ class Trial(Classifier):
 
     def on_train_start(self) -> None:
         """Hold what the running average takes; take the signals from Lightning."""
-        self._stopping.listen()
+        self.stopping.listen()
         if self.plan.recipe.averaging.decay and not self._average:
             self._average = [tensor.clone() for tensor in self.state_dict().values()]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Leave when asked to: there is nothing to save."""
         super().on_train_batch_start(batch, batch_idx)
-        reason = self._stopping.reason
+        reason = self.stopping.reason
         if reason is not None:
             self.say(f"stopped by {reason} before training; the same command starts again")
-            if self.plan.recipe.checkpoint.requeue and self._stopping.may_requeue:
+            if self.plan.recipe.checkpoint.requeue and self.stopping.may_requeue:
                 requeue_job(self.say)
             raise SystemExit(EXIT_STOPPED)
 

@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from inceptcli.atomic_file import replacing
 from inceptcli.recipe.schema import Recipe
-from inceptcli.text import seconds_in
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job
 
@@ -42,10 +41,15 @@ class ResumeCheckpoint(Checkpoint):
     with 75.
     """
 
-    def __init__(self, directory: RunDirectory, recipe: Recipe, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: RunDirectory,
+        recipe: Recipe,
+        stopping: Stopping,
+        say: Callable[[str], None],
+    ) -> None:
         self.directory, self.settings, self.say = directory, recipe.checkpoint, say
-        after = recipe.trainer.stop_after
-        self.stopping = Stopping(None if after is None else seconds_in(after))
+        self.stopping = stopping
         self.saved_step = 0
         self.saved_at = time.monotonic()
 

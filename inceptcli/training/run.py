@@ -15,6 +15,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.progress.display import Display
 from inceptcli.recipe.sections import Averaging
+from inceptcli.text import seconds_in
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
@@ -30,6 +31,7 @@ from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.rank_watch import RankWatch
 from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
 
 
@@ -44,11 +46,13 @@ def fit(
     `say` prints a line for the reader; `progress` shows how far the run is.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
     UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
-    signal.
+    signal or `trainer.stop_after`, which counts from here.
     """
     quiet_lightning()
-    plan = _with_batch_size(plan, directory, say)
-    trainer = _trainer(plan, directory, say, progress)
+    after = plan.recipe.trainer.stop_after
+    stopping = Stopping(None if after is None else seconds_in(after))
+    plan = _with_batch_size(plan, directory, stopping, say)
+    trainer = _trainer(plan, directory, stopping, say, progress)
     with explained(plan, directory):
         directory.open()
         try:
@@ -58,7 +62,9 @@ def fit(
             directory.close()
 
 
-def _with_batch_size(plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> Plan:
+def _with_batch_size(
+    plan: Plan, directory: RunDirectory, stopping: Stopping, say: Callable[[str], None]
+) -> Plan:
     """Auto becomes the number of the run that is there, or else one that is looked for."""
     if plan.recipe.data.batch_size != "auto":
         return plan
@@ -66,7 +72,7 @@ def _with_batch_size(plan: Plan, directory: RunDirectory, say: Callable[[str], N
     if there is not None and there.data.batch_size != "auto":
         return plan.with_batch_size(there.data.batch_size)
     with explained(plan.with_batch_size(SMALLEST_BATCH), directory):
-        return find_batch_size(plan, say)
+        return find_batch_size(plan, stopping, say)
 
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
@@ -116,7 +122,11 @@ def _transform(plan: Plan) -> Transform:
 
 
 def _trainer(
-    plan: Plan, directory: RunDirectory, say: Callable[[str], None], progress: Display | None
+    plan: Plan,
+    directory: RunDirectory,
+    stopping: Stopping,
+    say: Callable[[str], None],
+    progress: Display | None,
 ) -> Trainer:
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
@@ -128,7 +138,7 @@ def _trainer(
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress(plan, progress)] if progress else []
-    checkpoint = ResumeCheckpoint(directory, plan.recipe, say)
+    checkpoint = ResumeCheckpoint(directory, plan.recipe, stopping, say)
     callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
     trainer = trainer_on_devices(
         settings,

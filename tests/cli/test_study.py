@@ -36,6 +36,9 @@ def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(STUDY.replace("seeds: [0, 1]", "seeds: [0]"))
     check_one_line(inceptcli("study", file, "--output", tmp_path / "out"), 2, "seeds")
+    file.write_text(STUDY.replace("expected: higher", "expected: higher, expects: lower"))
+    wrong = inceptcli("study", file, "--output", tmp_path / "out")
+    check_one_line(wrong, 2, "unknown key comparisons.0.expects")
     file.write_text(STUDY)
     check_one_line(inceptcli("study", file, "--output", file), 2, "not a folder")
     assert not (tmp_path / "out").exists()

@@ -20,6 +20,7 @@ from inceptcli.training.batch_size_search import Trial, find_batch_size
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run_directory import differing_keys
+from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import quiet_lightning
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.training.conftest import TINY, Train
@@ -49,11 +50,13 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return of
 
 
-def found(train_size: int, **changes: Any) -> int:
+def found(train_size: int, stopping: Stopping | None = None, **changes: Any) -> int:
     quiet_lightning()
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     dotted |= {"data.batch_size": "auto", "data.train_size": train_size}
-    return find_batch_size(plan(check(override(TINY, dotted))), print).batch_size
+    return find_batch_size(
+        plan(check(override(TINY, dotted))), stopping or Stopping(None), print
+    ).batch_size
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,27 @@ def test_a_signal_ends_the_search_with_75(memory: Memory, monkeypatch: pytest.Mo
         found(22)
     assert stopped.value.code == 75
     assert max(tried) == 2
+
+
+def test_the_search_counts_as_time_before_stop_after(
+    train: Train, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = memory(20)
+    said: list[str] = []
+    moment = [0.0]
+    monkeypatch.setattr("inceptcli.training.stopping.time.monotonic", lambda: moment[0])
+    original = Trial.on_train_batch_start
+
+    def start(self: Trial, batch: Any, batch_idx: int) -> None:
+        moment[0] += 10
+        original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Trial, "on_train_batch_start", start)
+    with pytest.raises(SystemExit) as stopped:
+        train(say=said.append, data__batch_size="auto", trainer__stop_after="45s")
+    assert stopped.value.code == 75
+    assert len(tried) == 4
+    assert "stopped by trainer.stop_after before training" in said[-1]
 
 
 def test_a_cpu_has_no_limit_to_find(tmp_path: Path) -> None:
