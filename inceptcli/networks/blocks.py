@@ -155,12 +155,16 @@ class Residual(Fork):
         """Batch norm between the sum and its ReLU, which section 3.3 tried against dying."""
         self.sum_batch_norm = nn.BatchNorm2d(self.out_channels)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Shape unchanged."""
+    def forward(self, features: Tensor, activated: bool = True) -> Tensor:
+        """Shape unchanged; the sum alone, for `activate`, unless it is to be `activated`."""
         residual = self.linear(super().forward(features))
         total = torch.add(features, residual, alpha=self.scale) if self.shortcut else residual
         if self.sum_batch_norm is not None:
             total = self.sum_batch_norm(total)
+        return self.activate(total) if activated else total
+
+    def activate(self, total: Tensor) -> Tensor:
+        """The ReLU of the sum, in its place; the sum where the figure has none."""
         return functional.relu(total, inplace=True) if self.activation else total
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from inceptcli.networks.blocks import Residual
 from inceptcli.networks.registry import NETWORKS, build, network_options
 
 STEPS = 3
@@ -47,3 +48,21 @@ def test_weights_and_statistics_are_those_without_it_and_less_is_kept(name: str)
     for key, tensor in expected.items():
         assert torch.equal(found[key], tensor), key
     assert less < usual / 2
+
+
+def test_the_linear_of_a_residual_is_not_computed_again() -> None:
+    network = build(network_options("irv2", num_classes=4, repeats=(1, 1, 1))).train()
+    network.recompute = True
+    computed = {"linear": 0, "paths": 0}
+
+    def count(name: str) -> None:
+        computed[name] += 1
+
+    for module in network.modules():
+        if isinstance(module, Residual):
+            module.linear.register_forward_hook(lambda *_: count("linear"))
+            for path in module.paths.values():
+                path.register_forward_hook(lambda *_: count("paths"))
+    network(torch.randn(2, 3, 75, 75)).sum().backward()
+    assert computed["linear"] == 3
+    assert computed["paths"] == 2 * (3 + 2 + 2)  # of the paths of Figures 16, 17 and 19
