@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 
 from inceptcli.networks.blocks import regions
 from inceptcli.networks.network import Network
@@ -30,6 +31,17 @@ def compile_stages(network: Network, device: str) -> None:
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
             module.compile(dynamic=False, options=options)
+
+
+def weights_as_constants() -> AbstractContextManager[None]:
+    """What this thread compiles meanwhile, in inference mode, may never see other weights.
+
+    On a CPU it lays them out once, as packing.py does, and takes each ReLU with its convolution.
+    """
+    import torch._inductor.config
+
+    constants: AbstractContextManager[None] = torch._inductor.config.patch(freezing=True)
+    return constants
 
 
 def compilation_failure(error: Exception) -> str | None:

@@ -47,8 +47,9 @@ class OnnxEngine:
         images, options.intra_op_num_threads = divide_threads(at_once)
         if few_images:  # which rewriting the graph would keep waiting
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # Threads that wait busily take the processors from those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Its threads wait busily between operators; after the last one they would keep processors
+        # from those that decode.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self.provider = find_provider(device, onnxruntime.get_available_providers())
         file = weights.resolve()  # tensors must lie in this folder, and a link may lead out of it
         options.add_session_config_entry(TENSORS_FOLDER, str(file.parent))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from threading import get_ident
 from typing import TypeVar
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 from inceptcli.cores import compute_threads, divide_threads
 from inceptcli.data.normalization import normalize
 from inceptcli.errors import UserError
-from inceptcli.networks.compiling import compilation_failure
+from inceptcli.networks.compiling import compilation_failure, weights_as_constants
 from inceptcli.networks.folding import fold_batch_norm
 from inceptcli.networks.network import Network
+from inceptcli.networks.packing import can_pack, pack_convolutions
 from inceptcli.prediction.engine import Outputs
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata
@@ -35,6 +37,7 @@ class TorchEngine:
         network = network.eval().to(self.device)
         self.network = network.to(memory_format=torch.channels_last)
         self._pool: ThreadPoolExecutor | None = None
+        self._constant = False  # the weights, for what is compiled
 
     @classmethod
     def load(
@@ -48,8 +51,9 @@ class TorchEngine:
     ) -> TorchEngine:
         """The network of a weights file, on `device` as find_device reads it.
 
-        Batch norm is folded into the convolutions, but for `few_images`, which that would keep
-        waiting; on a CPU the threads are divided among `at_once` images. With `compile_network`
+        Batch norm is folded into the convolutions, and on a CPU their weights are laid out once,
+        but for `few_images`, which that would keep waiting; there the threads are divided among
+        `at_once` images. With `compile_network`
         torch.compile makes the first images take a minute or more and all others less.
         Raises UserError when the file cannot be used or this machine has no such device.
         """
@@ -60,8 +64,12 @@ class TorchEngine:
             network.compile()
         torch.set_num_threads(compute_threads())
         engine = cls(network, metadata, device)
+        on_cpu = engine.device.type == "cpu"
+        engine._constant = on_cpu and compile_network
+        if on_cpu and not (few_images or compile_network) and can_pack():
+            pack_convolutions(engine.network)
         images, threads = divide_threads(at_once)
-        if engine.device.type == "cpu" and images > 1:
+        if on_cpu and images > 1:
             engine._pool = ThreadPoolExecutor(
                 images, initializer=torch.set_num_threads, initargs=(threads,)
             )
@@ -101,7 +109,8 @@ class TorchEngine:
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
         mean, std = self.preprocessing.mean, self.preprocessing.std
-        logits: Tensor = self.network(normalize(images, mean, std))
+        with weights_as_constants() if self._constant else nullcontext():
+            logits: Tensor = self.network(normalize(images, mean, std))
         return logits
 
     @property

@@ -29,6 +29,11 @@ def test_a_compiled_network_gives_the_same_logits(weights: Path, engine: TorchEn
     np.testing.assert_allclose(compiled.logits(crops), engine.logits(crops), atol=1e-4)
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
+    with torch.profiler.profile() as profile:
+        compiled.logits(crops)
+    computed = {event.key for event in profile.key_averages()}
+    assert "mkldnn::_convolution_pointwise" in computed  # of weights that were laid out before
+    assert "aten::mkldnn_convolution" not in computed
 
 
 def test_without_a_compiler_there_is_one_line(

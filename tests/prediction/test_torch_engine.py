@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inceptcli.errors import UserError
+from inceptcli.networks.packing import PackedConvolution, can_pack
 from inceptcli.prediction.torch_engine import TorchEngine, find_device
 from tests.prediction.conftest import CLASSES
 
@@ -92,6 +93,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda_devices: int, metal: bool) -> 
 
 
 @pytest.mark.parametrize("few_images", [False, True])
-def test_batch_norm_is_folded_unless_the_images_are_few(weights: Path, few_images: bool) -> None:
+def test_a_network_is_prepared_unless_the_images_are_few(weights: Path, few_images: bool) -> None:
     network = TorchEngine.load(weights, "cpu", few_images=few_images).network
-    assert any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules()) == few_images
+    kinds = {type(part) for part in network.modules()}
+    assert (torch.nn.BatchNorm2d in kinds) == few_images
+    assert (PackedConvolution in kinds) == (can_pack() and not few_images)
