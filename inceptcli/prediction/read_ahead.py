@@ -11,6 +11,10 @@ from typing import TypeVar
 
 from inceptcli.cores import usable_cores
 
+GRACE = 1.0
+"""Seconds to wait for threads that are to end; one that waits for a source yet to come does not. A
+daemon that still runs when the interpreter ends can abort the process where torch is loaded."""
+
 Source = TypeVar("Source")
 Item = TypeVar("Item")
 
@@ -47,7 +51,8 @@ def read_batches(
             waiting.put(None)
 
     # A daemon, because it may be waiting for standard input when the program ends.
-    Thread(target=produce, daemon=True).start()
+    producer = Thread(target=produce, daemon=True)
+    producer.start()
     try:
         while batch := _next_batch(waiting, batch_size):
             yield batch
@@ -55,7 +60,10 @@ def read_batches(
         stopped.set()
         with suppress(Empty):  # which lets a blocked producer go on and see that it shall stop
             while True:
-                waiting.get_nowait()
+                future = waiting.get_nowait()
+                if future is not None:
+                    future.cancel()
+        producer.join(GRACE)
 
 
 def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[Item]:

@@ -47,6 +47,27 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-c", REPORT, "predict", *map(str, arguments)]
 
 
+def test_a_reader_that_leaves_early_ends_it_quietly(
+    tmp_path: Path, pictures: list[Path], run_directory: Path
+) -> None:
+    names = "\n".join([str(pictures[0])] * 300)
+    (tmp_path / "names.txt").write_text(names)
+    words = [sys.executable, "-m", "inceptcli", "predict", "-", "--quiet", "--format", "csv"]
+    words += ["--weights", str(run_directory), "--device", "cpu"]
+    with (
+        (tmp_path / "names.txt").open() as listed,
+        subprocess.Popen(
+            words, stdin=listed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_one_line(folder: Path, run_directory: Path) -> None:
     with Path("/dev/full").open("w") as full:
