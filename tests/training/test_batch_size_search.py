@@ -50,13 +50,12 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
     return of
 
 
-def found(train_size: int, stopping: Stopping | None = None, **changes: Any) -> int:
+def found(train_size: int, **changes: Any) -> int:
     quiet_lightning()
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     dotted |= {"data.batch_size": "auto", "data.train_size": train_size}
-    return find_batch_size(
-        plan(check(override(TINY, dotted))), stopping or Stopping(None), print
-    ).batch_size
+    planned = plan(check(override(TINY, dotted)))
+    return find_batch_size(planned, Stopping(None), print).batch_size
 
 
 @pytest.mark.parametrize(
