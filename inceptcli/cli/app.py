@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from typing import Annotated, Any
 
 from typer import BadParameter, Exit, Option, Typer, echo
@@ -28,6 +30,10 @@ class ReportingGroup(LazyGroup):
         "list": "list_names",
         "data": "data",
     }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Shells expand ~ at the start of a word only: not in --output=~/run, nor in quotes."""
+        return super().parse_args(ctx, [with_home(argument) for argument in args])
 
     def invoke(self, ctx: Any) -> object:
         """Run the subcommand."""
@@ -55,6 +61,19 @@ app = Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def with_home(argument: str) -> str:
+    """An argument with ~ as the home folder, at its start or where the value of a flag starts.
+
+    Raises BadParameter where nobody has that home. A file of that very name is ./~name.
+    """
+    flag, path = re.fullmatch(r"(--[a-z-]+=)?(.*)", argument, re.DOTALL).groups("")  # type: ignore[union-attr]  # always matches
+    if not path.startswith("~"):
+        return argument
+    if (expanded := os.path.expanduser(path)) == path and not os.path.lexists(path):  # noqa: PTH111
+        raise BadParameter(f"{argument}: no such home folder; a file of that name is ./{path}")
+    return flag + expanded
 
 
 def print_version(wanted: bool) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from inceptcli.errors import UsageError
+from inceptcli.recipe.section import NAMED_SECTIONS, with_names
+from inceptcli.recipe.yaml_text import DuplicateKeyError, load
 
 MAXIMUM_BYTES = 100_000
 """A recipe is a page of text; anything larger is not one."""
@@ -19,12 +21,14 @@ STUDIES = "studies/"
 
 
 def parse(text: str, place: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; UsageError when it is not one."""
+    """The mapping that a YAML text holds; UsageError when it is not one, or has a key twice."""
     if len(text.encode(errors="surrogateescape")) > MAXIMUM_BYTES:
         raise UsageError(f"{place}: a recipe has at most {MAXIMUM_BYTES} bytes")
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        values = load(text)
+    except (DuplicateKeyError, ValueError) as error:
+        raise UsageError(f"{place} {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
         raise UsageError(f"{place}: not YAML: {' '.join(str(error).split())}") from error
     if values is None:
         return {}
@@ -33,11 +37,20 @@ def parse(text: str, place: str) -> dict[str, Any]:
     return values
 
 
-def override(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with dotted keys changed; a section that is missing is made."""
-    result = {key: dict(part) if isinstance(part, dict) else part for key, part in values.items()}
+def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with dotted keys changed; a section that is missing is made.
+
+    A key that is a section alone (schedule: cosine) stands for all of it and comes first.
+    """
+    values = {**values, **{key: value for key, value in changes.items() if key in NAMED_SECTIONS}}
+    result = {
+        key: dict(part) if isinstance(part, dict) else part
+        for key, part in with_names(values).items()
+    }
     for dotted, value in changes.items():
         section, _, key = dotted.partition(".")
+        if dotted in NAMED_SECTIONS:
+            continue
         if not key or "." in key:
             raise UsageError(f"--set {dotted}: a key is section.name, such as trainer.epochs")
         part = result.setdefault(section, {})

@@ -15,7 +15,7 @@ from pydantic import Discriminator, Tag, ValidationError
 
 from inceptcli.errors import UsageError
 from inceptcli.recipe import methods
-from inceptcli.recipe.section import Section
+from inceptcli.recipe.section import Section, with_names
 from inceptcli.recipe.sections import (
     Augmentation,
     Averaging,
@@ -63,12 +63,12 @@ class Recipe(Section):
 
 
 def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
-    """The recipe that plain `values` describe.
+    """The recipe that plain `values` describe; `schedule: cosine` means {name: cosine}.
 
     Raises UsageError that names `place`, the dotted key, the rule and the value.
     """
     try:
-        return Recipe.model_validate(dict(values))
+        return Recipe.model_validate(with_names(values))
     except ValidationError as error:
         raise UsageError(f"{place}: {explain(error)}") from error
 
@@ -96,6 +96,8 @@ def explain(error: ValidationError, model: type[Section] = Recipe) -> str:
         return f"{key}.name must be one of {known}, got {reprlib.repr(found)}"
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
     rule = rule.replace("should", "must").replace(" after validation", "")
+    if first["type"] == "bool_type":
+        rule = "must be true or false"
     if others and others[0]["type"] == "literal_error" and others[0]["loc"][:2] == first["loc"][:2]:
         rule += f" or {others[0]['ctx']['expected']}"  # a number or a word
     return f"{key} {rule}, got {reprlib.repr(first['input'])}"

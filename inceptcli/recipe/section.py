@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os.path
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=75, le=4096)]
+
+
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A path, in which ~ is the home folder."""
+
+NAMED_SECTIONS = ("network", "optimizer", "schedule")
+"""Those that have a name; the name alone stands for the section: `schedule: cosine`."""
+
+
+def with_names(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, with {name: cosine} for a section that is only `cosine`."""
+    return {
+        section: {"name": values}
+        if section in NAMED_SECTIONS and isinstance(values, str)
+        else values
+        for section, values in sections.items()
+    }
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from inceptcli.recipe.section import Count, Fraction, Positive, Section, Side
+from inceptcli.recipe.section import Count, Fraction, Place, Positive, Section, Side
 from inceptcli.text import seconds_in
 
 
@@ -27,7 +27,7 @@ class Network(Section):
     batch_norm_eps: Positive | None = None
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     in_channels: Literal[1, 3] | None = None  # 1: images are turned grey
-    init: str | None = None  # what to start from: a weights file, run directory or published name
+    init: Place | None = None  # what to start from: a weights file, run directory or published name
     freeze: Literal["none", "stem", "all-but-head"] = "none"
     auxiliary_weight: Positive | None = None  # of the auxiliary head's loss; released code: 0.4
 
@@ -35,8 +35,8 @@ class Network(Section):
 class Data(Section):
     """Where images come from and how they are fed. Without a path: the drawn `shapes`."""
 
-    path: str | None = None  # of class folders or shards
-    val_path: str | None = None  # what validates, where path does not say
+    path: Place | None = None  # of class folders or shards
+    val_path: Place | None = None  # what validates, where path does not say
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = 299
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.875

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from inceptcli.errors import UsageError
 from inceptcli.recipe.schema import Recipe, check, explain
-from inceptcli.recipe.section import Section
+from inceptcli.recipe.section import Section, with_names
 
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
 Measure = Literal["mean-error", "last-error", "dead-units"]
-Sections = dict[str, dict[str, Any]]
+Sections = Annotated[
+    dict[str, dict[str, Any]],
+    BeforeValidator(lambda values: with_names(values) if isinstance(values, dict) else values),
+]
 
 
 class Comparison(Section):

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from inceptcli.atomic_file import replacing
 from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 from inceptcli.recipe.study import Measure, Study, recipe_of
+from inceptcli.recipe.yaml_text import dump
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED
 
@@ -92,7 +91,7 @@ def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subproce
     run.folder.mkdir(parents=True, exist_ok=True)
     file = run.folder / "arm.yaml"
     with replacing(file) as temporary:
-        temporary.write_text(yaml.safe_dump(recipe.as_dict(), sort_keys=False))
+        temporary.write_text(dump(recipe.as_dict()))
     (run.folder / "diagnosis.json").unlink(missing_ok=True)  # of an earlier start
     threads = max(1, usable_cores() // jobs)
     return subprocess.Popen(

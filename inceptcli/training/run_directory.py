@@ -11,12 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.recipe.yaml_text import dump
 from inceptcli.text import defused
 from inceptcli.training.processes import is_first_process
 
@@ -120,7 +119,7 @@ class RunDirectory:
     def write_recipe(self, recipe: Recipe) -> None:
         """`recipe.yaml`, fully resolved: can be trained again as it is."""
         if self.writes:
-            text = yaml.safe_dump(recipe.as_dict(), sort_keys=False)
+            text = dump(recipe.as_dict())
             with replacing(self.path / "recipe.yaml") as temporary:
                 temporary.write_text(text)
 
