@@ -2,14 +2,46 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from tests.odd_files import OddFiles
     from tests.pages.browser import Page
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+GIVEN_DATA = "INCEPTCLI_TEST_DATA"
+
+
+def pytest_configure() -> None:
+    folder = os.environ.get(GIVEN_DATA)
+    if folder and not Path(folder).is_dir():
+        raise pytest.UsageError(f"{GIVEN_DATA}={folder}: no such folder")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("given_data") and not os.environ.get(GIVEN_DATA):
+        pytest.skip(f"{GIVEN_DATA} names no folder of test data")
+
+
+@pytest.fixture(scope="session")
+def given_data() -> Path:
+    """The folder of more data than tests draw; who asks for it has the mark `given_data`."""
+    return Path(os.environ[GIVEN_DATA]).absolute()
+
+
+@pytest.fixture(params=["drawn", pytest.param("given", marks=pytest.mark.given_data)])
+def odd_files(request: pytest.FixtureRequest, tmp_path: Path) -> "OddFiles":
+    """Files that decoders stumble over."""
+    from tests import odd_files
+
+    if request.param == "drawn":
+        return odd_files.drawn(tmp_path / "odd")
+    return odd_files.given(request.getfixturevalue("given_data"))
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -86,13 +88,47 @@ def test_every_picture_is_there_says_what_it_shows_and_has_a_text_beside_it() ->
         assert f"({twin.relative_to(ROOT)})" in README
 
 
-def test_ci_runs_the_test_command_of_the_readme(tmp_path: Path) -> None:
-    script = (ROOT / ".ci/run").read_text().splitlines()
-    (extract,) = [line for line in script if line.startswith("command=")]
-    shown = subprocess.run(
-        ["bash", "-c", f'{extract}; echo "${{command//.venv/ENVIRONMENT}}"'],
-        cwd=ROOT, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    assert shown.strip() == block("tests").strip().replace(".venv", "ENVIRONMENT")
-    assert "pytest" in shown
-    assert "[dev]" in shown
+CREATE = """\
+#!/bin/sh
+mkdir "$3/bin"
+for program in pip python; do
+  printf '#!/bin/sh\\necho "%s $* (data: $INCEPTCLI_TEST_DATA)"\\n' $program > "$3/bin/$program"
+  chmod +x "$3/bin/$program"
+done
+"""
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_ci_runs_the_test_command_of_the_readme_and_then_what_needs_data(
+    given: bool, tmp_path: Path
+) -> None:
+    checkout, programs = tmp_path / "checkout", tmp_path / "programs"
+    (checkout / ".ci").mkdir(parents=True)
+    programs.mkdir()
+    for name in (".ci/run", "README.md"):
+        shutil.copy(ROOT / name, checkout / name)
+    # Nothing is installed here: what makes the environment makes one of programs that only speak.
+    for name, script in (("python3", CREATE), ("id", "#!/bin/sh\necho 1000\n")):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    if given:
+        (tmp_path / "shared/data").mkdir(parents=True)
+    path = f"{programs}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [checkout / ".ci/run"],
+        env={**os.environ, "PATH": path, "INCEPTCLI_TEST_DATA": "/elsewhere"},
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    last = (
+        "python -m pytest -m given_data (data: ../shared/data)"
+        if given
+        else "no folder ../shared/data: the tests of given data are left out"
+    )
+    install, test = (shlex.split(part)[1:] for part in block("tests").split("&&")[1:])
+    assert done.stdout.splitlines() == [
+        f"pip {' '.join(install)} (data: )",
+        f"python {' '.join(test)} (data: )",
+        last,
+    ]
+    assert test == ["-m", "pytest"]
+    assert ".[dev]" in install

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
@@ -16,11 +17,8 @@ from inceptcli.weights.file import save
 from inceptcli.weights.imagenet_classes import imagenet_classes
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.photographs import photographs
 
-VALIDATION = Path(__file__).parents[3] / "shared/data/imagenet-val"
-needs_validation = pytest.mark.skipif(
-    not VALIDATION.is_dir(), reason="shared/data/imagenet-val is not there"
-)
 CLASSES = tuple(ClassName(f"n{number}", name) for number, name in enumerate(("cat", "dog", "fox")))
 
 
@@ -192,27 +190,47 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return network(path, 0, imagenet_classes(), Preprocessing((75, 75)))
 
 
-@needs_validation
-def test_the_blacklist_leaves_83_of_120_validation_images(imagenet: Path) -> None:
-    result = measured(imagenet, "--data", VALIDATION, "--exclude", VALIDATION / "blacklist.txt")
+@pytest.mark.given_data
+def test_the_blacklist_leaves_83_of_120_validation_images(given_data: Path, imagenet: Path) -> None:
+    folder = given_data / "imagenet-val"
+    result = measured(imagenet, "--data", folder, "--exclude", folder / "blacklist.txt")
     assert (result["images"], result["excluded"]) == (83, 37)
     labels = {row["class"]: row["images"] for row in result["per_class"]}
     assert labels["n03895866"] == 1  # the passenger car of image 560, which is kept
 
 
-@needs_validation
+def test_numbers_of_validation_images_are_left_out_of_a_flat_folder(
+    weights: list[Path], tmp_path: Path
+) -> None:
+    names = [f"ILSVRC2012_val_{number:08}.JPEG" for number in (7, 36, 360, 50000)]
+    for number, name in enumerate(names):
+        picture(tmp_path / "images" / name, number)
+    lines = [f"{name},{number % 3}\n" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("".join(["file,class_index\n", *lines]))
+    (tmp_path / "synsets.txt").write_text("n2\nn1\nn0\n")
+    (tmp_path / "blacklist.txt").write_text("36\n50000\n3\n")
+    flags = ("--data", tmp_path, "--exclude", tmp_path / "blacklist.txt")
+    result = measured(weights[0], *flags)
+    assert (result["images"], result["excluded"]) == (2, 2)
+    labels = {row["class"]: row["images"] for row in result["per_class"]}
+    assert labels == {"n0": 1, "n1": 0, "n2": 1}
+
+
 @pytest.mark.slow
 def test_144_crops_of_photographs_give_another_loss_than_one(
     imagenet: Path, tmp_path: Path
 ) -> None:
-    with (VALIDATION / "labels.csv").open(newline="") as file:
-        rows = list(csv.reader(file))[1:4]
-    lines = [f"{VALIDATION / 'images' / name},{label}" for name, label in rows]
-    (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines]))
-    flags = ("--data", tmp_path / "list.csv", "--allow-outside")
+    lines = ["path,label"]
+    for (label, _), photo in zip(imagenet_classes(), photographs(3), strict=False):
+        path = tmp_path / f"{label}.jpg"
+        Image.fromarray(photo).save(path)
+        lines.append(f"{path},{label}")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list/list.csv").write_text("\n".join(lines))
+    flags = ("--data", tmp_path / "list/list.csv", "--allow-outside")
     one, many = (measured(imagenet, *flags, "--crops", crops) for crops in (1, 144))
     assert one["images"] == many["images"] == 3
     assert (one["crops"], many["crops"]) == (1, 144)
-    assert abs(many["loss"] - one["loss"]) > 0.01
-    done = inceptcli("eval", imagenet, "--data", tmp_path / "list.csv")
+    assert abs(many["loss"] - one["loss"]) > 1e-3
+    done = inceptcli("eval", imagenet, *flags[:2])
     check_one_line(done, 1, "leaves the file's folder; --allow-outside permits it")

@@ -14,9 +14,6 @@ from inceptcli.data.check import Inspected, Place, Report, Spread, check
 from inceptcli.data.decode import SUFFIXES
 from inceptcli.errors import UserError
 
-SHARED = Path(__file__).parents[3] / "shared/data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="shared/data is not there")
-
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (12, 10), kind: str = "PNG") -> None:
     """A picture of noise, (width, height); `kind` is its format whatever the suffix says."""
@@ -36,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def look(folder: Path, workers: int = 1) -> Report:
+def look(folder: Path, workers: int | None = 1) -> Report:
     return check(folder, workers, lambda done, total: None)
 
 
@@ -91,6 +88,19 @@ def test_a_suffix_of_another_format_is_listed_only(folder: Path) -> None:
     report = look(folder)
     assert [(entry.path.name, entry.text) for entry in report.wrong_suffix] == [
         ("wrong.JPG", "PNG")
+    ]
+    assert report.clean
+
+
+def test_a_format_of_less_than_one_image_in_a_hundred_is_listed_only(folder: Path) -> None:
+    draw(folder / "train/cat/placeholder.gif", 50, kind="GIF")
+    for number in range(89):
+        draw(folder / f"train/cat/more-{number}.png", 200 + number, (4, 4))
+    assert not look(folder).odd_format
+    draw(folder / "train/cat/one more.png", 300)
+    report = look(folder)
+    assert [(entry.path.name, entry.text) for entry in report.odd_format] == [
+        ("placeholder.gif", "GIF")
     ]
     assert report.clean
 
@@ -155,9 +165,9 @@ def test_a_reader_that_dies_is_one_line(folder: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.slow
-@needs_shared
-def test_flowers_has_four_files_filed_under_two_classes() -> None:
-    report = check(SHARED / "flowers", None, lambda done, total: None)
+@pytest.mark.given_data
+def test_flowers_has_four_files_filed_under_two_classes(given_data: Path) -> None:
+    report = look(given_data / "flowers", workers=None)
     crossing = [group for group in report.duplicates if group.across]
     assert len(crossing) == 4
     for group in crossing:
@@ -168,9 +178,9 @@ def test_flowers_has_four_files_filed_under_two_classes() -> None:
     assert not report.unreadable
 
 
-@needs_shared
-def test_hymenoptera_has_a_placeholder_filed_as_an_ant() -> None:
-    report = check(SHARED / "hymenoptera", None, lambda done, total: None)
+@pytest.mark.given_data
+def test_hymenoptera_has_a_placeholder_filed_as_an_ant(given_data: Path) -> None:
+    report = look(given_data / "hymenoptera", workers=None)
     (odd,) = report.odd_format
     assert (odd.path.name, odd.text) == ("imageNotFound.gif", "GIF")
     assert report.clean

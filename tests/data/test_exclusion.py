@@ -10,7 +10,6 @@ from inceptcli.data.label_files import evaluation_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
 
-VALIDATION = Path(__file__).parents[3] / "shared/data/imagenet-val"
 ROOT = Path("data")
 IMAGES = LabelledImages(
     ("a", "b"),
@@ -74,13 +73,14 @@ def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
         exclude(IMAGES, tmp_path / "missing", [ROOT])
 
 
-@pytest.mark.skipif(not VALIDATION.is_dir(), reason="shared/data/imagenet-val is not there")
-def test_the_organisers_blacklist_leaves_83_of_120() -> None:
+@pytest.mark.given_data
+def test_the_organisers_blacklist_leaves_83_of_120(given_data: Path) -> None:
+    folder = given_data / "imagenet-val"
     ids, names = zip(*imagenet_classes(), strict=True)
-    images, root, notes = evaluation_images(VALIDATION, ids, names)
+    images, root, notes = evaluation_images(folder, ids, names)
     assert len(images.paths) == 120
     assert notes == ()
-    left = exclude(images, VALIDATION / "blacklist.txt", [VALIDATION, root])
+    left = exclude(images, folder / "blacklist.txt", [folder, root])
     assert len(left.images.paths) == 83
     assert left.excluded == 37
     assert "1725 of 1762 entries" in left.notes[1]

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from inceptcli.data.decode import decode
 from inceptcli.data.preprocessing import Preprocessing
+from tests.photographs import photographs
 
-PHOTOS = Path(__file__).parents[3] / "shared/data/photos"
 SQUARE = Preprocessing((299, 299))
 
 
@@ -117,7 +115,6 @@ def test_a_crop_may_be_written_to() -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs shared/data/photos beside the checkout")
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("size", "fraction"), [((299, 299), 0.875), ((299, 299), 0.8975)])
 def test_short_side_equals_timm(size: tuple[int, int], fraction: float, interpolation: Any) -> None:
@@ -125,12 +122,9 @@ def test_short_side_equals_timm(size: tuple[int, int], fraction: float, interpol
         (3, *size), interpolation=interpolation, crop_pct=fraction, use_prefetcher=True
     )
     ours = Preprocessing(size, crop_fraction=fraction, interpolation=interpolation)
-    photos = sorted(PHOTOS.glob("*.JPEG"))[::10]
-    assert len(photos) >= 5
-    for photo in photos:
-        image = decode(photo)
+    for image in photographs(6):
         expected = np.asarray(theirs(Image.fromarray(image))).transpose(1, 2, 0)
-        assert largest_difference(ours.crop(image), expected) <= 2, photo.name
+        assert largest_difference(ours.crop(image), expected) <= 2, image.shape
 
 
 @pytest.mark.parity

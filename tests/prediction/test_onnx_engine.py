@@ -14,8 +14,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.decode import decode
-from inceptcli.data.folders import find_images
 from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import draw
@@ -27,9 +25,7 @@ from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
-
-PHOTOS = Path(__file__).parents[3] / "shared/data/photos"
-needs_photos = pytest.mark.skipif(not PHOTOS.is_dir(), reason="shared/data/photos is not there")
+from tests.photographs import photographs
 
 Crops = NDArray[np.uint8]
 
@@ -43,10 +39,8 @@ def drawn(size: tuple[int, int] = (75, 75), number: int = 10) -> Crops:
     return np.stack([draw(0, index, size) for index in range(number)])
 
 
-def photographs(preprocessing: Preprocessing) -> Crops:
-    files = find_images(PHOTOS)
-    assert len(files) == 51
-    return np.stack([preprocessing.crop(decode(path)) for path in files])
+def crops_of_photographs(preprocessing: Preprocessing, number: int) -> Crops:
+    return np.stack([preprocessing.crop(photo) for photo in photographs(number)])
 
 
 def assert_alike(found: Engine, expected: Engine, crops: Crops) -> None:
@@ -80,24 +74,22 @@ def test_tensors_that_are_mapped_from_the_file_change_no_bit(
     np.testing.assert_array_equal(found, expected)
 
 
-@needs_photos
 def test_photographs_get_the_answers_of_torch(onnx_engine: OnnxEngine, engine: TorchEngine) -> None:
-    assert_alike(onnx_engine, engine, photographs(engine.preprocessing))
+    assert_alike(onnx_engine, engine, crops_of_photographs(engine.preprocessing, 51))
 
 
 @pytest.mark.slow
-@needs_photos
 def test_photographs_get_the_answers_of_torch_from_the_released_network(tmp_path: Path) -> None:
     torch.manual_seed(0)
     options = network_options("irv2-tf")
     network = build(options)
     crop = Preprocessing((299, 299), crop_fraction=0.8975)
-    crops = photographs(crop)
+    crops = crops_of_photographs(crop, 24)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        some = torch.from_numpy(crops[::4]).permute(0, 3, 1, 2)
+        some = torch.from_numpy(crops[::2]).permute(0, 3, 1, 2)
         network.train()(normalize(some, crop.mean, crop.std))
         network.get_parameter("classifier.weight").mul_(3)
     classes = tuple(ClassName(f"n{index}", f"class {index}") for index in range(1000))

@@ -19,7 +19,6 @@ from inceptcli.weights.file import load_network, read_metadata, resolve, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 CLASSES = (ClassName("n01", "crane"), ClassName("n02", "crane"), ClassName("n03", "großer Ara"))
-NOT_WEIGHTS = Path(__file__).parents[2].parent / "shared/data/not-weights"
 
 
 def metadata(**changes: Any) -> WeightsMetadata:
@@ -111,9 +110,9 @@ def test_files_that_are_not_ours_are_refused_with_the_reason(saved: Path, tmp_pa
     assert not (tmp_path / "trace").exists()
 
 
-@pytest.mark.skipif(not NOT_WEIGHTS.is_dir(), reason="shared/data/not-weights is absent")
-def test_real_files_that_are_not_weights_are_refused() -> None:
-    for path in NOT_WEIGHTS.iterdir():
+@pytest.mark.given_data
+def test_real_files_that_are_not_weights_are_refused(given_data: Path) -> None:
+    for path in (given_data / "not-weights").iterdir():
         with pytest.raises(UserError, match="not an inceptcli weights file"):
             read_metadata(path)
 

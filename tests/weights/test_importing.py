@@ -25,8 +25,6 @@ from inceptcli.weights.importing import convert
 from inceptcli.weights.key_table import KeyTable, layout
 from inceptcli.weights.timm_keys import CADENE_INCEPTION_RESNET_V2, INCEPTION_V4
 
-NOT_WEIGHTS = Path(__file__).parents[2].parent / "shared/data/not-weights"
-
 
 def foreign(table: KeyTable, num_classes: int = 3) -> dict[str, Tensor]:
     """A state dict in their layout: zeros, and the rows of the classifier numbered."""
@@ -189,6 +187,7 @@ def test_files_that_are_no_weights_are_refused_with_the_reason(tmp_path: Path) -
         "empty": (b"", "not a weights file"),
         "pointer": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         "html": (b"\n<!DOCTYPE html><html>", "a web page"),
+        "text": (b"404: Not Found\n" * 3, "it is text"),
         "half": (archive[: len(archive) // 2], "damaged or incomplete archive"),
         "tar": (b"x".ljust(257, b"\0") + b"ustar".ljust(255, b"\0"), "a tar archive"),
         "keras": (b"\x89HDF\r\n\x1a\n", "not a Keras weights file"),
@@ -201,10 +200,10 @@ def test_files_that_are_no_weights_are_refused_with_the_reason(tmp_path: Path) -
         assert reason in refused(tmp_path / name), name
 
 
-@pytest.mark.skipif(not NOT_WEIGHTS.is_dir(), reason="shared/data/not-weights is absent")
-def test_real_files_that_are_not_weights_are_refused(tmp_path: Path) -> None:
+@pytest.mark.given_data
+def test_real_files_that_are_not_weights_are_refused(given_data: Path, tmp_path: Path) -> None:
     reasons = {"html-page.pb": "it is a web page", "text.h5": "it is text"}
-    for path in NOT_WEIGHTS.iterdir():
+    for path in (given_data / "not-weights").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
         assert reasons[path.name] in refused(tmp_path / path.name)
 

@@ -17,7 +17,8 @@ from inceptcli.errors import UserError
 from inceptcli.weights import keras_keys
 from inceptcli.weights.file import load_network, load_tensors, read_metadata
 from inceptcli.weights.importing import convert
-from tests.weights.parity import CLASSES, SIZES, assert_same, batch, difference, photographs
+from tests.photographs import photographs
+from tests.weights.parity import CLASSES, SIZES, assert_same, batch, difference
 
 pytestmark = [
     pytest.mark.parity,

@@ -20,16 +20,15 @@ from inceptcli.weights.exporting import to_timm
 from inceptcli.weights.file import load_network, read_metadata
 from inceptcli.weights.importing import convert
 from inceptcli.weights.metadata import WeightsMetadata
+from tests.photographs import photographs
 from tests.weights.parity import (
     CLASSES,
     LIMIT,
-    PHOTOS,
     SIZES,
     assert_same,
     batch,
     difference,
     make_able_to_fail,
-    photographs,
 )
 
 pytestmark = [pytest.mark.parity, pytest.mark.slow]
@@ -128,7 +127,6 @@ def test_the_wrong_interpolation_would_be_seen(
     assert found > 10 * LIMIT
 
 
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="shared/data/photos is absent")
 def test_images_are_prepared_as_timm_prepares_them(pair: Imported) -> None:
     from timm.data.transforms_factory import create_transform
 
@@ -143,7 +141,6 @@ def test_images_are_prepared_as_timm_prepares_them(pair: Imported) -> None:
         crop_pct=config["crop_pct"],
     )
     photos = photographs(51)
-    assert len(photos) == 51
     ours = batch(photos, preprocessing, preprocessing.image_size)
     theirs = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
     found = float((ours - theirs).abs().max())

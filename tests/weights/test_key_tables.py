@@ -19,8 +19,6 @@ from inceptcli.weights.timm_keys import (
     INCEPTION_V4,
 )
 
-SYNSETS = Path(__file__).parents[2].parent / "shared/data/imagenet-val/synsets.txt"
-
 
 def renamed(table: KeyTable) -> dict[str, tuple[int, ...]]:
     """Our layout's shapes under their keys."""
@@ -85,9 +83,10 @@ def test_class_names_are_distinct() -> None:
     assert all(entry.name.strip() == entry.name != "" for entry in classes)
 
 
-@pytest.mark.skipif(not SYNSETS.is_file(), reason="shared/data/imagenet-val is absent")
-def test_class_ids_stand_in_the_order_of_the_synsets() -> None:
-    assert [entry.id for entry in imagenet_classes()] == SYNSETS.read_text().split()
+@pytest.mark.given_data
+def test_class_ids_stand_in_the_order_of_the_synsets(given_data: Path) -> None:
+    synsets = (given_data / "imagenet-val/synsets.txt").read_text().split()
+    assert [entry.id for entry in imagenet_classes()] == synsets
 
 
 @pytest.mark.parity
