@@ -82,10 +82,11 @@ def study(
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: not a folder")
 
+    from inceptcli.signals import signals_to_take
     from inceptcli.studies.runs import runs_of, train_all
-    from inceptcli.training.stopping import EXIT_STOPPED, SIGNALS
+    from inceptcli.training.stopping import EXIT_STOPPED
 
-    for number in SIGNALS:
+    for number in signals_to_take():
         signal.signal(number, lambda *_: sys.exit(EXIT_STOPPED))
 
     say = Display(quiet).say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
@@ -13,6 +13,11 @@ from inceptcli.cli.names import complete_key, complete_network, complete_recipe,
 from inceptcli.cli.train_ending import ending
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
+
+if TYPE_CHECKING:
+    from inceptcli.recipe.schema import Recipe
+    from inceptcli.training.plan import Plan
+    from inceptcli.training.stopping import Stopping
 
 EPILOG = """Examples:
 
@@ -156,9 +161,6 @@ def train(
 
     Without --data it trains on `shapes`, ten classes of shapes that the program draws.
     """
-    from inceptcli.recipe.file import find, override, parse, read
-    from inceptcli.recipe.schema import check
-
     name = recipe or ("demo" if data is None else "scratch-small")
     flags: dict[str, Any] = {
         "network.name": arch,
@@ -182,21 +184,34 @@ def train(
         "network.freeze": freeze,
         "data.val_fraction": val_fraction,
     }
+    from inceptcli.training.stopping import Stopping, say_on_standard_error
+
+    stopping = Stopping((lambda line: None) if quiet else say_on_standard_error)
+    with stopping.listening():
+        settings = _settings(name, flags, changes or [])
+        stopping.requeue = settings.checkpoint.requeue
+
+        from inceptcli.training.plan import plan
+
+        planned = plan(settings, None if quiet else Display().say)
+        _run(planned, output or _new_folder(settings.network.name), resume, quiet, stopping)
+
+
+def _settings(name: str, flags: dict[str, Any], changes: list[str]) -> Recipe:
+    """The recipe of that name with what was given instead."""
+    from inceptcli.recipe.file import find, override, parse, read
+    from inceptcli.recipe.schema import check
+
     wanted = {key: value for key, value in flags.items() if value is not None}
-    for change in changes or []:
+    for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
         wanted[key] = parse(f"value: {value}", f"--set {change}").get("value")
-    settings = check(override(read(find(name)), wanted), f"recipe {name} with flags")
-
-    from inceptcli.training.plan import plan
-
-    planned = plan(settings, None if quiet else Display().say)
-    _run(planned, output or _new_folder(settings.network.name), resume, quiet)
+    return check(override(read(find(name)), wanted), f"recipe {name} with flags")
 
 
-def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
+def _run(planned: Plan, folder: Path, resume: str, quiet: bool, stopping: Stopping) -> None:
     import os
 
     from inceptcli.plots.canvas import quiet_matplotlib
@@ -225,7 +240,7 @@ def _run(planned: Any, folder: Path, resume: str, quiet: bool) -> None:
 
     from inceptcli.training.run import fit
 
-    fit(planned, directory, say, display)
+    fit(planned, directory, say, display, stopping)
     for line in ending(directory, settings.data):
         say(line)
 

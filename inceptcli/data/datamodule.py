@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from multiprocessing import parent_process
+
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from inceptcli.data.augmentation import Transform
 from inceptcli.data.dataset import EvaluationImages, Sample, TrainingImages, collate
@@ -12,6 +19,7 @@ from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.shared_memory import Workers
 from inceptcli.data.sources import ImageSource
+from inceptcli.signals import STOPPING_SIGNALS
 
 
 class ImageData(LightningDataModule):
@@ -59,7 +67,7 @@ class ImageData(LightningDataModule):
     def _loader(
         self, images: Dataset[Sample], sampler: Sampler[object], *, drop_last: bool
     ) -> DataLoader[Sample]:
-        return DataLoader(
+        return _Loader(
             images,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -69,9 +77,40 @@ class ImageData(LightningDataModule):
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers.number > 0,
+            worker_init_fn=_leave_signals,
             # Its own, or each new iterator would draw from the generator that dropout uses.
             generator=torch.Generator(),
         )
+
+
+class _Loader(DataLoader[Sample]):
+    """A loader whose workers leave the signals that stop a run to the main process.
+
+    A terminal, `timeout` and many batch systems signal a whole group of processes. Workers that end
+    then take the run with them before it is saved.
+    """
+
+    def __iter__(self) -> _BaseDataLoaderIter:
+        """Start the workers, which inherit that the signals wait."""
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
+def _leave_signals(worker: int) -> None:
+    """In a worker: end by SIGTERM from the main process alone, as torch's own handler does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = parent_process()
+    if sys.platform != "darwin":  # which does not tell who sent a signal
+        while main is not None:
+            if signal.sigwaitinfo([signal.SIGTERM]).si_pid == main.pid:
+                os._exit(0)
 
 
 def batches_done(trainer: Trainer) -> int:

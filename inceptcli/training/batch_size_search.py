@@ -22,7 +22,7 @@ from inceptcli.training.failures import is_out_of_memory, out_of_memory
 from inceptcli.training.fine_tuning import starting_network
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
-from inceptcli.training.stopping import EXIT_STOPPED, Stopping, handlers_kept, requeue_job
+from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import trainer_on_devices
 
 MARGIN = 0.05
@@ -40,7 +40,7 @@ def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) 
     what fits, and without a margin.
 
     Raises UsageError without a single CUDA device, UserError when even two images do not fit,
-    SystemExit(75) when `stopping` has a reason.
+    Stopped when `stopping` has a reason.
     """
     trainer = trainer_on_devices(
         plan.recipe.trainer, plugins=[_Unwritten()], enable_checkpointing=False, max_epochs=1
@@ -48,9 +48,9 @@ def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) 
     device = _single_device(plan, trainer)
     images = len(plan.train)
     say(f"data.batch_size auto: looking for the largest batch that fits on {device}")
-    with isolate_rng(), handlers_kept():
+    with isolate_rng():
         smallest = plan.with_batch_size(SMALLEST_BATCH)
-        trial = Trial(starting_network(smallest, lambda line: None), smallest, stopping, say)
+        trial = Trial(starting_network(smallest, lambda line: None), smallest, stopping)
         found = Tuner(trainer).scale_batch_size(
             trial,
             mode="binsearch",
@@ -73,11 +73,9 @@ def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) 
 class Trial(Classifier):
     """Trains on `batch_size` black images at a time, in the memory of real training."""
 
-    def __init__(
-        self, network: Network, plan: Plan, stopping: Stopping, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, network: Network, plan: Plan, stopping: Stopping) -> None:
         super().__init__(network, plan)
-        self.stopping, self.say = stopping, say
+        self.stopping = stopping
         self.batch_size = SMALLEST_BATCH  # Lightning's finder sets it
         self.fits = False
         self._average: list[Tensor] = []
@@ -91,20 +89,14 @@ class Trial(Classifier):
         return []
 
     def on_train_start(self) -> None:
-        """Hold what the running average takes; take the signals from Lightning."""
-        self.stopping.listen()
+        """Hold what the running average takes."""
         if self.plan.recipe.averaging.decay and not self._average:
             self._average = [tensor.clone() for tensor in self.state_dict().values()]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Leave when asked to: there is nothing to save."""
         super().on_train_batch_start(batch, batch_idx)
-        reason = self.stopping.reason
-        if reason is not None:
-            self.say(f"stopped by {reason} before training; the same command starts again")
-            if self.plan.recipe.checkpoint.requeue and self.stopping.may_requeue:
-                requeue_job(self.say)
-            raise SystemExit(EXIT_STOPPED)
+        self.stopping.check()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Forward, backward and update; a lack of memory in words that Lightning knows."""

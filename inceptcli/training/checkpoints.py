@@ -5,17 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.evaluation_loop import RestartStage
 
 from inceptcli.atomic_file import replacing
-from inceptcli.recipe.schema import Recipe
+from inceptcli.data.dataset import Batch
+from inceptcli.errors import UserError
+from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job
+from inceptcli.training.stopping import EXIT_STOPPED, Stopping
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,34 +37,49 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Saves every N steps or minutes and at the end of each epoch; the last two are kept.
+    """Saves every N steps or minutes, before and after each validation; the last two are kept.
 
     Within an epoch it saves at the start of a batch that begins a new optimizer step: gradients are
-    empty there and the last step, its averaging and its validation are behind. At the same place
-    all ranks agree on whether any of them was asked to stop; then the run is saved, the run
-    directory marked, the SLURM job requeued if the recipe asks for it, and the process leaves
-    with 75.
+    empty there and the last step and its averaging are behind. There, and between the batches of a
+    validation, all ranks agree on whether any of them was asked to stop; then the run directory is
+    marked, the SLURM job requeued if the recipe asks for it, and the process leaves with 75. A run
+    that left in its validation begins with that validation.
     """
 
     def __init__(
         self,
+        plan: Plan,
         directory: RunDirectory,
-        recipe: Recipe,
         stopping: Stopping,
         say: Callable[[str], None],
     ) -> None:
-        self.directory, self.settings, self.say = directory, recipe.checkpoint, say
-        self.stopping = stopping
+        self.plan, self.settings = plan, plan.recipe.checkpoint
+        self.directory, self.stopping, self.say = directory, stopping, say
+        self.validated = True
         self.saved_step = 0
         self.saved_at = time.monotonic()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the weights of a finished epoch have been validated."""
+        return {"validated": self.validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.validated = state_dict["validated"]
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here."""
+        """Count from here; begin with a validation that is due."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
-        self.stopping.listen()
+        if not self.validated:
+            # Lightning takes the validation of a finished epoch for done, except for one that was
+            # left midway; this one starts over.
+            validation = trainer.fit_loop.epoch_loop.val_loop
+            validation.restarting = False
+            validation._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+        self.stopping.training = True
 
     def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Save, or save and stop, when it is time."""
         if batch_idx % trainer.accumulate_grad_batches:
@@ -72,8 +92,28 @@ class ResumeCheckpoint(Checkpoint):
         if stop:
             self._leave(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights as trained, before the average takes their place."""
+        if self.validated:
+            self.validated = False
+            self._write(trainer)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop when asked to; only at batches that every rank has."""
+        common = -(-(len(self.plan.val) // trainer.world_size) // self.plan.batch_size)
+        if batch_idx < common and self._agreed(trainer, self.stopping.reason is not None):
+            self._leave(trainer)
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation."""
+        self.validated = True
         self._save(trainer)
 
     def _agreed(self, trainer: Trainer, wish: bool) -> bool:
@@ -82,37 +122,87 @@ class ResumeCheckpoint(Checkpoint):
         return bool(trainer.strategy.reduce_boolean_decision(wish, all=False))
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
+        self._write(trainer)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def _write(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
         if trainer.is_global_zero:
             self.directory.drop_old_checkpoints()
 
     def _leave(self, trainer: Trainer) -> None:
-        requeue = self.settings.requeue and self._agreed(trainer, self.stopping.may_requeue)
+        requeue = self._agreed(trainer, self.stopping.may_requeue)
         if trainer.is_global_zero:
             reason = self.stopping.reason or "another process"
-            line = f"stopped by {reason} after step {trainer.global_step}"
+            before = "" if self.validated else ", before its validation"
+            line = f"stopped by {reason} after step {trainer.global_step}{before}"
             self.directory.log(line)
             self.directory.mark_stopped(line)
             self.say(f"{line}; the same command continues")
             if requeue:
-                requeue_job(self._report)
+                self.stopping.requeue_job()
         trainer.strategy.barrier()  # a launcher that sees one rank leave may kill the others
         raise SystemExit(EXIT_STOPPED)
 
-    def _report(self, line: str) -> None:
-        self.directory.log(line)
-        self.say(line)
+
+class Resumable(NamedTuple):
+    """A checkpoint that can be gone on from, and whether its epoch's validation is behind it."""
+
+    path: Path
+    step: int
+    validated: bool
+
+    @property
+    def known_step(self) -> int:
+        """The last step whose row of metrics.csv is right."""
+        return self.step if self.validated else self.step - 1
 
 
-def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that loads; damaged ones are reported and passed over."""
+def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> Resumable | None:
+    """The newest checkpoint that is whole; damaged ones are reported and set aside.
+
+    Raises UserError when one cannot be read for another reason than damage, or when a run that has
+    trained has none that is whole.
+    """
     for path in reversed(directory.checkpoints()):
         try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # a damaged file can fail anywhere in the reader
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            report(f"{path} is damaged ({reason}); trying the one before it")
-        else:
-            return path
+            reason = _damage(path)
+            if reason is None:
+                return _resumable(directory, path)
+        except FileNotFoundError:  # set aside by the first rank
+            continue
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        report(f"{path} is damaged ({reason}); trying the one before it")
+        directory.set_aside(path)
+    if directory.has_trained:
+        raise UserError(
+            f"{directory.path}: the run there has trained, but no checkpoint is left that is whole "
+            "(damaged ones end in .damaged); give another --output, or remove its checkpoints/, "
+            "metrics.csv and model.safetensors to start over"
+        )
     return None
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint, which is a zip file; None when nothing is."""
+    try:
+        with ZipFile(path) as archive:
+            member = archive.testzip()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # the reader of a damaged zip file can fail anywhere
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return None if member is None else f"{member} has another checksum"
+
+
+def _resumable(directory: RunDirectory, path: Path) -> Resumable:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
+    except (RuntimeError, KeyError, TypeError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path}: is whole, but no checkpoint that this version reads: {reason}"
+        ) from error
+    return Resumable(path, directory.step_of(path), validated)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from safetensors import SafetensorError
@@ -34,6 +36,25 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
             f"{directory.path}: cannot be written: {reason}; the last checkpoint is whole, so "
             "after making room the same command continues"
         ) from error
+
+
+@contextmanager
+def reason_logged(directory: RunDirectory) -> Iterator[None]:
+    """Leaves in train.log why the block ended, where it is an error."""
+    try:
+        yield
+    except UserError as error:
+        with suppress(OSError):
+            directory.log(f"ended: {error}")
+        raise
+    except Exception as error:
+        rank = "" if directory.writes else f"process {os.getpid()} on {os.uname().nodename} "
+        with suppress(OSError):
+            if directory.writes:
+                directory.log("".join(traceback.format_exception(error)).rstrip())
+            first = (str(error) or type(error).__name__).splitlines()[0]
+            directory.log_from_any_rank(f"{rank}ended: {type(error).__name__}: {first}")
+        raise
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -15,13 +17,14 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.progress.display import Display
 from inceptcli.recipe.sections import Averaging
+from inceptcli.standard_streams import tell_loss
 from inceptcli.text import seconds_in
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
 from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
-from inceptcli.training.failures import explained
+from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import starting_network
 from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
@@ -40,26 +43,53 @@ def fit(
     directory: RunDirectory,
     say: Callable[[str], None],
     progress: Display | None = None,
+    stopping: Stopping | None = None,
 ) -> None:
     """Train, or go on training, until the recipe's last epoch.
 
-    `say` prints a line for the reader; `progress` shows how far the run is.
+    `say` prints a line for the reader; `progress` shows how far the run is; `stopping` has listened
+    to signals since the program began.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
-    UserError when memory or disk do not suffice or the loss is no number, SystemExit(75) after a
-    signal or `trainer.stop_after`, which counts from here.
+    UserError when memory or disk do not suffice, the loss is no number or every checkpoint is
+    damaged, SystemExit(75) after a signal or `trainer.stop_after`, which counts from here,
+    SystemExit(130) after a second Ctrl-C.
     """
     quiet_lightning()
+    stopping = stopping or Stopping(say)
+    stopping.requeue = plan.recipe.checkpoint.requeue
     after = plan.recipe.trainer.stop_after
-    stopping = Stopping(None if after is None else seconds_in(after))
-    plan = _with_batch_size(plan, directory, stopping, say)
-    trainer = _trainer(plan, directory, stopping, say, progress)
-    with explained(plan, directory):
-        directory.open()
+    stopping.limit(None if after is None else seconds_in(after))
+    with stopping.listening():
+        plan = _with_batch_size(plan, directory, stopping, say)
+        trainer = _trainer(plan, directory, stopping, say, progress)
+        with explained(plan, directory):
+            directory.open()
         try:
-            directory.write_recipe(plan.recipe)
-            _fit(plan, directory, say, trainer)
+            stopping.report = partial(_say_and_log, directory, say)
+            stopping.mark = partial(_mark, directory)
+            tell_loss(partial(_log_loss, directory))
+            with reason_logged(directory), explained(plan, directory):
+                directory.write_recipe(plan.recipe)
+                _fit(plan, directory, say, trainer)
         finally:
+            tell_loss(None)
             directory.close()
+
+
+def _say_and_log(directory: RunDirectory, say: Callable[[str], None], line: str) -> None:
+    say(line)
+    with suppress(OSError):
+        directory.log(line)
+
+
+def _mark(directory: RunDirectory, line: str) -> None:
+    with suppress(OSError):
+        directory.mark_stopped(line)
+
+
+def _log_loss(directory: RunDirectory, reason: str) -> None:
+    with suppress(OSError):
+        directory.log(f"nobody reads standard error any more ({reason}); training goes on")
 
 
 def _with_batch_size(
@@ -76,22 +106,24 @@ def _with_batch_size(
 
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
+    found = newest_readable(directory, say)
     network = starting_network(plan, say)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
         directory.log(line)
         say(line)
-    checkpoint = newest_readable(directory, say)
-    step = directory.step_of(checkpoint) if checkpoint else 0
-    if step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs:
+    step = found.step if found else 0
+    finished = step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs
+    if found and found.validated and finished:
         say(f"finished already: {step} steps are done; more --epochs would go on")
         return
-    directory.forget_metrics_after(step)
+    directory.forget_metrics_after(found.known_step if found else 0)
     directory.log(f"start from step {step}")
     if step:
         say(f"continuing from step {step}, weights and average as they were")
     data = _data(plan, trainer, say)
+    checkpoint = found.path if found else None
     trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
 
 
@@ -138,7 +170,7 @@ def _trainer(
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress(plan, progress)] if progress else []
-    checkpoint = ResumeCheckpoint(directory, plan.recipe, stopping, say)
+    checkpoint = ResumeCheckpoint(plan, directory, stopping, say)
     callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
     trainer = trainer_on_devices(
         settings,

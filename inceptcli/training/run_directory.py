@@ -109,6 +109,17 @@ class RunDirectory:
         """Oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.ckpt"))
 
+    def set_aside(self, checkpoint: Path) -> None:
+        """Keep a damaged checkpoint under another name, so that it counts no longer."""
+        if self.writes:
+            checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.damaged"))
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether a run has left anything that training anew would overwrite."""
+        damaged = (self.path / "checkpoints").glob("step-*.damaged")
+        return self.weights.exists() or any(damaged) or bool(self.read_metrics())
+
     def drop_old_checkpoints(self) -> None:
         """Keep the last two, and no temporary file of a process that was killed."""
         for path in self.checkpoints()[:-KEPT_CHECKPOINTS]:
@@ -131,8 +142,12 @@ class RunDirectory:
     def log(self, line: str) -> None:
         """A line for train.log."""
         if self.writes:
-            with (self.path / "train.log").open("a") as file:
-                file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
+            self.log_from_any_rank(line)
+
+    def log_from_any_rank(self, line: str) -> None:
+        """A line for train.log that the first rank does not know."""
+        with (self.path / "train.log").open("a") as file:
+            file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
     def mark_stopped(self, line: str) -> None:
         """Leave the file `stopped` until the next start: torchrun hides the exit code 75."""

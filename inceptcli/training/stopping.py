@@ -5,37 +5,134 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from inceptcli.launchers import by_torchrun
+from inceptcli.signals import STOPPING_SIGNALS, signals_to_take
+from inceptcli.training.processes import is_first_process
+
 EXIT_STOPPED = 75
 """EX_TEMPFAIL: stopped early after saving; the same command continues."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+EXIT_INTERRUPTED = 130
+"""Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""
+
+REPEATED_SECONDS = 1.0
+"""A SIGINT that comes sooner after the first is the same one: `timeout` sends it twice."""
+
+START_SECONDS = 10.0
+"""How long a process that has nothing to save yet may take to leave by itself."""
+
+
+class Stopped(BaseException):
+    """A signal came before there was anything to save."""
+
+
+class Interrupted(BaseException):
+    """A second Ctrl-C came."""
 
 
 class Stopping:
-    """Notes the wish to stop: a signal (SIGTERM, SIGINT, SIGUSR1), or that `after` seconds passed.
+    """Notes the wish to stop: a signal, the end of torchrun, or that the time is up.
 
-    A signal only sets a flag, which training looks at between steps; a second SIGINT interrupts at
-    once. The seconds count from the making of this object.
+    Until `training` is set a signal leaves at once with 75, since there is nothing to save. From
+    then on it only sets a flag, which training looks at between batches; a second SIGINT leaves at
+    once with 130. SIGHUP that is ignored (nohup) stays ignored.
+
+    Attributes:
+        training: whether there is something to save.
+        requeue: whether the SLURM job shall come back after SIGUSR1 and a time limit.
+        report: tells a line to the reader of the terminal and of train.log.
+        mark: leaves a line for torchrun's user, who does not see the exit code.
     """
 
-    def __init__(self, after: float | None) -> None:
-        self._deadline = None if after is None else time.monotonic() + after
+    def __init__(self, report: Callable[[str], None], after: float | None = None) -> None:
+        self.training, self.requeue = False, False
+        self.report = report
+        self.mark: Callable[[str], None] = lambda line: None
         self._signal: int | None = None
+        self._signalled_at = 0.0
+        self._deadline: float | None = None
+        self._launcher = os.getppid() if by_torchrun() else None
+        self._leaving, self._ended = threading.Lock(), threading.Event()
+        self.limit(after)
 
-    def listen(self) -> None:
-        """Take the signals, also from Lightning, whose own handlers lose the step."""
-        for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+    def limit(self, seconds: float | None) -> None:
+        """Stop so many seconds from now; None is never."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals, and give them back at the end.
+
+        Raises SystemExit(75) or SystemExit(130) where a signal ends the block.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread can take signals
+            return
+        self._ended.clear()
+        kept = {number: signal.getsignal(number) for number in signals_to_take()}
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        threading.Thread(target=self._leave_if_stuck, args=(reader,), daemon=True).start()
+        try:
+            for number in kept:
+                signal.signal(number, self._on_signal)
+            yield
+        except Stopped:
+            self._leave_untrained()
+            raise SystemExit(EXIT_STOPPED) from None
+        except Interrupted:
+            self.report("interrupted; the same command continues from the last checkpoint")
+            raise SystemExit(EXIT_INTERRUPTED) from None
+        finally:
+            self._ended.set()
+            signal.set_wakeup_fd(woken)
+            os.close(writer)
+            for number, handler in kept.items():
+                signal.signal(number, handler or signal.SIG_DFL)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._signal = number
+        now = time.monotonic()
+        if self._signal is not None and not self.training:
+            return  # it is leaving
+        if number == self._signal == signal.SIGINT:
+            if now - self._signalled_at >= REPEATED_SECONDS:
+                raise Interrupted
+            return
+        self._signal, self._signalled_at = number, now
+        if not self.training:
+            raise Stopped
+
+    def _leave_if_stuck(self, reader: int) -> None:
+        """Leave for a main thread that waits in C++, for other ranks say, where no handler runs."""
+        with os.fdopen(reader, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if self.training or number[0] not in STOPPING_SIGNALS:
+                    continue
+                if not self._ended.wait(START_SECONDS) and not self.training:
+                    self._signal = self._signal or number[0]
+                    self._leave_untrained()
+                    os._exit(EXIT_STOPPED)
+
+    def _leave_untrained(self) -> None:
+        if not self._leaving.acquire(blocking=False):
+            return
+        line = f"stopped by {self.reason} before training began"
+        self.mark(line)
+        self.report(f"{line}; the same command starts it again")
+        self.requeue_job()
+
+    def check(self) -> None:
+        """Leave where something asks to and nothing is to be saved."""
+        if not self.training and self.reason is not None:
+            raise Stopped
 
     @property
     def reason(self) -> str | None:
@@ -44,33 +141,37 @@ class Stopping:
             return signal.Signals(self._signal).name
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "trainer.stop_after"
+        if self._launcher is not None and os.getppid() != self._launcher:
+            return "the end of torchrun"
         return None
 
     @property
     def may_requeue(self) -> bool:
-        """Whether the job shall come back: not after scancel (SIGTERM) nor Ctrl-C (SIGINT)."""
-        return self.reason not in (None, "SIGTERM", "SIGINT")
+        """Whether the job shall come back: not after scancel, Ctrl-C or a closed terminal."""
+        return self.requeue and self.reason in ("SIGUSR1", "trainer.stop_after")
+
+    def requeue_job(self) -> None:
+        """Put the SLURM job in the queue again where it shall come back."""
+        if self.may_requeue:
+            requeue_job(self.report)
 
 
-@contextmanager
-def handlers_kept() -> Iterator[None]:
-    """Gives the signals back to the handlers that had them."""
-    kept = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+def say_on_standard_error(line: str) -> None:
+    """What a run says before it has a display; only its first process does."""
+    if is_first_process():
+        print(line, file=sys.stderr, flush=True)
 
 
 def requeue_job(report: Callable[[str], None]) -> None:
     """Put this SLURM job, which ends thereby, in the queue again; nothing outside SLURM.
 
-    A failure is one line for `report`.
+    Of an array only this task comes back. A failure is one line for `report`.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
+    if (array := os.environ.get("SLURM_ARRAY_JOB_ID")) is not None:
+        job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
     report(f"requeueing SLURM job {job}")
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)

@@ -38,6 +38,8 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
         first = str(error).strip().splitlines()[0]
         raise UsageError(f"trainer: {first}") from error
     check_slurm(trainer.num_devices, trainer.num_nodes)
+    # Lightning's handlers leave without saving; ours are there already.
+    vars(trainer._signal_connector)["register_signal_handlers"] = lambda: None
     return trainer
 
 

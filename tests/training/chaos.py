@@ -1,20 +1,24 @@
-"""Kill a training run at random moments and compare it with one that was left alone.
+"""Stop a training run at random moments and compare it with one that was left alone.
 
-    python -m tests.training.chaos --kills 20 --signal SIGKILL -- --workers 3
+    python -m tests.training.chaos --kills 20 --signal SIGTERM -- --workers 3
+    python -m tests.training.chaos --kills 20 --signal Ctrl-C -- --devices 2 --strategy ddp
 
-What follows `--` goes to `inceptcli train`. Prints kills, steps and the verdict; exit code 1 when
-the weights differ or more steps were done again than the checkpoints allow. With `--control` a run
-that starts over after each kill has to do more than that.
+The signal goes to the whole group of processes, as from `timeout` or a batch system; Ctrl-C is
+typed on a pseudo-terminal. What follows `--` goes to `inceptcli train`. Prints stops, steps and the
+verdict; exit code 1 when the weights differ, a traceback was printed, or more steps were done again
+than the checkpoints allow: none but for SIGKILL. With `--control` a run that starts over after each
+kill has to do more than that.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
 import signal
-import subprocess
 import sys
+import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterable
@@ -23,6 +27,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from tests.terminal import Terminal
+
+ROOT = Path(__file__).parents[2]
+CTRL_C = "Ctrl-C"
+STOPS = [CTRL_C, "SIGTERM", "SIGUSR1", "SIGHUP", "SIGKILL"]
 EVERY_STEPS = 3
 TOTAL_STEPS = 72
 TINY = [
@@ -38,23 +47,42 @@ class Outcome(NamedTuple):
     steps: int
     total: int
     kills: int
+    saves: bool
     identical: bool
+    tracebacks: int
 
     @property
     def allowed(self) -> int:
-        """The most steps that so many kills may cost."""
-        return self.total + self.kills * EVERY_STEPS
+        """The most steps that so many kills may cost; what saves costs none."""
+        return self.total + (0 if self.saves else self.kills * EVERY_STEPS)
 
 
-def start(folder: Path, flags: list[str]) -> subprocess.Popen[bytes]:
-    """A training process, in a group of its own, that logs every step."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.chaos", "--worker", *TINY, *flags,
-         "--output", str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+class Training:
+    """A training process on a terminal of its own that logs every step."""
+
+    def __init__(self, folder: Path, flags: list[str]) -> None:
+        command = [sys.executable, "-m", "tests.training.chaos", "--worker", *TINY, *flags]
+        self._terminal = Terminal(
+            [*command, "--output", str(folder)], 120, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)
+        )
+        self._reader = threading.Thread(target=self._terminal.finish)
+        self._reader.start()
+
+    @property
+    def running(self) -> bool:
+        return self._terminal.process.poll() is None
+
+    def send(self, name: str) -> None:
+        """Ctrl-C, or a signal to the whole group."""
+        if name == CTRL_C:
+            self._terminal.type("\x03")
+        else:
+            os.killpg(self._terminal.process.pid, signal.Signals[name])
+
+    def end(self) -> tuple[int, str]:
+        """The exit code, and what was written on the terminal."""
+        self._reader.join()
+        return self._terminal.process.wait(), self._terminal.written
 
 
 def steps_done(folder: Path) -> list[int]:
@@ -64,27 +92,33 @@ def steps_done(folder: Path) -> list[int]:
 
 
 def killed(
-    folders: Iterable[Path], kills: int, number: int, dice: random.Random, flags: list[str]
-) -> int:
-    """Train to the end, killed up to `kills` times after a random number of steps; the kills.
+    folders: Iterable[Path], kills: int, name: str, dice: random.Random, flags: list[str]
+) -> tuple[int, int]:
+    """Train to the end, stopped up to `kills` times; the stops, and the tracebacks that were shown.
 
-    Each start is in the next of `folders`.
+    A stop comes after a random number of steps, every fourth at a random moment of the start. Each
+    start is in the next of `folders`.
     """
-    done = 0
+    done = tracebacks = 0
     for folder in folders:
-        process = start(folder, flags)
+        training = Training(folder, flags)
         patience = _num_steps(folder) + dice.randint(1, 4 * EVERY_STEPS)
-        while process.poll() is None:
-            if done < kills and _num_steps(folder) >= patience:
+        started, at = time.monotonic(), dice.uniform(1, 10) if dice.random() < 0.25 else math.inf
+        while training.running:
+            due = _num_steps(folder) >= patience or time.monotonic() - started >= at
+            if done < kills and due:
                 time.sleep(dice.random() / 5)
-                os.killpg(process.pid, number)
-                done += 1
+                if training.running:
+                    training.send(name)
+                    done += 1
                 break
             time.sleep(0.02)
-        if process.wait() == 0:
-            return done
-        if process.returncode not in (-number, 75):
-            raise RuntimeError(f"left with {process.returncode}")
+        code, shown = training.end()
+        tracebacks += "Traceback" in shown
+        if code == 0:
+            return done, tracebacks
+        if code != (-signal.SIGKILL if name == "SIGKILL" else 75):
+            raise RuntimeError(f"left with {code}: {shown}")
     raise AssertionError("no folder is left")
 
 
@@ -105,27 +139,35 @@ def tensors(folder: Path) -> dict[str, Any]:
     }
 
 
-def compare(folder: Path, kills: int, number: int, seed: int, flags: list[str]) -> Outcome:
+def compare(folder: Path, kills: int, name: str, seed: int, flags: list[str]) -> Outcome:
     """One run left alone and one that is killed, below `folder`."""
     import torch
 
     alone, disturbed = folder / "alone", folder / "disturbed"
-    if start(alone, flags).wait() != 0:
-        raise RuntimeError("the run that was left alone failed")
-    done = killed(repeat(disturbed), kills, number, random.Random(seed), flags)
+    code, shown = Training(alone, flags).end()
+    if code != 0:
+        raise RuntimeError(f"the run that was left alone failed: {shown}")
+    done, tracebacks = killed(repeat(disturbed), kills, name, random.Random(seed), flags)
     expected, found = tensors(alone), tensors(disturbed)
     identical = expected.keys() == found.keys() and all(
         torch.equal(expected[key], found[key]) for key in expected
     )
-    return Outcome(len(steps_done(disturbed)), len(steps_done(alone)), done, identical)
+    return Outcome(
+        len(steps_done(disturbed)),
+        len(steps_done(alone)),
+        done,
+        name != "SIGKILL",
+        identical,
+        tracebacks,
+    )
 
 
 def steps_when_starting_over(
-    folder: Path, kills: int, number: int, seed: int, flags: list[str]
+    folder: Path, kills: int, name: str, seed: int, flags: list[str]
 ) -> int:
     """Steps of a run that is killed alike and knows of no resume: each start has a new folder."""
     folders = [folder / f"start-{start}" for start in range(kills + 1)]
-    killed(folders, kills, number, random.Random(seed), [*flags, "--resume", "never"])
+    killed(folders, kills, name, random.Random(seed), [*flags, "--resume", "never"])
     return sum(map(_num_steps, folders))
 
 
@@ -149,22 +191,24 @@ def main() -> None:
     """Read the flags, run, say how it went."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--signal", choices=["SIGKILL", "SIGTERM"], default="SIGKILL")
+    parser.add_argument("--signal", choices=STOPS, default="SIGKILL")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--control", action="store_true")
     parser.add_argument("flags", nargs="*")
     chosen = parser.parse_args()
     with TemporaryDirectory() as name:
-        folder, number = Path(name), signal.Signals[chosen.signal]
-        arguments = (chosen.kills, number, chosen.seed, chosen.flags)
+        folder = Path(name)
+        arguments = (chosen.kills, chosen.signal, chosen.seed, chosen.flags)
         outcome = compare(folder, *arguments)
         control = steps_when_starting_over(folder, *arguments) if chosen.control else None
     verdict = "identical" if outcome.identical else "DIFFERENT"
     print(
         f"{outcome.kills} x {chosen.signal} {' '.join(chosen.flags)}: weights {verdict}; "
-        f"{outcome.steps} steps for {outcome.total}, {outcome.allowed} allowed"
+        f"{outcome.steps} steps for {outcome.total}, {outcome.allowed} allowed; "
+        f"{outcome.tracebacks} tracebacks"
     )
-    fine = outcome.identical and outcome.kills == chosen.kills and outcome.steps <= outcome.allowed
+    fine = outcome.identical and outcome.kills == chosen.kills and not outcome.tracebacks
+    fine = fine and outcome.steps <= outcome.allowed
     if control is not None:
         print(f"starting over each time: {control} steps")
         fine = fine and control > outcome.allowed

@@ -52,10 +52,12 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def found(train_size: int, **changes: Any) -> int:
     quiet_lightning()
+    stopping = Stopping(print)
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     dotted |= {"data.batch_size": "auto", "data.train_size": train_size}
     planned = plan(check(override(TINY, dotted)))
-    return find_batch_size(planned, Stopping(None), print).batch_size
+    with stopping.listening():
+        return find_batch_size(planned, stopping, print).batch_size
 
 
 @pytest.mark.parametrize(

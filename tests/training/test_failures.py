@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,18 +101,91 @@ def test_a_run_on_a_small_disk_goes_on_when_there_is_room(train: Train, tmp_path
             train("disk/run", trainer__epochs=3)
 
 
-def test_a_checkpoint_cut_at_any_length_is_reported_and_passed_over(train: Train) -> None:
+def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(train: Train) -> None:
     directory = train()
     older, newest = directory.checkpoints()
+    aside = newest.with_name(f"{newest.name}.damaged")
     choose = random.Random(0)
     size = newest.stat().st_size
-    for length in sorted((choose.randrange(size) for _ in range(50)), reverse=True):
+    for length in sorted((choose.randrange(size) for _ in range(20)), reverse=True):
         os.truncate(newest, length)
         said: list[str] = []
-        assert newest_readable(directory, said.append) == older
+        found = newest_readable(directory, said.append)
+        assert found is not None
+        assert found.path == older
         (line,) = said
         assert line.startswith(f"{newest} is damaged (")
         assert "\n" not in line
+        aside.replace(newest)
+
+
+def damage(checkpoint: Path) -> None:
+    """Another byte in the middle of a tensor, as a bad disk gives."""
+    with checkpoint.open("r+b") as file:
+        file.seek(checkpoint.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def test_a_run_goes_on_from_before_damage_and_keeps_what_it_saves_then(train: Train) -> None:
+    undisturbed = train("undisturbed", trainer__epochs=3)
+    directory = train("damaged", checkpoint__every_steps=1)
+    middle, newest = directory.checkpoints()
+    assert [directory.step_of(path) for path in (middle, newest)] == [9, 10]
+    damage(newest)
+    train("damaged", trainer__epochs=3)
+    assert [directory.step_of(path) for path in directory.checkpoints()] == [10, 15]
+    assert newest.with_name(f"{newest.name}.damaged").exists()
+    assert_same_run(undisturbed, directory)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(train: Train) -> None:
+    directory = train()
+    before = directory.weights.read_bytes()
+    for path in directory.checkpoints():
+        damage(path)
+    for _ in range(2):
+        with pytest.raises(UserError, match="no checkpoint is left that is whole"):
+            train()
+    assert "no checkpoint is left" in (directory.path / "train.log").read_text()
+    assert len(list(directory.path.glob("checkpoints/*.damaged"))) == 2
+    assert directory.weights.read_bytes() == before
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = train()
+    newest = directory.checkpoints()[-1]
+
+    def refuse(self: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inceptcli.training.checkpoints.ZipFile.testzip", refuse)
+        with pytest.raises(UserError, match=f"{newest.name}: cannot be read: Stale file handle"):
+            train()
+    assert directory.checkpoints()[-1] == newest
+    with zipfile.ZipFile(newest, "w") as archive:
+        archive.writestr("letter", "of somebody else")
+    with pytest.raises(UserError, match=f"{newest.name}: is whole, but no checkpoint"):
+        train()
+    assert directory.checkpoints()[-1] == newest
+
+
+def test_what_ends_a_run_is_in_its_log(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    with pytest.raises(ZeroDivisionError):
+        train()
+    log = (tmp_path / "run/train.log").read_text()
+    assert log.endswith(" ended: ZeroDivisionError: a mistake\n")
+    assert "Traceback" in log
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

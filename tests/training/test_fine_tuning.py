@@ -75,7 +75,7 @@ def test_frozen_parts_stay_and_the_rest_learns(train: Train, freeze: str, traine
     )
     checkpoint = newest_readable(tuned, print)
     assert checkpoint is not None
-    after: dict[str, Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    after: dict[str, Tensor] = torch.load(checkpoint.path, weights_only=True)["state_dict"]
     changed = {
         key for key, tensor in load_tensors(start.weights).items()
         if not torch.equal(tensor, after[f"network.{key}"])

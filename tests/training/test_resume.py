@@ -26,6 +26,8 @@ def checkpoint(directory: RunDirectory) -> dict[str, Any]:
 def assert_same_run(left: RunDirectory, right: RunDirectory) -> None:
     ours, theirs = checkpoint(left), checkpoint(right)
     for part in ("state_dict", "current_model_state"):
+        if part not in ours and part not in theirs:  # nothing is averaged
+            continue
         assert ours[part].keys() == theirs[part].keys()
         for key, tensor in ours[part].items():
             assert torch.equal(tensor, theirs[part][key]), key
@@ -35,6 +37,11 @@ def assert_same_run(left: RunDirectory, right: RunDirectory) -> None:
         assert ours_best[0] == theirs_best[0]
         assert torch.equal(ours_best[1], theirs_best[1]), ours_best[0]
     assert rows(left) == rows(right)
+
+
+def lines_with(text: str, directory: RunDirectory) -> list[str]:
+    log = (directory.path / "train.log").read_text()
+    return [line for line in log.splitlines() if text in line]
 
 
 def rows(directory: RunDirectory) -> list[dict[str, str]]:
@@ -68,6 +75,40 @@ def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(
             train("stopped")
     assert stopped.value.code == 75
     assert_same_run(undisturbed, train("stopped"))
+
+
+def stop_in_validation(epoch: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process SIGTERM in the middle of a validation step; epochs count from 1."""
+    original = Classifier.validation_step
+
+    def validation_step(self: Classifier, images: Any, batch_idx: int) -> None:
+        if (self.trainer.current_epoch + 1, batch_idx) == (epoch, batch):
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, images, batch_idx)
+
+    monkeypatch.setattr(Classifier, "validation_step", validation_step)
+
+
+PLAIN = {"averaging__decay": 0.0, "trainer__accumulate_batches": 2}
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("changes", [{}, PLAIN], ids=["averaged", "plain"])
+def test_a_run_stopped_in_its_validation_begins_with_that_validation(
+    train: Train, monkeypatch: pytest.MonkeyPatch, epoch: int, changes: dict[str, Any]
+) -> None:
+    undisturbed = train("undisturbed", **changes)
+    with monkeypatch.context() as patch:
+        stop_in_validation(epoch, 0, patch)
+        with pytest.raises(SystemExit) as stopped:
+            train("stopped", **changes)
+    assert stopped.value.code == 75
+    directory = train("stopped", **changes)
+    (line,) = lines_with("stopped by", directory)
+    assert line.endswith(", before its validation")
+    (start,) = lines_with("start from step", directory)[1:]
+    assert start.split()[-1] in line
+    assert_same_run(undisturbed, directory)
 
 
 def test_accumulation_is_never_cut_in_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

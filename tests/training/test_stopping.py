@@ -75,6 +75,15 @@ def test_a_job_is_requeued_when_the_recipe_asks_for_it_and_nobody_cancelled_it(
         assert note.read_text() == "requeue 42\n"
 
 
+def test_of_an_array_the_task_is_requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = fake_scontrol(tmp_path, monkeypatch)
+    monkeypatch.setenv("SLURM_JOB_ID", "107")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "100")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
+    requeue_job(print)
+    assert note.read_text() == "requeue 100_7\n"
+
+
 def test_a_requeue_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_scontrol(tmp_path, monkeypatch, "echo no >&2; echo such job >&2; exit 1")
     said: list[str] = []
@@ -94,7 +103,10 @@ def test_outside_slurm_nothing_is_requeued(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:
-    assert Stopping(None).reason is None
-    assert Stopping(3600).reason is None
-    assert not Stopping(3600).may_requeue
-    assert Stopping(0).may_requeue
+    assert Stopping(print).reason is None
+    assert Stopping(print, 3600).reason is None
+    assert not Stopping(print, 3600).may_requeue
+    stopping = Stopping(print, 0)
+    assert not stopping.may_requeue
+    stopping.requeue = True
+    assert stopping.may_requeue

@@ -1,0 +1,76 @@
+"""Standard streams that outlive their readers: a closed terminal or pipe ends no work."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class LastingError(io.FileIO):
+    """Standard error; once it cannot be written, what is written there goes nowhere.
+
+    A terminal that is gone answers EIO, a pipe without a reader EPIPE. The descriptor then leads to
+    the null device, so that libraries that write to it themselves do not fail either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, "w", closefd=False)
+        self._lost: str | None = None
+        self._report: Callable[[str], None] | None = None
+
+    def write(self, text: Buffer, /) -> int:
+        """All of it, whatever becomes of it."""
+        view = memoryview(text)
+        try:
+            done = 0
+            while done < len(view):
+                done += super().write(view[done:]) or len(view)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            self._lost = error.strerror or type(error).__name__
+            self._tell()
+        return len(view)
+
+    def tell_loss(self, report: Callable[[str], None] | None) -> None:
+        """Have `report` told, once, why nothing can be read here any more."""
+        self._report = report
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._lost is not None and self._report is not None:
+            report, self._report = self._report, None
+            report(self._lost)
+
+
+def secure_standard_streams() -> None:
+    """Give this process three open standard streams, the last of which never fails.
+
+    A closed descriptor would be taken by the next file that is opened, and notices of libraries
+    would be written into it.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    sys.stderr = io.TextIOWrapper(
+        LastingError(), encoding, "backslashreplace", line_buffering=True, write_through=True
+    )
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (it stays open)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+
+
+def tell_loss(report: Callable[[str], None] | None) -> None:
+    """Have `report` told when standard error is lost, if this process secured it."""
+    raw = getattr(sys.stderr, "buffer", None)
+    if isinstance(raw, LastingError):
+        raw.tell_loss(report)
