@@ -174,7 +174,10 @@ def steps_when_starting_over(
 def work(arguments: list[str]) -> None:
     """`inceptcli train`, with a line in train.log for every optimizer step."""
     from inceptcli.cli.app import app
-    from inceptcli.training.recorder import Recorder
+    from inceptcli.training.stopping import Stopping, say_on_standard_error
+
+    with Stopping(say_on_standard_error).listening():  # as the program does, which is not there yet
+        from inceptcli.training.recorder import Recorder
 
     original = Recorder.on_train_batch_end
 
