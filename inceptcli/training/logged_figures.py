@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
@@ -21,9 +22,9 @@ EVERY_STEPS = 50
 class LoggedFigures(Callback):
     """Hands figures over once a checkpoint holds their step, so that no resumed run repeats them.
 
-    Rank 0 alone does; its `step/loss` is that of its own batch. Losses stay on their device until
-    then, so that no step waits for them. A logger that fails is given up, the run goes on. Stands
-    behind Recorder, which writes the row.
+    Rank 0 alone does; `step/loss` is the mean over its own images of the step. Losses stay on their
+    device until then, so that no step waits for them. A logger that fails is given up, the run goes
+    on. Stands behind Recorder, which writes the row.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class LoggedFigures(Callback):
     ) -> None:
         self.recipe, self.directory, self.checkpoint, self.say = recipe, directory, checkpoint, say
         self._waiting: list[tuple[int, dict[str, float | Tensor]]] = []
+        self._losses: list[Tensor] = []  # of the step's batches so far
         self._learning_rate = 0.0
         self._last_step = 0
 
@@ -66,13 +68,16 @@ class LoggedFigures(Callback):
         batch_idx: int,
     ) -> None:
         """Keep the figures of every EVERY_STEPS-th step."""
+        self._losses.append(outputs["batch_loss"])
         step = trainer.global_step
-        if step > self._last_step and step % EVERY_STEPS == 0:
-            figures = {
-                "step/loss": outputs["loss"].detach(),
-                "step/learning_rate": self._learning_rate,
-            }
-            self._waiting.append((step, figures))
+        if step > self._last_step:
+            if step % EVERY_STEPS == 0:
+                figures: dict[str, float | Tensor] = {
+                    "step/loss": torch.stack(self._losses).mean(),
+                    "step/learning_rate": self._learning_rate,
+                }
+                self._waiting.append((step, figures))
+            self._losses = []
         self._last_step = step
         self._hand_over(trainer, self.checkpoint.saved_step)
 

@@ -99,7 +99,7 @@ class LossGuard(Callback):
         batch_idx: int,
     ) -> None:
         """Keep the batch's figures, look when it is time."""
-        loss = outputs["loss"].detach()
+        loss = outputs["batch_loss"]
         epoch = trainer.current_epoch + 1
         self._recent.append(
             Trained(self._step, epoch, self._learning_rate, loss, batch.numbers, self._norms)

@@ -55,7 +55,11 @@ class Classifier(LightningModule):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Cross entropy with label smoothing; also the share of images named right."""
+        """Cross entropy with label smoothing; also the share of images named right.
+
+        `batch_loss` is the mean over the batch's images, with the auxiliary head's weighted loss if
+        there is one; `loss` is what Lightning is to divide by `trainer.accumulate_batches`.
+        """
         pixels, targets = self.pixels(batch.images), batch.labels
         if self._mix is not None:
             pixels, targets = self._mix(pixels, targets)
@@ -67,7 +71,14 @@ class Classifier(LightningModule):
             loss = self._loss(logits, targets)
             loss = loss + self.auxiliary_weight * self._loss(auxiliary_logits, targets)
         top1 = (logits.detach().argmax(1) == batch.labels).float().mean()
-        return {"loss": loss, "top1": top1}
+        scaled = loss * self._accumulation_factor(batch_idx)
+        return {"loss": scaled, "batch_loss": loss.detach(), "top1": top1}
+
+    def _accumulation_factor(self, batch_idx: int) -> float:
+        """Makes a step of the epoch's last, fewer batches a mean over them: 1 in all others."""
+        accumulated = self.trainer.accumulate_grad_batches
+        first = batch_idx - batch_idx % accumulated
+        return accumulated / min(accumulated, self.trainer.num_training_batches - first)
 
     def _with_auxiliary_head(self, head: AuxiliaryHead, pixels: Tensor) -> tuple[Tensor, Tensor]:
         for name, features in self.network.forward_stages(pixels):

@@ -60,12 +60,22 @@ class Plan:
         return len(self.train) // (self.batch_size * num_ranks)
 
     def steps_per_epoch(self, num_ranks: int) -> int:
-        """Optimizer steps in an epoch; the last one may have accumulated fewer batches."""
+        """Optimizer steps in an epoch; the last one may be of fewer batches, their mean."""
         return -(-self.batches_per_epoch(num_ranks) // self.recipe.trainer.accumulate_batches)
 
     def effective_batch(self, num_ranks: int) -> int:
-        """Images in an optimizer step."""
-        return self.batch_size * num_ranks * self.recipe.trainer.accumulate_batches
+        """Images in an optimizer step, other than an epoch's last."""
+        return self.batch_size * num_ranks * self.accumulated_batches(num_ranks)
+
+    def accumulated_batches(self, num_ranks: int) -> int:
+        """Batches of each rank in an optimizer step; no more than an epoch has."""
+        return min(self.recipe.trainer.accumulate_batches, self.batches_per_epoch(num_ranks))
+
+    def last_step_images(self, num_ranks: int) -> int:
+        """Images in the last optimizer step of an epoch."""
+        batches = self.batches_per_epoch(num_ranks)
+        last = batches % self.accumulated_batches(num_ranks) or self.accumulated_batches(num_ranks)
+        return self.batch_size * num_ranks * last
 
 
 def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:

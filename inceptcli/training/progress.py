@@ -88,7 +88,7 @@ class TrainingProgress(Callback):
         passed = time.monotonic() - self._started
         left = passed / max(1, done - self._done_before) * (total - done)
         return (
-            f"loss {float(outputs['loss']):.3f}",
+            f"loss {float(outputs['batch_loss']):.3f}",
             f"run {duration(left)} left",
             f"top-1 {float(outputs['top1']):.0%}",
             f"step {trainer.global_step:,}",

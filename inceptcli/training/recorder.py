@@ -72,7 +72,7 @@ class Recorder(Callback):
         batch_idx: int,
     ) -> None:
         """Add the batch's loss; it stays on its device, so that nothing waits for it."""
-        loss = outputs["loss"].detach().double()
+        loss = outputs["batch_loss"].double()
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
         self.loss_count += 1
         self.train_seconds += self._count_seconds()

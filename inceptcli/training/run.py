@@ -195,13 +195,16 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     ranks = trainer.world_size
     batch = f"{plan.batch_size} images x {ranks} devices"
     if recipe.trainer.accumulate_batches > 1:
-        batch += f" x {recipe.trainer.accumulate_batches} accumulated"
+        batch += f" x {plan.accumulated_batches(ranks)} accumulated"
+    steps = f"{plan.steps_per_epoch(ranks)} steps per epoch"
+    if (last := plan.last_step_images(ranks)) < plan.effective_batch(ranks):
+        steps += f", the last of {last} images"
     return [
         f"{plan.network.name}: {layout.title} ({layout.layout}), {parameters:,} parameters",
         f"{recipe.data.path or 'shapes'}: {len(plan.classes)} classes, {len(plan.train):,} "
         f"training and {len(plan.val):,} validation images, {height}x{width} pixels",
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
-        f"{plan.steps_per_epoch(ranks)} steps per epoch, {recipe.trainer.epochs} epochs",
+        f"{steps}, {recipe.trainer.epochs} epochs",
         f"precision {recipe.trainer.precision}, device {trainer.strategy.root_device.type}",
         _averaging_in_words(recipe.averaging),
     ]

@@ -40,7 +40,8 @@ def change_from(batches: int, change: Change, monkeypatch: pytest.MonkeyPatch) -
 
 def multiply_loss(factor: float) -> Change:
     def change(module: Classifier, outputs: dict[str, Any]) -> None:
-        outputs["loss"] = outputs["loss"] * factor
+        for name in ("loss", "batch_loss"):
+            outputs[name] = outputs[name] * factor
 
     return change
 
