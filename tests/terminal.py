@@ -40,7 +40,7 @@ class Terminal:
         """Press keys; \\x03 is Ctrl-C, which the terminal turns into SIGINT."""
         os.write(self._main, keys.encode())
 
-    def read_until(self, text: str, seconds: float = 120) -> str:
+    def read_until(self, text: str, seconds: float = 600) -> str:
         """What was written since the last call, up to where `text` has appeared."""
         start, deadline = len(self.written), time.monotonic() + seconds
         while text not in self.written[start:]:
@@ -53,7 +53,7 @@ class Terminal:
         while self._read():
             pass
         os.close(self._main)
-        return self.process.wait(120)
+        return self.process.wait(600)
 
     def _read(self) -> bool:
         if not select.select([self._main], [], [], 1)[0]:

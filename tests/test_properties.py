@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from typer import echo
 
@@ -65,7 +65,7 @@ whole_recipes = some.dictionaries(
     ),
     max_size=4,
 )
-many = settings(max_examples=150, deadline=None)
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -44,6 +44,9 @@ PartitionName=all Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 """
 
 
+PROGRAMS = ["munged", "slurmctld", "slurmd", "sbatch", "scancel", "scontrol", "sinfo", "srun"]
+
+
 class Cluster:
     """Its commands, and the environment in which they find it."""
 
@@ -104,7 +107,7 @@ class Cluster:
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """munged, slurmctld and two slurmd, stopped at the end whatever happens."""
-    for program in ("munged", "slurmctld", "slurmd"):
+    for program in PROGRAMS:
         if found(program) is None:
             pytest.skip(f"needs {program}: apt-get install slurm-wlm munge")
     if os.geteuid() != 0:
@@ -163,14 +166,14 @@ def tasks_on(cluster: Cluster, node: str) -> dict[int, int]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while True:
         try:
             if condition():
                 return
         except AssertionError:  # the controller does not answer yet
             pass
-        assert time.monotonic() < deadline, "not within two minutes"
+        assert time.monotonic() < deadline, "not within ten minutes"
         time.sleep(0.2)
 
 

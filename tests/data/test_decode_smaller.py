@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from numpy.typing import NDArray
 from PIL import Image
@@ -31,7 +31,7 @@ def jpeg(height: int, width: int, orientation: int = 1, **options: Any) -> bytes
     return encoded(picture(height, width), "JPEG", quality=90, exif=exif, **options)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     some.integers(1, 200),
     some.integers(1, 200),

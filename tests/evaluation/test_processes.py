@@ -101,7 +101,7 @@ def under_torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *launcher, "-m", "inceptcli", "eval", *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 

@@ -10,8 +10,10 @@ from torch import Tensor
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build, network_options
+from tests.compiler import needs_compiler
 
 pytestmark = [
+    needs_compiler,
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),  # torch's own
 ]

@@ -10,6 +10,7 @@ import torch
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engine import load_engine
 from inceptcli.prediction.torch_engine import TorchEngine
+from tests.compiler import needs_compiler
 from tests.prediction.test_torch_engine import random_crops
 
 
@@ -20,6 +21,7 @@ def forget_what_was_compiled() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@needs_compiler
 def test_a_compiled_network_gives_the_same_logits(weights: Path, engine: TorchEngine) -> None:
     from torch._dynamo.utils import counters
 

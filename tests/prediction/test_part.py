@@ -230,7 +230,7 @@ def test_two_processes_do_not_write_one_part(output_format: str, tmp_path: Path)
         )
         other = subprocess.run(
             [sys.executable, "-c", code, str(path), output_format],
-            capture_output=True, text=True, check=False, timeout=60, env=os.environ,
+            capture_output=True, text=True, check=False, timeout=600, env=os.environ,
         )  # fmt: skip
         assert "another process is writing it" in other.stderr
     assert work(path, job) == [source.path for source in SOURCES[2::2]]

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -97,20 +97,17 @@ def test_no_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
 
 def test_an_answer_is_given_before_the_next_path_is_known(tmp_path: Path) -> None:
     source = paint(tmp_path / "a.png", "red")
-    given: list[Answer] = []
+    given, answers = Event(), 0
 
     def one_by_one() -> Iterator[Source]:
         yield source
-        for _ in range(600):
-            if given:
-                break
-            time.sleep(0.1)
-        assert given, "the first answer waits for the second path"
+        assert given.wait(timeout=600), "the first answer waits for the second path"
         yield source
 
-    for answer in predict(one_by_one(), Ensemble([MeanColour()]), top_k=1, batch_size=16):
-        given.append(answer)
-    assert len(given) == 2
+    for _ in predict(one_by_one(), Ensemble([MeanColour()]), top_k=1, batch_size=16):
+        given.set()
+        answers += 1
+    assert answers == 2
 
 
 def test_output_that_is_not_finite_is_an_error_and_not_a_probability(tmp_path: Path) -> None:

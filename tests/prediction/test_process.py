@@ -66,7 +66,7 @@ def test_a_reader_that_leaves_early_ends_it_quietly(
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 141
+        assert process.wait(timeout=600) == 141
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -95,7 +95,7 @@ def test_answers_stream_and_a_closed_pipe_ends_quietly(folder: Path, run_directo
         process.stdout.close()
         process.stdin.write(f"{folder}/2.png\n".encode())
         process.stdin.flush()
-        assert process.wait(timeout=60) == 141
+        assert process.wait(timeout=600) == 141
         errors = process.stderr.read().decode().splitlines()
     assert [line.split(":")[0] for line in errors] == ["modules", "needless", "peak"]
 

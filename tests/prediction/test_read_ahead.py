@@ -28,7 +28,7 @@ def test_what_is_ready_is_not_kept_waiting_for_a_source_yet_to_come() -> None:
 
     def sources() -> Iterator[int]:
         yield 1
-        assert answered.wait(timeout=60)
+        assert answered.wait(timeout=600)
         yield 2
 
     batches = read_batches(sources(), str, batch_size=16, threads=2)
@@ -52,7 +52,9 @@ def test_sources_are_taken_only_a_little_ahead() -> None:
     assert len(taken) <= 9
 
 
-def test_leaving_early_ends_the_threads() -> None:
+def test_leaving_early_ends_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inceptcli.prediction.read_ahead.GRACE", 600)  # however slow they are here
+
     def read(number: int) -> int:
         sleep(0.05)
         return number

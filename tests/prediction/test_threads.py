@@ -66,7 +66,7 @@ def test_torch_divides_its_threads_among_the_pictures(
     forward, used = engine._forward, set()
 
     def wait(images: torch.Tensor) -> torch.Tensor:
-        together.wait(timeout=60)
+        together.wait(timeout=600)
         used.add(threading.get_ident())
         assert torch.get_num_threads() == each
         return forward(images)
@@ -93,7 +93,7 @@ def test_onnx_runtime_divides_its_threads_among_the_pictures(
     run, used = engine._run, set()
 
     def wait(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        together.wait(timeout=60)
+        together.wait(timeout=600)
         used.add(threading.get_ident())
         return run(images)
 
@@ -113,7 +113,7 @@ def test_embeddings_are_those_of_their_pictures(
 
     def wait(images: torch.Tensor) -> torch.Tensor:
         found = forward(images)
-        together.wait(timeout=60)  # all have been through the network
+        together.wait(timeout=600)  # all have been through the network
         return found
 
     monkeypatch.setattr(engine, "_forward", wait)

@@ -13,7 +13,7 @@ from inceptcli.progress.display import Display
 from tests.terminal import COLOUR, HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines
 
 WORK = """
-import sys, time
+import signal, sys, time
 from inceptcli.progress import lines
 from inceptcli.progress.display import Display
 
@@ -72,7 +72,7 @@ def test_a_finished_bar_leaves_nothing_and_the_cursor_is_back() -> None:
 
 
 def test_ctrl_c_leaves_a_usable_terminal() -> None:
-    terminal = Terminal(work(then="print('waiting'); time.sleep(60)"), 80)
+    terminal = Terminal(work(then="print('waiting'); signal.pause()"), 80)
     terminal.read_until("waiting")
     terminal.type("\x03")
     assert terminal.finish() == -signal.SIGINT

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from inceptcli.weights.file import load_tensors
+from tests.compiler import needs_compiler
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, rows, stop_at
 
@@ -20,6 +21,7 @@ def forget_what_was_compiled() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@needs_compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own
 def test_a_compiled_run_is_the_usual_one_and_goes_on_exactly(
     train: Train, monkeypatch: pytest.MonkeyPatch

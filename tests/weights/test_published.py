@@ -58,7 +58,7 @@ def start(hub: Hub, home: Path, **environment: str) -> subprocess.Popen[str]:
 
 def obtain(hub: Hub, home: Path, **environment: str) -> tuple[list[str], list[str]]:
     """Lines on standard output (path, then what was imported) and on standard error."""
-    output, errors = start(hub, home, **environment).communicate(timeout=60)
+    output, errors = start(hub, home, **environment).communicate(timeout=600)
     return output.splitlines(), errors.splitlines()
 
 
@@ -176,7 +176,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(hub: Hub, tmp_path: Path) ->
 
 def test_two_processes_at_once_are_both_served(hub: Hub, tmp_path: Path, small: bytes) -> None:
     both = [start(hub, tmp_path) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0].splitlines() for process in both]
+    outputs = [process.communicate(timeout=600)[0].splitlines() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
     assert Path(outputs[0][0]).read_bytes() == small
@@ -203,9 +203,9 @@ def test_predict_twice_at_once_and_once_more_downloads_and_converts_a_timm_file(
 
     with serving(file) as hub:
         both = [predict(hub), predict(hub)]
-        done = [process.communicate(timeout=120) for process in both]
+        done = [process.communicate(timeout=600) for process in both]
         asked = len(hub.asked)
-        done.append(predict(hub).communicate(timeout=120))
+        done.append(predict(hub).communicate(timeout=600))
         assert len(hub.asked) == asked > 0
     answers = [json.loads(output)["predictions"] for output, _ in done]
     assert len(answers[0]) == 5
