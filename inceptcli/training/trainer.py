@@ -49,4 +49,5 @@ def quiet_lightning() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more than processors
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

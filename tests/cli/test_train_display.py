@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -60,6 +61,18 @@ def test_ctrl_c_saves_and_gives_the_terminal_back(tmp_path: Path) -> None:
     assert terminal.finish() == 75
     assert "stopped by SIGINT after step" in terminal.written
     assert terminal.written.rindex(SHOW_CURSOR) > terminal.written.rindex(HIDE_CURSOR)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_on_one_processor_two_workers_are_not_warned_of(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--workers", "2", "--epochs", "1", "--output", str(tmp_path / "run")],
+        preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "epoch 1/1: train loss" in done.stderr
+    assert "DataLoader" not in done.stderr
 
 
 @pytest.mark.slow
