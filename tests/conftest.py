@@ -17,9 +17,10 @@ GIVEN_DATA = "INCEPTCLI_TEST_DATA"
 
 
 def pytest_configure() -> None:
-    folder = os.environ.get(GIVEN_DATA)
-    if folder and not Path(folder).is_dir():
-        raise pytest.UsageError(f"{GIVEN_DATA}={folder}: no such folder")
+    if folder := os.environ.get(GIVEN_DATA):
+        if not Path(folder).is_dir():
+            raise pytest.UsageError(f"{GIVEN_DATA}={folder}: no such folder")
+        os.environ[GIVEN_DATA] = str(Path(folder).absolute())  # some tests go elsewhere
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,7 +32,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def given_data() -> Path:
     """The folder of more data than tests draw; who asks for it has the mark `given_data`."""
-    return Path(os.environ[GIVEN_DATA]).absolute()
+    return Path(os.environ[GIVEN_DATA])
 
 
 @pytest.fixture(params=["drawn", pytest.param("given", marks=pytest.mark.given_data)])
