@@ -26,7 +26,7 @@ EPILOG = """Examples:
 def data_check(
     folder: Annotated[
         Path,
-        Argument(metavar="DIR", help="Folder of class folders, or one with train/ and val/."),
+        Argument(metavar="DIR", help="Folder of class folders, or one with train/, val/, test/."),
     ],
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
@@ -39,20 +39,20 @@ def data_check(
     """Read every image of a dataset and list what is wrong with it.
 
     The exit code is 1 when training would skip a file or refuse the folder (unreadable, images
-    without an image's suffix, empty classes, classes in val alone), or when equal files are filed
-    under two classes or in both splits. A suffix of another format, a format that fewer than one
-    image in a hundred has, and equal files within a class are listed only.
+    without an image's suffix, empty classes, classes that train lacks), or when equal files are
+    filed under two classes or in two splits. A suffix of another format, a format that fewer
+    than one image in a hundred has, and equal files within a class are listed only.
 
     JSON has clean, images (those that can be read), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
     both or none; files: path, split, class), empty_classes and one_split_only (split, class).
-    Without train/ and val/ the split is named all.
+    The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check
 
     with Display(quiet).task("check", unit="files") as task:
-        report = check(folder, workers, task.reach)
+        report = check(folder, workers, task.reach, Display().say)
     echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
     if not report.clean:
         raise Exit(1)

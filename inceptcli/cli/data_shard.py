@@ -29,7 +29,7 @@ BYTES_IN = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 def data_shard(
     folder: Annotated[
         Path,
-        Argument(metavar="DIR", help="Folder of class folders, or one with train/ and val/."),
+        Argument(metavar="DIR", help="Folder of class folders, or one with train/, val/, test/."),
     ],
     output: Annotated[
         str,
@@ -79,7 +79,7 @@ def data_shard(
 
     limits = _bytes(size), count, seed, workers
     with Display(quiet).task("shard", unit="shards") as task:
-        made = shard_folder(folder, output, *limits, task.reach)
+        made = shard_folder(folder, output, *limits, task.reach, Display().say)
     for entry in made.left_out:
         Display().say(f"left out {entry.path}: {entry.reason}")
     echo(json.dumps(_as_json(made), indent=2) if format == "json" else _as_table(made))

@@ -14,20 +14,19 @@ from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.results_stream import results_stream
 from inceptcli.cli.speed_options import Compile, FastDecode
-from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
     from inceptcli.evaluation.results import Evaluation, Origin
-    from inceptcli.weights.metadata import WeightsMetadata
 
 EPILOG = """Examples:
 
 \b
-  inceptcli eval runs/flowers --data flowers
+  inceptcli eval runs/flowers
+  inceptcli eval runs/flowers --data flowers --split test
   inceptcli eval model.safetensors --data flowers/val --format json
-  inceptcli eval runs/flowers --data flowers --report flowers.html
+  inceptcli eval runs/flowers --report flowers.html
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
@@ -48,9 +47,17 @@ def evaluate(
         str | None,
         Option(
             metavar="DIR|CSV|SHARDS",
-            help="Folder of class folders, or one with val/; ILSVRC's flat folder with labels.csv "
-            "or val.txt; a CSV file of path,label; or tar shards such as 'shards/val-*.tar'. "
-            "Default: the validation pictures of `shapes`, for weights trained on them.",
+            help="Folder of class folders, or one with train/, val/, test/; ILSVRC's flat folder "
+            "with labels.csv or val.txt; a CSV file of path,label; or tar shards such as "
+            "'shards/val-*.tar'. Default: what the run was trained on.",
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        Option(
+            help="Which images of the data: those of a split, or all of a folder without splits. "
+            "Default: val, by folder, shards' names or the run's own --val-data or --val-fraction; "
+            "else all.",
         ),
     ] = None,
     crops: Annotated[
@@ -107,14 +114,18 @@ def evaluate(
     The label of a CSV's row is a class's id (synset, folder), else its name, else its place from 0;
     paths are relative to the CSV's folder.
 
-    JSON has images, top1, top5 and loss, each with its interval of 95 % (top1_interval, ...),
-    calibration_error, calibration (15 bins: low, high, images, probability, top1), crops, weights,
-    excluded, per_class (class, name, images, top1, top1_interval, predicted, precision), confusion
-    (label, predicted, images) and skipped (path, reason); accuracies are fractions of 1, the loss
-    is the mean of -log of the label's probability. What was skipped counts nowhere else and leaves
-    the exit code 0. With --fast-decode, and only then, JSON and the CSV files have fast_decode,
-    which is true. The page of --report loads nothing from elsewhere; what it shows is in the JSON
-    and in the CSV files of --predictions and --confusion too.
+    Without --data it measures the validation images of the run, by the recipe in the weights; where
+    a run was trained on images that are measured, a line says so.
+
+    JSON has images, split (train, val, test or all), top1, top5 and loss, each with its interval of
+    95 % (top1_interval, ...), calibration_error, calibration (15 bins: low, high, images,
+    probability, top1), crops, weights, excluded, per_class (class, name, images, top1,
+    top1_interval, predicted, precision), confusion (label, predicted, images) and skipped (path,
+    reason); accuracies are fractions of 1, the loss is the mean of -log of the label's probability.
+    What was skipped counts nowhere else and leaves the exit code 0. With --fast-decode, and only
+    then, JSON and the CSV files have fast_decode, which is true. The page of --report loads nothing
+    from elsewhere; what it shows is in the JSON and in the CSV files of --predictions and
+    --confusion too.
 
     Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
@@ -123,18 +134,21 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
+        from inceptcli.evaluation.images import Wanted, images_to_measure
         from inceptcli.evaluation.results import Origin
         from inceptcli.prediction.ensemble import Ensemble
 
         notices, shown = Display(not is_first), Display(quiet or not is_first)
         told = None if shown.quiet else shown.say
         files, members = ensemble_files(weights, crops, shown)
-        source, excluded, notes = _source(members[0], data, files[0], exclude, allow_outside, told)
+        wanted = Wanted(data, split, exclude, allow_outside)
+        found = images_to_measure(wanted, list(zip(files, members, strict=True)), told)
+        source = found.source
         outputs: list[Callable[[Evaluation], None]] = []
-        origin = Origin(weights, data or "shapes", crops, excluded, fast_decode)
+        origin = Origin(weights, found.data, crops, found.excluded, fast_decode, found.split)
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
-        for note in notes:
+        for note in found.notes:
             notices.say(note)
 
         from inceptcli.evaluation.evaluate import evaluate as measure
@@ -165,44 +179,6 @@ def evaluate(
         notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
     echo(form(result, origin))
-
-
-def _source(
-    metadata: WeightsMetadata,
-    data: str | None,
-    weights: Path,
-    exclude: Path | None,
-    allow_outside: bool,
-    told: Callable[[str], None] | None,
-) -> tuple[ImageSource, int, tuple[str, ...]]:
-    """The images, how many of them are left out, and what should be said of both."""
-    from inceptcli.data.exclusion import exclude as leave_out
-    from inceptcli.data.label_files import evaluation_images
-    from inceptcli.data.open_data import open_for_evaluation
-    from inceptcli.data.shapes import CLASSES, Shapes
-    from inceptcli.data.shards.files import means_shards
-    from inceptcli.data.sources import FolderSource
-    from inceptcli.recipe.schema import check
-
-    ids, names = zip(*metadata.classes, strict=True)
-    if data is not None and means_shards(data):
-        if exclude is not None:
-            raise UsageError(f"--exclude {exclude}: leaves out images of folders and lists only")
-        return open_for_evaluation(data, ids, told), 0, ()
-    if data is not None:
-        place = Path(data)
-        images, root, notes = evaluation_images(place, ids, names, allow_outside=allow_outside)
-        if exclude is None:
-            return FolderSource(images), 0, notes
-        left = leave_out(images, exclude, {place, root})
-        return FolderSource(left.images), left.excluded, (*notes, *left.notes)
-    if exclude is not None:
-        raise UsageError("--exclude needs --data, whose images it leaves out")
-    if ids != CLASSES or metadata.recipe is None:
-        raise UsageError(f"{weights}: not trained on `shapes`; give --data FOLDER")
-    trained = check(metadata.recipe, str(weights))
-    size = metadata.preprocessing.image_size
-    return Shapes(trained.trainer.seed, trained.data.val_size, size, "val"), 0, ()
 
 
 def _outputs(

@@ -241,7 +241,7 @@ def _run(planned: Plan, folder: Path, resume: str, quiet: bool, stopping: Stoppi
     from inceptcli.training.run import fit
 
     fit(planned, directory, say, display, stopping)
-    for line in ending(directory, settings.data):
+    for line in ending(directory):
         say(line)
 
 

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from inceptcli.text import duration
 
 if TYPE_CHECKING:
-    from inceptcli.recipe.sections import Data
     from inceptcli.training.run_directory import RunDirectory
 
 
-def ending(directory: RunDirectory, data: Data) -> list[str]:
+def ending(directory: RunDirectory) -> list[str]:
     """What came out, where it is, and a command to go on with, ready to copy."""
     rows = directory.read_metrics()
     lines = []
@@ -24,7 +23,5 @@ def ending(directory: RunDirectory, data: Data) -> list[str]:
             f"val loss {float(best['val_loss']):.3f}; {duration(float(rows[-1]['seconds']))}"
         )
     run = quote(str(directory.path))
-    following = f"eval {run}" if data.path is None else f"eval {run} --data {quote(data.path)}"
-    if data.val_fraction is not None:  # the folder holds the training images too
-        following = f"predict IMAGE.jpg --weights {run}"
-    return [*lines, f"weights: {directory.weights}", f"next: inceptcli {following}"]
+    skipping = " --skip-unreadable" * bool(directory.skipped())
+    return [*lines, f"weights: {directory.weights}", f"next: inceptcli eval {run}{skipping}"]

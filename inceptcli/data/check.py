@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.decode import SUFFIXES, UnreadableImage, decode, format_of
-from inceptcli.data.folders import class_names, find_files, has_train_and_val
+from inceptcli.data.folders import Say, files_by_class, unheard
 from inceptcli.data.parallel import in_processes
+from inceptcli.data.splits import split_folders
 
 SUFFIXES_OF = {
     "BMP": {".bmp"},
@@ -29,7 +30,7 @@ ODD_SHARE = 0.01
 
 
 class Place(NamedTuple):
-    """A file of a class folder; `split` is train or val, or all where there are no splits."""
+    """A file of a class folder; `split` is train, val or test, or all without splits."""
 
     path: Path
     split: str
@@ -118,46 +119,53 @@ class Report:
 
     @property
     def one_split_only(self) -> list[tuple[str, str]]:
-        """(split, class) of classes that the other split lacks."""
+        """(split, class) of classes that the other splits lack."""
         return [
             (split, entry.name)
             for entry in self.classes
             for split in entry.images
-            if len(entry.images) < len(self.splits)
+            if len(entry.images) == 1 < len(self.splits)
         ]
 
     @property
     def clean(self) -> bool:
         """Nothing would be skipped or refused, and nothing is filed under two classes or splits."""
-        refused = any(split == "val" for split, _ in self.one_split_only) or self.empty_classes
+        untrained = "train" in self.splits and any(
+            "train" not in entry.images for entry in self.classes
+        )
+        refused = untrained or self.empty_classes
         crossing = any(group.across for group in self.duplicates)
         return not (self.unreadable or self.overlooked or crossing or refused)
 
 
-def check(root: Path, workers: int | None, progress: Callable[[int, int], None]) -> Report:
-    """Read every file in the class folders of `root`, or of its train/ and val/.
+def check(
+    root: Path,
+    workers: int | None,
+    progress: Callable[[int, int], None],
+    say: Say = unheard,
+) -> Report:
+    """Read every file in the class folders of `root`, or of its train/, val/ and test/.
 
     `workers` processes share the reading; by default as many as this one may use cores. `progress`
-    is told how many files of how many are done.
+    is told how many files of how many are done, `say` what is left out.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: there are no class folders, or one cannot be read.
     """
-    splits = ("train", "val") if has_train_and_val(root) else ("all",)
-    folders = {split: root if split == "all" else root / split for split in splits}
-    names = {split: class_names(folder) for split, folder in folders.items()}
+    folders: list[tuple[str, Path]] = [*split_folders(root).items()] or [("all", root)]
+    files = {split: files_by_class(folder, say) for split, folder in folders}
     places = [
         Place(path, split, name)
-        for split, folder in folders.items()
-        for name in names[split]
-        for path in find_files(folder / name)
+        for split, classes in files.items()
+        for name, paths in classes.items()
+        for path in paths
     ]
     inspected = []
     for done, entry in enumerate(in_processes(inspect, places, workers, chunk=8), start=1):
         inspected.append(entry)
         progress(done, len(places))
-    return _report(names, inspected)
+    return _report({split: list(classes) for split, classes in files.items()}, inspected)
 
 
 def inspect(place: Place) -> Inspected:

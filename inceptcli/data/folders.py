@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from inceptcli.data.decode import SUFFIXES
+from inceptcli.data.own_outputs import is_own_output
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
+
+Say = Callable[[str], None]
+"""Is told what a person should know, a line at a time."""
+
+
+def unheard(line: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True)
@@ -37,161 +45,124 @@ def find_images(folder: Path) -> list[Path]:
     Raises:
         UserError: a folder is missing or cannot be read.
     """
-    return [file for file in find_files(folder) if file.suffix.lower() in SUFFIXES]
+    return [file for file in find_files(folder) if is_image(file)]
 
 
 def find_files(folder: Path) -> list[Path]:
     """As `find_images`, but whatever the suffix."""
-    found: list[Path] = []
-    entered: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        identity, folders, files = _list(waiting.pop())
-        if identity not in entered:
-            entered.add(identity)
-            found += files
-            waiting += reversed(folders)
-    return sorted(found)
+    return _walk(folder, None)
 
 
-def class_folder(root: Path) -> LabelledImages:
+def files_and_outputs(folder: Path) -> tuple[list[Path], list[Path]]:
+    """As `find_files`, but folders that this program wrote are not entered: they come second."""
+    outputs: list[Path] = []
+    return _walk(folder, outputs), outputs
+
+
+def has_only_outputs(folder: Path) -> bool:
+    """Whether there are folders that this program wrote, and no image beside them."""
+    files, outputs = files_and_outputs(folder)
+    return bool(outputs) and not any(map(is_image, files))
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file has an image's suffix."""
+    return file.suffix.lower() in SUFFIXES
+
+
+def files_by_class(root: Path, say: Say = unheard) -> dict[str, list[Path]]:
+    """The files in each class folder of `root`, whatever their suffix, by the classes' names.
+
+    Folders that this program wrote (runs) are left out, of which `say` is told: a folder that has
+    nothing else is no class.
+
+    Raises:
+        UsageError: `root` is missing or not a folder.
+        UserError: there is no class folder, or one cannot be read.
+    """
+    check_folder(root)
+    found: dict[str, list[Path]] = {}
+    left_out: list[Path] = []
+    for folder in subfolders(root):
+        files, outputs = files_and_outputs(folder)
+        if not outputs or any(map(is_image, files)):
+            found[folder.name] = files
+        left_out += outputs
+    if left_out:
+        others = f" and {len(left_out) - 1} more" * (len(left_out) > 1)
+        say(f"left out {_shown(left_out[0])}{others}: inceptcli wrote that; it is no class")
+    if not found:
+        raise UserError(
+            f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
+        )
+    return found
+
+
+def class_folder(root: Path, say: Say = unheard) -> LabelledImages:
     """The images of a folder that holds one folder per class, in the order of the classes' names.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: there are fewer than two classes, or a class has no images.
     """
-    names = class_names(root)
-    if len(names) == 1:
+    found = files_by_class(root, say)
+    if len(found) == 1:
         raise UserError(
-            f"{_shown(root)}: at least two class folders are needed, got only {printable(names[0])}"
+            f"{_shown(root)}: at least two class folders are needed, got only "
+            f"{printable(next(iter(found)))}"
         )
-    images = _labelled(root, names, names)
-    for name in _classes_without_images(images):
-        raise UserError(
-            f"{_shown(root / name)}: a class folder needs images; add some or remove it"
-        )
+    images = _labelled(found, list(found))
+    seen = set(images.labels)
+    for label, name in enumerate(found):
+        if label not in seen:
+            raise UserError(
+                f"{_shown(root / name)}: a class folder needs images; add some or remove it"
+            )
     return images
 
 
-def split_by_content(
-    images: LabelledImages, val_fraction: float
-) -> tuple[LabelledImages, LabelledImages]:
-    """Training and validation images, told apart by a hash of their bytes, which are all read.
-
-    About `val_fraction` become validation images. Equal files never part, and adding images moves
-    none of the others.
-
-    Raises:
-        UsageError: `val_fraction` is not between 0 and 1.
-        UserError: a class has no images left in one of the two.
-    """
-    if not 0 < val_fraction < 1:
-        raise UsageError(f"val_fraction must be between 0 and 1, got {val_fraction}")
-    sides = [is_val(_digest(path), val_fraction) for path in images.paths]
-    train, val = (where(images, [side == wanted for side in sides]) for wanted in (False, True))
-    for part, name in ((train, "training"), (val, "validation")):
-        for empty in _classes_without_images(part):
-            raise UserError(empty_part(empty, name, val_fraction))
-    return train, val
-
-
-def is_val(digest: bytes | None, val_fraction: float) -> bool:
-    """Whether an image with this SHA-256 validates; one that cannot be read (None) never does."""
-    return digest is not None and int.from_bytes(digest[:6]) / 2**48 < val_fraction
-
-
-def empty_part(class_name: str, part: str, val_fraction: float) -> str:
-    """What to say of a class without `part` (training, validation) images after a split."""
-    return (
-        f"class {printable(class_name)} has no {part} images with val_fraction {val_fraction};"
-        " change it or add images"
-    )
-
-
-def training_folders(
-    root: Path, val_fraction: float | None
-) -> tuple[LabelledImages, LabelledImages]:
-    """Training and validation images, labelled alike: `root`/train and `root`/val, else a split.
-
-    Classes are matched by name; a class of train may be missing in val. Without train and val,
-    `val_fraction` of the images in `root`'s class folders validate (`split_by_content`).
-
-    Raises:
-        UsageError: `root` is missing, or has neither form.
-        UserError: val has a class that train lacks or no image, or a class has too few images.
-    """
-    if has_train_and_val(root):
-        train = class_folder(root / "train")
-        names = class_names(root / "val")
-        for name in sorted(set(names) - set(train.classes)):
-            raise UserError(
-                f"{_shown(root / 'val' / name)}: val must not have a class that train lacks;"
-                f" add train/{printable(name)} or remove it"
-            )
-        return train, _some(_labelled(root / "val", names, train.classes), root / "val")
-    if val_fraction is None:
-        raise UsageError(
-            f"{_shown(root)}: no validation images; give a folder with train/ and val/, each with"
-            " one folder per class, or give --val-fraction to split one folder per class"
-        )
-    return split_by_content(class_folder(root), val_fraction)
-
-
-def training_or_all(root: Path) -> LabelledImages:
-    """The images of `root`/train where train/ and val/ exist, else of `root`'s class folders."""
-    return class_folder(root / "train" if has_train_and_val(root) else root)
-
-
-def labelled_for(root: Path, classes: Sequence[str]) -> LabelledImages:
-    """The images of `root`'s class folders, or of `root`/val's where train/ and val/ exist.
-
-    Folders are matched by name to `classes`, which all differ; a class may lack a folder or images.
+def labelled_for(root: Path, classes: Sequence[str], say: Say = unheard) -> LabelledImages:
+    """The images of `root`'s class folders, labelled by the place of their name in `classes`.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
-    if has_train_and_val(root):
-        root = root / "val"
-    names = class_names(root)
-    unknown = sorted(set(names) - set(classes))
+    found = files_by_class(root, say)
+    unknown = sorted(found.keys() - set(classes))
     if unknown:
         raise UserError(
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
-            f" ({len(unknown)} of {len(names)} folders unknown); these are images of other classes"
+            f" ({len(unknown)} of {len(found)} folders unknown); these are images of other classes"
         )
-    return _some(_labelled(root, names, classes), root)
+    images = _labelled(found, classes)
+    if not images.paths:
+        raise UserError(f"{_shown(root)}: no images in the class folders")
+    return images
 
 
-def has_train_and_val(root: Path) -> bool:
-    """Whether `root` holds train/ and val/; UsageError when it is missing or not a folder."""
-    _check_folder(root)
-    return (root / "train").is_dir() and (root / "val").is_dir()
+def digests(images: LabelledImages) -> list[bytes | None]:
+    """The SHA-256 of each file's bytes, which are all read; None where that fails."""
+    return [_digest(path) for path in images.paths]
 
 
-def _check_folder(root: Path) -> None:
+def check_folder(root: Path) -> None:
+    """UsageError when `root` is missing or not a folder."""
     if not root.exists():
         raise UsageError(f"{_shown(root)}: no such folder")
     if not root.is_dir():
         raise UsageError(f"{_shown(root)}: not a folder; give one that holds one folder per class")
 
 
-def class_names(root: Path) -> list[str]:
-    """The folders in `root`, by name; UserError when there are none."""
-    _check_folder(root)
-    names = [folder.name for folder in _list(root)[1]]
-    if not names:
-        raise UserError(
-            f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
-        )
-    return names
+def subfolders(root: Path) -> list[Path]:
+    """The folders in `root`, by name, without hidden ones; UserError when it cannot be read."""
+    return _list(root)[1]
 
 
-def _labelled(root: Path, names: Iterable[str], classes: Sequence[str]) -> LabelledImages:
+def _labelled(found: Mapping[str, Iterable[Path]], classes: Sequence[str]) -> LabelledImages:
     label_of = {name: label for label, name in enumerate(classes)}
-    found = [(path, label_of[name]) for name in names for path in find_images(root / name)]
-    paths, labels = zip(*found, strict=True) if found else ((), ())
+    pairs = [(path, label_of[name]) for name in found for path in found[name] if is_image(path)]
+    paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
     return LabelledImages(tuple(classes), paths, labels)
 
 
@@ -205,17 +176,6 @@ def where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
     )
 
 
-def _some(images: LabelledImages, root: Path) -> LabelledImages:
-    if not images.paths:
-        raise UserError(f"{_shown(root)}: no images in the class folders")
-    return images
-
-
-def _classes_without_images(images: LabelledImages) -> list[str]:
-    seen = set(images.labels)
-    return [name for label, name in enumerate(images.classes) if label not in seen]
-
-
 def _digest(path: Path) -> bytes | None:
     """The SHA-256 of a file's bytes."""
     try:
@@ -223,6 +183,25 @@ def _digest(path: Path) -> bytes | None:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None  # a training image, which is skipped and named when it is read
+
+
+def _walk(folder: Path, outputs: list[Path] | None) -> list[Path]:
+    """Every file below, sorted; what this program wrote is not entered but added to `outputs`."""
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        place = waiting.pop()
+        identity, folders, files = _list(place)
+        if identity in entered:
+            continue
+        entered.add(identity)
+        if outputs is not None and is_own_output({path.name for path in (*folders, *files)}):
+            outputs.append(place)
+            continue
+        found += files
+        waiting += reversed(folders)
+    return sorted(found)
 
 
 def _list(folder: Path) -> tuple[tuple[int, int], list[Path], list[Path]]:

@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.folders import LabelledImages, labelled_for
+from inceptcli.data.folders import LabelledImages
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -38,9 +38,9 @@ class EvaluationImages(NamedTuple):
 def evaluation_images(
     data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
 ) -> EvaluationImages:
-    """What `--data` means, labelled by the place of a class in `ids` and in `names`.
+    """What a `--data` that lists its images means, labelled by place in `ids` and in `names`.
 
-    A CSV file (`listed`), ILSVRC's flat folder (`flat`), or else class folders (`labelled_for`).
+    A CSV file (`listed`) or ILSVRC's flat folder (`flat`).
 
     Raises:
         UsageError: there is no such file or folder, or its columns cannot be understood.
@@ -50,10 +50,15 @@ def evaluation_images(
         return EvaluationImages(listed(data, ids, names, allow_outside=allow_outside), data.parent)
     if data.is_file():
         raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of path and label")
-    for folder in (data, data / "images", data / "val"):
-        if folder.is_dir() and _validation_images(folder):
-            return flat(folder, ids, names)
-    return EvaluationImages(labelled_for(data, ids), data)
+    folder = _flat_folder(data)
+    if folder is None:
+        raise UsageError(f"{_shown(data)}: no list of images and no flat folder of ILSVRC")
+    return flat(folder, ids, names)
+
+
+def lists_images(data: Path) -> bool:
+    """Whether `data` is a file or ILSVRC's flat folder, and not class folders."""
+    return data.is_file() or _flat_folder(data) is not None
 
 
 def listed(
@@ -168,6 +173,13 @@ def _find(labels: Labels, text: str, file: Path, line: int) -> int:
     except ValueError as error:
         place = f"{_shown(file)} line {line}: label {printable(text)}"
         raise UserError(f"{place} {error}") from error
+
+
+def _flat_folder(data: Path) -> Path | None:
+    for folder in (data, data / "images", data / "val"):
+        if folder.is_dir() and _validation_images(folder):
+            return folder
+    return None
 
 
 def _validation_images(folder: Path) -> list[str]:

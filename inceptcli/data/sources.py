@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import decode
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabelledImages, digests, where
 
 
 class ImageSource(Protocol):
@@ -37,6 +37,11 @@ class FolderSource:
 
     images: LabelledImages
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names; a label is a position in this list, 0-based."""
+        return self.images.classes
+
     def __len__(self) -> int:
         """How many."""
         return len(self.images.paths)
@@ -52,3 +57,11 @@ class FolderSource:
     def name(self, index: int) -> str:
         """Its path."""
         return str(self.images.paths[index])
+
+    def where(self, chosen: NDArray[np.bool_]) -> FolderSource:
+        """The images for which `chosen` (N,) is true."""
+        return FolderSource(where(self.images, chosen.tolist()))
+
+    def digests(self) -> list[bytes | None]:
+        """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
+        return digests(self.images)

@@ -21,13 +21,17 @@ Z = NormalDist().inv_cdf((1 + 0.95) / 2)
 
 
 class Origin(NamedTuple):
-    """What was measured, as the command line has it; `excluded` images were left out."""
+    """What was measured, as the command line has it; `excluded` images were left out.
+
+    `split` is train, val or test of the data, or all where it has no splits.
+    """
 
     weights: Sequence[str]
     data: str
     crops: int
     excluded: int
     fast_decode: bool = False
+    split: str = "all"
 
 
 class ImageResult(NamedTuple):

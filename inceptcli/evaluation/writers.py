@@ -54,6 +54,7 @@ def as_json(result: Evaluation, origin: Origin) -> str:
     ids = [entry.name.id for entry in result.per_class]
     values = {
         "images": len(result.images),
+        "split": origin.split,
         "top1": result.top1,
         "top1_interval": result.top1_interval,
         "top5": result.top5,
@@ -100,6 +101,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     """Figures of all images, then a line for each class, then the pairs most often confused."""
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
+    how += [f"split {origin.split}"] * (origin.split != "all")
     how += [f"{origin.excluded} left out"] * bool(origin.excluded)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)

@@ -90,6 +90,10 @@ def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
     train: ImageSource
     val: ImageSource
     if data.path is None:
+        if data.val_path is not None or data.val_fraction is not None:
+            raise UsageError(
+                "--val-data and --val-fraction need --data: `shapes` has images to validate on"
+            )
         names: tuple[str, ...] = CLASSES
         size, seed = data.height_and_width, recipe.trainer.seed
         train = Shapes(seed, data.train_size, size, "train")

@@ -161,7 +161,7 @@ def test_images_that_are_left_out_are_counted(weights: list[Path], folder: Path)
     assert (result["images"], result["excluded"]) == (4, 2)
     assert [entry["images"] for entry in result["per_class"]] == [1, 1, 2]
     done = inceptcli("eval", weights[0], "--exclude", folder / "without.txt")
-    check_one_line(done, 2, "--exclude needs --data")
+    check_one_line(done, 2, "says nothing of the images it was trained on; give --data")
 
 
 def test_a_result_that_cannot_be_written_is_found_before_the_work(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from inceptcli.weights.file import read_metadata
 from tests.cli.conftest import TINY, inceptcli, picture
 from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal, without_size
 
@@ -91,36 +94,56 @@ def test_a_log_of_ten_epochs_is_short_and_plain(tmp_path: Path) -> None:
     assert len([line for line in lines if ": train loss" in line]) == 10
 
 
-def test_the_end_of_a_run_says_what_came_out_and_what_to_do_next(tmp_path: Path) -> None:
-    data, run = tmp_path / "my photos", tmp_path / "it's"
+def make_split_folders(root: Path) -> list[object]:
     for number in range(8):
-        picture(data / "train" / str(number % 2) / f"{number}.png", number)
-        picture(data / "val" / str(number % 2) / f"{number}.png", 10 + number)
-    arguments = ("train", *TINY, "--data", data, "--epochs", "2", "--output", run)
+        picture(root / "Training" / str(number % 2) / f"{number}.png", number)
+        picture(root / "valid" / str(number % 2) / f"{number}.png", 10 + number)
+        picture(root / "test" / str(number % 2) / f"{number}.png", 20 + number)
+    (root / "valid/0/broken.png").write_text("<html>")
+    return ["--data", root]
+
+
+def make_class_folders(root: Path) -> list[object]:
+    for number in range(12):
+        picture(root / str(number % 2) / f"{number}.png", number)
+    return ["--data", root, "--val-fraction", "0.3"]
+
+
+def make_validation_elsewhere(root: Path) -> list[object]:
+    return [*make_class_folders(root)[:2], "--val-data", *make_split_folders(root / "../more")[1:]]
+
+
+def make_shards(root: Path) -> list[object]:
+    make_class_folders(root)
+    done = inceptcli("data", "shard", root, "--output", root / "../shards", "--count", "5")
+    assert done.exit_code == 0, done.output
+    return ["--data", f"{root}/../shards/*.tar", "--val-fraction", "0.3"]
+
+
+@pytest.mark.parametrize(
+    "make", [make_split_folders, make_class_folders, make_validation_elsewhere, make_shards, None]
+)
+def test_the_end_of_a_run_names_a_command_that_measures_the_same(
+    tmp_path: Path, make: Callable[[Path], list[object]] | None
+) -> None:
+    run = tmp_path / "it's"
+    data = make(tmp_path / "my photos") if make else []
+    arguments = ("train", *TINY, *data, "--epochs", "2", "--output", run)
     done = inceptcli(*arguments)
     assert done.exit_code == 0, done.output
     best, weights, following = done.stderr.splitlines()[-3:]
     assert best.startswith("best of 2 epochs: ")
-    assert "top-1 " in best
     assert best.endswith(" s")
     assert weights == f"weights: {run}/model.safetensors"
     command = shlex.split(following.removeprefix("next: inceptcli "))
-    assert command == ["eval", str(run), "--data", str(data)]
-    evaluated = inceptcli(*command)
+    assert command[:2] == ["eval", str(run)]
+    evaluated = inceptcli(*command, "--format", "json")
     assert evaluated.exit_code == 0, evaluated.output
-    shown = best.split("top-1 ")[1].split(",")[0]
-    assert f"top-1 {shown}" in evaluated.stdout
+    result = json.loads(evaluated.stdout)
+    metrics = read_metadata(run / "model.safetensors").metrics
+    assert result["split"] == "val"
+    assert result["loss"] == pytest.approx(metrics["val_loss"], rel=1e-4)
+    assert f"top-1 {result['top1']:.2%}" in best
+    assert "trained on" not in evaluated.stderr
     quiet = inceptcli(*arguments, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")
-
-
-def test_with_a_split_of_one_folder_the_next_command_is_predict(tmp_path: Path) -> None:
-    for number in range(40):
-        picture(tmp_path / "photos" / str(number % 2) / f"{number}.png", number)
-    done = inceptcli(
-        "train", *TINY, "--data", tmp_path / "photos", "--val-fraction", "0.5",
-        "--output", tmp_path / "run",
-    )  # fmt: skip
-    assert done.exit_code == 0, done.output
-    said = done.stderr.splitlines()[-1]
-    assert said == f"next: inceptcli predict IMAGE.jpg --weights {tmp_path}/run"

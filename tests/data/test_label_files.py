@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.folders import LabelledImages
-from inceptcli.data.label_files import evaluation_images
+from inceptcli.data.label_files import evaluation_images, lists_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
 
@@ -108,9 +108,8 @@ def test_a_file_that_lists_nothing_and_one_that_is_no_csv_are_refused(tmp_path: 
 
 def test_class_folders_are_still_class_folders(tmp_path: Path) -> None:
     touch(tmp_path, "n02/ILSVRC2012_val_00000001.JPEG")
-    found = evaluation_images(tmp_path, IDS, NAMES)
-    assert found.images.labels == (2,)
-    assert found.root == tmp_path
+    assert not lists_images(tmp_path)
+    assert lists_images(tmp_path / "n02")
 
 
 NAME = "ILSVRC2012_val_{:08}.JPEG"

@@ -31,6 +31,7 @@ def test_the_figures_are_those_of_the_results(page: Page, tmp_path: Path) -> Non
     assert facts == {
         "Weights": "a.safetensors, b.safetensors",
         "Data": "flowers",
+        "Split": "all",
         "Images": "300, 3 left out",
         "Classes": "6",
         "Crops": "12",

@@ -62,6 +62,7 @@ def test_json_has_every_figure_and_how_it_was_made() -> None:
     assert values["per_class"][0].pop("top1_interval") == [pytest.approx(0.0615, abs=1e-4), ANY]
     assert values == {
         "images": 3,
+        "split": "all",
         "top1": 1 / 3,
         "top5": 1.0,
         "loss": 2.75 / 3,

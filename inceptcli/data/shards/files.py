@@ -8,8 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
+from inceptcli.data.folders import has_only_outputs
+from inceptcli.data.splits import Split, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -17,11 +18,6 @@ MAXIMUM_SHARDS = 100_000
 
 MAXIMUM_BYTES = 16 * 1024**2
 """Of a list of class names; ImageNet's 21,841 take half a megabyte."""
-
-_SPLITS = {
-    "train": {"train", "training"},
-    "val": {"val", "valid", "validation"},
-}
 
 
 def means_shards(data: str) -> bool:
@@ -34,8 +30,8 @@ def means_shards(data: str) -> bool:
 def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Path]:
     """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
 
-    In a folder those are its own and those of its train/ and val/. A name that exists is taken as
-    it is. Shards at https addresses are fetched, which `say` is told.
+    In a folder those are its own and those of its train/, val/ and test/. A name that exists is
+    taken as it is. Shards at https addresses are fetched, which `say` is told.
 
     Raises:
         UsageError: there is none, one is missing, or `data` is neither a path nor https.
@@ -68,9 +64,12 @@ def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Pat
     return list(found)
 
 
-def of_split(shards: Sequence[Path], split: Literal["train", "val"]) -> list[Path]:
-    """Those whose name or folder says so: train-000.tar, imagenet-validation-00.tar, val/0.tar."""
-    return [path for path in shards if _words(path) & _SPLITS[split]]
+def of_split(shards: Sequence[Path], *splits: Split | None) -> list[Path]:
+    """Those of the splits that their name or folder says; None is a shard that says nothing.
+
+    Such as train-000.tar, imagenet-validation-00.tar or test/0.tar.
+    """
+    return [path for path in shards if _split(path) in splits]
 
 
 def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
@@ -123,14 +122,19 @@ def _names_in(path: Path) -> tuple[str, ...]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """No class folders, or an archive left beside them would be taken for the data."""
-    splits = [folder / name for name in ("train", "val") if (folder / name).is_dir()]
+    try:
+        splits = [path for path in sorted(folder.iterdir()) if split_named(path.name)]
+        splits = [path for path in splits if path.is_dir()]
+    except OSError:  # named by whoever looks for class folders in it
+        return []
     found = []
     for place in (folder, *splits):
         try:
             inside = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-        except OSError:  # named by whoever looks for class folders in it
+        except OSError:
             return []
-        if any(path.is_dir() and path not in splits for path in inside):
+        folders = [path for path in inside if path.is_dir() and path not in splits]
+        if not all(map(has_only_outputs, folders)):
             return []
         found += [path for path in inside if path.suffix == ".tar"]
     return found
@@ -162,9 +166,11 @@ def _scheme(data: str) -> str | None:
     return found and (found[1] or found[2]).lower()
 
 
-def _words(path: Path) -> set[str]:
-    parent = path.absolute().parent.name
-    return {*re.split("[^a-z]+", path.stem.lower()), *({parent} & {"train", "val"})}
+def _split(path: Path) -> Split | None:
+    words = (*re.split("[^a-z]+", path.stem.lower()), path.absolute().parent.name)
+    said = set(map(split_named, words))
+    order: tuple[Split, ...] = ("val", "train", "test")
+    return next((split for split in order if split in said), None)
 
 
 def _shown(path: Path) -> str:

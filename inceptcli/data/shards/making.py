@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inceptcli.atomic_file import replacing
-from inceptcli.data.folders import LabelledImages, class_folder, has_train_and_val, training_folders
+from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_for, unheard
 from inceptcli.data.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK
 from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
+from inceptcli.data.splits import in_words, split_folders, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -42,24 +43,26 @@ def shard_folder(
     seed: int,
     workers: int | None,
     progress: Callable[[int, int], None],
+    say: Say = unheard,
 ) -> Sharded:
-    """Write the images of `root`'s class folders, or of its train/ and val/, as tar shards.
+    """Write the images of `root`'s class folders, or of its splits, as tar shards.
 
     `output` is a folder, or for one set of class folders a pattern such as out/train-%06d.tar.
     A shard has at most `shard_bytes` bytes, unless one image has more, and `shard_images` images.
-    Which go together is shuffled by `seed`; those of val keep their order. Shards that were made of
-    the same files are left alone. `progress` is told how many images of how many are done.
+    Which go together is shuffled by `seed`; those of val and test keep their order. Shards that
+    were made of the same files are left alone. `progress` is told how many images of how many are
+    done, `say` what is left out.
 
     Raises:
         UsageError: `root` has no such form, `output` is no pattern for it or holds other shards.
         UserError: a class is empty, a file cannot be written or does not read back as written.
     """
-    splits = _splits(root)
+    splits = _splits(root, say)
     patterns = _patterns(output, root, list(splits))
     classes = next(iter(splits.values())).classes
     tasks: list[Task] = []
     for split, images in splits.items():
-        entries = _ordered(root, images, seed, shuffled=split != "val")
+        entries = _ordered(root, images, seed, shuffled=split not in ("val", "test"))
         groups = _groups(root, entries, shard_bytes, shard_images)
         shards = [Path(patterns[split] % number) for number in range(len(groups))]
         _check_others(patterns[split], shards)
@@ -76,10 +79,20 @@ def shard_folder(
     return Sharded(classes, tuple(written))
 
 
-def _splits(root: Path) -> dict[str, LabelledImages]:
-    if has_train_and_val(root):
-        return dict(zip(("train", "val"), training_folders(root, None), strict=True))
-    return {root.name if root.name in ("train", "val") else "images": class_folder(root)}
+def _splits(root: Path, say: Say) -> dict[str, LabelledImages]:
+    folders = split_folders(root)
+    if not folders:
+        return {split_named(root.absolute().name) or "images": class_folder(root, say)}
+    if "train" not in folders:
+        raise UsageError(
+            f"{printable(str(root))}: has {in_words(list(folders.values()))} but no train/, which "
+            "has the classes; shard them one by one"
+        )
+    train = class_folder(folders.pop("train"), say)
+    splits: dict[str, LabelledImages] = {"train": train}
+    for split, folder in folders.items():
+        splits[split] = labelled_for(folder, train.classes, say)
+    return splits
 
 
 def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
@@ -94,8 +107,9 @@ def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
         )
     if len(splits) > 1:
         raise UsageError(
-            f"--output {printable(output)}: {printable(str(root))} has train/ and val/, so give a "
-            "folder, or shard the two one by one"
+            f"--output {printable(output)}: {printable(str(root))} has "
+            f"{in_words([Path(split) for split in splits])}, so "
+            "give a folder, or shard them one by one"
         )
     return {splits[0]: output}
 

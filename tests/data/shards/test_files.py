@@ -78,9 +78,12 @@ def test_a_name_with_braces_or_brackets_that_exists_is_taken_as_it_is(shards: Pa
 
 def test_the_split_is_a_word_of_the_name() -> None:
     names = "x/validation_0 imagenet1k-train-00 a/b constrained-0 val/0 valuable/1"
-    paths = [Path(f"{name}.tar") for name in names.split()]
-    assert of_split(paths, "val") == [paths[0], paths[4]]
+    more = "Valid-3 testing/4 latest-5"
+    paths = [Path(f"{name}.tar") for name in (*names.split(), *more.split())]
+    assert of_split(paths, "val") == [paths[0], paths[4], paths[6]]
     assert of_split(paths, "train") == [paths[1]]
+    assert of_split(paths, "test") == [paths[7]]
+    assert of_split(paths, None) == [paths[2], paths[3], paths[5], paths[8]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""Which images `eval` measures: a run's own validation images, or what the command names."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.exclusion import exclude as leave_out
+from inceptcli.data.folders import Say
+from inceptcli.data.label_files import evaluation_images, lists_images
+from inceptcli.data.open_data import Measured, open_split, training_places
+from inceptcli.data.shapes import CLASSES, Shapes
+from inceptcli.data.shards.files import means_shards
+from inceptcli.data.shards.source import ShardSource
+from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.errors import UsageError
+from inceptcli.recipe.schema import Recipe, check
+from inceptcli.text import printable
+from inceptcli.weights.metadata import WeightsMetadata
+
+
+class Wanted(NamedTuple):
+    """What the command line says: --data, --split, --exclude, --allow-outside."""
+
+    data: str | None
+    split: Measured | None = None
+    exclude: Path | None = None
+    allow_outside: bool = False
+
+
+class Found(NamedTuple):
+    """The images, what they are of, how many were left out, and lines for people."""
+
+    source: ImageSource
+    data: str
+    split: Measured
+    excluded: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def images_to_measure(
+    wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]], say: Say | None
+) -> Found:
+    """The images that `wanted` means, labelled by the classes of the first of `weights`.
+
+    Without data they are the first run's validation images, by its own recipe: drawn shapes, val/,
+    data.val_path, or the share of data.val_fraction. Data without a validation split is split by
+    that share, too.
+
+    Args:
+        wanted: what the command line says.
+        weights: files, and what they say about themselves.
+        say: is told what is fetched and what is left out.
+
+    Raises UsageError when there are no such images, UserError when they do not fit the classes.
+    """
+    file, metadata = weights[0]
+    recipes = [_recipe(metadata) for _, metadata in weights]
+    if wanted.data is None:
+        found = _own(wanted, file, metadata, recipes[0], say)
+    else:
+        found = _given(wanted, wanted.data, metadata, recipes[0], say)
+    if wanted.exclude is not None:
+        found = _without(found, wanted.exclude)
+    notes = [
+        note
+        for (path, _), recipe in zip(weights, recipes, strict=True)
+        if recipe and (note := _trained_on(path, recipe, found, recipes[0]))
+    ]
+    return found._replace(notes=(*found.notes, *notes))
+
+
+def _recipe(metadata: WeightsMetadata) -> Recipe | None:
+    try:
+        return None if metadata.recipe is None else check(metadata.recipe)
+    except UsageError:  # of another version: a record, no order
+        return None
+
+
+def _own(
+    wanted: Wanted, file: Path, metadata: WeightsMetadata, recipe: Recipe | None, say: Say | None
+) -> Found:
+    ids = [entry.id for entry in metadata.classes]
+    if recipe is None:
+        raise UsageError(f"{file}: says nothing of the images it was trained on; give --data")
+    data, split = recipe.data, wanted.split or "val"
+    if data.path is None:
+        if tuple(ids) != CLASSES or split not in ("train", "val"):
+            raise UsageError(f"{file}: has no {split} images of `shapes`; give --data FOLDER")
+        size, seed = metadata.preprocessing.image_size, recipe.trainer.seed
+        count = data.train_size if split == "train" else data.val_size
+        return Found(Shapes(seed, count, size, split), "shapes", split)
+    if data.val_path is not None and split == "val":
+        _check_there(data.val_path, "validated", file)
+        return Found(open_split(data.val_path, ids, say=say)[0], data.val_path, "val")
+    _check_there(data.path, "trained", file)
+    source, split = open_split(data.path, ids, split, data.val_fraction, say)
+    return Found(source, data.path, split)
+
+
+def _check_there(data: str, what: str, file: Path) -> None:
+    if not Path(data).exists() and not means_shards(data):
+        raise UsageError(
+            f"{file}: {what} on {printable(data)}, which is not in {Path.cwd()}; give --data with "
+            "its place now"
+        )
+
+
+def _given(
+    wanted: Wanted, data: str, metadata: WeightsMetadata, recipe: Recipe | None, say: Say | None
+) -> Found:
+    ids, names = zip(*metadata.classes, strict=True)
+    if means_shards(data) or not lists_images(Path(data)):
+        fraction = recipe.data.val_fraction if recipe else None
+        source, split = open_split(data, ids, wanted.split, fraction, say)
+        return Found(source, data, split)
+    split = "all" if Path(data).is_file() else "val"
+    if wanted.split not in (None, split):
+        raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")
+    images, _, notes = evaluation_images(Path(data), ids, names, allow_outside=wanted.allow_outside)
+    return Found(FolderSource(images), data, split, notes=notes)
+
+
+def _without(found: Found, exclude: Path) -> Found:
+    if not isinstance(found.source, FolderSource):
+        raise UsageError(f"--exclude {exclude}: leaves out images of folders and lists only")
+    place = Path(found.data)
+    roots = {place.parent} if place.is_file() else {place, place / "images", place / "val"}
+    left = leave_out(found.source.images, exclude, roots)
+    return found._replace(
+        source=FolderSource(left.images), excluded=left.excluded, notes=(*found.notes, *left.notes)
+    )
+
+
+def _trained_on(file: Path, recipe: Recipe, found: Found, first: Recipe | None) -> str | None:
+    """What to say where some of the images found are those that a run was trained on."""
+    data, images = recipe.data, len(found.source)
+    fraction = data.val_fraction
+    if data.path is None:
+        if found.data != "shapes" or found.split != "train":
+            return None
+        return f"{file}: was trained on these {images} images"
+    if fraction is not None and found.split == "val" and first and _split_alike(first, recipe):
+        return None
+    count = _count_in(found.source, training_places(data.path))
+    if not count:
+        return None
+    if fraction is not None and found.split != "train":
+        return (
+            f"{file}: was trained on all but the share {fraction} of {printable(data.path)}, where "
+            f"{count} of the {images} images lie; --split val measures the others"
+        )
+    return f"{file}: was trained on {count} of these {images} images"
+
+
+def _split_alike(one: Recipe, other: Recipe) -> bool:
+    return one.data.val_fraction == other.data.val_fraction
+
+
+def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
+    """How many images lie in one of the places, folders or tar files."""
+    roots = tuple(os.path.realpath(place) for place in places)
+    if isinstance(source, ShardSource):
+        numbers = Counter(source.shard_of.tolist())
+        counts = Counter({str(source.shards[number]): n for number, n in numbers.items()})
+    elif isinstance(source, FolderSource):
+        counts = Counter(str(path.parent) for path in source.images.paths)
+    else:
+        return 0
+    total = 0
+    for place, number in counts.items():
+        real = os.path.realpath(place)
+        total += number * any(real == root or real.startswith(f"{root}{os.sep}") for root in roots)
+    return total

@@ -1,0 +1,241 @@
+"""train/valid/test, as others name them, are never classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inceptcli.data.check import check
+from inceptcli.data.open_data import Measured, open_for_training, open_split
+from inceptcli.data.sources import ImageSource
+from inceptcli.data.splits import NAMES, split_folders
+from inceptcli.errors import UsageError, UserError
+from tests.data.class_folders import CLASSES, draw, shard
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(*names: str, root: str = "data") -> None:
+    for number, name in enumerate(names):
+        draw(Path(root, name), 9, first=100 * number)
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (["train", "val"], ["train", "val"]),
+        (["train", "valid", "test"], ["train", "val", "test"]),
+        (["Training", "validation", "TESTING"], ["train", "val", "test"]),
+        (["train", "test"], ["train", "test"]),
+        (["train", "test", "backup"], ["train", "test"]),
+        (["train"], ["train"]),
+        (["val", "test"], ["val", "test"]),
+    ],
+)
+def test_folders_named_as_splits_are_splits(
+    root: Path, names: list[str], splits: list[str]
+) -> None:
+    make(*names)
+    assert list(split_folders(Path("data"))) == splits
+
+
+def test_a_class_may_be_called_train(root: Path) -> None:
+    for number, name in enumerate(("bus", "train", "tram")):
+        draw(Path("data", name), 3, first=10 * number)
+        for path in sorted(Path("data", name).glob("*/*")):
+            path.rename(Path("data", name, path.name))
+    for name in CLASSES:
+        for folder in Path("data").glob(f"*/{name}"):
+            folder.rmdir()
+    assert not split_folders(Path("data"))
+    _, _, classes = open_for_training("data", None, 0.4)
+    assert classes == ("bus", "train", "tram")
+
+
+def test_pictures_to_be_named_are_a_test_split_without_classes(root: Path) -> None:
+    make("train")
+    draw(Path("flat"), 2)
+    Path("flat/ant").rename("data/test")
+    train, val, classes = open_for_training("data", None, 0.3)
+    assert classes == CLASSES
+    assert len(train) + len(val) == 9
+    with pytest.raises(UserError, match="data/test: no class folders"):
+        open_split("data", CLASSES, "test")
+
+
+def test_two_folders_for_one_split_are_refused(root: Path) -> None:
+    make("train", "val", "valid")
+    with pytest.raises(UsageError, match="data: val/ and valid/ are both the val images"):
+        open_for_training("data", None, None)
+
+
+def test_a_test_split_is_left_out_and_said_in_one_line(root: Path) -> None:
+    make("train", "valid", "test", "backup")
+    said: list[str] = []
+    train, val, classes = open_for_training("data", None, None, said.append)
+    assert classes == CLASSES
+    assert (len(train), len(val)) == (9, 9)
+    assert said == [
+        "data: backup/ and test/ left out of training and validation; `inceptcli eval RUN --split "
+        "test` measures test images"
+    ]
+    assert train.name(0) == "data/train/ant/0000.png"
+    assert val.name(0) == "data/valid/ant/0000.png"
+
+
+def test_a_split_that_validates_is_not_left_out(root: Path) -> None:
+    make("train", "test")
+    said: list[str] = []
+    _, val, _ = open_for_training("data", "data/test", None, said.append)
+    assert (val.name(0), said) == ("data/test/ant/0000.png", [])
+
+
+@pytest.mark.parametrize(
+    ("names", "fraction", "said"),
+    [
+        (["train", "test"], None, "train and test images but none to validate on; give --val-frac"),
+        (["train"], None, "has train images but none to validate on; give --val-fraction 0.1"),
+        (["val", "test"], 0.1, "nothing to train on, only val and test"),
+        (["train", "valid"], 0.1, "--val-fraction 0.1: data has images to validate on already"),
+    ],
+)
+@pytest.mark.parametrize("form", ["folders", "shards"])
+def test_what_does_not_say_what_trains_and_validates_is_refused(
+    root: Path, names: list[str], fraction: float | None, said: str, form: str
+) -> None:
+    make(*names)
+    if form == "shards":
+        for name in names:
+            shard(Path("data", name), f"shards/{name}-%d.tar")
+        Path("data").rename("folders")
+        Path("shards").rename("data")
+    with pytest.raises(UsageError, match=said):
+        open_for_training("data", None, fraction)
+
+
+def test_a_fraction_beside_other_validation_data_is_refused(root: Path) -> None:
+    make("train", "test")
+    with pytest.raises(UsageError, match="--val-data data/test validates already"):
+        open_for_training("data/train", "data/test", 0.1)
+
+
+def test_a_fraction_splits_train_where_there_is_a_test_split(root: Path) -> None:
+    make("train", "test")
+    train, val, _ = open_for_training("data", None, 0.3)
+    names = {source.name(index) for source in (train, val) for index in range(len(source))}
+    assert len(names) == len(train) + len(val) == 9
+    assert all(name.startswith("data/train/") for name in names)
+
+
+def test_shards_have_the_splits_of_their_folder(root: Path) -> None:
+    make("train", "valid", "test")
+    shard(Path("data"), "shards")
+    assert {path.name.split("-")[0] for path in Path("shards").glob("*.tar")} == {
+        "train", "val", "test"
+    }  # fmt: skip
+    said: list[str] = []
+    train, val, _ = open_for_training("shards", None, None, said.append)
+    expected = open_for_training("data", None, None)
+    assert (len(train), len(val)) == (len(expected[0]), len(expected[1]))
+    (line,) = said
+    assert line.startswith("shards: test-000000.tar/, ")
+    for split in NAMES:
+        ours, which = open_split("shards", CLASSES, split)
+        theirs, _ = open_split("data", CLASSES, split)
+        assert which == split
+        assert (ours.image(0) == theirs.image(0)).all()
+
+
+def test_the_splits_of_shards_may_be_folders_of_any_name(root: Path) -> None:
+    make("train", "valid", "test")
+    for name in ("train", "validation", "test"):
+        shard(Path("data", name.replace("idation", "id")), f"shards/{name}/%d.tar")
+    train, val, _ = open_for_training("shards", None, None)
+    assert (len(train), len(val)) == (9, 9)
+    assert train.name(0).startswith("shards/train/")
+    assert val.name(0).startswith("shards/validation/")
+
+
+def test_a_run_beside_shards_is_no_class_folder(root: Path) -> None:
+    make("train", "val")
+    shard(Path("data"), "shards")
+    for name in ("recipe.yaml", "train.log"):
+        Path("shards/runs/a").mkdir(parents=True, exist_ok=True)
+        Path("shards/runs/a", name).touch()
+    assert len(open_for_training("shards", None, None)[0]) == 9
+
+
+def test_evaluation_takes_the_split_that_is_named(root: Path) -> None:
+    make("train", "valid", "test")
+    places: list[tuple[Measured, str]]
+    places = [("train", "train"), ("val", "valid"), ("test", "test")]
+    for split, folder in places:
+        source, which = open_split("data", CLASSES, split)
+        assert (source.name(0), which) == (f"data/{folder}/ant/0000.png", split)
+    assert open_split("data", CLASSES)[1] == "val"
+    assert open_split("data/test", CLASSES)[1] == "test"
+    assert open_split("data/test", CLASSES, "all")[1] == "all"
+    wrong: list[tuple[str, Measured, str]]
+    wrong = [
+        ("data", "all", "--split all: data has train and val and test; give --split train or val"),
+        ("data/test", "val", "--split val: data/test has test; give --split test"),
+    ]
+    for data, split, said in wrong:
+        with pytest.raises(UsageError, match=said):
+            open_split(data, CLASSES, split)
+
+
+def test_evaluation_does_not_guess_between_train_and_test(root: Path) -> None:
+    make("train", "test")
+    with pytest.raises(UsageError, match="--split val: data has train and test; give --split tr"):
+        open_split("data", CLASSES)
+    for name in ("train", "test"):
+        shard(Path("data", name), f"shards/{name}-%d.tar")
+    with pytest.raises(UsageError, match="shards has train and test; give --split train or test"):
+        open_split("shards", CLASSES)
+    assert open_split("shards/test-*.tar", CLASSES)[1] == "test"
+
+
+def test_classes_that_were_trained_are_no_splits(root: Path) -> None:
+    make("train", "test")
+    source, which = open_split("data", ["test", "train"])
+    assert (len(source), which) == (18, "all")
+
+
+@pytest.mark.parametrize("data", ["plain", "shards"])
+def test_the_fraction_of_a_run_gives_its_own_two_parts(root: Path, data: str) -> None:
+    draw(Path("plain"), 30)
+    shard(Path("plain"), "shards/part-%d.tar", 6)
+    train, val, _ = open_for_training(data, None, 0.3)
+    said: list[str] = []
+    parts: list[tuple[Measured | None, ImageSource]]
+    parts = [(None, val), ("val", val), ("train", train)]
+    for split, part in parts:
+        found, which = open_split(data, CLASSES, split, 0.3, said.append)
+        assert [found.name(i) for i in range(len(found))] == [
+            part.name(i) for i in range(len(part))
+        ]
+        assert which == (split or "val")
+    (line,) = said
+    assert line.startswith(f"{data}: {len(val)} of 30 images, those that the run keeps for valid")
+    whole, which = open_split(data, CLASSES, "all", 0.3)
+    assert (len(whole), which) == (30, "all")
+
+
+def test_check_knows_splits_and_what_the_program_wrote(root: Path) -> None:
+    make("train", "valid", "test")
+    draw(Path("data/test/dog"), 1)
+    Path("data/train/runs/a").mkdir(parents=True)
+    Path("data/train/runs/a/lock").touch()
+    said: list[str] = []
+    report = check(Path("data"), 1, lambda done, total: None, said.append)
+    assert report.splits == ("train", "val", "test")
+    assert [entry.name for entry in report.classes] == [*CLASSES, "dog"]
+    assert report.one_split_only == [("test", "dog")]
+    assert not report.clean
+    assert len(said) == 1
