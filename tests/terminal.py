@@ -48,6 +48,10 @@ class Terminal:
             assert self._read(), f"the program ended without {text!r}: {self.written!r}"
         return self.written[start:]
 
+    def close(self) -> None:
+        """Close the window: the programs in it get SIGHUP, and nobody reads what they write."""
+        os.close(self._main)
+
     def finish(self) -> int:
         """Read to the end; the exit code."""
         while self._read():

@@ -111,6 +111,24 @@ def test_a_run_stopped_in_its_validation_begins_with_that_validation(
     assert_same_run(undisturbed, directory)
 
 
+def test_a_run_that_dies_in_its_last_validation_is_not_finished(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train("undisturbed")
+    original = Classifier.validation_results
+
+    def die(self: Classifier) -> dict[str, float]:
+        if self.trainer.current_epoch == 1:
+            raise ZeroDivisionError
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "validation_results", die)
+        with pytest.raises(ZeroDivisionError):
+            train("dead")
+    assert_same_run(undisturbed, train("dead"))
+
+
 def test_accumulation_is_never_cut_in_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = train("undisturbed", trainer__accumulate_batches=2)
     with monkeypatch.context() as patch:
