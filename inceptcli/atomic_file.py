@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+REFUSALS = {
+    errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
+}  # fmt: skip
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; what was written there takes its place when the block ends.
 
-    Synced before and after the rename, so that a power cut leaves the old file or the new one.
-    When the block raises, the temporary file is removed and `path` stays as it was.
+    Synced before and after the rename, so that a power cut leaves the old file or the new one,
+    where the file system can sync. When the block raises, the temporary file is removed and `path`
+    stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # safetensors would leave its file to its owner alone
+        if temporary.stat().st_mode != mode:  # safetensors leaves its file to its owner alone
+            with refusal_allowed():
+                temporary.chmod(mode)
         with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+            sync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    with refusal_allowed():  # also where a folder may be written and not read
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sync(file: int) -> None:
+    """Have an open file's bytes written to the disk, where the file system can.
+
+    Raises OSError when they cannot be written.
+    """
+    with refusal_allowed():
+        os.fsync(file)
+
+
+@contextmanager
+def refusal_allowed() -> Iterator[None]:
+    """Suppresses the answer of a file system (NFS, Lustre, FUSE, CIFS) that does not do this."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise

@@ -33,6 +33,8 @@ class ReportingGroup(LazyGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Shells expand ~ at the start of a word only: not in --output=~/run, nor in quotes."""
+        if "--install-completion" in args:
+            check_home()
         return super().parse_args(ctx, [with_home(argument) for argument in args])
 
     def invoke(self, ctx: Any) -> object:
@@ -74,6 +76,16 @@ def with_home(argument: str) -> str:
     if (expanded := os.path.expanduser(path)) == path and not os.path.lexists(path):  # noqa: PTH111
         raise BadParameter(f"{argument}: no such home folder; a file of that name is ./{path}")
     return flag + expanded
+
+
+def check_home() -> None:
+    """BadParameter where there is no home folder that the completion of a shell fits into."""
+    home = os.path.expanduser("~")  # noqa: PTH111  # pathlib raises where there is none
+    if not os.access(home, os.W_OK):
+        raise BadParameter(
+            f"--install-completion: home folder {home} cannot be written; set HOME to one that "
+            "can, or let --show-completion print the script"
+        )
 
 
 def print_version(wanted: bool) -> None:

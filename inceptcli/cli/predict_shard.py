@@ -68,7 +68,7 @@ def predict_shard(
     weights, crops, top_k, fast_decode = job
     digests = weights_digests(weights)
     record = PartRecord(place.shard, place.format, digests, crops, top_k, fast_decode)
-    with writing(f"--output {place.path}"), open_part(place.path, record) as part:
+    with writing(f"--output {place.path}"), open_part(place.path, record, display.say) as part:
         if part.rows:
             rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
             display.say(f"{place.path}: {rows} are there, {bad}")

@@ -9,17 +9,16 @@ to: it is made of the rows when all are there.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from typing import BinaryIO
 
-from inceptcli.atomic_file import replacing
+from inceptcli.atomic_file import replacing, sync
 from inceptcli.errors import UsageError
+from inceptcli.file_lock import lock
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.json_lines import as_line, from_line
 from inceptcli.prediction.parquet import write_parquet
@@ -107,7 +106,7 @@ class Part:
         """All that `missing` gave is written: make the part whole and say so beside it."""
         assert self._inputs is not None
         assert self.rows == self.record.shard.rows(self._inputs[0])
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
         if self.record.format == "parquet":
             self._file.seek(0)
             with replacing(self.path) as temporary, temporary.open("wb") as file:
@@ -130,8 +129,10 @@ class Part:
 
 
 @contextmanager
-def open_part(path: Path, record: PartRecord) -> Iterator[Part]:
+def open_part(path: Path, record: PartRecord, say: Callable[[str], None]) -> Iterator[Part]:
     """The part of the job that `record` says, as it is or new.
+
+    `say` is told when the file system has no locks.
 
     Raises UsageError when it is another job's or no part, when another process is writing it or
     when it cannot be written.
@@ -146,11 +147,9 @@ def open_part(path: Path, record: PartRecord) -> Iterator[Part]:
         raise UsageError(f"{place}: cannot be written: {error.strerror}") from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, say)
         except BlockingIOError as error:
             raise UsageError(f"{place}: another process is writing it") from error
-        except OSError:
-            pass  # a file system without locks
         part = None
         try:
             agreed = _agreed(path, rows, record, place)

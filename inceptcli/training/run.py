@@ -63,7 +63,7 @@ def fit(
         plan = _with_batch_size(plan, directory, stopping, say)
         trainer = _trainer(plan, directory, stopping, say, progress)
         with explained(plan, directory):
-            directory.open()
+            directory.open(say)
         try:
             stopping.report = partial(_say_and_log, directory, say)
             stopping.mark = partial(_mark, directory)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError
+from inceptcli.file_lock import lock
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
@@ -58,8 +58,11 @@ class RunDirectory:
         self.writes = is_first_process()
         self._lock: IO[str] | None = None
 
-    def open(self) -> None:
-        """Make the folder and lock it against a second process; UsageError when that cannot be."""
+    def open(self, say: Callable[[str], None]) -> None:
+        """Make the folder and lock it against a second process; UsageError when that cannot be.
+
+        `say` and train.log are told when the file system has no locks.
+        """
         if not self.writes:
             return
         try:
@@ -69,9 +72,10 @@ class RunDirectory:
             raise UsageError(
                 f"--output {self.path}: cannot be written: {error.strerror}"
             ) from error
+        notices: list[str] = []
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            locked = lock(self._lock, notices.append)
+        except BlockingIOError as error:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "another process"
             self._lock.close()
@@ -82,8 +86,11 @@ class RunDirectory:
         self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._lock.flush()
         (self.path / "stopped").unlink(missing_ok=True)
-        if dead:
+        if dead and locked:
             self.log(f"took over the lock of {dead}, which is gone")
+        for line in notices:
+            say(line)
+            self.log(line)
 
     def close(self) -> None:
         """Give the lock back."""

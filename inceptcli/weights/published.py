@@ -87,16 +87,16 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
         return kept
     if say is not None:
         say(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
-    with Display(quiet=say is None).task("fetch", unit="MB") as task:
-        downloaded, note = _download(published, kept, task)
-
-    from inceptcli.weights.importing import convert
-
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = f"{kept.parent}: {error.strerror}"
         raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
+    with Display(quiet=say is None).task("fetch", unit="MB") as task:
+        downloaded, note = _download(published, kept, task)
+
+    from inceptcli.weights.importing import convert
+
     convert(downloaded, kept, source_note=note)
     if say is not None:
         say(f"{published.name} for {published.network}: converted to {kept}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -17,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from inceptcli.atomic_file import replacing
 from inceptcli.cache_folder import cache_folder
 from inceptcli.errors import UsageError, UserError
+from inceptcli.file_lock import lock
 from inceptcli.text import printable
 
 TIMEOUT = 60.0
@@ -70,10 +70,10 @@ def _kept(address: str, folder: str, name: str, say: Callable[[str], None] | Non
         return kept
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with (kept.parent / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (kept.parent / ".lock").open("a") as file:
+            alone = lock(file, say or (lambda line: None), wait=True)
             if not kept.is_file():
-                for abandoned in kept.parent.glob(".*.partial"):
+                for abandoned in kept.parent.glob(".*.partial") if alone else ():
                     abandoned.unlink()  # of a process that was killed
                 if say is not None:
                     say(f"fetching {address} into {kept.parent}")

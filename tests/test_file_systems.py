@@ -1,0 +1,202 @@
+"""File systems of clusters: without locks or syncing, and users without a home folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inceptcli.atomic_file import replacing
+from inceptcli.data.shards import fetching
+from inceptcli.errors import UsageError
+from inceptcli.file_lock import lock
+from inceptcli.prediction.part import open_part
+from inceptcli.training.run_directory import RunDirectory
+from tests.cli.conftest import TINY
+from tests.prediction.test_part import record
+
+NO_LOCKS = [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EIO]
+REFUSED = [errno.EINVAL, errno.EPERM, errno.ENOTSUP, errno.ENOSYS]
+
+
+def answering(number: int) -> Callable[..., None]:
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_a_run_trains_where_there_are_no_locks_and_says_so_once(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", answering(number))
+    said: list[str] = []
+    directory = RunDirectory(tmp_path / "run")
+    directory.open(said.append)
+    directory.close()
+    place, reason = f"{tmp_path}/run/lock", os.strerror(number)
+    notice = f"{place}: cannot be locked ({reason}); see to it that no second process writes there"
+    assert said == [notice]
+    assert notice in (tmp_path / "run/train.log").read_text()
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES])
+def test_only_a_lock_that_is_held_is_another_process(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", answering(number))
+    with pytest.raises(UsageError, match="another process is training in this folder"):
+        RunDirectory(tmp_path / "run").open(print)
+    with (
+        pytest.raises(UsageError, match="another process is writing it"),
+        open_part(tmp_path / "1.part", record(), print),
+    ):
+        pass
+
+
+def test_a_part_is_written_where_there_are_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", answering(errno.ENOLCK))
+    said: list[str] = []
+    with open_part(tmp_path / "1.part", record(), said.append):
+        pass
+    assert said == [
+        f"{tmp_path}/1.part: cannot be locked (No locks available); see to it that no second "
+        "process writes there"
+    ]
+
+
+def test_a_lock_that_is_held_is_seen_by_a_second_process(tmp_path: Path) -> None:
+    held, second = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
+    held.open(print)
+    with pytest.raises(UsageError, match=f"process {os.getpid()} on .* is training"):
+        second.open(print)
+    held.close()
+    second.open(pytest.fail)
+    second.close()
+
+
+def test_a_download_without_locks_leaves_what_others_fetch_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(fcntl, "flock", answering(errno.ENOSYS))
+    monkeypatch.setattr(fetching, "_chunks", lambda address, optional=False: iter([b"bytes"]))
+    others: list[Path] = []
+
+    def say(line: str) -> None:
+        if line.startswith("fetching"):
+            assert others[0].exists()
+
+    folder = "https://example.com/"
+    kept = fetching._kept(f"{folder}a.tar", folder, "a.tar", None)
+    others.append(kept.parent / ".b.tar.12345678.partial")
+    others[0].touch()
+    fetching._kept(f"{folder}c.tar", folder, "c.tar", say)
+    assert others[0].exists()
+
+
+@pytest.mark.parametrize("number", REFUSED)
+def test_a_file_is_replaced_where_nothing_can_be_synced_or_given_a_mode(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", answering(number))
+    monkeypatch.setattr(Path, "chmod", answering(number))
+    with replacing(tmp_path / "file") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors does
+        temporary.write_text("new")
+    assert (tmp_path / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_bytes_that_cannot_be_written_are_an_error(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("old")
+    monkeypatch.setattr(os, "fsync", answering(number))
+    with pytest.raises(OSError, match=os.strerror(number)), replacing(tmp_path / "file") as new:
+        new.write_text("new")
+    assert (tmp_path / "file").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lock_that_is_waited_for_is_had(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("a") as file:
+        assert lock(file, pytest.fail, wait=True)
+
+
+def without_home(folder: Path, *arguments: str, home: str | None = None) -> tuple[int, str]:
+    """Exit code and standard error of a command of user 12345, whom /etc/passwd does not know."""
+    if shutil.which("setpriv") is None or os.getuid() != 0:
+        pytest.skip("needs setpriv and root, to become a user without a passwd entry")
+    folder.chmod(0o777)
+    for parent in folder.parents:  # pytest's own are its user's alone
+        if parent.stat().st_uid == 0 and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    keep = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    environment = keep | ({"HOME": home} if home else {}) | {"OMP_NUM_THREADS": "1"}
+    may_read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    user = ("setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", *may_read)
+    done = subprocess.run(
+        [*user, sys.executable, "-m", "inceptcli", *arguments],
+        env=environment, cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+HOMES = pytest.mark.parametrize("home", [None, "/", "/nowhere"])
+FETCHING = [
+    ("predict", "picture.png"),
+    ("train", "--arch", "irv2-tf", "--init", "imagenet"),
+    ("train", "--data", "https://localhost:1/train-{000..001}.tar"),
+]
+
+
+@HOMES
+@pytest.mark.parametrize("arguments", FETCHING, ids=lambda value: value[0])
+def test_what_has_to_be_kept_needs_a_folder_and_says_so(
+    home: str | None, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    code, said = without_home(tmp_path, *arguments, home=home)
+    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    assert "set HF_HOME to a folder" in line
+    assert code == (2 if home is None else 1)
+    assert list(tmp_path.iterdir()) == []  # no folder named ~
+
+
+@HOMES
+def test_completion_needs_a_home_folder_and_says_so(home: str | None, tmp_path: Path) -> None:
+    code, said = without_home(tmp_path, "--install-completion", "bash", home=home)
+    assert code == 2
+    assert "cannot be written; set HOME to one that can" in " ".join(said.split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [None, "/"])
+def test_a_user_without_a_home_folder_trains_measures_and_predicts(
+    home: str | None, tmp_path: Path
+) -> None:
+    for arguments in (
+        ("--help",),
+        ("list", "networks"),
+        ("summarize", "irv1", "--figure", "network.png"),
+        ("train", *TINY, "--output", "run"),
+        ("eval", "run"),
+    ):
+        code, said = without_home(tmp_path, *arguments, home=home)
+        assert code == 0, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.png", "run"]
+    assert (tmp_path / "run/curves.png").exists()
