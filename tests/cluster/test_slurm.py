@@ -21,16 +21,16 @@ BATCH_FILE = bundled_folder() / "slurm/train.sbatch"
 
 SMALLER = [
     "--arch", "irv1", "--accelerator", "cpu", "--image-size", "75", "--batch-size", "4",
-    "--workers", "0", "--epochs", "2", "--set", "network.repeats=[1, 1, 1]",
+    "--workers", "2", "--epochs", "2", "--set", "network.repeats=[1, 1, 1]",
     "--set", "data.train_size=120", "--set", "data.val_size=12",
     "--set", "checkpoint.every_steps=2",
 ]  # fmt: skip
 
 
-def submit(slurm: Cluster, run: Path, *flags: str) -> str:
+def submit(slurm: Cluster, run: Path, *flags: str, before: tuple[str, ...] = ()) -> str:
     """The number of a job of one task on each node."""
     return slurm.run(
-        "sbatch", "--parsable", "--ntasks-per-node=1", "--cpus-per-task=1",
+        "sbatch", "--parsable", *before, "--ntasks-per-node=1", "--cpus-per-task=1",
         f"--output={run}.out", str(BATCH_FILE), *SMALLER, *flags,
         PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         RUN=str(run), MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
@@ -59,6 +59,21 @@ def test_a_preempted_job_requeues_itself_and_ends_with_the_same_weights(
     assert re.findall(r"start from step (\d+)", log) == ["0", step]
     assert not (preempted.path / "stopped").exists()
     assert_same_run(alone, preempted)
+
+
+@pytest.mark.slow
+def test_a_preempted_task_of_an_array_requeues_itself_alone(slurm: Cluster, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    array = submit(slurm, run.path, before=("--array=3,7%1",))
+    task = f"{array}_3"
+    while not run.checkpoints():
+        assert slurm.job(task, "JobState") in ("PENDING", "RUNNING"), said(run)
+        time.sleep(0.2)
+    slurm.run("scancel", "--signal=USR1", task)
+    slurm.wait_until(task, "PENDING")
+    assert slurm.job(task, "Restarts") == "1"
+    assert f"requeueing SLURM job {task}" in (run.path / "train.log").read_text()
+    slurm.run("scancel", array)
 
 
 @pytest.mark.slow
