@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Synced before and after the rename, so that a power cut leaves the old file or the new one,
     where the file system can sync. When the block raises, the temporary file is removed and `path`
-    stays as it was.
+    stays as it was, which an interruption has a note of.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
@@ -33,6 +33,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             sync(file.fileno())
         temporary.replace(path)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{path} is {'as it was' if path.exists() else 'not written'}")
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     with refusal_allowed():  # also where a folder may be written and not read

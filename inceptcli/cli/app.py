@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Exit, Option, Typer, echo
 
+from inceptcli.cli.interruption import interruptible
 from inceptcli.cli.subcommands import LazyGroup
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
@@ -40,7 +41,8 @@ class ReportingGroup(LazyGroup):
     def invoke(self, ctx: Any) -> object:
         """Run the subcommand."""
         try:
-            return super().invoke(ctx)
+            with interruptible():
+                return super().invoke(ctx)
         except UserError as error:
             echo(f"Error: {printable(str(error))}", err=True)
             raise Exit(error.exit_code) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.cli.interruption import noted
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -78,7 +79,10 @@ def data_shard(
     from inceptcli.data.shards.making import shard_folder
 
     limits = _bytes(size), count, seed, workers
-    with Display(quiet).task("shard", unit="shards") as task:
+    with (
+        noted(lambda: "finished shards stay, and the same command goes on"),
+        Display(quiet).task("shard") as task,
+    ):
         made = shard_folder(folder, output, *limits, task.reach, Display().say)
     for entry in made.left_out:
         Display().say(f"left out {entry.path}: {entry.reason}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Exit, Option
 
 from inceptcli.cli.ensemble_files import ensemble_files
+from inceptcli.cli.interruption import noted
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
@@ -21,6 +22,7 @@ from inceptcli.cli.results_stream import (
     format_of,
     reported,
     results_stream,
+    what_stays,
 )
 from inceptcli.cli.speed_options import Compile, FastDecode
 from inceptcli.errors import UsageError
@@ -168,6 +170,8 @@ def predict(
 
     Answers come in the order of the images, as soon as they are ready. An image that cannot be
     read is named on standard error and in the results, the rest is done, and the exit code is 1.
+    Ctrl-C ends with 130 and a line that says how many images are done; their rows on standard
+    output or in a shard stay, and other files are as they were.
 
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
     (null, or the reason). CSV has the columns path, rank, class, index, probability and error; a
@@ -237,6 +241,7 @@ def predict(
         )
     else:
         with (
+            noted(lambda: "" if output else what_stays(chosen)),
             results_stream(output) as stream,
             gallery_writer(gallery, names, crops, fast_decode) as collect,
         ):

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
+from inceptcli.cli.interruption import noted
 from inceptcli.cli.results_stream import format_of, writing
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
@@ -72,9 +73,10 @@ def predict_shard(
         if part.rows:
             rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
             display.say(f"{place.path}: {rows} are there, {bad}")
-        missing = iter(part.missing(sources))
-        for first in missing:  # nothing heavy is loaded when there is none
-            answer(chain([first], missing), part.write)
-        if not part.is_finished:
-            part.finish()
+        with noted(lambda: f"{place.path} keeps its rows, and the same command goes on"):
+            missing = iter(part.missing(sources))
+            for first in missing:  # nothing heavy is loaded when there is none
+                answer(chain([first], missing), part.write)
+            if not part.is_finished:
+                part.finish()
         return not part.unreadable

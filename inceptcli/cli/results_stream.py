@@ -87,6 +87,12 @@ def check_installed(output_format: str) -> None:
         check_pyarrow("--format parquet")
 
 
+def what_stays(output_format: str) -> str:
+    """What standard output has when the work is interrupted."""
+    rows = output_format in ("table", "jsonl", "csv")
+    return f"standard output has {'their rows' if rows else 'a part of the result'}"
+
+
 def check_no_terminal(output_format: str, stream: TextIO) -> None:
     """UsageError for a format that a terminal cannot show."""
     if output_format == "parquet" and stream.isatty():

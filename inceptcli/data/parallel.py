@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
 from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
+from inceptcli.signals import STOPPING_SIGNALS
+
+SAME_SIGNAL_SECONDS = 0.5
+"""For a signal that killed a worker to arrive here, too, where it is one to the whole group."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,14 +37,38 @@ def in_processes(
     if workers == 1:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(
-        workers,
-        get_context("spawn"),
-        initializer=signal.signal,  # an interrupt is for this process, which then ends the others
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    with _signals_held():  # multiprocessing's own helper process knows of no SIGHUP
+        pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_signals)
     try:
         with pool:
-            yield from pool.map(function, items, chunksize=chunk)
+            with _signals_held():  # the workers, until they are initialised
+                results = pool.map(partial(_done, function), items, chunksize=chunk)
+            yield from results
     except BrokenProcessPool as error:
+        time.sleep(SAME_SIGNAL_SECONDS)
         raise UserError("a process that read images was killed; try --workers 1") from error
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Processes that are started in the block get no signal until they take it themselves."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _leave_signals() -> None:
+    """In a worker: an interrupt is for the main process, which then ends the others."""
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
+
+
+def _done(function: Callable[[Item], Result], item: Item) -> Result:
+    try:
+        return function(item)
+    except SystemExit as stop:  # the pool would take it for a result
+        os._exit(int(stop.code or 0))

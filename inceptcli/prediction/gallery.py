@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from inceptcli.data.decode import UnreadableImage, decode
+from inceptcli.data.decode import UnreadableImage
 from inceptcli.pages.page import write_page
 from inceptcli.pages.thumbnail import thumbnail
-from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer, pixels
 from inceptcli.prediction.read_ahead import default_threads
 from inceptcli.text import printable
 
@@ -58,7 +58,7 @@ class Gallery:
                 else:
                     self.num_answers += 1
                     if len(copies) < LARGEST:
-                        copies.append((answer, pool.submit(_small_copy, answer.path)))
+                        copies.append((answer, pool.submit(_small_copy, answer.source)))
                 yield answer
             self.cards = [Card(answer, copy.result()) for answer, copy in copies]
         finally:
@@ -85,8 +85,8 @@ class Gallery:
         )
 
 
-def _small_copy(path: str) -> str | None:
+def _small_copy(source: Source) -> str | None:
     try:
-        return thumbnail(decode(Path(path)), SIDE)
+        return thumbnail(pixels(source), SIDE)
     except UnreadableImage:
         return None

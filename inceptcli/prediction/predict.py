@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import default_threads, read_batches
 from inceptcli.weights.metadata import ClassName
+
+if TYPE_CHECKING:
+    from inceptcli.data.shards.source import TarImage
 
 Item = TypeVar("Item")
 Size = tuple[int, int]
@@ -46,13 +49,19 @@ class Seen(NamedTuple):
 class Answer(NamedTuple):
     """What is known of one picture: the most probable classes first, or why there are none.
 
-    `seen` is None of what cannot be read.
+    `seen` is None of what cannot be read. A picture in a tar file has its place there.
     """
 
     path: str
     predictions: tuple[Prediction, ...] = ()
     error: str | None = None
     seen: Seen | None = None
+    in_tar: TarImage | None = None
+
+    @property
+    def source(self) -> Source:
+        """The picture, to be decoded once more."""
+        return Source(self.path, self.error, self.in_tar)
 
 
 def predict(
@@ -83,7 +92,7 @@ def predict(
             yield Answer(source.path, error=str(seen))
         else:
             answer = name_classes(source.path, seen.probabilities, ensemble.classes, top_k)
-            yield answer._replace(seen=seen)
+            yield answer._replace(seen=seen, in_tar=source.in_tar)
 
 
 def classify(

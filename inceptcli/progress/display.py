@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from inceptcli.progress.lines import LinesTask
-from inceptcli.progress.task import Task
+from inceptcli.progress.task import Task, counted
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Display:
     def task(
         self, label: str, total: float | None = None, unit: str = "images", done: float = 0
     ) -> Iterator[Task]:
-        """Show how far something is; one at a time.
+        """Show how far something is; one at a time. An interruption has a note of it.
 
         Args:
             label: what is done, in a word or two.
@@ -50,6 +50,18 @@ class Display:
             unit: what is counted.
             done: where it starts, when an earlier process did some of it.
         """
+        task: Task | None = None
+        try:
+            with self._shown(label, total, unit, done) as task:
+                yield task
+        except KeyboardInterrupt as stop:
+            if task is not None:
+                count = counted(task.done, task.total, unit).replace("/", " of ", 1)
+                stop.add_note(f"after {count}")
+            raise
+
+    @contextmanager
+    def _shown(self, label: str, total: float | None, unit: str, done: float) -> Iterator[Task]:
         if self.quiet:
             yield Task(done, total)
         elif not _is_terminal():

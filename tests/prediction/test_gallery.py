@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import tarfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from inceptcli.cli.app import app
 from inceptcli.prediction import gallery
 from inceptcli.prediction.gallery import Gallery
 from inceptcli.prediction.predict import Answer, Prediction
 from tests.pages.browser import NARROW, WIDE, Page
-from tests.prediction.conftest import draw
+from tests.prediction.conftest import draw, save_small_network
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 NAMES = (HOSTILE, "tulip", "rose")
@@ -120,3 +124,20 @@ def test_who_stops_early_waits_for_no_picture(answers: list[Answer]) -> None:
     assert next(passing) == answers[0]
     passing.close()  # type: ignore[attr-defined]
     assert collected.cards == []
+
+
+def test_pictures_in_tar_files_have_their_thumbnails_too(tmp_path: Path) -> None:
+    pictures = [draw(tmp_path / f"{number}.png", number, (400, 200)) for number in range(3)]
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        for picture in pictures:
+            archive.add(picture, picture.name)
+    run = save_small_network(tmp_path / "model.safetensors")
+    pages: list[list[str]] = []
+    for sources in ([tmp_path / "0.tar"], pictures):
+        page = tmp_path / f"{len(pages)}.html"
+        arguments = ["predict", *sources, "--weights", run, "--gallery", page]
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        assert done.exit_code == 0, done.output
+        pages.append(re.findall('data:image/jpeg;base64,[^"]+', page.read_text()))
+    assert len(pages[0]) == 3
+    assert pages[0] == pages[1]

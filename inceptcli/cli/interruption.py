@@ -1,0 +1,77 @@
+"""Commands that save nothing end on Ctrl-C in one line that says how far they got."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from typer import Exit, echo
+
+from inceptcli.text import printable
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+REPEATED_SECONDS = 1.0
+"""A signal that comes sooner after the first is the same one: `timeout` sends it twice."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """One of SIGNALS came; what it passes on its way out adds notes of what became of it."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """A block that SIGINT, SIGTERM and SIGHUP end alike, with 128 + the signal's number.
+
+    What was half written is removed on the way. Another signal a second later ends it at once. What
+    takes signals itself (training) does so inside the block. Ignored ones stay ignored.
+
+    Raises Exit after the line on standard error.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can take signals
+        return
+    kept = {number: signal.getsignal(number) for number in SIGNALS}
+    first: list[tuple[int, float]] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not first:
+            first.append((number, time.monotonic()))
+            raise Interrupted
+        if time.monotonic() - first[0][1] >= REPEATED_SECONDS:
+            os._exit(128 + number)
+
+    for number, handler in kept.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        echo(printable(_line(stop)), err=True)
+        raise Exit(128 + (first[0][0] if first else signal.SIGINT)) from None
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def noted(note: Callable[[], str]) -> Iterator[None]:
+    """An interruption of the block says `note` too, unless it is empty."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if text := note():
+            stop.add_note(text)
+        raise
+
+
+def _line(stop: KeyboardInterrupt) -> str:
+    notes: list[str] = getattr(stop, "__notes__", [])
+    progress = [note for note in notes if note.startswith("after ")]
+    others = list(dict.fromkeys(note for note in notes if note not in progress))
+    return "; ".join([" ".join(["interrupted", *progress[:1]]), *others])
