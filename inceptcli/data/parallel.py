@@ -6,17 +6,20 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
 from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
 from inceptcli.signals import STOPPING_SIGNALS
+
+WAITING = 4
+"""Chunks for each worker that are handed out ahead of what is asked for."""
 
 SAME_SIGNAL_SECONDS = 0.5
 """For a signal that killed a worker to arrive here, too, where it is one to the whole group."""
@@ -39,14 +42,20 @@ def in_processes(
         return
     with _signals_held():  # multiprocessing's own helper process knows of no SIGHUP
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_signals)
+    waiting: deque[Future[list[Result]]] = deque()
     try:
-        with pool:
-            with _signals_held():  # the workers, until they are initialised
-                results = pool.map(partial(_done, function), items, chunksize=chunk)
-            yield from results
+        for start in range(0, len(items), chunk):
+            with _signals_held():  # workers, until they are initialised
+                waiting.append(pool.submit(_results, function, items[start : start + chunk]))
+            if len(waiting) == WAITING * workers:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
     except BrokenProcessPool as error:
         time.sleep(SAME_SIGNAL_SECONDS)
         raise UserError("a process that read images was killed; try --workers 1") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -67,8 +76,8 @@ def _leave_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
 
 
-def _done(function: Callable[[Item], Result], item: Item) -> Result:
+def _results(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     try:
-        return function(item)
+        return [function(item) for item in items]
     except SystemExit as stop:  # the pool would take it for a result
         os._exit(int(stop.code or 0))
