@@ -19,7 +19,7 @@ from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.shared_memory import Workers
 from inceptcli.data.sources import ImageSource
-from inceptcli.signals import STOPPING_SIGNALS
+from inceptcli.signals import STOPPING_SIGNALS, signals_held
 
 
 class ImageData(LightningDataModule):
@@ -92,11 +92,8 @@ class _Loader(DataLoader[Sample]):
 
     def __iter__(self) -> _BaseDataLoaderIter:
         """Start the workers, which inherit that the signals wait."""
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
-        try:
+        with signals_held():
             return super().__iter__()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _leave_signals(worker: int) -> None:

@@ -10,13 +10,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TypeVar
 
 from inceptcli.cores import usable_cores
 from inceptcli.errors import UserError
-from inceptcli.signals import STOPPING_SIGNALS
+from inceptcli.signals import STOPPING_SIGNALS, signals_held
 
 WAITING = 4
 """Chunks for each worker that are handed out ahead of what is asked for."""
@@ -40,12 +39,12 @@ def in_processes(
     if workers == 1:
         yield from map(function, items)
         return
-    with _signals_held():  # multiprocessing's own helper process knows of no SIGHUP
+    with signals_held():  # multiprocessing's own helper process knows of no SIGHUP
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_signals)
     waiting: deque[Future[list[Result]]] = deque()
     try:
         for start in range(0, len(items), chunk):
-            with _signals_held():  # workers, until they are initialised
+            with signals_held():  # workers, until they are initialised
                 waiting.append(pool.submit(_results, function, items[start : start + chunk]))
             if len(waiting) == WAITING * workers:
                 yield from waiting.popleft().result()
@@ -56,16 +55,6 @@ def in_processes(
         raise UserError("a process that read images was killed; try --workers 1") from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Processes that are started in the block get no signal until they take it themselves."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _leave_signals() -> None:
