@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,7 +115,9 @@ def test_all_ranks_end_together_when_too_many_are_skipped(
     assert code == 1, said
     errors = [line for line in said.splitlines() if "Error" in line]
     assert len(errors) == 1, said
-    assert "5 of 24 images could not be read, more than data.max_skipped 0.1 allows" in errors[0]
+    # How many the other rank has met by then is a matter of chance: more than a tenth of 24.
+    expected = r"[345] of 24 images could not be read, more than data\.max_skipped 0\.1 allows"
+    assert re.search(expected, errors[0])
     assert "Traceback" not in said
 
 
