@@ -1,8 +1,19 @@
-"""Who started this process and those beside it, by the environment: torchrun or srun."""
+"""Who started this process and those beside it: torchrun, srun or this program itself. No torch."""
 
 from __future__ import annotations
 
 import os
+import threading
+import time
+
+from inceptcli.errors import UsageError
+from inceptcli.peers import GRACE_SECONDS, leaving
+
+STARTED_BY = "INCEPTCLI_STARTED_BY"
+"""The process that starts the other ranks of its node; what they inherit counts for them alone."""
+
+PLACES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+MEETING_POINT = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def by_torchrun() -> bool:
@@ -11,6 +22,100 @@ def by_torchrun() -> bool:
 
 
 def by_slurm() -> bool:
-    """Whether SLURM did; a shell that srun opened (jobs bash and interactive) starts no others."""
+    """Whether SLURM did; not where salloc or srun opened a shell (bash, interactive)."""
     name = os.environ.get("SLURM_JOB_NAME")
-    return "SLURM_NTASKS" in os.environ and name not in ("bash", "interactive")
+    numbered = {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys()
+    return numbered and name not in ("bash", "interactive")
+
+
+def by_this_program() -> bool:
+    """Whether Lightning did, in the process that is the parent of this one."""
+    return os.environ.get(STARTED_BY) == str(os.getppid())
+
+
+def check_launcher(devices: int | None, num_nodes: int) -> None:
+    """Compare `devices` (None: as many as there are) x `num_nodes` with what the environment says.
+
+    A single process leaves what other programs have set (a notebook or a shell inside their job)
+    out of account, and takes it out of the environment, where libraries look too.
+
+    A rank that this program has started ends when the process that started it does. Raises
+    UsageError where ranks would wait for others that nobody starts.
+    """
+    if by_torchrun():
+        _check_torchrun(devices, num_nodes)
+    elif by_this_program():
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    elif by_slurm():
+        return
+    elif devices is not None and devices * num_nodes == 1:
+        for name in (*PLACES, *MEETING_POINT):
+            os.environ.pop(name, None)
+    else:
+        _check_own(devices, num_nodes)
+
+
+def _follow(parent: int) -> None:
+    """End this rank soon after the process that started it, which has said why if it failed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    time.sleep(GRACE_SECONDS)  # it may have left in good order, and this rank is about to
+    with leaving:
+        os._exit(1)
+
+
+def _check_torchrun(devices: int | None, num_nodes: int) -> None:
+    ranks = number_in("WORLD_SIZE")
+    for name in ("RANK", "LOCAL_RANK"):
+        number_in(name)
+    if devices is not None and ranks != devices * num_nodes:
+        raise UsageError(
+            f"WORLD_SIZE={ranks}: torchrun has started as many processes, but --devices "
+            f"{devices} x --num-nodes {num_nodes} is {devices * num_nodes}; make them equal; if "
+            "another program left this variable, put env -u TORCHELASTIC_RUN_ID in front"
+        )
+
+
+def _check_own(devices: int | None, num_nodes: int) -> None:
+    """Lightning starts the other ranks of a node; on several nodes NODE_RANK says which it is."""
+    for name, reason in (
+        ("LOCAL_RANK", "neither torchrun nor srun has started this process"),
+        ("NODE_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
+        ("GROUP_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
+    ):
+        if name in os.environ and (name == "LOCAL_RANK" or number_in(name) >= num_nodes):
+            raise UsageError(
+                f"{name}={os.environ[name]}: set by another program, as {reason}; put env -u "
+                f"{name} in front"
+            )
+    if "WORLD_SIZE" in os.environ and devices is not None:
+        ranks = number_in("WORLD_SIZE")
+        if ranks != devices * num_nodes:
+            raise UsageError(
+                f"WORLD_SIZE={ranks}: --devices {devices} x --num-nodes {num_nodes} is "
+                f"{devices * num_nodes}; put env -u WORLD_SIZE in front"
+            )
+    if num_nodes > 1 and (missing := [name for name in MEETING_POINT if name not in os.environ]):
+        raise UsageError(
+            f"--num-nodes {num_nodes}: {' and '.join(missing)} must name a port of the first node, "
+            "and NODE_RANK each node, unless torchrun or srun starts the processes"
+        )
+    if "MASTER_PORT" in os.environ:
+        number_in("MASTER_PORT")
+
+
+def number_in(name: str) -> int:
+    """A variable's value; UsageError when it is no whole number, or not there."""
+    value = os.environ.get(name, "")
+    if not value.isdecimal():
+        raise UsageError(
+            f"{name}={value}: must be a whole number; put env -u {name} in front, or env -u "
+            "TORCHELASTIC_RUN_ID if another program was started by torchrun"
+        )
+    return int(value)
+
+
+def start_others() -> None:
+    """Have the ranks that this process is going to start know that it did."""
+    if not by_this_program():
+        os.environ[STARTED_BY] = str(os.getpid())

@@ -214,9 +214,15 @@ def _settings(name: str, flags: dict[str, Any], changes: list[str]) -> Recipe:
 def _run(planned: Plan, folder: Path, resume: str, quiet: bool, stopping: Stopping) -> None:
     import os
 
+    from inceptcli.launchers import check_launcher
     from inceptcli.plots.canvas import quiet_matplotlib
     from inceptcli.training.run_directory import RunDirectory, differing_keys
 
+    devices = planned.recipe.trainer.devices
+    check_launcher(
+        devices if isinstance(devices, int) and devices > 0 else None,
+        planned.recipe.trainer.num_nodes,
+    )
     directory = RunDirectory(folder)
 
     display = Display(quiet or not directory.writes)

@@ -7,10 +7,11 @@ import signal
 import sys
 import threading
 from multiprocessing import parent_process
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from inceptcli.data.augmentation import Transform
@@ -53,28 +54,24 @@ class ImageData(LightningDataModule):
             trainer.world_size,
         )
         images = TrainingImages(self.train, self.transform, self.seed)
-        return self._loader(images, sampler, drop_last=True)
+        return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Every validation image on exactly one rank."""
         trainer = self.trainer
         assert trainer is not None
-        sampler = ShareSampler(len(self.val), trainer.global_rank, trainer.world_size)
-        return self._loader(
-            EvaluationImages(self.val, self.preprocessing), sampler, drop_last=False
-        )
+        share = ShareSampler(len(self.val), trainer.global_rank, trainer.world_size)
+        # All ranks take part in a validation, also one without an image.
+        batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
+        return self._loader(EvaluationImages(self.val, self.preprocessing), batch_sampler=batches)
 
-    def _loader(
-        self, images: Dataset[Sample], sampler: Sampler[object], *, drop_last: bool
-    ) -> DataLoader[Sample]:
+    def _loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
         return _Loader(
             images,
-            batch_size=self.batch_size,
-            sampler=sampler,
+            **order,
             num_workers=self.workers.number,
             prefetch_factor=self.workers.prefetched if self.workers.number else None,
             collate_fn=collate,
-            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers.number > 0,
             worker_init_fn=_leave_signals,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from inceptcli.errors import UserError
-from inceptcli.launchers import by_slurm, by_torchrun
+from inceptcli.errors import UsageError, UserError
+from inceptcli.launchers import by_slurm, by_torchrun, number_in
 from inceptcli.peers import Peers
 
 Item = TypeVar("Item")
@@ -32,13 +32,23 @@ class Processes:
 
     @classmethod
     def found(cls) -> Processes:
-        """Those that torchrun or srun started with this one; else this alone."""
-        names = os.environ
+        """Those that torchrun or srun started with this one; else this alone.
+
+        Raises UsageError when variables are missing or contradict each other, as those that another
+        program has left may.
+        """
         if by_torchrun():
-            return cls(int(names["RANK"]), int(names["WORLD_SIZE"]), int(names["LOCAL_RANK"]))
-        if by_slurm() and "SLURM_STEP_ID" in names:
-            ranks = (names["SLURM_PROCID"], names["SLURM_NTASKS"], names.get("SLURM_LOCALID", "0"))
-            return cls(*map(int, ranks))
+            found = cls(number_in("RANK"), number_in("WORLD_SIZE"), number_in("LOCAL_RANK"))
+            if found.rank >= found.size:
+                raise UsageError(
+                    f"RANK={found.rank}: WORLD_SIZE={found.size} has ranks 0 to {found.size - 1}; "
+                    "if another program left these variables, put env -u TORCHELASTIC_RUN_ID in "
+                    "front"
+                )
+            return found
+        if by_slurm() and "SLURM_STEP_ID" in os.environ:
+            local = int(os.environ.get("SLURM_LOCALID", "0"))
+            return cls(int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"]), local)
         return cls()
 
     @contextmanager
@@ -70,9 +80,16 @@ class Processes:
         if "MASTER_PORT" not in os.environ:
             job, step = int(os.environ["SLURM_JOB_ID"]), int(os.environ["SLURM_STEP_ID"])
             os.environ["MASTER_PORT"] = str(FIRST_PORT + (job * 100 + step) % NUM_PORTS)
-        distributed.init_process_group(
-            "gloo", rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT
-        )
+        try:
+            distributed.init_process_group(
+                "gloo", rank=self.rank, world_size=self.size, timeout=LONGEST_WAIT
+            )
+        except (distributed.DistNetworkError, distributed.DistStoreError) as error:
+            place = f"{os.environ['MASTER_ADDR']} MASTER_PORT={os.environ['MASTER_PORT']}"
+            raise UserError(
+                f"MASTER_ADDR={place}: the other processes cannot be met there "
+                f"({str(error).splitlines()[0]}); set MASTER_PORT to a free port of the first node"
+            ) from error
         peers = Peers("start the same command again")
         try:
             peers.connect()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
 from safetensors import SafetensorError
+from torch.distributed import DistNetworkError, DistStoreError
 
 from inceptcli.errors import UserError
+from inceptcli.launchers import by_this_program
 from inceptcli.networks.compiling import compilation_failure
 from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
@@ -29,6 +32,12 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
             raise UserError(out_of_memory(plan)) from error
         if (failure := compilation_failure(error)) is not None:
             raise UserError(failure) from error
+        if (ended := worker_ended(error)) is not None:
+            raise UserError(ended) from error
+        if isinstance(error, DistNetworkError | DistStoreError):
+            if by_this_program():  # the process that started this one says it
+                raise SystemExit(1) from None
+            raise UserError(_apart(error)) from error
         reason = _unwritable(error)
         if reason is None:
             raise
@@ -45,16 +54,44 @@ def reason_logged(directory: RunDirectory) -> Iterator[None]:
         yield
     except UserError as error:
         with suppress(OSError):
-            directory.log(f"ended: {error}")
+            directory.log_from_any_rank(f"{_speaker(directory)}ended: {error}")
         raise
     except Exception as error:
-        rank = "" if directory.writes else f"process {os.getpid()} on {os.uname().nodename} "
+        rank = _speaker(directory)
         with suppress(OSError):
             if directory.writes:
                 directory.log("".join(traceback.format_exception(error)).rstrip())
             first = (str(error) or type(error).__name__).splitlines()[0]
             directory.log_from_any_rank(f"{rank}ended: {type(error).__name__}: {first}")
         raise
+
+
+def _speaker(directory: RunDirectory) -> str:
+    return "" if directory.writes else f"process {os.getpid()} on {os.uname().nodename} "
+
+
+def worker_ended(error: BaseException) -> str | None:
+    """The line about a process that loads images and was killed, if that is what happened."""
+    found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
+    if found is None:
+        return None
+    signaled = re.search(r"killed by signal: (\w+)", found[2])
+    how = f"was killed ({signaled[1]})" if signaled else "is gone"
+    return (
+        f"a worker that loads images (process {found[1]}) {how}, as happens where memory runs out; "
+        "try fewer --workers or a smaller --batch-size; the same command continues"
+    )
+
+
+def _apart(error: Exception) -> str:
+    """The line about ranks that cannot meet."""
+    place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ['MASTER_PORT']}"
+    if "EADDRINUSE" in str(error):
+        return (
+            f"{place}: another program of this machine uses the port; put env -u MASTER_PORT in "
+            "front, or give another"
+        )
+    return f"{place}: the other processes cannot be met there: {str(error).splitlines()[0]}"
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -13,7 +13,9 @@ from typing import NoReturn
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies.launchers import subprocess_script
 
+from inceptcli.errors import UserError
 from inceptcli.peers import GRACE_SECONDS, Peers, leaving, say
+from inceptcli.training.failures import worker_ended
 from inceptcli.training.stopping import EXIT_STOPPED
 
 REMEDY = "the same command continues the run"
@@ -40,7 +42,8 @@ class RankWatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Tell the others."""
-        self._peers.leave(exception)
+        own = worker_ended(exception)
+        self._peers.leave(exception if own is None else UserError(own))
 
 
 def watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:

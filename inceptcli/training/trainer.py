@@ -6,10 +6,16 @@ import logging
 import warnings
 from typing import Any
 
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 
 from inceptcli.errors import UsageError
+from inceptcli.launchers import by_slurm, by_torchrun, start_others
 from inceptcli.recipe import sections
 from inceptcli.training.processes import check_slurm
 
@@ -19,6 +25,7 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
 
     Raises UsageError when the devices or the strategy cannot be had.
     """
+    plugins = [*options.pop("plugins", []), _cluster_environment()]
     try:
         trainer = Trainer(
             accelerator=settings.accelerator,
@@ -32,15 +39,32 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            plugins=plugins,
             **options,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise UsageError(f"trainer: {first}") from error
     check_slurm(trainer.num_devices, trainer.num_nodes)
+    device = trainer.strategy.root_device.type
+    if options.get("sync_batchnorm") and device != "cuda" and trainer.world_size > 1:
+        raise UsageError(
+            f"trainer.sync_batch_norm: works on GPUs alone, and the devices are {device}; leave it "
+            "out or give --accelerator gpu"
+        )
+    vars(rank_zero_only)["rank"] = trainer.global_rank  # until now it is what variables say
+    if trainer.world_size > 1:
+        start_others()
     # Lightning's handlers leave without saving; ours are there already.
     vars(trainer._signal_connector)["register_signal_handlers"] = lambda: None
     return trainer
+
+
+def _cluster_environment() -> ClusterEnvironment:
+    """Who has started the ranks, by our rules: Lightning goes by variables that may be stale."""
+    if by_torchrun():
+        return TorchElasticEnvironment()
+    return SLURMEnvironment() if by_slurm() else LightningEnvironment()
 
 
 def quiet_lightning() -> None:

@@ -32,6 +32,7 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCA
         (SRUN, Processes(3, 4, 1)),
         (SRUN | {"SLURM_JOB_NAME": "bash"}, Processes(0, 1, 0)),
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, Processes(0, 1, 0)),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_ID": "0"}, Processes(0, 1, 0)),  # salloc's shell
     ],
 )
 def test_processes_are_those_that_torchrun_or_srun_started(
@@ -43,6 +44,23 @@ def test_processes_are_those_that_torchrun_or_srun_started(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Processes.found() == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"RANK": "2"}, "RANK=2: WORLD_SIZE=2 has ranks 0 to 1; if another program left"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: must be a whole number; put env -u WORLD_SIZE in front"),
+        ({"LOCAL_RANK": "first"}, "LOCAL_RANK=first: must be a whole number"),
+    ],
+)
+def test_variables_that_contradict_each_other_are_named(
+    changes: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (TORCHRUN | changes).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        Processes.found()
 
 
 @pytest.mark.parametrize(

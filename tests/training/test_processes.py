@@ -41,6 +41,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         (TASK | {"SLURM_PROCID": "0"}, True),
         (TASK, False),
         (WITHOUT_TASKS | {"LOCAL_RANK": "1"}, False),
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}, True),  # salloc's shell
         (TASK | {"SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),
     ],
 )
