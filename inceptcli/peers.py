@@ -8,6 +8,8 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
 DONE, FAILED = b"d", b"f"
 """The last byte that a rank sends: it leaves in good order; it has reported an error itself."""
@@ -29,9 +31,9 @@ class Peers:
     once, or when the exchange comes, with a traceback on each rank that names none.
     """
 
-    def __init__(self, remedy: str) -> None:
-        """`remedy` says what to do after one is gone, as the last part of a line."""
-        self._remedy = remedy
+    def __init__(self, remedy: str, log: Callable[[str], None] | None = None) -> None:
+        """`remedy` ends the line about a rank that is gone; `log` keeps the line."""
+        self._remedy, self._log = remedy, log
         self._connections: dict[int, socket.socket] = {}
         self._rank = 0
 
@@ -78,7 +80,7 @@ class Peers:
         with leaving:
             # When rank 0 is gone every other rank sees it: the first of them says so.
             if not last and self._rank in (0, 1):
-                say(f"rank {peer} ({name}) is gone", self._remedy)
+                say(f"rank {peer} ({name}) is gone", self._remedy, self._log)
             self._send(FAILED)
             os._exit(1)
 
@@ -109,9 +111,12 @@ class Peers:
                 continue  # it is the one that is gone
 
 
-def say(line: str, remedy: str) -> None:
-    """One line on standard error that this process ends because of another."""
+def say(line: str, remedy: str, log: Callable[[str], None] | None = None) -> None:
+    """One line on standard error, and in the log, that this process ends because of another."""
     print(f"Error: {line}; {remedy}", file=sys.stderr, flush=True)
+    if log is not None:
+        with suppress(OSError):
+            log(f"ended: {line}")
 
 
 def _keep_alive(connection: socket.socket) -> None:

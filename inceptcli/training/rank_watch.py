@@ -7,7 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,7 +17,10 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from inceptcli.errors import UserError
 from inceptcli.peers import GRACE_SECONDS, Peers, leaving, say
 from inceptcli.training.failures import worker_ended
+from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED
+
+Log = Callable[[str], None]
 
 REMEDY = "the same command continues the run"
 
@@ -24,10 +28,11 @@ REMEDY = "the same command continues the run"
 class RankWatch(Callback):
     """Watches the other ranks while training, and the processes that Lightning started."""
 
-    def __init__(self) -> None:
-        self._peers = Peers(REMEDY)
+    def __init__(self, directory: RunDirectory) -> None:
+        log = directory.log_from_any_rank
+        self._peers = Peers(REMEDY, log)
         # Lightning's own observer kills all processes without a word.
-        vars(subprocess_script)["_launch_process_observer"] = watch_children
+        vars(subprocess_script)["_launch_process_observer"] = partial(watch_children, log)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Connect, and listen from now on."""
@@ -46,22 +51,24 @@ class RankWatch(Callback):
         self._peers.leave(exception if own is None else UserError(own))
 
 
-def watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
     """Watch, in a thread, the ranks that Lightning started from this process, this node's first."""
-    threading.Thread(target=_watch_children, args=(children,), daemon=True).start()
+    threading.Thread(target=_watch_children, args=(log, children), daemon=True).start()
 
 
-def _watch_children(children: Sequence[subprocess.Popen[bytes]]) -> None:
+def _watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
     codes: list[int | None] = [None]
     while None in codes:
         codes = [child.poll() for child in children]
         for number, code in enumerate(codes, start=1):
             if code not in (None, 0, EXIT_STOPPED):
-                _leave_without(children, number, code)
+                _leave_without(log, children, number, code)
         time.sleep(1)
 
 
-def _leave_without(children: Sequence[subprocess.Popen[bytes]], number: int, code: int) -> NoReturn:
+def _leave_without(
+    log: Log, children: Sequence[subprocess.Popen[bytes]], number: int, code: int
+) -> NoReturn:
     if code > 0:  # it has said why itself
         time.sleep(GRACE_SECONDS)
     with leaving:
@@ -71,6 +78,7 @@ def _leave_without(children: Sequence[subprocess.Popen[bytes]], number: int, cod
             say(
                 f"rank {rank} (process {children[number - 1].pid}) was killed by {killed_by}",
                 REMEDY,
+                log,
             )
         for child in children:
             child.kill()

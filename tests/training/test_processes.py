@@ -141,6 +141,7 @@ def test_a_rank_that_dies_takes_the_others_down_and_is_named(
     assert processes_of(run.path) == {}
     (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
     assert re.match(rf"Error: rank {victim} \(process {number} on \S+\) is gone", line)
+    assert f"ended: rank {victim} (process {number} on" in (run.path / "train.log").read_text()
     assert "Traceback" not in said
 
 
