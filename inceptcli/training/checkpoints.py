@@ -196,9 +196,17 @@ def _damage(path: Path) -> str | None:
     return None if member is None else f"{member} has another checksum"
 
 
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # a file system that cannot map files into memory
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
 def _resumable(directory: RunDirectory, path: Path) -> Resumable:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = _content(path)
         validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
     except (RuntimeError, KeyError, TypeError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

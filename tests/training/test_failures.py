@@ -129,12 +129,13 @@ def damage(checkpoint: Path) -> None:
 
 
 def test_a_run_goes_on_from_before_damage_and_keeps_what_it_saves_then(train: Train) -> None:
-    undisturbed = train("undisturbed", trainer__epochs=3)
-    directory = train("damaged", checkpoint__every_steps=1)
+    constant = {"name": "constant"}  # which another number of epochs does not change
+    undisturbed = train("undisturbed", trainer__epochs=3, schedule=constant)
+    directory = train("damaged", checkpoint__every_steps=1, schedule=constant)
     middle, newest = directory.checkpoints()
     assert [directory.step_of(path) for path in (middle, newest)] == [9, 10]
     damage(newest)
-    train("damaged", trainer__epochs=3)
+    train("damaged", trainer__epochs=3, schedule=constant)
     assert [directory.step_of(path) for path in directory.checkpoints()] == [10, 15]
     assert newest.with_name(f"{newest.name}.damaged").exists()
     assert_same_run(undisturbed, directory)
