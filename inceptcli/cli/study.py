@@ -83,7 +83,7 @@ def study(
         raise UsageError(f"--output {output}: not a folder")
 
     from inceptcli.signals import signals_to_take
-    from inceptcli.studies.runs import runs_of, train_all
+    from inceptcli.studies.runs import check_one_data, runs_of, train_all
     from inceptcli.training.stopping import EXIT_STOPPED
 
     for number in signals_to_take():
@@ -91,7 +91,10 @@ def study(
 
     say = Display(quiet).say
     try:
-        results = train_all(settings, runs_of(settings, output), data, jobs, say)
+        runs = runs_of(settings, output)
+        check_one_data(settings, runs, data)
+        results = train_all(settings, runs, data, jobs, say)
+        check_one_data(settings, runs, data)  # the data may have changed meanwhile
     except SystemExit:
         say("stopped, the runs are saved; the same command continues")
         raise

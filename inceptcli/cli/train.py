@@ -15,8 +15,12 @@ from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from inceptcli.recipe.schema import Recipe
+    from inceptcli.recipe.sections import Trainer
     from inceptcli.training.plan import Plan
+    from inceptcli.training.run_directory import RunDirectory
     from inceptcli.training.stopping import Stopping
 
 EPILOG = """Examples:
@@ -56,7 +60,8 @@ def train(
         str | None,
         Option(
             autocompletion=complete_recipe,
-            help="Recipe by name or path; default: demo, with --data scratch-small.",
+            help="Recipe by name or path; default: demo, with --data scratch-small, with --init "
+            "finetune.",
         ),
     ] = None,
     output: Annotated[
@@ -80,7 +85,11 @@ def train(
         ),
     ] = None,
     lr: Annotated[
-        float | None, Option(help="Highest learning rate; default: the recipe's.")
+        float | None,
+        Option(
+            help="Highest learning rate; the classifier's own, if any, follows. Default: the "
+            "recipe's."
+        ),
     ] = None,
     precision: Annotated[
         str | None,
@@ -161,7 +170,6 @@ def train(
 
     Without --data it trains on `shapes`, ten classes of shapes that the program draws.
     """
-    name = recipe or ("demo" if data is None else "scratch-small")
     flags: dict[str, Any] = {
         "network.name": arch,
         "data.path": data,
@@ -188,16 +196,22 @@ def train(
 
     stopping = Stopping((lambda line: None) if quiet else say_on_standard_error)
     with stopping.listening():
-        settings = _settings(name, flags, changes or [])
+        settings = _settings(recipe, flags, changes or [])
         stopping.requeue = settings.checkpoint.requeue
+        say = None if quiet else Display().say
 
+        from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
+        from inceptcli.training.run_directory import RunDirectory
 
-        planned = plan(settings, None if quiet else Display().say)
-        _run(planned, output or _new_folder(settings.network.name), resume, quiet, stopping)
+        _check_launcher(settings.trainer)
+        directory = None if output is None else RunDirectory(output)
+        settings = completed(settings, directory)
+        directory = directory or RunDirectory(_new_folder(settings.network.name))
+        _run(plan(settings, say, directory), directory, resume, quiet, stopping)
 
 
-def _settings(name: str, flags: dict[str, Any], changes: list[str]) -> Recipe:
+def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> Recipe:
     """The recipe of that name with what was given instead."""
     from inceptcli.recipe.file import find, override, parse, read
     from inceptcli.recipe.schema import check
@@ -208,23 +222,46 @@ def _settings(name: str, flags: dict[str, Any], changes: list[str]) -> Recipe:
         if not equals:
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
         wanted[key] = parse(f"value: {value}", f"--set {change}").get("value")
-    return check(override(read(find(name)), wanted), f"recipe {name} with flags")
+    name = recipe or _default_recipe(wanted)
+    values = override(read(find(name)), {})
+    return check(override(values, _with_head_rate(values, wanted)), f"recipe {name} with flags")
 
 
-def _run(planned: Plan, folder: Path, resume: str, quiet: bool, stopping: Stopping) -> None:
+def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What is wanted, and the classifier's own rate in the recipe's ratio to another one."""
+    rates: Any = values.get("optimizer")
+    keys = ("optimizer.learning_rate", "optimizer.head_learning_rate")
+    try:
+        before, head = rates["learning_rate"], rates["head_learning_rate"]
+        scaled = wanted[keys[0]] * head / before
+    except (KeyError, TypeError, ZeroDivisionError):
+        return wanted
+    return {keys[1]: scaled, **wanted}
+
+
+def _default_recipe(wanted: Mapping[str, Any]) -> str:
+    if wanted.get("network.init") is not None:
+        return "finetune"
+    return "demo" if wanted.get("data.path") is None else "scratch-small"
+
+
+def _check_launcher(trainer: Trainer) -> None:
+    from inceptcli.launchers import check_launcher
+
+    devices = trainer.devices
+    check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
+
+
+def _run(
+    planned: Plan, directory: RunDirectory, resume: str, quiet: bool, stopping: Stopping
+) -> None:
     import os
 
-    from inceptcli.launchers import check_launcher
     from inceptcli.plots.canvas import quiet_matplotlib
-    from inceptcli.training.run_directory import RunDirectory, differing_keys
+    from inceptcli.training.run_directory import differing_keys
+    from inceptcli.training.trained_data import check_data
 
-    devices = planned.recipe.trainer.devices
-    check_launcher(
-        devices if isinstance(devices, int) and devices > 0 else None,
-        planned.recipe.trainer.num_nodes,
-    )
-    directory = RunDirectory(folder)
-
+    folder = directory.path
     display = Display(quiet or not directory.writes)
     say = display.say
     settings = planned.recipe
@@ -237,6 +274,7 @@ def _run(planned: Plan, folder: Path, resume: str, quiet: bool, stopping: Stoppi
                 f"--output {folder}: the run there has another {', '.join(different)}; "
                 "give its own recipe.yaml or another --output"
             )
+    check_data(directory, planned.identity, settings.data.path)
     if settings.data.path is None:
         say("no --data given: training on `shapes`, drawn by the program")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inceptcli.data.decode import SUFFIXES
@@ -29,11 +29,13 @@ class LabelledImages:
         classes: Names; a label is a position in this list, 0-based.
         paths: One per image.
         labels: One per image, in the order of `paths`.
+        root: The folder that has the class folders; None where images were listed.
     """
 
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
+    root: Path | None = None
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -111,7 +113,7 @@ def class_folder(root: Path, say: Say = unheard) -> LabelledImages:
             f"{_shown(root)}: at least two class folders are needed, got only "
             f"{printable(next(iter(found)))}"
         )
-    images = _labelled(found, list(found))
+    images = _labelled(root, found, list(found))
     seen = set(images.labels)
     for label, name in enumerate(found):
         if label not in seen:
@@ -135,7 +137,7 @@ def labelled_for(root: Path, classes: Sequence[str], say: Say = unheard) -> Labe
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
             f" ({len(unknown)} of {len(found)} folders unknown); these are images of other classes"
         )
-    images = _labelled(found, classes)
+    images = _labelled(root, found, classes)
     if not images.paths:
         raise UserError(f"{_shown(root)}: no images in the class folders")
     return images
@@ -159,20 +161,22 @@ def subfolders(root: Path) -> list[Path]:
     return _list(root)[1]
 
 
-def _labelled(found: Mapping[str, Iterable[Path]], classes: Sequence[str]) -> LabelledImages:
+def _labelled(
+    root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
+) -> LabelledImages:
     label_of = {name: label for label, name in enumerate(classes)}
     pairs = [(path, label_of[name]) for name in found for path in found[name] if is_image(path)]
     paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
-    return LabelledImages(tuple(classes), paths, labels)
+    return LabelledImages(tuple(classes), paths, labels, root)
 
 
 def where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
     """The images for which `chosen`, one for each, is true."""
     kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
-    return LabelledImages(
-        images.classes,
-        tuple(images.paths[index] for index in kept),
-        tuple(images.labels[index] for index in kept),
+    return replace(
+        images,
+        paths=tuple(images.paths[index] for index in kept),
+        labels=tuple(images.labels[index] for index in kept),
     )
 
 

@@ -18,9 +18,10 @@ from inceptcli.data.folders import (
     subfolders,
     unheard,
 )
+from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
-from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.data.sources import FolderSource, ListedSource
 from inceptcli.data.splits import NAMES, Split, in_words, split_folders, split_named
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
@@ -197,12 +198,14 @@ def open_for_training(
     val_data: str | None,
     val_fraction: float | None,
     say: Say | None = None,
-) -> tuple[ImageSource, ImageSource, tuple[str, ...]]:
+    kept: KeptIdentity | None = None,
+) -> tuple[ListedSource, ListedSource, tuple[str, ...]]:
     """Training images, validation images, and the names of the classes that both have.
 
     `val_data` validates, else what `data` calls val, else `val_fraction` of the images of each
-    class, told apart by a hash of their bytes. Shards at https addresses are fetched; of that, and
-    of what is left out, `say` is told.
+    class, told apart by a hash of their bytes or as `kept`, what a run that goes on knows of its
+    data, has them. Shards at https addresses are fetched; of that, and of what is left out, `say`
+    is told.
 
     Raises UsageError when `data` is nothing of the kind, when nothing or two things would validate,
     UserError for what the files hold.
@@ -222,11 +225,11 @@ def open_for_training(
     if val_data is not None:
         return train, open_for_evaluation(val_data, classes, say), classes
     if val_fraction is not None:
-        return *_split_by_content(train, val_fraction, say), classes
+        return *_split_by_content(train, val_fraction, say, kept), classes
     return train, dataset.images("val", classes, say), classes
 
 
-def open_for_evaluation(data: str, classes: Sequence[str], say: Say | None = None) -> ImageSource:
+def open_for_evaluation(data: str, classes: Sequence[str], say: Say | None = None) -> ListedSource:
     """The images of `data`, of its val if it has one; as `open_split` without a split."""
     return open_split(data, classes, say=say)[0]
 
@@ -237,7 +240,7 @@ def open_split(
     split: Measured | None = None,
     val_fraction: float | None = None,
     say: Say | None = None,
-) -> tuple[ImageSource, Measured]:
+) -> tuple[ListedSource, Measured]:
     """Some images of `data` with positions in `classes` as labels, and which these are.
 
     Args:
@@ -289,10 +292,17 @@ def training_places(data: str) -> list[Path]:
 
 
 def _split_by_content(
-    images: FolderSource | ShardSource, val_fraction: float, say: Say
-) -> tuple[ImageSource, ImageSource]:
+    images: FolderSource | ShardSource,
+    val_fraction: float,
+    say: Say,
+    kept: KeptIdentity | None = None,
+) -> tuple[ListedSource, ListedSource]:
     labels = [images.label(index) for index in range(len(images))]
-    is_val = validating(images.digests(), labels, val_fraction)
+    is_val = None
+    if kept is not None:
+        is_val = kept.validated([name for name, _ in images.files()])
+    if is_val is None:
+        is_val = validating(images.digests(), labels, val_fraction)
     if line := unvalidated(is_val, labels, images.classes, val_fraction):
         say(line)
     chosen = np.array(is_val)

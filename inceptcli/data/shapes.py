@@ -133,6 +133,14 @@ class Shapes:
         """What to call picture `index` in a message."""
         return f"shapes/{self.split}/{index}"
 
+    def files(self) -> list[tuple[str, int]]:
+        """None."""
+        return []
+
+    def start(self, index: int, maximum: int) -> bytes:
+        """Nothing, for there is no file."""
+        return b""
+
     def checked(self, index: int) -> int:
         """The index itself; raises IndexError outside 0 to size - 1."""
         if not 0 <= index < self.size:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +12,10 @@ from numpy.typing import NDArray
 
 from inceptcli.data.decode import decode
 from inceptcli.data.folders import LabelledImages, digests, where
+
+THREADS = 16
+PART = 1000
+"""Files that a thread asks about at a time."""
 
 
 class ImageSource(Protocol):
@@ -29,6 +35,19 @@ class ImageSource(Protocol):
 
     def name(self, index: int) -> str:
         """What to call it in a message."""
+
+
+class ListedSource(ImageSource, Protocol):
+    """Images that a run is trained on, so that it knows them again."""
+
+    def files(self) -> list[tuple[str, int]]:
+        """What each image is called wherever the data lies, and its bytes; -1 where none are.
+
+        Empty where images are drawn.
+        """
+
+    def start(self, index: int, maximum: int) -> bytes:
+        """How its file starts, at most so many bytes; nothing where that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,27 @@ class FolderSource:
         """Its path."""
         return str(self.images.paths[index])
 
+    def files(self) -> list[tuple[str, int]]:
+        """Paths below the folder that has the class folders, and sizes as the file system has them.
+
+        Several threads ask, for a file system across a network answers late.
+        """
+        root = self.images.root
+        start = 0 if root is None else len(os.fspath(root / "x")) - 1
+        paths = [os.fspath(path) for path in self.images.paths]
+        with ThreadPoolExecutor(THREADS) as pool:
+            parts = pool.map(_sizes, (paths[at : at + PART] for at in range(0, len(paths), PART)))
+            sizes = [size for part in parts for size in part]
+        return [(path[start:], size) for path, size in zip(paths, sizes, strict=True)]
+
+    def start(self, index: int, maximum: int) -> bytes:
+        """How its file starts, at most so many bytes; nothing where that cannot be read."""
+        try:
+            with self.images.paths[index].open("rb", buffering=0) as file:
+                return file.read(maximum) or b""
+        except OSError:
+            return b""
+
     def where(self, chosen: NDArray[np.bool_]) -> FolderSource:
         """The images for which `chosen` (N,) is true."""
         return FolderSource(where(self.images, chosen.tolist()))
@@ -65,3 +105,14 @@ class FolderSource:
     def digests(self) -> list[bytes | None]:
         """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
         return digests(self.images)
+
+
+def _sizes(paths: list[str]) -> list[int]:
+    return [_size(path) for path in paths]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 (a Path would take twice the time)
+    except OSError:
+        return -1

@@ -42,6 +42,8 @@ class Data(Section):
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.875
     resize: Literal["short-side", "squash"] = "short-side"
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = 0.5  # of 0 to 1
+    std: Positive | Annotated[list[Positive], Field(min_length=3, max_length=3)] = 0.5
     batch_size: Count | Literal["auto"] = 32  # images per device and step
     workers: Annotated[int, Field(ge=0)] = 2
     train_size: Count = 4000  # images of shapes

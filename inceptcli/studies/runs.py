@@ -14,11 +14,14 @@ from typing import NamedTuple
 
 from inceptcli.atomic_file import replacing
 from inceptcli.cores import usable_cores
+from inceptcli.data.identity import DataIdentity
 from inceptcli.errors import UserError
 from inceptcli.recipe.study import Measure, Study, recipe_of
 from inceptcli.recipe.yaml_text import dump
+from inceptcli.training.plan import data_of
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import EXIT_STOPPED
+from inceptcli.training.trained_data import check_data, kept_identity
 
 
 class StudyRun(NamedTuple):
@@ -56,6 +59,23 @@ def runs_of(study: Study, output: Path) -> list[StudyRun]:
         for seed in study.seeds
         for arm in study.arms
     ]
+
+
+def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> None:
+    """That all runs which are there were trained on what their recipes name now.
+
+    Raises UsageError that says what differs; runs of two data sets are not to be compared.
+    """
+    opened: dict[tuple[object, ...], DataIdentity] = {}
+    for run in runs:
+        directory = RunDirectory(run.folder)
+        kept = kept_identity(directory)
+        if kept is not None:
+            recipe = recipe_of(study, run.arm, run.seed, data)
+            place = (recipe.data.path, recipe.data.val_path, recipe.data.val_fraction)
+            if place not in opened:
+                opened[place] = data_of(recipe, None, kept)
+            check_data(directory, opened[place], recipe.data.path)
 
 
 def train_all(

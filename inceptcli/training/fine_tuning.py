@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from inceptcli.data.sampler import seed_from
+from inceptcli.errors import UserError
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build
 from inceptcli.training.plan import Plan
@@ -19,14 +20,23 @@ from inceptcli.weights.metadata import ClassName
 Freeze = Literal["none", "stem", "all-but-head"]
 
 
-def starting_network(plan: Plan, say: Callable[[str], None]) -> Network:
-    """What a run starts from: seeded, or `plan.init`; channels last."""
+def new_network(plan: Plan) -> Network:
+    """A seeded network; channels last."""
     torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
     network = build(plan.network)
-    if plan.init is not None:
-        start_from(network, plan.init, plan.classes, say)
     network.recompute = plan.recipe.trainer.checkpoint_activations
     return network.to(memory_format=torch.channels_last)
+
+
+def starting_network(plan: Plan, say: Callable[[str], None]) -> Network:
+    """What a run starts from: seeded, or `plan.init`; channels last."""
+    network = new_network(plan)
+    if plan.init is not None:
+        start_from(network, plan.init, plan.classes, say)
+        return network
+    if plan.recipe.network.init is not None:
+        raise UserError(f"--init {plan.recipe.network.init}: no checkpoint to go on from without")
+    return network
 
 
 def start_from(
@@ -34,21 +44,32 @@ def start_from(
 ) -> None:
     """Load the weights file at `path` into `network`, which is of the same layout.
 
-    With other classes (by id, in order) the classifier keeps its fresh values. A first convolution
-    for another number of channels gets the sum of the old ones for grey images.
+    With other classes (by id, in order), or where the file has no trained classifier, the
+    classifier keeps its fresh values. A first convolution for another number of channels gets the
+    sum of the old ones for grey images.
+
+    Raises UserError when more than the classifier would keep fresh values.
     """
-    tensors = load_tensors(path)
-    if [name.id for name in read_metadata(path).classes] != [name.id for name in classes]:
-        head = head_name(network)
-        tensors = {key: value for key, value in tensors.items() if not key.startswith(head)}
-        say(f"{path}: other classes, so the classifier starts anew")
-    own = network.state_dict()
+    metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
+    untrained = set(metadata.initialised)
+    if [name.id for name in metadata.classes] != [name.id for name in classes]:
+        untrained |= {key for key in own if key.startswith(head_name(network))}
+    tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)
     channels = own[first].shape[1]
-    if tensors[first].shape[1] != channels:
+    if first in tensors and tensors[first].shape[1] != channels:
         say(f"{path}: {tensors[first].shape[1]} input channels, adapted to {channels}")
         tensors[first] = adapted(tensors[first], channels)
-    network.load_state_dict(tensors, strict=False)
+    new = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
+    missing = [key for key in new if not key.startswith(head_name(network))]
+    if missing:
+        raise UserError(
+            f"{path}: {len(missing)} of the network's tensors would start at random values, the "
+            f"first is {missing[0]}; only a classifier may be new"
+        )
+    network.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
+    head = f"classifier ({len(classes)} classes)" if new else "nothing"
+    say(f"{path}: loaded {len(own) - len(new)} of {len(own)} tensors; new: {head}")
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:
@@ -80,3 +101,12 @@ def keep(parts: list[nn.Module]) -> None:
     """Take no gradient for `parts` and use, not update, their batch norm statistics."""
     for part in parts:
         part.eval().requires_grad_(False)
+
+
+def in_words(network: Network, freeze: Freeze) -> str:
+    """What stays as it is, and how many of the network's parameters train."""
+    parts = frozen_parts(network, freeze)
+    frozen = sum(value.numel() for part in parts for value in part.parameters())
+    total = sum(value.numel() for value in network.parameters())
+    what = {"none": "nothing", "stem": "the stem", "all-but-head": "all but the classifier"}[freeze]
+    return f"frozen: {what}; {total - frozen:,} of {total:,} parameters train"

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from inceptcli.data.identity import DataIdentity, KeptIdentity
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, Shapes
-from inceptcli.data.sources import ImageSource
+from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.loggers import check_logger
-from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.trained_data import kept_identity
 from inceptcli.weights.metadata import ClassName
-from inceptcli.weights.published import obtain, published_name
 
 AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
 AUXILIARY_IMAGE_SIZE = 299
@@ -37,10 +39,23 @@ class Plan:
     recipe: Recipe
     network: NetworkOptions
     classes: tuple[ClassName, ...]
-    train: ImageSource
-    val: ImageSource
+    identity: DataIdentity
     preprocessing: Preprocessing
     init: Path | None
+
+    @property
+    def train(self) -> ListedSource:
+        """The images that train."""
+        return self.identity.train
+
+    @property
+    def val(self) -> ListedSource:
+        """The images that validate."""
+        return self.identity.val
+
+    def part(self, name: str) -> ListedSource:
+        """The images that train, or those that validate (val)."""
+        return {"train": self.train, "val": self.val}[name]
 
     @property
     def batch_size(self) -> int:
@@ -78,50 +93,82 @@ class Plan:
         return self.batch_size * num_ranks * last
 
 
-def plan(recipe: Recipe, say: Callable[[str], None] | None = None) -> Plan:
+def plan(
+    recipe: Recipe,
+    say: Callable[[str], None] | None = None,
+    directory: RunDirectory | None = None,
+) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
 
+    A run that is in `directory` has its weights in a checkpoint, so that those it started from may
+    be gone, and keeps the split of its data, whatever becomes of images that could not be read.
     Published weights and shards are fetched here, which `say` is told.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
     check_logger(recipe.trainer.logger)
     data = recipe.data
-    train: ImageSource
-    val: ImageSource
-    if data.path is None:
-        if data.val_path is not None or data.val_fraction is not None:
-            raise UsageError(
-                "--val-data and --val-fraction need --data: `shapes` has images to validate on"
-            )
-        names: tuple[str, ...] = CLASSES
-        size, seed = data.height_and_width, recipe.trainer.seed
-        train = Shapes(seed, data.train_size, size, "train")
-        val = Shapes(seed, data.val_size, size, "val")
-    else:
-        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction, say)
+    identity = data_of(recipe, say, None if directory is None else kept_identity(directory))
+    names = identity.classes
     options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
     try:
         network = network_options(recipe.network.name, num_classes=len(names), **options)
     except ValueError as error:
         raise UsageError(f"network.name: {error}") from error
-    half = (0.5,) * network.in_channels
     preprocessing = Preprocessing(
-        data.height_and_width, data.resize, data.crop_fraction, data.interpolation, half, half
+        data.height_and_width,
+        data.resize,
+        data.crop_fraction,
+        data.interpolation,
+        _by_channel(data.mean, network.in_channels),
+        _by_channel(data.std, network.in_channels),
     )
-    if recipe.network.freeze == "stem" and recipe.network.name == "iv3":
-        raise UsageError("network.freeze stem: iv3 has no stage of that name; all-but-head has")
+    _check_freeze(recipe)
     _check_auxiliary_head(recipe)
     if recipe.optimizer.name == "lamb" and find_spec("timm") is None:
         raise UserError("optimizer.name lamb needs timm; pip install 'inceptcli[timm]'")
-    _check_batch_size(recipe, len(train))
+    _check_batch_size(recipe, len(identity.train))
     if recipe.trainer.strategy.startswith(SHARDED_STRATEGIES):
         raise UsageError(
             f"trainer.strategy {recipe.trainer.strategy}: parameters spread over devices cannot be "
             "averaged; use ddp"
         )
     classes = tuple(ClassName(name, name) for name in names)
-    return Plan(recipe, network, classes, train, val, preprocessing, _init(recipe, say))
+    init = recipe.network.init
+    resumes = directory is not None and directory.checkpoints()
+    path = None if init is None or resumes else starting_file(init, network, say)
+    return Plan(recipe, network, classes, identity, preprocessing, path)
+
+
+def data_of(
+    recipe: Recipe, say: Callable[[str], None] | None = None, kept: KeptIdentity | None = None
+) -> DataIdentity:
+    """The data that a recipe names; as `kept`, what a run knows of it, splits it.
+
+    Raises as `open_for_training`, and UsageError when `shapes` are to be split.
+    """
+    data = recipe.data
+    if data.path is not None:
+        train, val, names = open_for_training(
+            data.path, data.val_path, data.val_fraction, say, kept
+        )
+        return DataIdentity(names, train, val)
+    if data.val_path is not None or data.val_fraction is not None:
+        raise UsageError(
+            "--val-data and --val-fraction need --data: `shapes` has images to validate on"
+        )
+    size, seed = data.height_and_width, recipe.trainer.seed
+    return DataIdentity(
+        CLASSES,
+        Shapes(seed, data.train_size, size, "train"),
+        Shapes(seed, data.val_size, size, "val"),
+    )
+
+
+def _by_channel(value: float | list[float], channels: int) -> tuple[float, ...]:
+    """One value for each channel; of three for a grey image their mean."""
+    values = value if isinstance(value, list) else [value] * channels
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),)
 
 
 def _check_batch_size(recipe: Recipe, images: int) -> None:
@@ -141,6 +188,16 @@ def _check_batch_size(recipe: Recipe, images: int) -> None:
         )
 
 
+def _check_freeze(recipe: Recipe) -> None:
+    freeze = recipe.network.freeze
+    if freeze == "stem" and recipe.network.name == "iv3":
+        raise UsageError("network.freeze stem: iv3 has no stage of that name; all-but-head has")
+    if freeze != "none" and recipe.network.init is None:
+        raise UsageError(
+            f"network.freeze {freeze}: would keep random values for good; give --init with weights"
+        )
+
+
 def _check_auxiliary_head(recipe: Recipe) -> None:
     if recipe.network.auxiliary_weight is None:
         return
@@ -156,18 +213,3 @@ def _check_auxiliary_head(recipe: Recipe) -> None:
         )
     if recipe.network.freeze == "all-but-head":
         raise UsageError("network.auxiliary_weight trains nothing with network.freeze all-but-head")
-
-
-def _init(recipe: Recipe, say: Callable[[str], None] | None) -> Path | None:
-    init, wanted = recipe.network.init, recipe.network.name
-    if init is None:
-        return None
-    published = published_name(init, wanted)
-    if published is not None:
-        found = published.network
-    else:
-        path = resolve(Path(init))
-        found = read_metadata(path).network.name
-    if found != wanted:
-        raise UserError(f"--init {init}: weights of {found}, but {wanted} is trained")
-    return path if published is None else obtain(published, say)

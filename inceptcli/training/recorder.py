@@ -11,8 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from inceptcli.data.dataset import Batch, Skipped
-from inceptcli.data.sources import ImageSource
-from inceptcli.text import defused, printable
+from inceptcli.data.identity import Number
+from inceptcli.text import printable
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
@@ -45,13 +45,13 @@ class Recorder(Callback):
         self.seconds = 0.0
         self.best_top1 = -1.0
         self.results: dict[str, float] = {}
-        self.skipped: set[str] = set()  # listed in skipped.csv, which outlives a checkpoint
-        self._met: dict[str, str] = {}  # not listed yet, with the reasons
+        self.skipped: set[Number] = set()  # listed in skipped.csv, which outlives a checkpoint
+        self._met: dict[Number, str] = {}  # not listed yet, with the reasons
         self._counted_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.skipped = self.directory.skipped()
+        self.skipped = set(self.directory.skipped())
         self._counted_at = time.monotonic()
 
     def on_train_batch_start(
@@ -59,7 +59,7 @@ class Recorder(Callback):
     ) -> None:
         """List what the loader could not read."""
         self._count_seconds()
-        self._meet(trainer, batch.skipped, self.plan.train)
+        self._meet(trainer, batch.skipped, "train")
         if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
             self._list_skipped(trainer)
 
@@ -86,7 +86,7 @@ class Recorder(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """List what the loader could not read."""
-        self._meet(trainer, batch.skipped, self.plan.val)
+        self._meet(trainer, batch.skipped, "val")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the weights that were just validated when they are the best so far."""
@@ -165,19 +165,20 @@ class Recorder(Callback):
         self.seconds += passed
         return passed
 
-    def _meet(self, trainer: Trainer, skipped: list[Skipped], source: ImageSource) -> None:
+    def _meet(self, trainer: Trainer, skipped: list[Skipped], part: str) -> None:
         for entry in skipped:
-            self._met[defused(printable(source.name(entry.number)))] = entry.reason
+            self._met[part, entry.number] = entry.reason
         if skipped and trainer.world_size == 1:
             self._list_skipped(trainer)
 
     def _list_skipped(self, trainer: Trainer) -> None:
         """Write down what any rank has met; all of them have to call it."""
         for met in from_all_ranks(trainer, self._met):
-            for name in sorted(met.keys() - self.skipped):
-                self.skipped.add(name)
-                self.directory.append_skipped(name, met[name])
-                self.say(f"skipped {name}: {met[name]}")
+            for part, number in sorted(met.keys() - self.skipped):
+                name, reason = self.plan.part(part).name(number), met[part, number]
+                self.skipped.add((part, number))
+                self.directory.append_skipped(name, (part, number), reason)
+                self.say(f"skipped {printable(name)}: {reason}")
         self._met = {}
         total = len(self.plan.train) + len(self.plan.val)
         share = self.plan.recipe.data.max_skipped

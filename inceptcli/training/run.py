@@ -25,7 +25,7 @@ from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint,
 from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained, reason_logged
-from inceptcli.training.fine_tuning import starting_network
+from inceptcli.training.fine_tuning import in_words, new_network, starting_network
 from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
@@ -34,7 +34,9 @@ from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.rank_watch import RankWatch
 from inceptcli.training.recorder import Recorder
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
+from inceptcli.training.trained_data import keep_data
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
 
 
@@ -69,6 +71,7 @@ def fit(
             stopping.mark = partial(_mark, directory)
             tell_loss(partial(_log_loss, directory))
             with reason_logged(directory), explained(plan, directory):
+                keep_data(directory, plan.identity, plan.recipe.data.path)
                 directory.write_recipe(plan.recipe)
                 _fit(plan, directory, say, trainer)
         finally:
@@ -106,18 +109,19 @@ def _with_batch_size(
 
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
+    report = partial(_say_and_log, directory, say)
     found = newest_readable(directory, say)
-    network = starting_network(plan, say)
+    network = new_network(plan) if found else starting_network(plan, report)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
-        directory.log(line)
-        say(line)
+        report(line)
     step = found.step if found else 0
     finished = step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs
     if found and found.validated and finished:
         say(f"finished already: {step} steps are done; more --epochs would go on")
         return
+    forget_repaired(plan, directory, say)
     directory.forget_metrics_after(found.known_step if found else 0)
     directory.log(f"start from step {step}")
     if step:
@@ -206,6 +210,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
         f"{steps}, {recipe.trainer.epochs} epochs",
         f"precision {recipe.trainer.precision}, device {trainer.strategy.root_device.type}",
+        *([in_words(network, recipe.network.freeze)] if recipe.network.init else []),
         _averaging_in_words(recipe.averaging),
     ]
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from inceptcli.atomic_file import replacing
+from inceptcli.data.identity import Number
 from inceptcli.errors import UsageError
 from inceptcli.file_lock import lock
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
-from inceptcli.text import defused
 from inceptcli.training.processes import is_first_process
+from inceptcli.training.skipped import add_skipped, read_skipped
 
 METRICS = (
     "epoch",
@@ -41,6 +42,7 @@ MAY_DIFFER = {
     "trainer.logger",
     "trainer.checkpoint_activations",
     "data.path",
+    "data.val_path",
     "data.workers",
     "trainer.stop_after",
     "checkpoint.every_steps",
@@ -103,6 +105,11 @@ class RunDirectory:
     def weights(self) -> Path:
         """The best weights so far."""
         return self.path / "model.safetensors"
+
+    @property
+    def data_identity(self) -> Path:
+        """What the images are that the run is trained on."""
+        return self.path / "data.jsonl.gz"
 
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint after optimizer step `step` lies."""
@@ -219,23 +226,14 @@ class RunDirectory:
             writer.writeheader()
             writer.writerows(rows)
 
-    def append_skipped(self, name: str, reason: str) -> None:
+    def append_skipped(self, name: str, number: Number, reason: str) -> None:
         """One line of skipped.csv."""
-        if not self.writes:
-            return
-        with (self.path / "skipped.csv").open("a", newline="") as file:
-            writer = csv.writer(file)
-            if file.tell() == 0:
-                writer.writerow(("path", "reason"))
-            writer.writerow((defused(name), reason))
+        if self.writes:
+            add_skipped(self.path / "skipped.csv", name, number, reason)
 
-    def skipped(self) -> set[str]:
-        """The names in skipped.csv, as they stand there."""
-        path = self.path / "skipped.csv"
-        if not path.is_file():
-            return set()
-        with path.open(newline="") as file:
-            return {row["path"] for row in csv.DictReader(file)}
+    def skipped(self) -> dict[Number, str]:
+        """The images in skipped.csv, with the reasons."""
+        return read_skipped(self.path / "skipped.csv")
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

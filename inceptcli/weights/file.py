@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
@@ -26,11 +27,23 @@ def resolve(path: Path) -> Path:
     """
     if path.is_dir():
         if not (path / WEIGHTS_NAME).is_file():
+            if (path / "recipe.yaml").is_file():
+                raise UsageError(_not_yet(path))
             raise UsageError(f"{path}: no {WEIGHTS_NAME} in this folder; give a run directory")
         return path / WEIGHTS_NAME
     if not path.exists():
         raise UsageError(f"{path}: no such weights file or run directory")
     return path
+
+
+def _not_yet(run: Path) -> str:
+    steps = [int(path.stem[5:]) for path in (run / "checkpoints").glob("step-*.ckpt")]
+    recipe = quote(str(run / "recipe.yaml"))
+    return (
+        f"{run}: this run has no {WEIGHTS_NAME} yet: step {max(steps, default=0)} is saved, and "
+        "weights come with the first validation; go on with the command that started it, or with "
+        f"inceptcli train --recipe {recipe} --output {quote(str(run))}"
+    )
 
 
 def read_metadata(path: Path) -> WeightsMetadata:

@@ -5,18 +5,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.shapes import CLASSES
+from inceptcli.networks.registry import build, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 TINY = {
     "network": {"name": "irv1", "repeats": [1, 1, 1]},
     "data": {"image_size": 75, "batch_size": 4, "workers": 0, "train_size": 22, "val_size": 10},
     "trainer": {"epochs": 2, "accelerator": "cpu"},
 }
+
+
+def random_weights(path: Path) -> Path:
+    """A weights file of the tiny network, of the classes of `shapes`, that was never trained."""
+    torch.manual_seed(5)
+    options = network_options("irv1", num_classes=len(CLASSES), repeats=[1, 1, 1])
+    classes = tuple(ClassName(name, name) for name in CLASSES)
+    metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
+    save(path, build(options).state_dict(), metadata)
+    return path
+
 
 Train = Callable[..., RunDirectory]
 

@@ -21,7 +21,7 @@ from inceptcli.training import logged_figures
 from inceptcli.training.module import Classifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors
-from tests.training.conftest import Train
+from tests.training.conftest import Train, random_weights
 from tests.training.test_loggers import csv_logger
 from tests.training.test_resume import assert_same_run, stop_at
 
@@ -82,9 +82,10 @@ def test_each_step_is_the_mean_over_its_batches_the_last_one_too(
 
 @pytest.mark.parametrize("clip_norm", [None, 0.1])
 def test_accumulated_batches_train_as_one_batch_of_all_their_images(
-    train: Train, clip_norm: float | None
+    train: Train, tmp_path: Path, clip_norm: float | None
 ) -> None:
-    changes = {**HEAD_ALONE, "trainer__clip_norm": clip_norm}
+    start_from = {"network__init": str(random_weights(tmp_path / "start.safetensors"))}
+    changes = {**HEAD_ALONE, **start_from, "trainer__clip_norm": clip_norm}
     whole = load_tensors(train("whole", data__batch_size=20, **changes).weights)
     start = load_tensors(train("start", **{**changes, "optimizer": STILL}).weights)
     for accumulate in (5, 17):
@@ -172,6 +173,7 @@ def test_the_effective_batch_is_one_that_is_trained(
 @pytest.mark.slow
 def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
     """Five batches of eight images in steps of three and two, by one process and by two."""
+    weights = random_weights(tmp_path / "start.safetensors")
     for name, flags in (
         ("one", ["--batch-size", "8"]),
         ("two", ["--batch-size", "4", "--devices", "2", "--strategy", "ddp"]),
@@ -179,8 +181,8 @@ def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
     ):
         subprocess.run(
             [
-                sys.executable, "-m", "inceptcli", "train", "--arch", "irv1", "--epochs", "1",
-                "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--freeze",
+                sys.executable, "-m", "inceptcli", "train", "--recipe", "demo", "--epochs", "1",
+                "--init", str(weights), "--image-size", "75", "--freeze",
                 "all-but-head", "--set", "network.dropout=0", "--set", "averaging.decay=0",
                 "--set", "optimizer.name=sgd", "--lr", "0.5", "--accelerator", "cpu",
                 "--set", "data.train_size=44", "--set", "data.val_size=4", "--set",

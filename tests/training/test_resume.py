@@ -226,6 +226,6 @@ def test_nothing_is_written_outside_the_run_directory(
     directory = train()
     assert list(elsewhere.iterdir()) == []
     assert {path.name for path in directory.path.iterdir()} == {
-        "checkpoints", "curves.png", "dead_units.csv", "lock", "metrics.csv", "model.safetensors",
-        "recipe.yaml", "train.log",
+        "checkpoints", "curves.png", "data.jsonl.gz", "dead_units.csv", "lock", "metrics.csv",
+        "model.safetensors", "recipe.yaml", "train.log",
     }  # fmt: skip

@@ -73,6 +73,28 @@ class ShardSource:
         member = self.members[shard].split(b"\0")[int(self.place_of[index])]
         return f"{self.shards[shard]}/{member.decode(errors='surrogateescape')}".rstrip("/")
 
+    def files(self) -> list[tuple[str, int]]:
+        """Names in the tar files, whatever these are called, and sizes; -1 of what is a problem."""
+        members = [names.split(b"\0") for names in self.members]
+        columns = (self.shard_of.tolist(), self.place_of.tolist(), self.sizes.tolist())
+        return [
+            (
+                members[shard][place].decode(errors="surrogateescape"),
+                -1 if (shard, place) in self.problems else size,
+            )
+            for shard, place, size in zip(*columns, strict=True)
+        ]
+
+    def start(self, index: int, maximum: int) -> bytes:
+        """How its image file starts, at most so many bytes; nothing where that cannot be read."""
+        shard, size = int(self.shard_of[index]), int(self.sizes[index])
+        if (shard, int(self.place_of[index])) in self.problems:
+            return b""
+        try:
+            return read_image(self.shards[shard], int(self.offsets[index]), min(size, maximum))
+        except UnreadableImage:
+            return b""
+
     def labelled_for(self, classes: Sequence[str]) -> ShardSource:
         """The same with positions in `classes` as labels, matched by name.
 

@@ -1,0 +1,210 @@
+"""What a dataset is, wherever it lies: its classes in order, its images by name and size. No torch.
+
+Kept as one file of JSON lines, `data.jsonl.gz`: how many images there are and a hash of all that
+follows; the classes; for each image its part, label, name and bytes. -1 bytes are of a file that
+cannot be looked at. The first image of each class and part also has a hash of how its file starts:
+it tells classes that changed places where names and sizes are the same, as those of BMP files are.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+from inceptcli.data.sources import ListedSource
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+
+Number = tuple[str, int]
+"""Part (train or val) of an image and its place there, 0-based."""
+
+START = 65536
+"""Bytes of a file that are read."""
+
+PARTS = {"train": "training", "val": "validation"}
+LISTED = 3
+
+
+class Listed(NamedTuple):
+    """An image of a dataset."""
+
+    part: str
+    label: int
+    name: str
+    bytes: int
+    start: str = ""
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Of the images that a run has in front of it; looked at when first asked for."""
+
+    classes: tuple[str, ...]
+    train: ListedSource
+    val: ListedSource
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of all lines but the first."""
+        found = hashlib.sha256()
+        for line in self._lines():
+            found.update(line)
+        return found.hexdigest()
+
+    def images(self) -> Iterator[Listed]:
+        """All of them in their order; none where they are drawn."""
+        for part, source in (("train", self.train), ("val", self.val)):
+            seen: set[int] = set()
+            for number, (name, size) in enumerate(source.files()):
+                label, start = source.label(number), ""
+                if label not in seen:
+                    seen.add(label)
+                    start = hashlib.sha256(source.start(number, START)).hexdigest()[:16]
+                yield Listed(part, label, name, size, start)
+
+    def write(self, path: Path) -> None:
+        """Write `data.jsonl.gz`."""
+        found, body = hashlib.sha256(), BytesIO()
+        with gzip.GzipFile(fileobj=body, mode="wb", compresslevel=1, mtime=0) as file:
+            for line in self._lines():
+                found.update(line)
+                file.write(line)
+        head = {"training": len(self.train), "validation": len(self.val)}
+        first = json.dumps({**head, "sha256": found.hexdigest()})
+        path.write_bytes(gzip.compress(f"{first}\n".encode(), mtime=0) + body.getvalue())
+
+    def _lines(self) -> Iterator[bytes]:
+        yield f"{json.dumps(self.classes)}\n".encode()
+        for image in self.images():
+            yield f"{json.dumps(image if image.start else image[:-1])}\n".encode()
+
+
+class KeptIdentity:
+    """What `data.jsonl.gz` says; UserError when that cannot be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._opened() as lines:
+            self.sha256 = str(json.loads(lines.readline())["sha256"])
+
+    @cached_property
+    def _listing(self) -> tuple[tuple[str, ...], list[Listed]]:
+        with self._opened() as lines:
+            lines.readline()
+            classes, *images = map(json.loads, lines)
+            return tuple(classes), [Listed(*image) for image in images]
+
+    @contextmanager
+    def _opened(self) -> Iterator[gzip.GzipFile]:
+        try:
+            with gzip.open(self.path) as file:
+                yield file
+        except (EOFError, LookupError, OSError, TypeError, ValueError, zlib.error) as error:
+            raise UserError(
+                f"{self.path}: cannot be read ({error}), so nobody knows what the run there was "
+                "trained on; give another --output"
+            ) from error
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names in the order of the labels."""
+        return self._listing[0]
+
+    @property
+    def images(self) -> list[Listed]:
+        """All images in their order."""
+        return self._listing[1]
+
+    def validated(self, names: Sequence[str]) -> list[bool] | None:
+        """Whether each of the images so named validated; None unless these are all, each once."""
+        is_val = {image.name: image.part == "val" for image in self.images}
+        if len(is_val) < len(self.images) or sorted(is_val) != sorted(names):
+            return None
+        return [is_val[name] for name in names]
+
+
+def difference(kept: KeptIdentity, now: DataIdentity, may_change: Collection[Number]) -> str | None:
+    """What is other now, in words; None when nothing is.
+
+    The files of the images that `may_change` names may have changed.
+    """
+    if kept.sha256 == now.sha256:
+        return None
+    if of_classes := _of_classes(kept.classes, now.classes):
+        return of_classes
+    images = list(now.images())
+    said: list[str] = []
+    for part in PARTS:
+        before = [image for image in kept.images if image.part == part]
+        after = [image for image in images if image.part == part]
+        numbers = {number for name, number in may_change if name == part}
+        said += _of_images(PARTS[part], _keyed(before), _keyed(after), numbers)
+    return "; ".join(said) or None
+
+
+def _of_classes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    gone = [name for name in before if name not in set(after)]
+    new = [name for name in after if name not in set(before)]
+    said = [f"{_names(names)} {word}" for names, word in ((gone, "gone"), (new, "new")) if names]
+    if not said and before != after:
+        label = next(i for i, name in enumerate(before) if name != after[i])
+        return (
+            f"the classes are in another order: class {label} was {printable(before[label])}, "
+            f"now it is {printable(after[label])}"
+        )
+    return ", ".join(said)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(map(printable, names[:LISTED])) + ", ..." * (len(names) > LISTED)
+    return f"class {shown}" if len(names) == 1 else f"{len(names)} classes ({shown})"
+
+
+Key = tuple[str, int]
+"""A name, and how many images before it have it: tar files may hold one name twice."""
+
+
+def _keyed(images: Sequence[Listed]) -> dict[Key, Listed]:
+    met: dict[str, int] = {}
+    keyed = {}
+    for image in images:
+        met[image.name] = met.get(image.name, -1) + 1
+        keyed[image.name, met[image.name]] = image
+    return keyed
+
+
+def _of_images(
+    word: str, before: dict[Key, Listed], after: dict[Key, Listed], may_change: Collection[int]
+) -> list[str]:
+    free = {key for number, key in enumerate(before) if number in may_change}
+    both = [key for key in before if key in after]
+    changed = [key for key in both if before[key][3:] != after[key][3:] and key not in free]
+    resized = [key for key in changed if before[key].bytes != after[key].bytes]
+    moved = [key for key in both if before[key].label != after[key].label]
+    said = [
+        f"{_count(len(keys), word)} {what}, the first is {printable(keys[0][0])}"
+        for keys, what in (
+            ([key for key in before if key not in after], "gone"),
+            ([key for key in after if key not in before], "added"),
+            (moved, "of another class"),
+            (resized, "of another size"),
+            ([] if resized else changed, "of another content"),
+        )
+        if keys
+    ]
+    if not said and list(before) != list(after):
+        return [f"the {word} images are in another order"]
+    return said
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word} image{'s' * (number > 1)}"

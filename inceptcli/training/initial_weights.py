@@ -1,0 +1,113 @@
+"""Weights that a run starts from, and what they say of its recipe. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from inceptcli.data.folders import Say
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.errors import UsageError
+from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import Recipe, check
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.weights.published import obtain, preprocessing_of, published_name
+from inceptcli.weights.published_names import DEFAULT_NETWORK
+
+SHAPING = ("repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps")
+"""Options without which the weights mean something else."""
+
+TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
+"""Options that come from the weights where a recipe says nothing."""
+
+PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
+
+
+def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
+    """`recipe` with the network and the preprocessing of its `network.init`, where it says nothing.
+
+    A run that is in `directory` knows them: the weights may be gone by then. Nothing is fetched.
+    Raises UsageError when there are no such weights or they are of another network, UserError when
+    they cannot be read.
+    """
+    init = recipe.network.init
+    if init is None:
+        return recipe
+    run = directory.read_recipe() if directory is not None and directory.checkpoints() else None
+    if run is not None and run.network.init == init:
+        network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
+        data = {key: getattr(run.data, key) for key in PREPROCESSING}
+    else:
+        options, preprocessing = _told_by(init, _said(recipe.network, "name") or DEFAULT_NETWORK)
+        network = {key: getattr(options, key) for key in ("name", *TOLD)}
+        data = _as_recipe(preprocessing)
+    if (said := _said(recipe.network, "name")) not in (None, network["name"]):
+        raise _contradiction("name", said, init, network["name"])
+    changes = {
+        f"{section}.{key}": list(value) if isinstance(value, tuple) else value
+        for section, values in (("network", network), ("data", data))
+        for key, value in values.items()
+        if _said(getattr(recipe, section), key) is None
+    }
+    return check(override(recipe.as_dict(), changes), f"recipe with what {init} says")
+
+
+def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
+    published = published_name(init, name)
+    if published is None:
+        metadata = read_metadata(resolve(Path(init)))
+        return metadata.network, metadata.preprocessing
+    return network_options(published.network), preprocessing_of(published.network)
+
+
+def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
+    """The file of weights that `init` means, which have this network's layout.
+
+    Classes and input channels may be others. Raises UsageError when there is no such file or its
+    network is another one; what `obtain` raises.
+    """
+    published = published_name(init, network.name)
+    if published is not None and published.network != network.name:  # known before it is fetched
+        raise _contradiction("name", network.name, init, published.network)
+    path = resolve(Path(init)) if published is None else obtain(published, say)
+    found = read_metadata(path).network
+    for key in ("name", *SHAPING):
+        ours, theirs = getattr(network, key), getattr(found, key)
+        if ours != theirs:
+            raise _contradiction(key, ours, init, theirs)
+    return path
+
+
+def _contradiction(key: str, ours: Any, init: str, theirs: Any) -> UsageError:
+    flag = "--arch or network.name" if key == "name" else f"network.{key}"
+    return UsageError(
+        f"{flag} {_shown(ours)}: --init {init} has weights of {key} {_shown(theirs)}; leave it "
+        "out, and the weights' own is taken"
+    )
+
+
+def _shown(value: Any) -> str:
+    return str(list(value) if isinstance(value, tuple) else value).lower()
+
+
+def _said(section: Any, key: str) -> Any:
+    """What a recipe itself says; None where it says nothing, or null."""
+    return getattr(section, key) if key in section.model_fields_set else None
+
+
+def _as_recipe(preprocessing: Preprocessing) -> dict[str, Any]:
+    height, width = preprocessing.image_size
+    return {
+        "image_size": height if height == width else [height, width],
+        "resize": preprocessing.resize,
+        "crop_fraction": preprocessing.crop_fraction,
+        "interpolation": preprocessing.interpolation,
+        "mean": _one_or_three(preprocessing.mean),
+        "std": _one_or_three(preprocessing.std),
+    }
+
+
+def _one_or_three(values: tuple[float, ...]) -> float | list[float]:
+    return values[0] if len({*values}) == 1 else list(values)

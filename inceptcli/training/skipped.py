@@ -1,0 +1,68 @@
+"""`skipped.csv`: the images of a run that could not be read. No torch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inceptcli.atomic_file import replacing
+from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.identity import Number
+from inceptcli.text import defused, printable
+
+if TYPE_CHECKING:
+    from inceptcli.training.plan import Plan
+    from inceptcli.training.run_directory import RunDirectory
+
+COLUMNS = ("path", "reason", "part", "number")
+
+
+def read_skipped(path: Path) -> dict[Number, str]:
+    """The images listed in the file at `path`, with the reasons; a line cut short is left out."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        return {
+            (row["part"], int(row["number"])): row["reason"]
+            for row in csv.DictReader(file)
+            if row["part"] and row["number"]
+        }
+
+
+def add_skipped(path: Path, name: str, number: Number, reason: str) -> None:
+    """One line more."""
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(COLUMNS)
+        writer.writerow((defused(printable(name)), defused(reason), *number))
+
+
+def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
+    """Take what can be read by now out of `skipped.csv`; what stays is listed where it lies now."""
+    listed = directory.skipped()
+    if not directory.writes or not listed:
+        return
+    left = {number: reason for number, reason in listed.items() if not _can_be_read(plan, number)}
+    _write(directory.path / "skipped.csv", plan, left)
+    if repaired := len(listed) - len(left):
+        images = "1 image" if repaired == 1 else f"{repaired} images"
+        line = f"{images} of skipped.csv can be read now and no longer count"
+        directory.log(line)
+        say(line)
+
+
+def _can_be_read(plan: Plan, number: Number) -> bool:
+    try:
+        plan.part(number[0]).image(number[1])
+    except UnreadableImage:
+        return False
+    return True
+
+
+def _write(path: Path, plan: Plan, listed: Mapping[Number, str]) -> None:
+    with replacing(path) as temporary:
+        for number, reason in listed.items():
+            add_skipped(temporary, plan.part(number[0]).name(number[1]), number, reason)
