@@ -198,7 +198,6 @@ def train(
     with stopping.listening():
         settings = _settings(recipe, flags, changes or [])
         stopping.requeue = settings.checkpoint.requeue
-        say = None if quiet else Display().say
 
         from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
@@ -208,6 +207,7 @@ def train(
         directory = None if output is None else RunDirectory(output)
         settings = completed(settings, directory)
         directory = directory or RunDirectory(_new_folder(settings.network.name))
+        say = Display().say if directory.writes and not quiet else None  # one of several ranks
         _run(plan(settings, say, directory), directory, resume, quiet, stopping)
 
 
