@@ -76,7 +76,7 @@ def swap(one: Path, other: Path) -> None:
 
 def link(root: Path, path: Path) -> None:
     """The same file somewhere else, and a link to it in its place."""
-    target = root.with_name(f"elsewhere-{path.parent.name}-{path.name}")
+    target = root.with_name("-".join(path.relative_to(root).parts))
     if not path.is_symlink():
         path.rename(target)
         path.symlink_to(target)
