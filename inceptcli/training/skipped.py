@@ -49,7 +49,7 @@ def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], No
     _write(directory.path / "skipped.csv", plan, left)
     if repaired := len(listed) - len(left):
         images = "1 image" if repaired == 1 else f"{repaired} images"
-        line = f"{images} of skipped.csv can be read now and no longer count"
+        line = f"{images} of skipped.csv can be read now and will not be counted"
         directory.log(line)
         say(line)
 

@@ -127,7 +127,7 @@ def test_a_repaired_image_is_no_longer_counted(tmp_path: Path) -> None:
     data = data.rename(tmp_path / "moved")
     done = inceptcli("train", *flags, "--data", data, "--epochs", 2)
     assert done.exit_code == 0, done.output
-    assert "1 image of skipped.csv can be read now and no longer count" in done.stderr
+    assert "1 image of skipped.csv can be read now and will not be counted" in done.stderr
     assert f"1 image skipped, see {run}/skipped.csv" in done.stderr
     with (run / "skipped.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
