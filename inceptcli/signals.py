@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+Handler = Callable[[int, FrameType | None], None]
+
+AGAIN_SECONDS = 0.05
 
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
@@ -23,3 +30,29 @@ def signals_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def after_imports(handler: Handler) -> Handler:
+    """A handler that may raise: a signal that comes during an import comes again a moment later.
+
+    An exception in the middle of an import leaves modules half made, and what is then shown is a
+    traceback of theirs.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+        else:
+            handler(number, frame)
+
+    return handle
+
+
+def _imports(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

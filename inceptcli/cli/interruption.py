@@ -12,6 +12,7 @@ from types import FrameType
 
 from typer import Exit, echo
 
+from inceptcli.signals import after_imports
 from inceptcli.text import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -48,7 +49,7 @@ def interruptible() -> Iterator[None]:
 
     for number, handler in kept.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+            signal.signal(number, after_imports(interrupt))
     try:
         yield
     except KeyboardInterrupt as stop:

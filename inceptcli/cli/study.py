@@ -82,12 +82,12 @@ def study(
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: not a folder")
 
-    from inceptcli.signals import signals_to_take
+    from inceptcli.signals import after_imports, signals_to_take
     from inceptcli.studies.runs import check_one_data, runs_of, train_all
     from inceptcli.training.stopping import EXIT_STOPPED
 
     for number in signals_to_take():
-        signal.signal(number, lambda *_: sys.exit(EXIT_STOPPED))
+        signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))
 
     say = Display(quiet).say
     try:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from inceptcli.launchers import by_torchrun
-from inceptcli.signals import STOPPING_SIGNALS, signals_to_take
+from inceptcli.signals import STOPPING_SIGNALS, after_imports, signals_to_take
 from inceptcli.training.processes import is_first_process
 
 EXIT_STOPPED = 75
@@ -83,7 +83,7 @@ class Stopping:
         threading.Thread(target=self._leave_if_stuck, args=(reader,), daemon=True).start()
         try:
             for number in kept:
-                signal.signal(number, self._on_signal)
+                signal.signal(number, after_imports(self._on_signal))
             yield
         except Stopped:
             self._leave_untrained()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,35 @@ def test_outside_slurm_nothing_is_requeued(monkeypatch: pytest.MonkeyPatch) -> N
     said: list[str] = []
     requeue_job(said.append)
     assert said == []
+
+
+INTERRUPTED_MODULE = """
+import os, signal
+os.kill(os.getpid(), signal.{name})
+finished = [number for number in range(1000)]
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_during_an_import_leaves_once_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "imported_then.py").write_text(INTERRUPTED_MODULE.format(name=name))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "imported_then", raising=False)
+    said: list[str] = []
+    finished: list[int] = []
+
+    def start() -> None:
+        with Stopping(said.append).listening():
+            finished.extend(importlib.import_module("imported_then").finished)
+            time.sleep(600)
+
+    with pytest.raises(SystemExit) as stopped:
+        start()
+    assert finished
+    assert stopped.value.code == EXIT_STOPPED
+    assert said == [f"stopped by {name} before training began; the same command starts it again"]
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:
