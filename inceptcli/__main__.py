@@ -1,7 +1,9 @@
 """`python -m inceptcli` and `inceptcli`."""
 
 import signal
+import sys
 
+from inceptcli.errors import UserError
 from inceptcli.standard_streams import secure_standard_streams
 
 
@@ -14,7 +16,11 @@ def main() -> None:
 
     from inceptcli.cli.app import app
 
-    app(prog_name="inceptcli")
+    try:
+        app(prog_name="inceptcli")
+    except UserError as error:  # of --help and --version, which are no commands
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

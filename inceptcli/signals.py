@@ -13,6 +13,9 @@ Handler = Callable[[int, FrameType | None], None]
 
 AGAIN_SECONDS = 0.05
 
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL: stopped early after saving; the same command continues."""
+
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 

@@ -18,6 +18,8 @@ from inceptcli.text import printable
 class ReportingGroup(LazyGroup):
     """Prints a UserError as one line on stderr and turns it into its exit code."""
 
+    trains = False
+
     modules = {  # noqa: RUF012 (as in its base)
         "train": "train",
         "eval": "evaluate",
@@ -34,6 +36,8 @@ class ReportingGroup(LazyGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Shells expand ~ at the start of a word only: not in --output=~/run, nor in quotes."""
+        check_not_empty(args)
+        self.trains = args[:1] in (["train"], ["study"])
         if "--install-completion" in args:
             check_home()
         return super().parse_args(ctx, [with_home(argument) for argument in args])
@@ -41,7 +45,7 @@ class ReportingGroup(LazyGroup):
     def invoke(self, ctx: Any) -> object:
         """Run the subcommand."""
         try:
-            with interruptible():
+            with interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
             echo(f"Error: {printable(str(error))}", err=True)
@@ -65,6 +69,17 @@ app = Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def check_not_empty(args: list[str]) -> None:
+    """BadParameter for an argument of no letters: a path that is empty means the current folder."""
+    for place, argument in enumerate(args):
+        flag, equals, value = argument.partition("=")
+        if not argument or (flag.startswith("--") and equals and not value):
+            before = args[place - 1] if place and not argument else flag
+            raise BadParameter(
+                f"{before}: what follows is empty; is a variable of the shell unset?"
+            )
 
 
 def with_home(argument: str) -> str:

@@ -12,7 +12,7 @@ from types import FrameType
 
 from typer import Exit, echo
 
-from inceptcli.signals import after_imports
+from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports
 from inceptcli.text import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -26,9 +26,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(trains: bool = False) -> Iterator[None]:
     """A block that SIGINT, SIGTERM and SIGHUP end alike, with 128 + the signal's number.
 
+    A command that `trains` takes signals itself; until it does they end it with 75, SIGUSR1 too.
     What was half written is removed on the way. Another signal a second later ends it at once. What
     takes signals itself (training) does so inside the block. Ignored ones stay ignored.
 
@@ -37,7 +38,8 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can take signals
         return
-    kept = {number: signal.getsignal(number) for number in SIGNALS}
+    signals = STOPPING_SIGNALS if trains else SIGNALS
+    kept = {number: signal.getsignal(number) for number in signals}
     first: list[tuple[int, float]] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -53,6 +55,10 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        if trains and first:
+            name = signal.Signals(first[0][0]).name
+            echo(f"stopped by {name} before training began; the same command starts it", err=True)
+            raise Exit(EXIT_STOPPED) from None
         echo(printable(_line(stop)), err=True)
         raise Exit(128 + (first[0][0] if first else signal.SIGINT)) from None
     finally:

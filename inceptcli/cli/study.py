@@ -82,9 +82,8 @@ def study(
     if output.exists() and not output.is_dir():
         raise UsageError(f"--output {output}: not a folder")
 
-    from inceptcli.signals import after_imports, signals_to_take
+    from inceptcli.signals import EXIT_STOPPED, after_imports, signals_to_take
     from inceptcli.studies.runs import check_one_data, runs_of, train_all
-    from inceptcli.training.stopping import EXIT_STOPPED
 
     for number in signals_to_take():
         signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))

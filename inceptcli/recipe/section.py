@@ -14,7 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=75, le=4096)]
 
 
-Place = Annotated[str, AfterValidator(os.path.expanduser)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 """A path, in which ~ is the home folder."""
 
 NAMED_SECTIONS = ("network", "optimizer", "schedule")

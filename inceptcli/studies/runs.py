@@ -18,9 +18,9 @@ from inceptcli.data.identity import DataIdentity
 from inceptcli.errors import UserError
 from inceptcli.recipe.study import Measure, Study, recipe_of
 from inceptcli.recipe.yaml_text import dump
+from inceptcli.signals import EXIT_STOPPED
 from inceptcli.training.plan import data_of
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.stopping import EXIT_STOPPED
 from inceptcli.training.trained_data import check_data, kept_identity
 
 

@@ -18,9 +18,10 @@ from lightning.pytorch.loops.evaluation_loop import RestartStage
 from inceptcli.atomic_file import replacing
 from inceptcli.data.dataset import Batch
 from inceptcli.errors import UserError
+from inceptcli.signals import EXIT_STOPPED
 from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.stopping import EXIT_STOPPED, Stopping
+from inceptcli.training.stopping import Stopping
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -16,9 +16,9 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 
 from inceptcli.errors import UserError
 from inceptcli.peers import GRACE_SECONDS, Peers, leaving, say
+from inceptcli.signals import EXIT_STOPPED
 from inceptcli.training.failures import worker_ended
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.stopping import EXIT_STOPPED
 
 Log = Callable[[str], None]
 

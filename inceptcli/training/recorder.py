@@ -12,13 +12,14 @@ from torch import Tensor
 
 from inceptcli.data.dataset import Batch, Skipped
 from inceptcli.data.identity import Number
+from inceptcli.errors import UserError
 from inceptcli.text import printable
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.file import save
+from inceptcli.weights.file import read_metadata, save
 from inceptcli.weights.metadata import WeightsMetadata
 
 LIST_EVERY = 50
@@ -50,9 +51,14 @@ class Recorder(Callback):
         self._counted_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; save the best of the epochs to come where the best so far is lost."""
         self.skipped = set(self.directory.skipped())
         self._counted_at = time.monotonic()
+        if self.best_top1 >= 0 and (loss := lost_weights(self.directory)) is not None:
+            self.best_top1 = -1.0
+            line = f"{loss}; the best of the epochs to come takes its place"
+            self.directory.log(line)
+            self.say(line)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
@@ -201,3 +207,12 @@ class Recorder(Callback):
             metrics=self.results,
         )
         save(self.directory.weights, module.network.state_dict(), metadata)
+
+
+def lost_weights(directory: RunDirectory) -> str | None:
+    """Why a run's best weights cannot be read; None when they can."""
+    try:
+        read_metadata(directory.weights)
+    except UserError as error:
+        return str(error)
+    return None

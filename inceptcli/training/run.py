@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from inceptcli.data.augmentation import Augmentation, Transform, training_transform
 from inceptcli.data.datamodule import ImageData
 from inceptcli.data.shared_memory import SHARED_MEMORY, affordable
+from inceptcli.errors import UserError
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
@@ -32,7 +33,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
 from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.rank_watch import RankWatch
-from inceptcli.training.recorder import Recorder
+from inceptcli.training.recorder import Recorder, lost_weights
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
@@ -110,7 +111,7 @@ def _with_batch_size(
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
     report = partial(_say_and_log, directory, say)
-    found = newest_readable(directory, say)
+    found = newest_readable(directory, report)
     network = new_network(plan) if found else starting_network(plan, report)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
@@ -119,10 +120,16 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     step = found.step if found else 0
     finished = step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs
     if found and found.validated and finished:
+        if (loss := lost_weights(directory)) is not None:
+            raise UserError(
+                f"{loss}; the run is finished, and its best weights are lost: more --epochs save "
+                "the best of those, or train again with another --output"
+            )
         say(f"finished already: {step} steps are done; more --epochs would go on")
         return
     forget_repaired(plan, directory, say)
     directory.forget_metrics_after(found.known_step if found else 0)
+    directory.forget_stop()
     directory.log(f"start from step {step}")
     if step:
         say(f"continuing from step {step}, weights and average as they were")

@@ -87,7 +87,6 @@ class RunDirectory:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._lock.flush()
-        (self.path / "stopped").unlink(missing_ok=True)
         if dead and locked:
             self.log(f"took over the lock of {dead}, which is gone")
         for line in notices:
@@ -132,7 +131,14 @@ class RunDirectory:
     def has_trained(self) -> bool:
         """Whether a run has left anything that training anew would overwrite."""
         damaged = (self.path / "checkpoints").glob("step-*.damaged")
-        return self.weights.exists() or any(damaged) or bool(self.read_metrics())
+        stopped = self.path / "stopped"
+        was_stopped = stopped.is_file() and "after step" in stopped.read_text()
+        return self.weights.exists() or any(damaged) or was_stopped or bool(self.read_metrics())
+
+    def forget_stop(self) -> None:
+        """Remove the mark that a run was stopped, which goes on now."""
+        if self.writes:
+            (self.path / "stopped").unlink(missing_ok=True)
 
     def drop_old_checkpoints(self) -> None:
         """Keep the last two, and no temporary file of a process that was killed."""

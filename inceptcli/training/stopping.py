@@ -13,11 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from inceptcli.launchers import by_torchrun
-from inceptcli.signals import STOPPING_SIGNALS, after_imports, signals_to_take
+from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports, signals_to_take
 from inceptcli.training.processes import is_first_process
-
-EXIT_STOPPED = 75
-"""EX_TEMPFAIL: stopped early after saving; the same command continues."""
 
 EXIT_INTERRUPTED = 130
 """Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""
@@ -126,7 +123,7 @@ class Stopping:
             return
         line = f"stopped by {self.reason} before training began"
         self.mark(line)
-        self.report(f"{line}; the same command starts it again")
+        self.report(f"{line}; the same command starts it")
         self.requeue_job()
 
     def check(self) -> None:

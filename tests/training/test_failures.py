@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 
+from inceptcli.cli.train_ending import ending
 from inceptcli.errors import UsageError, UserError
 from inceptcli.recipe.schema import check
 from inceptcli.training.checkpoints import newest_readable
@@ -23,6 +24,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import read_metadata
 from tests.training.conftest import TINY, Train
 from tests.training.test_resume import assert_same_run, stop_at
 
@@ -152,6 +154,47 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(train: Trai
     assert "no checkpoint is left" in (directory.path / "train.log").read_text()
     assert len(list(directory.path.glob("checkpoints/*.damaged"))) == 2
     assert directory.weights.read_bytes() == before
+
+
+def test_a_run_stopped_in_its_first_epoch_is_not_started_over_without_its_checkpoint(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(2, patch)
+        with pytest.raises(SystemExit):
+            train()
+    for path in RunDirectory(tmp_path / "run").checkpoints():
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(UserError, match="no checkpoint is left that is whole"):
+            train()
+
+
+@pytest.mark.parametrize("loss", ["gone", "cut"])
+def test_best_weights_that_are_lost_are_never_called_there(
+    train: Train, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    def lose(directory: RunDirectory) -> None:
+        directory.weights.unlink() if loss == "gone" else os.truncate(directory.weights, 1000)
+
+    with monkeypatch.context() as patch:
+        # No later epoch is better than the first.
+        patch.setattr(Classifier, "validation_results", worse_and_worse)
+        directory = train()
+        assert read_metadata(directory.weights).epoch == 1
+        lose(directory)
+        with pytest.raises(UserError, match="the run is finished, and its best weights are lost"):
+            train()
+        said: list[str] = []
+        train(say=said.append, trainer__epochs=3)
+    assert any("the best of the epochs to come takes its place" in line for line in said)
+    assert read_metadata(directory.weights).epoch == 3
+    assert ending(directory)[0].startswith("best of 3 epochs: 3, top-1 25.00%")
+
+
+def worse_and_worse(self: Classifier) -> dict[str, float]:
+    top1 = 1 / (2 + self.trainer.current_epoch)
+    return {"val_loss": 1.0, "val_top1": top1, "val_top5": 1.0}
 
 
 def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.training.stopping import EXIT_STOPPED, Stopping, requeue_job
+from inceptcli.signals import EXIT_STOPPED
+from inceptcli.training.stopping import Stopping, requeue_job
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, stop_at
 
@@ -131,7 +132,7 @@ def test_a_signal_during_an_import_leaves_once_that_is_done(
         start()
     assert finished
     assert stopped.value.code == EXIT_STOPPED
-    assert said == [f"stopped by {name} before training began; the same command starts it again"]
+    assert said == [f"stopped by {name} before training began; the same command starts it"]
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:
