@@ -13,11 +13,14 @@ STARTED_BY = "INCEPTCLI_STARTED_BY"
 """The process that starts the other ranks of its node; what they inherit counts for them alone."""
 
 PLACES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+TORCHRUN, SLURM = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
+"""The variables that say which process this is and how many there are."""
+
 MEETING_POINT = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def by_torchrun() -> bool:
-    """Whether torchrun did; RANK, WORLD_SIZE and LOCAL_RANK are set then."""
+    """Whether torchrun did; RANK, WORLD_SIZE and LOCAL_RANK are set then, unless they are stray."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -47,7 +50,7 @@ def check_launcher(devices: int | None, num_nodes: int) -> None:
     elif by_this_program():
         threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     elif by_slurm():
-        return
+        check_slurm(devices, num_nodes)
     elif devices is not None and devices * num_nodes == 1:
         for name in (*PLACES, *MEETING_POINT):
             os.environ.pop(name, None)
@@ -65,15 +68,42 @@ def _follow(parent: int) -> None:
 
 
 def _check_torchrun(devices: int | None, num_nodes: int) -> None:
-    ranks = number_in("WORLD_SIZE")
-    for name in ("RANK", "LOCAL_RANK"):
-        number_in(name)
+    _, ranks = rank_and_size()
+    number_in("LOCAL_RANK")
     if devices is not None and ranks != devices * num_nodes:
         raise UsageError(
             f"WORLD_SIZE={ranks}: torchrun has started as many processes, but --devices "
             f"{devices} x --num-nodes {num_nodes} is {devices * num_nodes}; make them equal; if "
             "another program left this variable, put env -u TORCHELASTIC_RUN_ID in front"
         )
+
+
+def check_slurm(devices: int | None, num_nodes: int) -> None:
+    """UsageError when SLURM's tasks are not `devices` on each of `num_nodes`: ranks would hang.
+
+    Where `devices` is None only what does not depend on it is compared. Silent outside SLURM, under
+    torchrun, and in interactive jobs, where Lightning starts the ranks.
+    """
+    if by_torchrun() or not by_slurm():
+        return
+    _, tasks = rank_and_size()
+    nodes = number_in("SLURM_NNODES") if "SLURM_NNODES" in os.environ else 1
+    under_srun = "SLURM_STEP_ID" in os.environ
+    alone = "" if under_srun else f"; for this process alone, put env -u {SLURM[1]} in front"
+    asked = f"--devices {'auto' if devices is None else devices} x --num-nodes {num_nodes}"
+    if devices is not None and (tasks, nodes) != (devices * num_nodes, num_nodes):
+        fitting = f"--devices {tasks // nodes} --num-nodes {nodes}"
+        raise UsageError(
+            f"{asked} is {devices * num_nodes} processes, but SLURM has {tasks} tasks on {nodes} "
+            f"nodes; give {fitting}, or sbatch --nodes={num_nodes} --ntasks-per-node={devices}"
+            f"{alone}"
+        )
+    if tasks > 1 and not under_srun:
+        raise UsageError(
+            f"{asked}: SLURM's {tasks} tasks are started by srun; put it in front{alone}"
+        )
+    for name in ("SLURM_LOCALID", "SLURM_NODEID"):
+        number_in(name)
 
 
 def _check_own(devices: int | None, num_nodes: int) -> None:
@@ -104,13 +134,37 @@ def _check_own(devices: int | None, num_nodes: int) -> None:
         number_in("MASTER_PORT")
 
 
+def rank_and_size() -> tuple[int, int]:
+    """Which process this is and of how many, as torchrun or SLURM says.
+
+    Raises UsageError when the variables are missing or contradict each other, as those that another
+    program has left may.
+    """
+    rank_name, size_name = TORCHRUN if by_torchrun() else SLURM
+    size, rank = number_in(size_name), number_in(rank_name)
+    if rank >= size:
+        raise UsageError(
+            f"{rank_name}={rank}: {size_name}={size} has ranks 0 to {size - 1}; {left_over()}"
+        )
+    return rank, size
+
+
+def left_over() -> str:
+    """What to do where another program left the variables of torchrun or SLURM."""
+    name = "TORCHELASTIC_RUN_ID" if by_torchrun() else SLURM[1]
+    return f"if another program left these variables, put env -u {name} in front"
+
+
 def number_in(name: str) -> int:
     """A variable's value; UsageError when it is no whole number, or not there."""
     value = os.environ.get(name, "")
     if not value.isdecimal():
+        rule = f"{name}={value}: must be a whole number"
+        if name.startswith("SLURM_"):
+            raise UsageError(f"{rule}; {left_over()}")
         raise UsageError(
-            f"{name}={value}: must be a whole number; put env -u {name} in front, or env -u "
-            "TORCHELASTIC_RUN_ID if another program was started by torchrun"
+            f"{rule}; put env -u {name} in front, or env -u TORCHELASTIC_RUN_ID if another program "
+            "was started by torchrun"
         )
     return int(value)
 

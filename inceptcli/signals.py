@@ -26,6 +26,35 @@ def signals_to_take() -> list[signal.Signals]:
 
 
 @contextmanager
+def unanswered(
+    answered: threading.Event, seconds: float, leave: Callable[[int], None]
+) -> Iterator[None]:
+    """In this block `leave` is called with a signal that is unanswered so many seconds later.
+
+    A main thread that waits in C++, for other ranks say, runs no handler, but a thread sees what
+    came. The end of the block is an answer too. For the main thread.
+    """
+    answered.clear()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        with os.fdopen(reader, "rb", buffering=0) as numbers:
+            while number := numbers.read(1):
+                if number[0] in STOPPING_SIGNALS and not answered.wait(seconds):
+                    leave(number[0])
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        answered.set()
+        signal.set_wakeup_fd(woken)
+        os.close(writer)
+
+
+@contextmanager
 def signals_held() -> Iterator[None]:
     """Hold them back from this thread, and from processes that are started in the block."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)

@@ -26,6 +26,9 @@ INHERITED = {
 SALLOC = {
     "SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "mine"
 }  # fmt: skip
+SRUN = SALLOC | {
+    "SLURM_PROCID": "3", "SLURM_STEP_ID": "0", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"
+}  # fmt: skip
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
 
 
@@ -48,6 +51,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"WORLD_SIZE": "8"}, 2, 1, "WORLD_SIZE=8: --devices 2 x --num-nodes 1 is 2; put env -u"),
         ({"MASTER_PORT": "x"}, 2, 1, "MASTER_PORT=x: must be a whole number"),
         ({}, 1, 2, "--num-nodes 2: MASTER_ADDR and MASTER_PORT must name"),
+        (TORCHRUN | {"WORLD_SIZE": "1"}, 1, 1, "RANK=1: WORLD_SIZE=1 has ranks 0 to 0; if another"),
+        (SRUN | {"SLURM_PROCID": "4"}, 2, 2, "SLURM_PROCID=4: SLURM_NTASKS=4 has ranks 0 to 3"),
         (TORCHRUN, 1, 1, "WORLD_SIZE=2: torchrun has started as many processes, but --devices 1"),
         ({"TORCHELASTIC_RUN_ID": "none"}, 2, 1, "WORLD_SIZE=: must be a whole number; put env -u"),
     ],
@@ -75,7 +80,7 @@ def test_variables_that_contradict_the_flags_are_named_with_a_remedy(
         (TORCHRUN, 2, 1),
         (TORCHRUN, None, 1),
         (SALLOC, 4, 1),
-        (SALLOC | {"SLURM_PROCID": "3", "SLURM_STEP_ID": "0", "LOCAL_RANK": "1"}, 2, 2),
+        (SRUN | {"LOCAL_RANK": "1"}, 2, 2),
     ],
 )
 def test_variables_of_a_launcher_stay_as_they_are(
@@ -92,6 +97,25 @@ def test_sync_batch_norm_on_a_cpu_is_one_line(tmp_path: Path) -> None:
     flags = ("--devices", "2", "--strategy", "ddp", "--set", "trainer.sync_batch_norm=true")
     done = inceptcli("train", *TINY, *flags, "--output", tmp_path / "run", "--quiet")
     check_one_line(done, 2, "trainer.sync_batch_norm: works on GPUs alone, and the devices are cpu")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("devices", "more", "said"),
+    [
+        ("1", {}, "is 1 processes, but SLURM has 4 tasks on 1 nodes; give --devices 4"),
+        ("auto", {"SLURM_STEP_ID": "0"}, "`--ntasks=4`"),  # Lightning's own
+    ],
+)
+def test_tasks_of_a_notebook_are_one_line(
+    devices: str, more: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_JOB_NAME": "jupyter"}
+    places = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    for name, value in (job | places | more).items():
+        monkeypatch.setenv(name, value)
+    flags = ("--devices", devices, "--output", tmp_path / "run", "--quiet")
+    check_one_line(inceptcli("train", *TINY, *flags), 2, said)
     assert not (tmp_path / "run").exists()
 
 

@@ -12,13 +12,16 @@ from types import FrameType
 
 from typer import Exit, echo
 
-from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports
+from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports, unanswered
 from inceptcli.text import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 REPEATED_SECONDS = 1.0
 """A signal that comes sooner after the first is the same one: `timeout` sends it twice."""
+
+STUCK_SECONDS = 5.0
+"""How long a main thread may leave a signal unanswered, as it computes or imports, say."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,8 +33,9 @@ def interruptible(trains: bool = False) -> Iterator[None]:
     """A block that SIGINT, SIGTERM and SIGHUP end alike, with 128 + the signal's number.
 
     A command that `trains` takes signals itself; until it does they end it with 75, SIGUSR1 too.
-    What was half written is removed on the way. Another signal a second later ends it at once. What
-    takes signals itself (training) does so inside the block. Ignored ones stay ignored.
+    What was half written is removed on the way, unless the main thread waits in C++ all the while.
+    Another signal a second later ends it at once. What takes signals itself (training) does so
+    inside the block. Ignored ones stay ignored.
 
     Raises Exit after the line on standard error.
     """
@@ -41,29 +45,40 @@ def interruptible(trains: bool = False) -> Iterator[None]:
     signals = STOPPING_SIGNALS if trains else SIGNALS
     kept = {number: signal.getsignal(number) for number in signals}
     first: list[tuple[int, float]] = []
+    answered = threading.Event()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if not first:
             first.append((number, time.monotonic()))
+            answered.set()
             raise Interrupted
         if time.monotonic() - first[0][1] >= REPEATED_SECONDS:
             os._exit(128 + number)
+
+    def leave(number: int) -> None:
+        echo(_untrained(number) if trains else "interrupted", err=True)
+        os._exit(EXIT_STOPPED if trains else 128 + number)
 
     for number, handler in kept.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, after_imports(interrupt))
     try:
-        yield
+        with unanswered(answered, STUCK_SECONDS, leave):
+            yield
     except KeyboardInterrupt as stop:
         if trains and first:
-            name = signal.Signals(first[0][0]).name
-            echo(f"stopped by {name} before training began; the same command starts it", err=True)
+            echo(_untrained(first[0][0]), err=True)
             raise Exit(EXIT_STOPPED) from None
         echo(printable(_line(stop)), err=True)
         raise Exit(128 + (first[0][0] if first else signal.SIGINT)) from None
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def _untrained(number: int) -> str:
+    name = signal.Signals(number).name
+    return f"stopped by {name} before training began; the same command starts it"
 
 
 @contextmanager

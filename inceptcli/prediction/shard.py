@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import by_slurm
+from inceptcli.launchers import by_slurm, rank_and_size
 from inceptcli.text import printable
 
 
@@ -48,7 +48,8 @@ def _of_slurm(names: Mapping[str, str]) -> Shard:
             raise UsageError(
                 f"--shard auto: SLURM's {tasks} tasks are started by srun; put it in front"
             )
-        number, count = number * tasks + int(names["SLURM_PROCID"]), count * tasks
+        task, _ = rank_and_size()
+        number, count = number * tasks + task, count * tasks
     return Shard(number, count)
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from inceptcli.launchers import by_torchrun
-from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports, signals_to_take
+from inceptcli.signals import EXIT_STOPPED, after_imports, signals_to_take, unanswered
 from inceptcli.training.processes import is_first_process
 
 EXIT_INTERRUPTED = 130
@@ -72,16 +72,12 @@ class Stopping:
         if threading.current_thread() is not threading.main_thread():
             yield  # only the main thread can take signals
             return
-        self._ended.clear()
         kept = {number: signal.getsignal(number) for number in signals_to_take()}
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        threading.Thread(target=self._leave_if_stuck, args=(reader,), daemon=True).start()
         try:
-            for number in kept:
-                signal.signal(number, after_imports(self._on_signal))
-            yield
+            with unanswered(self._ended, START_SECONDS, self._leave_if_stuck):
+                for number in kept:
+                    signal.signal(number, after_imports(self._on_signal))
+                yield
         except Stopped:
             self._leave_untrained()
             raise SystemExit(EXIT_STOPPED) from None
@@ -89,9 +85,6 @@ class Stopping:
             self.report("interrupted; the same command continues from the last checkpoint")
             raise SystemExit(EXIT_INTERRUPTED) from None
         finally:
-            self._ended.set()
-            signal.set_wakeup_fd(woken)
-            os.close(writer)
             for number, handler in kept.items():
                 signal.signal(number, handler or signal.SIG_DFL)
 
@@ -107,16 +100,11 @@ class Stopping:
         if not self.training:
             raise Stopped
 
-    def _leave_if_stuck(self, reader: int) -> None:
-        """Leave for a main thread that waits in C++, for other ranks say, where no handler runs."""
-        with os.fdopen(reader, "rb", buffering=0) as numbers:
-            while number := numbers.read(1):
-                if self.training or number[0] not in STOPPING_SIGNALS:
-                    continue
-                if not self._ended.wait(START_SECONDS) and not self.training:
-                    self._signal = self._signal or number[0]
-                    self._leave_untrained()
-                    os._exit(EXIT_STOPPED)
+    def _leave_if_stuck(self, number: int) -> None:
+        if not self.training:
+            self._signal = self._signal or number
+            self._leave_untrained()
+            os._exit(EXIT_STOPPED)
 
     def _leave_untrained(self) -> None:
         if not self._leaving.acquire(blocking=False):

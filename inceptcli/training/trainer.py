@@ -15,9 +15,8 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import by_slurm, by_torchrun, start_others
+from inceptcli.launchers import by_slurm, by_torchrun, check_slurm, start_others
 from inceptcli.recipe import sections
-from inceptcli.training.processes import check_slurm
 
 
 def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
@@ -25,7 +24,7 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
 
     Raises UsageError when the devices or the strategy cannot be had.
     """
-    plugins = [*options.pop("plugins", []), _cluster_environment()]
+    plugins = options.pop("plugins", [])
     try:
         trainer = Trainer(
             accelerator=settings.accelerator,
@@ -39,7 +38,7 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
-            plugins=plugins,
+            plugins=[*plugins, _cluster_environment()],
             **options,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:

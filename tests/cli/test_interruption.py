@@ -210,6 +210,38 @@ def test_notes_follow_in_the_order_in_which_the_blocks_end(
     assert capsys.readouterr().err == "interrupted after 1 image; the last\n"
 
 
+STUCK = """
+import sys
+from inceptcli.cli import interruption
+
+interruption.STUCK_SECONDS = 0.2
+sys.path.insert(0, sys.argv[1])
+with interruption.interruptible():
+    import never_done
+"""
+
+
+@pytest.mark.parametrize(("number", "expected"), SIGNALS)
+def test_a_main_thread_that_leaves_a_signal_unanswered_is_left(
+    tmp_path: Path, number: signal.Signals, expected: int
+) -> None:
+    # An import holds signals back, as a wait in C++ does, and when it has begun can be told.
+    module = 'import time\nprint("ready", flush=True)\nwhile True: time.sleep(1)\n'
+    (tmp_path / "never_done.py").write_text(module)
+    with subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, said) == (expected, "interrupted\n")
+
+
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.evaluation.processes import Processes, first_host
+from inceptcli.evaluation import meeting
+from inceptcli.evaluation.meeting import NobodyThereError, first_host
+from inceptcli.evaluation.processes import Processes
+from inceptcli.launchers import MEETING_POINT
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
 
-SRUN = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
-TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}
+SRUN = {
+    "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
+    "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "gpu[03-04]",
+}  # fmt: skip
+TORCHRUN = {
+    "TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1",
+    "MASTER_ADDR": "localhost", "MASTER_PORT": "29500",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*os.environ, *MEETING_POINT]:
+        if re.match("SLURM_|TORCHELASTIC_|(LOCAL_)?RANK$|WORLD_SIZE$|MASTER_", name):
+            monkeypatch.setenv(name, "")  # so that what the test leaves is put back
+            monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +60,6 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2", "LOCA
 def test_processes_are_those_that_torchrun_or_srun_started(
     environment: dict[str, str], expected: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in os.environ:
-        if re.match("SLURM_|TORCHELASTIC_|(LOCAL_)?RANK$|WORLD_SIZE$", name):
-            monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Processes.found() == expected
@@ -49,6 +68,12 @@ def test_processes_are_those_that_torchrun_or_srun_started(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (SRUN | {"SLURM_PROCID": "4"}, "SLURM_PROCID=4: SLURM_NTASKS=4 has ranks 0 to 3; if anot"),
+        (SRUN | {"SLURM_STEP_NODELIST": ""}, "SLURM_STEP_NODELIST=: must name the nodes, as srun"),
+        (SRUN | {"SLURM_JOB_ID": ""}, "SLURM_JOB_ID=: must be a whole number; if another program"),
+        (SRUN | {"SLURM_LOCALID": ""}, "SLURM_LOCALID=: must be a whole number; if another"),
+        ({"MASTER_ADDR": ""}, "MASTER_ADDR=: must name the first node; if another program left"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536: must be at most 65535; if another program"),
         ({"RANK": "2"}, "RANK=2: WORLD_SIZE=2 has ranks 0 to 1; if another program left"),
         ({"WORLD_SIZE": ""}, "WORLD_SIZE=: must be a whole number; put env -u WORLD_SIZE in front"),
         ({"LOCAL_RANK": "first"}, "LOCAL_RANK=first: must be a whole number"),
@@ -57,7 +82,7 @@ def test_processes_are_those_that_torchrun_or_srun_started(
 def test_variables_that_contradict_each_other_are_named(
     changes: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (TORCHRUN | changes).items():
+    for name, value in (changes if "SLURM_PROCID" in changes else TORCHRUN | changes).items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=re.escape(said)):
         Processes.found()
@@ -112,6 +137,64 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows.append(f"{number}.png,n{number % 4}")
     (folder / "list.csv").write_text("\n".join(rows))
     return folder
+
+
+def free_port() -> str:
+    with socket.create_server(("localhost", 0)) as server:
+        return str(server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [(0, "1 of 2 processes came within 0.3 s"), (1, "nobody is there within 0.3 s")],
+)
+def test_others_that_never_come_are_waited_for_only_so_long(
+    rank: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "MEETING_WAIT", timedelta(seconds=0.3))
+    port = free_port()
+    for name, value in (TORCHRUN | {"RANK": str(rank), "MASTER_PORT": port}).items():
+        monkeypatch.setenv(name, value)
+    alone = Processes.found()
+    with pytest.raises(UserError) as raised, alone.one_voice(), alone.joined():
+        raise AssertionError
+    assert isinstance(raised.value, NobodyThereError) is (rank == 1)
+    assert str(raised.value) == (
+        f"MASTER_ADDR=localhost MASTER_PORT={port}: {said} (RANK={rank}, WORLD_SIZE=2); start all "
+        "of them at once; if another program left these variables, put env -u TORCHELASTIC_RUN_ID "
+        "in front"
+    )
+
+
+def listens(port: str) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("localhost", int(port)), timeout=1).close()
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_others_and_nothing_is_half_written(
+    weights: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    port = free_port()
+    draw(tmp_path / "data/n0/0.png", 0)
+    flags = ("--data", str(tmp_path / "data"), "--predictions", str(tmp_path / "out/rows.csv"))
+    (tmp_path / "out").mkdir()
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "inceptcli", "eval", str(weights), *flags],
+        env={**os.environ, **TORCHRUN, "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": port},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not listens(port):
+        assert waiting.poll() is None, waiting.communicate()
+        time.sleep(0.1)
+    waiting.send_signal(number)
+    printed, said = waiting.communicate(timeout=120)
+    assert waiting.returncode == 128 + number
+    assert printed == ""
+    assert said == f"interrupted; {tmp_path}/out/rows.csv is not written\n"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def under_torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.training.processes import check_slurm, is_first_process
+from inceptcli.launchers import check_slurm
+from inceptcli.training.processes import is_first_process
 from inceptcli.training.run_directory import RunDirectory
 from tests.training.test_resume import assert_same_run
 
 BATCH_STEP = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
+BATCH_STEP |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 TASK = {**BATCH_STEP, "SLURM_STEP_ID": "0", "SLURM_PROCID": "3"}
+ALONE = BATCH_STEP | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}
 WITHOUT_TASKS = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0"}
 
@@ -59,11 +62,17 @@ def test_exactly_one_process_is_the_first_whoever_started_them(
         (TASK, 4, 2, "is 8 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
         (TASK, 4, 1, "is 4 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
         (BATCH_STEP, 2, 2, "SLURM's 4 tasks are started by srun"),
+        (BATCH_STEP, None, 2, "SLURM's 4 tasks are started by srun"),
+        (BATCH_STEP, 1, 1, "for this process alone, put env -u SLURM_NTASKS in front"),
+        (ALONE | {"SLURM_PROCID": "1"}, 1, 1, "SLURM_PROCID=1: SLURM_NTASKS=1 has ranks 0 to 0"),
+        (ALONE | {"SLURM_NTASKS": "x"}, 1, 1, "SLURM_NTASKS=x: must be a whole number; if anoth"),
+        (ALONE | {"SLURM_LOCALID": ""}, 1, 1, "SLURM_LOCALID=: must be a whole number"),
+        (TASK, None, 2, None),
         (TASK, 2, 2, None),
         (TASK | {"SLURM_JOB_NAME": "interactive"}, 4, 1, None),
         (TASK | TORCHRUN, 4, 1, None),
         (WITHOUT_TASKS, 4, 1, None),
-        (BATCH_STEP | {"SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, 1, 1, None),
+        (ALONE, 1, 1, None),
     ],
 )
 def test_tasks_and_devices_have_to_agree(
