@@ -6,11 +6,13 @@ import os
 import signal
 import sys
 import threading
+import time
 from multiprocessing import parent_process
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
+from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
@@ -80,6 +82,9 @@ class ImageData(LightningDataModule):
         )
 
 
+SETTLING_SECONDS = 0.1
+
+
 class _Loader(DataLoader[Sample]):
     """A loader whose workers leave the signals that stop a run to the main process.
 
@@ -89,6 +94,10 @@ class _Loader(DataLoader[Sample]):
 
     def __iter__(self) -> _BaseDataLoaderIter:
         """Start the workers, which inherit that the signals wait."""
+        if distributed.is_available() and distributed.is_initialized():
+            # A worker that is forked while a thread of gloo comes or goes never wakes up, since
+            # CPython's list of threads is locked then. They do so behind the last exchange.
+            time.sleep(SETTLING_SECONDS)
         with signals_held():
             return super().__iter__()
 

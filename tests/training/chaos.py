@@ -81,7 +81,10 @@ class Training:
 
     def end(self) -> tuple[int, str]:
         """The exit code, and what was written on the terminal."""
-        self._reader.join()
+        self._reader.join(900)
+        if self._reader.is_alive():
+            os.killpg(self._terminal.process.pid, signal.SIGKILL)
+            raise RuntimeError(f"hung: {self._terminal.written}")
         return self._terminal.process.wait(), self._terminal.written
 
 
