@@ -13,7 +13,8 @@ from typing import NamedTuple
 from inceptcli.data.decode import SUFFIXES, UnreadableImage, decode, format_of
 from inceptcli.data.folders import Say, files_by_class, unheard
 from inceptcli.data.parallel import in_processes
-from inceptcli.data.splits import split_folders
+from inceptcli.data.splits import in_words, other_folders, split_folders
+from inceptcli.text import printable
 
 SUFFIXES_OF = {
     "BMP": {".bmp"},
@@ -153,8 +154,11 @@ def check(
         UsageError: `root` is missing or not a folder.
         UserError: there are no class folders, or one cannot be read.
     """
-    folders: list[tuple[str, Path]] = [*split_folders(root).items()] or [("all", root)]
-    files = {split: files_by_class(folder, say) for split, folder in folders}
+    splits = split_folders(root)
+    if others := other_folders(root, splits):
+        say(f"{printable(str(root))}: {in_words(others)} left out, neither a split nor a class")
+    folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
+    files = {split: files_by_class(folder, say, splits.values()) for split, folder in folders}
     places = [
         Place(path, split, name)
         for split, classes in files.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,13 +67,22 @@ def has_only_outputs(folder: Path) -> bool:
     return bool(outputs) and not any(map(is_image, files))
 
 
+def has_images(folder: Path) -> bool:
+    """Whether an image lies in the folder itself."""
+    return any(map(is_image, _list(folder)[2]))
+
+
 def is_image(file: Path) -> bool:
     """Whether a file has an image's suffix."""
     return file.suffix.lower() in SUFFIXES
 
 
-def files_by_class(root: Path, say: Say = unheard) -> dict[str, list[Path]]:
+def files_by_class(
+    root: Path, say: Say = unheard, without: Collection[Path] = ()
+) -> dict[str, list[Path]]:
     """The files in each class folder of `root`, whatever their suffix, by the classes' names.
+
+    The folders `without` are no classes.
 
     Folders that this program wrote (runs) are left out, of which `say` is told: a folder that has
     nothing else is no class.
@@ -86,6 +95,8 @@ def files_by_class(root: Path, say: Say = unheard) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     left_out: list[Path] = []
     for folder in subfolders(root):
+        if folder in without:
+            continue
         files, outputs = files_and_outputs(folder)
         if not outputs or any(map(is_image, files)):
             found[folder.name] = files
@@ -100,14 +111,16 @@ def files_by_class(root: Path, say: Say = unheard) -> dict[str, list[Path]]:
     return found
 
 
-def class_folder(root: Path, say: Say = unheard) -> LabelledImages:
+def class_folder(root: Path, say: Say = unheard, without: Collection[Path] = ()) -> LabelledImages:
     """The images of a folder that holds one folder per class, in the order of the classes' names.
+
+    The folders `without` are no classes.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: there are fewer than two classes, or a class has no images.
     """
-    found = files_by_class(root, say)
+    found = files_by_class(root, say, without)
     if len(found) == 1:
         raise UserError(
             f"{_shown(root)}: at least two class folders are needed, got only "
@@ -123,14 +136,18 @@ def class_folder(root: Path, say: Say = unheard) -> LabelledImages:
     return images
 
 
-def labelled_for(root: Path, classes: Sequence[str], say: Say = unheard) -> LabelledImages:
+def labelled_for(
+    root: Path, classes: Sequence[str], say: Say = unheard, without: Collection[Path] = ()
+) -> LabelledImages:
     """The images of `root`'s class folders, labelled by the place of their name in `classes`.
+
+    The folders `without` are no classes.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
-    found = files_by_class(root, say)
+    found = files_by_class(root, say, without)
     unknown = sorted(found.keys() - set(classes))
     if unknown:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from inceptcli.data.content_split import unvalidated, validating
 from inceptcli.data.folders import (
     Say,
     class_folder,
-    has_only_outputs,
     labelled_for,
     subfolders,
     unheard,
@@ -22,12 +21,28 @@ from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.data.sources import FolderSource, ListedSource
-from inceptcli.data.splits import NAMES, Split, in_words, split_folders, split_named
+from inceptcli.data.splits import NAMES, Split, in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
 Measured = Literal["train", "val", "test", "all"]
 """Which images of a dataset: one of its splits, or all where it has none."""
+
+
+class Trained(NamedTuple):
+    """What a run was trained on, by its recipe."""
+
+    path: str
+    val_path: str | None = None
+    val_fraction: float | None = None
+
+
+class Chosen(NamedTuple):
+    """Images of a dataset, which these are, and the `val_fraction` that told them apart, if one."""
+
+    source: ListedSource
+    split: Measured
+    val_fraction: float | None = None
 
 
 class Dataset(ABC):
@@ -112,58 +127,83 @@ class Dataset(ABC):
         return "test" in self.splits
 
 
-def open_dataset(data: str, say: Say = unheard) -> Dataset:
-    """What `data` names; UsageError when it is nothing of the kind or cannot be fetched."""
-    return Shards(data, say) if means_shards(data) else Folders(data)
+def open_dataset(
+    data: str, say: Say = unheard, val_data: str | None = None, classes: Sequence[str] = ()
+) -> Dataset:
+    """What `data` names; what `val_data` names, if it lies there, does not train.
+
+    Folders of `classes` that are known already are no splits, though they were named so. Raises
+    UsageError when `data` is nothing of the kind or cannot be fetched.
+    """
+    if means_shards(data):
+        return Shards(data, say, val_data)
+    return Folders(data, val_data, classes)
 
 
 class Folders(Dataset):
     """Class folders, or folders for splits with class folders in them."""
 
-    def __init__(self, data: str, classes: Sequence[str] = ()) -> None:
-        """`classes` that are known already are no splits, though they were named so."""
+    def __init__(self, data: str, val_data: str | None, classes: Sequence[str]) -> None:
         self.root = Path(data)
         found = split_folders(self.root)
-        if {folder.name for folder in found.values()} <= set(classes):
+        if {folder.name for folder in found.values() if folder != self.root} <= set(classes):
             found = {}
         self.folders = found
+        self.validating = None if val_data is None else Path(val_data).resolve()
         training: Measured | None = None if found and "train" not in found else "all"
         super().__init__(data, list(found), "train" if "train" in found else training)
 
     def images(self, which: Measured, classes: Sequence[str] | None, say: Say) -> FolderSource:
         """As the base has it."""
         folder = self.root if which == "all" else self.folders.get(which, self.root)
+        apart = self._no_classes(say) if folder == self._training_folder else []
         if classes is None:
-            return FolderSource(class_folder(folder, say))
-        return FolderSource(labelled_for(folder, classes, say))
+            return FolderSource(class_folder(folder, say, apart))
+        return FolderSource(labelled_for(folder, classes, say, apart))
 
     @property
     def training_places(self) -> list[Path]:
         """As the base has it."""
-        return [self.folders.get("train", self.root)] if self.training else []
+        if not self.training:
+            return []
+        apart = self._no_classes(unheard)
+        return [folder for folder in subfolders(self._training_folder) if folder not in apart]
+
+    @property
+    def _training_folder(self) -> Path:
+        return self.folders.get("train", self.root)
+
+    def _no_classes(self, say: Say) -> list[Path]:
+        """Folders beside the classes that train: splits, and the one with what validates."""
+        apart = [*self.folders.values()]
+        for folder in subfolders(self._training_folder) if self.validating else []:
+            if folder not in apart and self._validates(folder):
+                apart.append(folder)
+                if folder.resolve() != self.validating:
+                    say(f"{printable(str(folder))}: has the images of --val-data; it is no class")
+        return apart
+
+    def _validates(self, folder: Path) -> bool:
+        """Whether `folder` is what validates, or has it."""
+        return self.validating is not None and self.validating.is_relative_to(folder.resolve())
 
     def left_out(self, val_data: str | None) -> list[Path]:
         """As the base has it; not what `val_data` names."""
-        if not self.folders:
-            return []
-        used = {self.folders["train"]}
-        if val_data is None:
-            used |= {self.folders[split] for split in ("val",) if split in self.folders}
-        named = {Path(val_data).resolve()} if val_data is not None else set()
-        return [
-            folder
-            for folder in subfolders(self.root)
-            if folder not in used and folder.resolve() not in named and not has_only_outputs(folder)
-        ]
+        used = ("train", "val") if val_data is None else ("train",)
+        unused = [folder for split, folder in self.folders.items() if split not in used]
+        unused += other_folders(self.root, self.folders)
+        return sorted(folder for folder in unused if not self._validates(folder))
 
 
 class Shards(Dataset):
     """Tar shards."""
 
-    def __init__(self, data: str, say: Say) -> None:
+    def __init__(self, data: str, say: Say, val_data: str | None) -> None:
         self.shards = find_shards(data, say)
+        self.validating = _validating(data, val_data)
         splits: list[Split] = [split for split in NAMES if of_split(self.shards, split)]
         trains = of_split(self.shards, "train", None)
+        self.trains = [path for path in trains if path.resolve() not in self.validating] or trains
         training: Measured | None = ("train" if splits else "all") if trains else None
         super().__init__(data, splits, training)
 
@@ -174,9 +214,9 @@ class Shards(Dataset):
 
     def images(self, which: Measured, classes: Sequence[str] | None, say: Say) -> ShardSource:
         """As the base has it; shards that name no split are train's."""
-        shards = self.shards
-        if which != "all":
-            shards = of_split(shards, *(("train", None) if which == "train" else (which,)))
+        shards = self.trains
+        if which != "all" and which != "train":
+            shards = of_split(self.shards, which)
         found = class_list(shards)
         source = open_shards(shards, found)
         return source if classes is None else source.labelled_for(classes)
@@ -184,13 +224,23 @@ class Shards(Dataset):
     @property
     def training_places(self) -> list[Path]:
         """As the base has it."""
-        return of_split(self.shards, "train", None)
+        return self.trains
 
     def left_out(self, val_data: str | None) -> list[Path]:
         """As the base has it; not what `val_data` names."""
         places = of_split(self.shards, "test", *(("val",) if val_data is not None else ()))
-        used = find_shards(val_data) if val_data is not None and means_shards(val_data) else []
-        return [path for path in places if path not in used]
+        return [path for path in places if path.resolve() not in self.validating]
+
+
+def _validating(data: str, val_data: str | None) -> set[Path]:
+    """The shards of `val_data` that validate: its val, where it has one."""
+    if val_data is None or not means_shards(val_data) or ("://" in val_data) != ("://" in data):
+        return set()
+    try:
+        shards = find_shards(val_data)
+    except UsageError:  # named by whoever wants its images
+        return set()
+    return {path.resolve() for path in of_split(shards, "val") or shards}
 
 
 def open_for_training(
@@ -216,7 +266,7 @@ def open_for_training(
             f"--val-fraction {val_fraction}: --val-data {printable(val_data)} validates already; "
             "leave out one of the two"
         )
-    dataset = open_dataset(data, say)
+    dataset = open_dataset(data, say, val_data)
     dataset.check_training(val_data, val_fraction)
     dataset.say_what_is_left_out(val_data, say)
     assert dataset.training is not None
@@ -238,25 +288,29 @@ def open_split(
     data: str,
     classes: Sequence[str],
     split: Measured | None = None,
-    val_fraction: float | None = None,
+    trained: Trained | None = None,
     say: Say | None = None,
-) -> tuple[ListedSource, Measured]:
+) -> Chosen:
     """Some images of `data` with positions in `classes` as labels, and which these are.
 
     Args:
         data: as for training.
         classes: names, which all differ.
         split: which images; by default val, or all where `data` has no splits.
-        val_fraction: where `data` has no val, what a run that was trained on it validates on.
+        trained: what a run was trained on. Its `val_fraction` tells the images apart where `data`
+            has no val, nor is itself named val or test, unless the run's own data is named so, too.
         say: is told what is left out.
 
     Raises UsageError when `data` is nothing of the kind or has no such split, UserError when a
     class is not among `classes` or there is no image.
     """
     say = say or unheard
-    dataset = Shards(data, say) if means_shards(data) else Folders(data, classes)
-    named = None if dataset.splits else split_named(Path(data).absolute().name)
-    if dataset.training is None or "val" in dataset.splits or named in ("val", "test"):
+    dataset = open_dataset(data, say, trained.val_path if trained else None, classes)
+    named = None if dataset.splits else _split_of(data)
+    val_fraction = trained.val_fraction if trained else None
+    if dataset.training is None or "val" in dataset.splits:
+        val_fraction = None
+    if named in ("val", "test") and trained and named != _split_of(trained.path):
         val_fraction = None
     if val_fraction is not None and split in (None, "train", "val"):
         assert dataset.training is not None
@@ -267,12 +321,14 @@ def open_split(
                 f"{printable(data)}: {len(val)} of {len(whole)} images, those that the run keeps "
                 f"for validation by its val_fraction {val_fraction}; --split all takes all"
             )
-        return (train, "train") if split == "train" else (val, "val")
+        if split == "train":
+            return Chosen(train, "train", val_fraction)
+        return Chosen(val, "val", val_fraction)
     known = (named,) if named else dataset.splits or ("all",)
     chosen = split or named or dataset.default
     if (chosen == "all" and named) or chosen in known:
         assert chosen is not None
-        return dataset.images(chosen, classes, say), chosen
+        return Chosen(dataset.images(chosen, classes, say), chosen)
     there = " and ".join(known) if dataset.splits or named else "no splits"
     raise UsageError(
         f"--split {chosen or 'val'}: {printable(data)} has {there}; give --split "
@@ -280,15 +336,19 @@ def open_split(
     )
 
 
-def training_places(data: str) -> list[Path]:
-    """Where the training images of `data` lie, folders or tar files; none where it is not here."""
-    if "://" in data:
+def _split_of(data: str) -> Split | None:
+    """The split that the name of the folder itself says."""
+    return split_named(Path(data).absolute().name)
+
+
+def training_places(trained: Trained) -> list[Path]:
+    """Where the training images lie, class folders or tar files; none where they are not here."""
+    if "://" in trained.path:
         return []
     try:
-        dataset = open_dataset(data)
+        return open_dataset(trained.path, val_data=trained.val_path).training_places
     except UsageError:
         return []
-    return dataset.training_places
 
 
 def _split_by_content(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Literal
 
-from inceptcli.data.folders import check_folder, files_and_outputs, is_image, subfolders
+from inceptcli.data.folders import (
+    check_folder,
+    files_and_outputs,
+    has_images,
+    has_only_outputs,
+    is_image,
+    subfolders,
+)
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
@@ -28,32 +35,43 @@ def split_named(word: str) -> Split | None:
 def split_folders(root: Path) -> dict[Split, Path]:
     """The folders of `root` that are splits, by split; none where they are classes.
 
-    They are splits where train and val are there, where there is no other folder with images, or
-    where two of them hold folders of one name: train/cat and test/cat.
+    Beside other folders with images, those of them are splits that have class folders of their
+    own. Where train is one, what is named otherwise is no class; where it is not, the others are
+    the classes that train, and `root` is the folder of train.
 
     Raises UsageError when `root` is missing or no folder, or when two folders are one split.
     """
     check_folder(root)
-    named: dict[Split, list[Path]] = {}
-    others = []
-    for folder in subfolders(root):
+    folders = [folder for folder in subfolders(root) if split_named(folder.name)]
+    others = [folder for folder in subfolders(root) if folder not in folders]
+    beside_classes = False
+    if folders and any(map(_images, others)):
+        whole = _with_class_folders(folders, {folder.name for folder in others})
+        beside_classes = "train" not in {split_named(folder.name) for folder in whole}
+        folders = whole if beside_classes else folders
+    named: dict[Split, list[Path]] = {"train": [root]} if folders and beside_classes else {}
+    for folder in folders:
         split = split_named(folder.name)
-        if split is None:
-            others.append(folder)
-        else:
-            named.setdefault(split, []).append(folder)
-    folders = [folder for found in named.values() for folder in found]
-    if not folders or not (
-        {"train", "val"} <= named.keys() or _share_classes(folders) or not any(map(_images, others))
-    ):
-        return {}
+        assert split is not None
+        named.setdefault(split, []).append(folder)
     for split, found in named.items():
         if len(found) > 1:
-            names = " and ".join(f"{folder.name}/" for folder in found)
             raise UsageError(
-                f"{printable(str(root))}: {names} are both the {split} images; keep one of them"
+                f"{printable(str(root))}: {in_words(found)} are both the {split} images; keep one "
+                "of them"
             )
     return {split: named[split][0] for split in NAMES if split in named}
+
+
+def other_folders(root: Path, splits: Mapping[Split, Path]) -> list[Path]:
+    """The folders of `root` that are neither one of its `splits` nor a class."""
+    if not splits or splits.get("train") == root:
+        return []
+    return [
+        folder
+        for folder in subfolders(root)
+        if folder not in splits.values() and not has_only_outputs(folder)
+    ]
 
 
 def in_words(folders: Sequence[Path]) -> str:
@@ -62,14 +80,17 @@ def in_words(folders: Sequence[Path]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _share_classes(folders: Sequence[Path]) -> bool:
-    seen: set[str] = set()
+def _with_class_folders(folders: Sequence[Path], classes: Set[str]) -> list[Path]:
+    """Those that have class folders and no image beside them, unless the classes are known ones."""
+    names = {folder: {inside.name for inside in subfolders(folder)} for folder in folders}
+    found = []
     for folder in folders:
-        names = {inside.name for inside in subfolders(folder)}
-        if seen & names:
-            return True
-        seen |= names
-    return False
+        known = set(classes).union(*(names[other] for other in folders if other != folder))
+        if (names[folder] & known or not has_images(folder)) and any(
+            map(_images, subfolders(folder))
+        ):
+            found.append(folder)
+    return found
 
 
 def _images(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import Say
 from inceptcli.data.label_files import evaluation_images, lists_images
-from inceptcli.data.open_data import Measured, open_split, training_places
+from inceptcli.data.open_data import Measured, Trained, open_split, training_places
 from inceptcli.data.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
@@ -32,13 +32,17 @@ class Wanted(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The images, what they are of, how many were left out, and lines for people."""
+    """The images, what they are of, how many were left out, and lines for people.
+
+    `val_fraction` is the share by which they were told apart, if they were.
+    """
 
     source: ImageSource
     data: str
     split: Measured
     excluded: int = 0
     notes: tuple[str, ...] = ()
+    val_fraction: float | None = None
 
 
 def images_to_measure(
@@ -68,7 +72,7 @@ def images_to_measure(
     notes = [
         note
         for (path, _), recipe in zip(weights, recipes, strict=True)
-        if recipe and (note := _trained_on(path, recipe, found, recipes[0]))
+        if recipe and (note := _trained_on(path, recipe, found))
     ]
     return found._replace(notes=(*found.notes, *notes))
 
@@ -95,10 +99,21 @@ def _own(
         return Found(Shapes(seed, count, size, split), "shapes", split)
     if data.val_path is not None and split == "val":
         _check_there(data.val_path, "validated", file)
-        return Found(open_split(data.val_path, ids, say=say)[0], data.val_path, "val")
+        return Found(open_split(data.val_path, ids, say=say).source, data.val_path, "val")
     _check_there(data.path, "trained", file)
-    source, split = open_split(data.path, ids, split, data.val_fraction, say)
-    return Found(source, data.path, split)
+    return _split(data.path, ids, split, recipe, say)
+
+
+def _split(
+    data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None, say: Say | None
+) -> Found:
+    chosen = open_split(data, ids, split, _trained(recipe) if recipe else None, say)
+    return Found(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
+
+
+def _trained(recipe: Recipe) -> Trained | None:
+    data = recipe.data
+    return None if data.path is None else Trained(data.path, data.val_path, data.val_fraction)
 
 
 def _check_there(data: str, what: str, file: Path) -> None:
@@ -114,10 +129,8 @@ def _given(
 ) -> Found:
     ids, names = zip(*metadata.classes, strict=True)
     if means_shards(data) or not lists_images(Path(data)):
-        fraction = recipe.data.val_fraction if recipe else None
-        source, split = open_split(data, ids, wanted.split, fraction, say)
-        return Found(source, data, split)
-    split = "all" if Path(data).is_file() else "val"
+        return _split(data, ids, wanted.split, recipe, say)
+    split: Measured = "all" if Path(data).is_file() else "val"
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")
     images, _, notes = evaluation_images(Path(data), ids, names, allow_outside=wanted.allow_outside)
@@ -135,34 +148,30 @@ def _without(found: Found, exclude: Path) -> Found:
     )
 
 
-def _trained_on(file: Path, recipe: Recipe, found: Found, first: Recipe | None) -> str | None:
+def _trained_on(file: Path, recipe: Recipe, found: Found) -> str | None:
     """What to say where some of the images found are those that a run was trained on."""
-    data, images = recipe.data, len(found.source)
-    fraction = data.val_fraction
-    if data.path is None:
+    trained, images = _trained(recipe), len(found.source)
+    if trained is None:
         if found.data != "shapes" or found.split != "train":
             return None
         return f"{file}: was trained on these {images} images"
-    if fraction is not None and found.split == "val" and first and _split_alike(first, recipe):
+    fraction = trained.val_fraction
+    if fraction is not None and found.split == "val" and found.val_fraction == fraction:
         return None
-    count = _count_in(found.source, training_places(data.path))
+    count = _count_in(found.source, training_places(trained))
     if not count:
         return None
     if fraction is not None and found.split != "train":
         return (
-            f"{file}: was trained on all but the share {fraction} of {printable(data.path)}, where "
-            f"{count} of the {images} images lie; --split val measures the others"
+            f"{file}: was trained on all but the share {fraction} of {printable(trained.path)}, "
+            f"where {count} of the {images} images lie; `inceptcli eval {file}` measures the others"
         )
     return f"{file}: was trained on {count} of these {images} images"
 
 
-def _split_alike(one: Recipe, other: Recipe) -> bool:
-    return one.data.val_fraction == other.data.val_fraction
-
-
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
     """How many images lie in one of the places, folders or tar files."""
-    roots = tuple(os.path.realpath(place) for place in places)
+    roots = {os.path.realpath(place) for place in places}
     if isinstance(source, ShardSource):
         numbers = Counter(source.shard_of.tolist())
         counts = Counter({str(source.shards[number]): n for number, n in numbers.items()})
@@ -172,6 +181,6 @@ def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
         return 0
     total = 0
     for place, number in counts.items():
-        real = os.path.realpath(place)
-        total += number * any(real == root or real.startswith(f"{root}{os.sep}") for root in roots)
+        real = Path(os.path.realpath(place))
+        total += number * (not roots.isdisjoint(map(str, (real, *real.parents))))
     return total

@@ -105,6 +105,45 @@ def test_a_fraction_gives_the_runs_own_images_wherever_they_lie(here: Path, tmp_
     assert f"{own['images']} of 20 images, those that the run keeps for validation" in said
 
 
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_fraction_of_a_folder_that_is_named_as_a_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = fill(Path("pets", name), 16)
+    flags = ["--data", data, "--val-fraction", "0.25", "--output", "run"]
+    done = inceptcli("train", *TINY, *flags)
+    assert done.exit_code == 0, done.output
+    own, said = measured("run")
+    assert own["split"] == "val"
+    assert f"{16 - own['images']} training and {own['images']} validation images" in done.stderr
+    assert "was trained on" not in said
+    assert measured("run", "--data", data)[0] == own
+    whole, said = measured("run", "--data", data, "--split", "all")
+    assert whole["images"] == 16
+    assert f"where {whole['images']} of the 16 images lie; `inceptcli eval run/" in said
+    Path("link/testing").parent.mkdir()
+    Path("link/testing" if name == "val" else "link/val").symlink_to(data.resolve())
+    linked, said = measured("run", "--data", next(Path("link").iterdir()))
+    assert linked["images"] == 16
+    assert "was trained on all but the share 0.25" in said
+
+
+def test_validation_images_inside_the_data_are_no_training_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(fill(Path("pets"), 12) / "heldout", 4, 100)
+    flags = ["--data", "pets", "--val-data", "pets/heldout", "--output", "run"]
+    done = inceptcli("train", *TINY, *flags)
+    assert "2 classes, 12 training and 4 validation images" in done.stderr
+    own, said = measured("run", "--quiet")
+    assert (own["images"], said) == (4, "")
+    rest, said = measured("run", "--split", "all")
+    assert rest["images"] == 12
+    assert "was trained on 12 of these 12 images" in said
+
+
 def test_data_that_is_not_here_is_one_line_with_the_remedy(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.check import check
-from inceptcli.data.open_data import Measured, open_for_training, open_split
+from inceptcli.data.open_data import (
+    Measured,
+    Trained,
+    open_for_training,
+    open_split,
+    training_places,
+)
 from inceptcli.data.sources import ImageSource
 from inceptcli.data.splits import NAMES, split_folders
 from inceptcli.errors import UsageError, UserError
@@ -66,6 +72,105 @@ def test_pictures_to_be_named_are_a_test_split_without_classes(root: Path) -> No
     assert len(train) + len(val) == 9
     with pytest.raises(UserError, match="data/test: no class folders"):
         open_split("data", CLASSES, "test")
+
+
+def opened(
+    data: str, val_data: str | None, val_fraction: float | None
+) -> tuple[list[str], list[str], tuple[str, ...], list[str]]:
+    """Names of what trains and of what validates, the classes, and what is said."""
+    said: list[str] = []
+    train, val, classes = open_for_training(data, val_data, val_fraction, said.append)
+    parts = [[part.name(index) for index in range(len(part))] for part in (train, val)]
+    return parts[0], parts[1], classes, said
+
+
+@pytest.mark.parametrize("val_data", ["data/val", "data/heldout", "data/more/heldout"])
+def test_what_val_data_names_is_no_class(root: Path, val_data: str) -> None:
+    draw(Path("data"), 9)
+    draw(Path(val_data), 6, first=100)
+    train, val, classes, said = opened("data", val_data, None)
+    assert classes == CLASSES
+    assert (len(train), len(val)) == (9, 6)
+    assert not set(train) & set(val)
+    more = "data/more: has the images of --val-data; it is no class"
+    assert said == [more] * ("more" in val_data)
+    split: Measured = "train" if val_data == "data/val" else "all"
+    assert len(open_split("data", CLASSES, split, Trained("data", val_data)).source) == 9
+    places = training_places(Trained("data", val_data))
+    assert places == [Path("data", name) for name in CLASSES]
+
+
+@pytest.mark.parametrize("sheet", [False, True])
+def test_a_test_split_beside_classes_is_left_out_and_said(root: Path, sheet: bool) -> None:
+    draw(Path("data"), 30)
+    draw(Path("data/test"), 6, first=100)
+    if sheet:
+        Path("data/ant/0000.png").rename("data/test/sheet.png")
+    train, val, classes, said = opened("data", None, 0.3)
+    assert classes == CLASSES
+    assert len(train) + len(val) == 30 - sheet
+    assert not any("data/test" in name for name in (*train, *val))
+    assert said[0].startswith("data: test/ left out of training and validation; `inceptcli eval")
+    assert len(open_split("data", CLASSES, "test").source) == 6
+    report = check(Path("data"), 1, lambda done, total: None)
+    assert (report.splits, [entry.name for entry in report.classes]) == (
+        ("train", "test"),
+        list(CLASSES),
+    )
+    sharded = shard(Path("data"), "shards")
+    assert sharded.classes == CLASSES
+    assert len(open_split("shards", CLASSES, "test").source) == 6
+
+
+def test_a_validation_split_beside_classes_validates(root: Path) -> None:
+    draw(Path("data"), 9)
+    draw(Path("data/val"), 6, first=100)
+    train, val, classes, said = opened("data", None, None)
+    assert (len(train), len(val), classes, said) == (9, 6, CLASSES, [])
+    with pytest.raises(UsageError, match="data has images to validate on already"):
+        opened("data", None, 0.3)
+
+
+@pytest.mark.parametrize("name", ["eval", "heldout", "test1"])
+def test_what_lies_beside_a_train_split_is_no_class(root: Path, name: str) -> None:
+    make("train")
+    draw(Path("data", name), 6, first=100)
+    if name == "test1":
+        for path in sorted(Path("data/test1").glob("*/*")):
+            path.rename(Path("data/test1", path.name))
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+    train, val, classes, said = opened("data", None, 0.3)
+    assert (len(train) + len(val), classes) == (9, CLASSES)
+    assert said == [f"data: {name}/ left out of training and validation"]
+    said = []
+    report = check(Path("data"), 1, lambda done, total: None, said.append)
+    assert [entry.name for entry in report.classes] == list(CLASSES)
+    assert said == [f"data: {name}/ left out, neither a split nor a class"]
+    assert shard(Path("data"), "shards").classes == CLASSES
+
+
+def test_a_class_called_train_may_lie_beside_a_split(root: Path) -> None:
+    for parent, first in (("data", 0), ("data/val", 100)):
+        for number, name in enumerate(("bus", "train")):
+            draw(Path("drawn"), 3, first=first + 10 * number)
+            for path in sorted(Path("drawn").glob("*/*")):
+                Path(parent, name).mkdir(parents=True, exist_ok=True)
+                path.rename(Path(parent, name, path.name))
+    train, val, classes, _ = opened("data", None, None)
+    assert (len(train), len(val), classes) == (6, 6, ("bus", "train"))
+
+
+def test_shards_that_validate_do_not_train(root: Path) -> None:
+    draw(Path("data"), 9)
+    draw(Path("held"), 6, first=100)
+    shard(Path("data"), "shards/part-%d.tar")
+    shard(Path("held"), "shards/heldout-%d.tar")
+    train, val, _, _ = opened("shards", "shards/heldout-*.tar", None)
+    assert (len(train), len(val)) == (9, 6)
+    trained = Trained("shards", "shards/heldout-*.tar")
+    for data, count in (("shards", 9), ("shards/heldout-*.tar", 6), ("shards/heldout-0.tar", 4)):
+        assert len(open_split(data, CLASSES, None, trained).source) == count
 
 
 def test_two_folders_for_one_split_are_refused(root: Path) -> None:
@@ -145,8 +250,8 @@ def test_shards_have_the_splits_of_their_folder(root: Path) -> None:
     (line,) = said
     assert line.startswith("shards: test-000000.tar/, ")
     for split in NAMES:
-        ours, which = open_split("shards", CLASSES, split)
-        theirs, _ = open_split("data", CLASSES, split)
+        ours, which, _ = open_split("shards", CLASSES, split)
+        theirs, _, _ = open_split("data", CLASSES, split)
         assert which == split
         assert (ours.image(0) == theirs.image(0)).all()
 
@@ -175,7 +280,7 @@ def test_evaluation_takes_the_split_that_is_named(root: Path) -> None:
     places: list[tuple[Measured, str]]
     places = [("train", "train"), ("val", "valid"), ("test", "test")]
     for split, folder in places:
-        source, which = open_split("data", CLASSES, split)
+        source, which, _ = open_split("data", CLASSES, split)
         assert (source.name(0), which) == (f"data/{folder}/ant/0000.png", split)
     assert open_split("data", CLASSES)[1] == "val"
     assert open_split("data/test", CLASSES)[1] == "test"
@@ -203,7 +308,7 @@ def test_evaluation_does_not_guess_between_train_and_test(root: Path) -> None:
 
 def test_classes_that_were_trained_are_no_splits(root: Path) -> None:
     make("train", "test")
-    source, which = open_split("data", ["test", "train"])
+    source, which, _ = open_split("data", ["test", "train"])
     assert (len(source), which) == (18, "all")
 
 
@@ -216,14 +321,14 @@ def test_the_fraction_of_a_run_gives_its_own_two_parts(root: Path, data: str) ->
     parts: list[tuple[Measured | None, ImageSource]]
     parts = [(None, val), ("val", val), ("train", train)]
     for split, part in parts:
-        found, which = open_split(data, CLASSES, split, 0.3, said.append)
+        found, which, _ = open_split(data, CLASSES, split, Trained(data, None, 0.3), said.append)
         assert [found.name(i) for i in range(len(found))] == [
             part.name(i) for i in range(len(part))
         ]
         assert which == (split or "val")
     (line,) = said
     assert line.startswith(f"{data}: {len(val)} of 30 images, those that the run keeps for valid")
-    whole, which = open_split(data, CLASSES, "all", 0.3)
+    whole, which, _ = open_split(data, CLASSES, "all", Trained(data, None, 0.3))
     assert (len(whole), which) == (30, "all")
 
 

@@ -15,7 +15,7 @@ from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_f
 from inceptcli.data.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK
 from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
-from inceptcli.data.splits import in_words, split_folders, split_named
+from inceptcli.data.splits import in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -88,7 +88,9 @@ def _splits(root: Path, say: Say) -> dict[str, LabelledImages]:
             f"{printable(str(root))}: has {in_words(list(folders.values()))} but no train/, which "
             "has the classes; shard them one by one"
         )
-    train = class_folder(folders.pop("train"), say)
+    if others := other_folders(root, folders):
+        say(f"{printable(str(root))}: {in_words(others)} left out, neither a split nor a class")
+    train = class_folder(folders.pop("train"), say, folders.values())
     splits: dict[str, LabelledImages] = {"train": train}
     for split, folder in folders.items():
         splits[split] = labelled_for(folder, train.classes, say)
