@@ -32,8 +32,12 @@ def by_slurm() -> bool:
 
 
 def by_this_program() -> bool:
-    """Whether Lightning did, in the process that is the parent of this one."""
-    return os.environ.get(STARTED_BY) == str(os.getppid())
+    """Whether Lightning did, in the process that is the parent of this one, as another rank.
+
+    A notebook that has trained leaves its own number to all that it starts, but no other rank's.
+    """
+    is_child = os.environ.get(STARTED_BY) == str(os.getppid())
+    return is_child and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def check_launcher(devices: int | None, num_nodes: int) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import MEETING_POINT, PLACES, STARTED_BY, check_launcher
+from inceptcli.launchers import MEETING_POINT, PLACES, STARTED_BY, by_this_program, check_launcher
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.training.test_processes import processes_of, start, wait_for_a_checkpoint
@@ -214,3 +214,14 @@ def test_a_worker_that_the_system_kills_is_named_and_ends_every_rank(
     assert re.match(rf"Error: a worker that loads images \(process {workers[0]}.*--workers", line)
     assert line.removeprefix("Error: ") in (run.path / "train.log").read_text()
     assert processes_of(run.path) == {}
+
+
+@pytest.mark.parametrize(("local_rank", "expected"), [(None, False), ("0", False), ("1", True)])
+def test_what_a_notebook_that_has_trained_starts_is_no_rank_of_it(
+    monkeypatch: pytest.MonkeyPatch, local_rank: str | None, expected: bool
+) -> None:
+    monkeypatch.setenv(STARTED_BY, str(os.getppid()))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if local_rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", local_rank)
+    assert by_this_program() is expected

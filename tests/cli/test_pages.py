@@ -43,7 +43,8 @@ def test_the_report_has_what_json_has(
     found = json.loads(done.stdout)
     page.open(html)
     assert page.texts(".figures .value")[:2] == [f"{found['top1']:.2%}", f"{found['top5']:.2%}"]
-    assert page.texts(".facts dd")[:3] == [str(weights), str(folder), "7, 1 not read"]
+    facts = [str(weights), str(folder), "all", "7, 1 not read"]
+    assert page.texts(".facts dd")[:4] == facts
     names = [cell.split("\n")[0].split(" n")[0] for cell in page.column("#per-class", 0)]
     assert names == [entry["name"] for entry in found["per_class"]] == [HOSTILE, "dog"]
     precision = [entry["precision"] for entry in found["per_class"]]

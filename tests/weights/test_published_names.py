@@ -100,7 +100,8 @@ def test_weights_of_another_network_than_is_trained_are_refused_before_they_are_
         check=False,
     )
     assert done.stderr.splitlines() == [
-        "Error: --init irv2-tf:imagenet: weights of irv2-tf, but iv4-tf is trained",
+        "Error: --arch or network.name iv4-tf: --init irv2-tf:imagenet has weights of name "
+        "irv2-tf; leave it out, and the weights' own is taken",
         "set()",
     ]
 
