@@ -13,6 +13,9 @@ Handler = Callable[[int, FrameType | None], None]
 
 AGAIN_SECONDS = 0.05
 
+REPEATED_SECONDS = 1.0
+"""A signal that comes sooner after the first is the same one: `timeout` sends it twice."""
+
 EXIT_STOPPED = 75
 """EX_TEMPFAIL: stopped early after saving; the same command continues."""
 

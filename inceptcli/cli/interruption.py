@@ -12,13 +12,16 @@ from types import FrameType
 
 from typer import Exit, echo
 
-from inceptcli.signals import EXIT_STOPPED, STOPPING_SIGNALS, after_imports, unanswered
+from inceptcli.signals import (
+    EXIT_STOPPED,
+    REPEATED_SECONDS,
+    STOPPING_SIGNALS,
+    after_imports,
+    unanswered,
+)
 from inceptcli.text import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-REPEATED_SECONDS = 1.0
-"""A signal that comes sooner after the first is the same one: `timeout` sends it twice."""
 
 STUCK_SECONDS = 5.0
 """How long a main thread may leave a signal unanswered, as it computes or imports, say."""

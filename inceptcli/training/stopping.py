@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 from inceptcli.launchers import by_torchrun
-from inceptcli.signals import EXIT_STOPPED, after_imports, signals_to_take, unanswered
+from inceptcli.signals import (
+    EXIT_STOPPED,
+    REPEATED_SECONDS,
+    after_imports,
+    signals_to_take,
+    unanswered,
+)
 from inceptcli.training.processes import is_first_process
 
 EXIT_INTERRUPTED = 130
 """Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""
-
-REPEATED_SECONDS = 1.0
-"""A SIGINT that comes sooner after the first is the same one: `timeout` sends it twice."""
 
 START_SECONDS = 10.0
 """How long a process that has nothing to save yet may take to leave by itself."""
