@@ -6,18 +6,17 @@ import os
 import signal
 import sys
 import threading
-import time
 from multiprocessing import parent_process
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from torch import distributed
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from inceptcli.data.augmentation import Transform
 from inceptcli.data.dataset import EvaluationImages, Sample, TrainingImages, collate
+from inceptcli.data.forking import loading_context
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.shared_memory import Workers
@@ -77,12 +76,10 @@ class ImageData(LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers.number > 0,
             worker_init_fn=_leave_signals,
+            multiprocessing_context=loading_context() if self.workers.number else None,
             # Its own, or each new iterator would draw from the generator that dropout uses.
             generator=torch.Generator(),
         )
-
-
-SETTLING_SECONDS = 0.1
 
 
 class _Loader(DataLoader[Sample]):
@@ -94,10 +91,6 @@ class _Loader(DataLoader[Sample]):
 
     def __iter__(self) -> _BaseDataLoaderIter:
         """Start the workers, which inherit that the signals wait."""
-        if distributed.is_available() and distributed.is_initialized():
-            # A worker that is forked while a thread of gloo comes or goes never wakes up, since
-            # CPython's list of threads is locked then. They do so behind the last exchange.
-            time.sleep(SETTLING_SECONDS)
         with signals_held():
             return super().__iter__()
 
