@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
@@ -131,8 +132,7 @@ def _check_output(path: Path) -> None:
         raise UsageError(f"--output {path}: must end in .png")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}")
-    if path.is_dir() or twin.is_dir():
-        raise UsageError(f"--output {path}: is a folder")
+    OutputFiles({"--output": path, "the points of --output": twin})
     if twin.exists():
         with twin.open(errors="replace") as file:
             if file.readline(200).strip() != ",".join(COLUMNS):

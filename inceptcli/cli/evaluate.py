@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.results_stream import results_stream
 from inceptcli.cli.speed_options import Compile, FastDecode
 from inceptcli.progress.display import Display
@@ -144,6 +145,8 @@ def evaluate(
         wanted = Wanted(data, split, exclude, allow_outside)
         found = images_to_measure(wanted, list(zip(files, members, strict=True)), told)
         source = found.source
+        written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
+        OutputFiles(written).check(_read(files, data, exclude, source))
         outputs: list[Callable[[Evaluation], None]] = []
         origin = Origin(weights, found.data, crops, found.excluded, fast_decode, found.split)
         if is_first:
@@ -179,6 +182,33 @@ def evaluate(
         notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
     form = as_json if format == "json" else as_table
     echo(form(result, origin))
+
+
+def _read(
+    weights: Iterable[Path], data: str | None, exclude: Path | None, source: ImageSource
+) -> Iterator[Path]:
+    """All files that are read: weights, lists, labels and images or shards."""
+    from inceptcli.data.label_files import LABEL_FILES
+    from inceptcli.data.shards.files import CLASS_FILES
+    from inceptcli.data.shards.index import index_path
+    from inceptcli.data.shards.source import ShardSource
+    from inceptcli.data.sources import FolderSource
+
+    yield from weights
+    if exclude is not None:
+        yield exclude
+    folders = set() if data is None else {Path(data), Path(data).parent}
+    if data is not None:
+        yield Path(data)
+    if isinstance(source, FolderSource):
+        yield from source.images.paths
+    if isinstance(source, ShardSource):
+        yield from source.shards
+        yield from map(index_path, source.shards)
+        folders |= {folder for shard in source.shards for folder in shard.absolute().parents[:2]}
+    for folder in folders:
+        for name in (*LABEL_FILES, *CLASS_FILES):
+            yield folder / name
 
 
 def _outputs(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from typer import Argument, Option
 
 from inceptcli.cli.names import complete_weights
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
@@ -71,9 +72,9 @@ def export(
     from inceptcli.weights.published import find
 
     display = Display(quiet)
-    if output.exists() and not output.is_file():
-        raise UsageError(f"--output {output}: not a regular file")
+    written = OutputFiles({"--output": output})
     found = [] if images is None else find_images(images)
+    written.check(found)
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
     if missing := [name for name in NEEDED[to] if find_spec(name) is None]:
@@ -84,8 +85,7 @@ def export(
         except OSError as error:
             raise UsageError(f"--output {output}: {error.strerror}") from error
         file = find(weights, None if quiet else display.say)
-        if output.exists() and output.samefile(file):
-            raise UsageError(f"--output {output}: the weights to export; name another file")
+        written.check([file])
         read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
             raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")

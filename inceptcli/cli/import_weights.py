@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
@@ -69,8 +70,7 @@ def _check_paths(source: Path, output: Path) -> None:
         raise UsageError(f"--output {output}: is a folder; give the name of a file in it")
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: no folder {output.parent}")
-    if output.exists() and output.samefile(source):
-        raise UsageError(f"--output {output}: is the source; give another name")
+    OutputFiles({"--output": output}).check([source])
     if not os.access(output.parent, os.W_OK) or (
         output.exists() and not os.access(output, os.W_OK)
     ):

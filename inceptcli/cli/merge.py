@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.results_stream import (
     check_installed,
     check_no_terminal,
@@ -71,6 +72,7 @@ def merge(
 
     check_installed(chosen)
     found = Parts(parts)
+    OutputFiles({"--output": output}).check(found.files)
     with (
         results_stream(output) as stream,
         Display(quiet or stream.isatty()).task("merge", found.inputs, "rows") as task,

@@ -14,6 +14,7 @@ from typer import Argument, Exit, Option
 from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.interruption import noted
 from inceptcli.cli.names import complete_weights
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
 from inceptcli.cli.results_stream import (
@@ -192,10 +193,11 @@ def predict(
     place = place_of(shard, output_format, output) if shard is not None else None
     if place and (explain or embeddings or gallery):
         raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
-    chosen = place.format if place else output_format or format_of(output) or "table"
-    check_installed(chosen)
+    chosen = _installed(place.format if place else output_format or format_of(output) or "table")
+    written = OutputFiles(_outputs(place.path if place else output, gallery, embeddings))
     names = weights or ["imagenet"]
     files, _ = ensemble_files(names, crops, Display(quiet))
+    written.check([*paths, *files])
     extras = Extras(explain, class_name, embeddings)
     extras.check(files, crops, output, fast_decode, compile_networks)
 
@@ -234,7 +236,7 @@ def predict(
         ):
             write(reported(kept, failed, task.advance))
 
-    sources = find_sources(paths, standard_input(), null=null)
+    sources = written.watch(find_sources(paths, standard_input(), null=null))
     if place is not None:
         complete = predict_shard(
             place, (files, crops, top_k, fast_decode), sources, answer, Display(quiet)
@@ -253,3 +255,22 @@ def predict(
         complete = not failed
     if not complete:
         raise Exit(1)
+
+
+def _installed(output_format: str) -> str:
+    check_installed(output_format)
+    return output_format
+
+
+def _outputs(
+    output: Path | None, gallery: Path | None, embeddings: Path | None
+) -> dict[str, Path | None]:
+    from inceptcli.prediction.embeddings import paths_file
+
+    has_paths = embeddings is not None and embeddings.suffix == ".npy"
+    return {
+        "--output": output,
+        "--gallery": gallery,
+        "--embeddings": embeddings,
+        "the paths of --embeddings": paths_file(embeddings) if embeddings and has_paths else None,
+    }

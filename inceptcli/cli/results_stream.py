@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from typer import Exit, echo
 
+from inceptcli.cli.output_files import check_regular
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -36,8 +37,7 @@ def results_stream(output: Path | None, flag: str = "--output") -> Iterator[Text
         return
     from inceptcli.atomic_file import replacing
 
-    if output.exists() and not output.is_file():
-        raise UsageError(f"{flag} {output}: not a regular file")
+    check_regular(flag, output)
     with writing(f"{flag} {output}"), ExitStack() as stack:
         try:
             temporary = stack.enter_context(replacing(output))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.names import complete_network_or_weights
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.summarize_difference import print_difference
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
@@ -93,7 +94,7 @@ def summarize(
     if other is not None and (figure is not None or depth == 2):
         raise UsageError("--figure and --depth 2 are for one network; leave OTHER out")
     if figure is not None:
-        _check_figure(figure)
+        _check_figure(figure, network)
     given_size = None if image_size is None else _image_size(image_size)
     options, preprocessing, metadata = _described(network, num_classes)
     if given_size is not None:
@@ -161,13 +162,12 @@ def _described(
     return metadata.network, metadata.preprocessing, metadata
 
 
-def _check_figure(figure: Path) -> None:
+def _check_figure(figure: Path, network: str) -> None:
     from inceptcli.plots.network_figure import SUFFIXES
 
     if figure.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--figure {figure}: must end with {', '.join(SUFFIXES)}")
-    if figure.exists() and not figure.is_file():
-        raise UsageError(f"--figure {figure}: not a regular file")
+    OutputFiles({"--figure": figure}).check([network])
 
 
 def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:

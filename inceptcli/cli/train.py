@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Option
 
 from inceptcli.cli.names import complete_key, complete_network, complete_recipe, complete_weights
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.train_ending import ending
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
@@ -205,6 +206,7 @@ def train(
 
         _check_launcher(settings.trainer)
         directory = None if output is None else RunDirectory(output)
+        _check_recipe_stays(recipe, output)
         settings = completed(settings, directory)
         directory = directory or RunDirectory(_new_folder(settings.network.name))
         say = Display().say if directory.writes and not quiet else None  # one of several ranks
@@ -243,6 +245,13 @@ def _default_recipe(wanted: Mapping[str, Any]) -> str:
     if wanted.get("network.init") is not None:
         return "finetune"
     return "demo" if wanted.get("data.path") is None else "scratch-small"
+
+
+def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
+    """UsageError where the run's complete recipe.yaml would replace the one that is read."""
+    if recipe is None or output is None or (output / "lock").exists():  # that of a run goes on
+        return
+    OutputFiles({"--output": output / "recipe.yaml"}).check([recipe])
 
 
 def _check_launcher(trainer: Trainer) -> None:

@@ -21,6 +21,9 @@ SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
 LABEL_COLUMNS = ("label", "class_index")
+LABEL_FILES = ("labels.csv", "val.txt", "synsets.txt", DEVKIT_LABELS)
+"""What lies in a flat folder of ILSVRC or beside it."""
+
 MAXIMUM_BYTES = 256 * 1024**2
 
 

@@ -54,6 +54,11 @@ class Parts:
         if any(record.format == "parquet" for _, record in self._parts):
             check_pyarrow("a Parquet part")
 
+    @property
+    def files(self) -> list[Path]:
+        """The parts and their records."""
+        return [file for part, _ in self._parts for file in (part, record_path(part))]
+
     def answers(self) -> Iterator[Answer]:
         """Each picture's, in their order.
 

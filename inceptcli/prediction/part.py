@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from glob import escape
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from inceptcli.atomic_file import replacing, sync
 from inceptcli.errors import UsageError
 from inceptcli.file_lock import lock
+from inceptcli.no_follow import open_no_follow
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.json_lines import as_line, from_line
 from inceptcli.prediction.parquet import write_parquet
@@ -48,7 +49,7 @@ class Part:
         is_finished: whether nothing is left to be done.
     """
 
-    def __init__(self, path: Path, record: PartRecord, file: BinaryIO) -> None:
+    def __init__(self, path: Path, record: PartRecord, file: IO[bytes]) -> None:
         """`file` has the rows so far, whole ones and perhaps a torn one, which is cut off."""
         self.path, self.record = path, record
         self._file = file
@@ -142,9 +143,10 @@ def open_part(path: Path, record: PartRecord, say: Callable[[str], None]) -> Ite
     was_there = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = rows.open("a+b")
+        file = open_no_follow(rows, "a+b")
     except OSError as error:
-        raise UsageError(f"{place}: cannot be written: {error.strerror}") from error
+        reason = "is a link" if rows.is_symlink() else error.strerror
+        raise UsageError(f"{place}: cannot be written: {reason}") from error
     with file:
         try:
             lock(file, say)
@@ -176,13 +178,13 @@ def _agreed(path: Path, rows: Path, record: PartRecord, place: str) -> PartRecor
                 "file and its .json"
             )
         return there
-    if any(other.exists() and other.stat().st_size for other in (path, rows)):
+    if any(other.exists() and other.stat().st_size for other in (path, rows, record_path(path))):
         raise UsageError(f"{place}: exists and is no part of ours; give another --output")
     write_record(path, record)
     return record
 
 
-def _whole_rows(file: BinaryIO) -> Iterator[tuple[Answer, int]]:
+def _whole_rows(file: IO[bytes]) -> Iterator[tuple[Answer, int]]:
     """Each row up to the first that is torn, with its length in bytes."""
     for line in file:
         if not line.endswith(b"\n"):

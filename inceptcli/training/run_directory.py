@@ -14,6 +14,7 @@ from inceptcli.atomic_file import replacing
 from inceptcli.data.identity import Number
 from inceptcli.errors import UsageError
 from inceptcli.file_lock import lock
+from inceptcli.no_follow import check_no_links, open_no_follow
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
@@ -56,6 +57,9 @@ class RunDirectory:
     """Paths and small files of a run; only global rank 0 writes."""
 
     def __init__(self, path: Path) -> None:
+        """UsageError where a link lies in the folder or among its checkpoints."""
+        check_no_links(path, "--output")
+        check_no_links(path / "checkpoints", "--output")
         self.path = path
         self.writes = is_first_process()
         self._lock: IO[str] | None = None
@@ -69,7 +73,7 @@ class RunDirectory:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
+            self._lock = open_no_follow(self.path / "lock", "a+")
         except OSError as error:
             raise UsageError(
                 f"--output {self.path}: cannot be written: {error.strerror}"
@@ -166,7 +170,7 @@ class RunDirectory:
 
     def log_from_any_rank(self, line: str) -> None:
         """A line for train.log that the first rank does not know."""
-        with (self.path / "train.log").open("a") as file:
+        with open_no_follow(self.path / "train.log", "a") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
     def mark_stopped(self, line: str) -> None:
@@ -190,7 +194,7 @@ class RunDirectory:
     def _append(self, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
         if not self.writes:
             return
-        with (self.path / name).open("a", newline="") as file:
+        with open_no_follow(self.path / name, "a", newline="") as file:
             writer = csv.DictWriter(file, columns)
             if file.tell() == 0:
                 writer.writeheader()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from inceptcli.atomic_file import replacing
 from inceptcli.data.decode import UnreadableImage
 from inceptcli.data.identity import Number
+from inceptcli.no_follow import open_no_follow
 from inceptcli.text import defused, printable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def read_skipped(path: Path) -> dict[Number, str]:
 
 def add_skipped(path: Path, name: str, number: Number, reason: str) -> None:
     """One line more."""
-    with path.open("a", newline="") as file:
+    with open_no_follow(path, "a", newline="") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
             writer.writerow(COLUMNS)

@@ -80,7 +80,7 @@ def test_wrong_use_is_one_line(cadene: Path, tmp_path: Path) -> None:
         (tmp_path, output): "is a folder; give the weights file itself",
         (cadene, tmp_path): "is a folder; give the name of a file in it",
         (cadene, tmp_path / "no/ours.safetensors"): f"no folder {tmp_path / 'no'}",
-        (cadene, cadene): "is the source; give another name",
+        (cadene, cadene): f"is read as {cadene}; name another file",
     }
     for (source, given), reason in expected.items():
         code, (line,) = run(source, "--output", given)

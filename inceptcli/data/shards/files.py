@@ -91,7 +91,7 @@ def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
 
 def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
     above = folder.absolute().parent
-    for path in (place / name for place in (folder, above) for name in _CLASS_FILES):
+    for path in (place / name for place in (folder, above) for name in CLASS_FILES):
         if path.is_file():
             return _names_in(path), path
     raise UserError(
@@ -100,7 +100,7 @@ def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
     )
 
 
-_CLASS_FILES = ("classes.json", "classes.txt")
+CLASS_FILES = ("classes.json", "classes.txt")
 
 
 def _names_in(path: Path) -> tuple[str, ...]:

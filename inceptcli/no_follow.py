@@ -1,0 +1,38 @@
+"""Files that are written where they lie, opened without following a link to another place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import IO, Any
+
+from inceptcli.errors import UsageError
+
+
+def open_no_follow(path: Path, mode: str, newline: str | None = None) -> IO[Any]:
+    """As `Path.open`; OSError where a link lies at `path`."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
+    return open(path, mode, newline=newline, opener=opener)
+
+
+def check_no_links(folder: Path, flag: str) -> None:
+    """UsageError for what is neither a regular file nor a folder directly in `folder`.
+
+    A run directory from somebody else may have links in it to files that the run would then change.
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # not there yet, or reported by whoever writes into it
+        return
+    for entry in entries:
+        kind = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            what = "a link" if stat.S_ISLNK(kind) else "neither a file nor a folder"
+            raise UsageError(
+                f"{flag} {folder}: {entry.name} is {what}, which a run directory must not hold; "
+                "remove it"
+            )

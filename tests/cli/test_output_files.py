@@ -1,0 +1,206 @@
+"""What a command writes is a regular file and none of those that it reads, by whatever name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import check_one_line, inceptcli, picture
+
+
+@pytest.fixture
+def place(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one of each thing that commands read; the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    shutil.copy(weights, "run/model.safetensors")
+    os.link("run/model.safetensors", "w.svg")
+    for number in range(2):
+        picture(tmp_path / f"photos/{number}.png", number)
+    picture(tmp_path / "flat/ILSVRC2012_val_00000001.jpg", 1)
+    Path("l.csv").write_text("path,label\nphotos/0.png,0\n")
+    Path("flat/labels.csv").write_text("file,label\nILSVRC2012_val_00000001.jpg,n0\n")
+    Path("one.jpg").symlink_to("photos/0.png")
+    os.link("photos/0.png", "two.jpg")
+    Path("leave-out.txt").write_text("photos/1.png\n")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+PREDICT = "predict --weights run --device cpu --quiet"
+OVER_INPUTS = {
+    "image": (f"{PREDICT} photos/0.png --output photos/0.png", "photos/0.png"),
+    "image in a folder": (f"{PREDICT} photos --output photos/1.png", "photos/1.png"),
+    "image by a link": (f"{PREDICT} photos --output one.jpg", "photos/0.png"),
+    "image by a hard link": (f"{PREDICT} photos --output two.jpg", "photos/0.png"),
+    "gallery": (f"{PREDICT} photos/0.png --gallery photos/0.png", "photos/0.png"),
+    "weights": (
+        f"{PREDICT} photos --output run/model.safetensors", "run/model.safetensors"
+    ),
+    "gallery over weights": (
+        f"{PREDICT} photos --gallery run/model.safetensors", "run/model.safetensors"
+    ),
+    "labels": ("eval run --data l.csv --predictions l.csv", "l.csv"),
+    "report": ("eval run --data l.csv --report l.csv", "l.csv"),
+    "labels of a flat folder": (
+        "eval run --data flat --confusion flat/labels.csv", "flat/labels.csv"
+    ),
+    "measured image": ("eval run --data l.csv --predictions photos/0.png", "photos/0.png"),
+    "measured weights": (
+        "eval run --data l.csv --report run/model.safetensors", "run/model.safetensors"
+    ),
+    "list of exclusions": (
+        "eval run --data l.csv --exclude leave-out.txt --predictions leave-out.txt",
+        "leave-out.txt",
+    ),
+    "exported weights": ("export run --to timm --output run/model.safetensors", "run/model.saf"),
+    "imported weights": (
+        "import run/model.safetensors --output run/model.safetensors", "run/model.safetensors"
+    ),
+    "figure": ("summarize w.svg --figure w.svg", "w.svg"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OVER_INPUTS)
+def test_an_output_over_an_input_is_refused_and_the_input_stays(case: str, place: Path) -> None:
+    line, said = OVER_INPUTS[case]
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    check_one_line(inceptcli(*line.split()), 2, f"is read as {said}")
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
+    before = Path("photos/1.png").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "inceptcli", *PREDICT.split(), "-", "--output", "photos/1.png"],
+        input=b"photos/0.png\nphotos/1.png\n", capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"Error: --output photos/1.png: is read as photos/1.png; name another file\n"
+    )
+    assert Path("photos/1.png").read_bytes() == before
+
+
+def test_merge_does_not_write_over_a_part_or_its_record(place: Path) -> None:
+    for number in range(2):
+        part = ["--shard", f"{number}/2", "--output", "parts/"]
+        assert inceptcli(*PREDICT.split(), "photos", *part).exit_code == 0
+    before = {path: path.read_bytes() for path in Path("parts").iterdir()}
+    for name in ("part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl.json"):
+        command = ["merge", "parts", "--format", "jsonl", "--output", f"parts/{name}"]
+        check_one_line(inceptcli(*command), 2, f"is read as parts/{name}")
+    assert {path: path.read_bytes() for path in Path("parts").iterdir()} == before
+
+
+def test_two_outputs_are_two_files(place: Path) -> None:
+    command = f"{PREDICT} photos --output out/a.html --gallery out/../out/a.html"
+    check_one_line(inceptcli(*command.split()), 2, "--output names the same file")
+    assert not list(Path("out").iterdir())
+
+
+def test_a_recipe_is_not_replaced_by_the_complete_one_of_its_run(place: Path) -> None:
+    Path("out/recipe.yaml").write_text("network: irv1  # mine\n")
+    done = inceptcli("train", "--recipe", "out/recipe.yaml", "--output", "out")
+    check_one_line(done, 2, "--output out/recipe.yaml: is read as out/recipe.yaml")
+    assert Path("out/recipe.yaml").read_text() == "network: irv1  # mine\n"
+
+
+def link_to_a_pipe(path: Path) -> None:
+    os.mkfifo(path.with_name("p"))
+    path.symlink_to("p")
+
+
+def link_to_a_link(path: Path) -> None:
+    path.with_name("l").symlink_to("/proc/self/fd/1")
+    path.symlink_to("l")
+
+
+ODD_OUTPUTS: dict[str, Callable[[Path], None]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "link to a pipe": link_to_a_pipe,
+    "link into /proc": lambda path: path.symlink_to("/proc/self/fd/1"),
+    "link to a link into /proc": link_to_a_link,
+    "link to the null device": lambda path: path.symlink_to("/dev/null"),
+}
+
+WRITING = {
+    "predict": (f"{PREDICT} photos --format csv --output out/x", "--output"),
+    "gallery": (f"{PREDICT} photos --gallery out/x", "--gallery"),
+    "embeddings": (f"{PREDICT} photos --embeddings out/x.npy", "--embeddings"),
+    "eval": ("eval run --data l.csv --predictions out/x", "--predictions"),
+    "report": ("eval run --data l.csv --report out/x", "--report"),
+    "export": ("export run --to timm --output out/x", "--output"),
+    "import": ("import photos/0.png --output out/x", "--output"),
+    "summarize": ("summarize irv1 --figure out/x.svg", "--figure"),
+    "compare": ("compare --paper --output out/x.png", "--output"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_OUTPUTS)
+@pytest.mark.parametrize("command", WRITING)
+def test_what_is_no_regular_file_is_no_output(command: str, kind: str, place: Path) -> None:
+    line, flag = WRITING[command]
+    path = Path(line.split()[-1])
+    ODD_OUTPUTS[kind](path)
+    inode = path.lstat().st_ino
+    check_one_line(inceptcli(*line.split()), 2, f"Error: {flag} {path}: ")
+    assert path.lstat().st_ino == inode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may replace /dev/stdout")
+def test_standard_output_is_not_replaced(place: Path) -> None:
+    before = Path("/dev/stdout").lstat().st_ino
+    command = [sys.executable, "-m", "inceptcli", *PREDICT.split(), "photos"]
+    with open(place / "answers", "wb") as stream:  # noqa: PTH123 (as the shell does)
+        done = subprocess.run(
+            [*command, "--output", "/dev/stdout"],
+            stdout=stream, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "results go to standard output without --output" in done.stderr
+    assert Path("/dev/stdout").lstat().st_ino == before
+
+
+def test_an_output_by_a_link_to_another_file_leaves_that_as_it_is(place: Path) -> None:
+    Path("out/theirs.csv").write_text("theirs")
+    Path("out/link.csv").symlink_to("theirs.csv")
+    assert inceptcli(*PREDICT.split(), "photos", "--output", "out/link.csv").exit_code == 0
+    assert Path("out/theirs.csv").read_text() == "theirs"
+    assert Path("out/link.csv").read_text().startswith("path,rank")
+
+
+def test_a_part_by_a_link_is_refused(place: Path) -> None:
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out/a.jsonl"]
+    assert inceptcli(*command).exit_code == 0
+    record = json.loads(Path("out/a.jsonl.json").read_text())
+    Path("out/a.jsonl.json").write_text(json.dumps({**record, "finished": None}))
+    Path("out/a.jsonl").unlink()
+    Path("theirs.txt").write_text("theirs\n")
+    Path("out/a.jsonl").symlink_to("../theirs.txt")
+    check_one_line(inceptcli(*command), 2, "--output out/a.jsonl: cannot be written: is a link")
+    assert Path("theirs.txt").read_text() == "theirs\n"
+
+
+def test_a_file_where_the_record_of_a_part_would_lie_is_not_replaced(place: Path) -> None:
+    Path("out/a.jsonl.json").write_text("{}")
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out/a.jsonl"]
+    check_one_line(inceptcli(*command), 2, "exists and is no part of ours")
+    assert Path("out/a.jsonl.json").read_text() == "{}"
+
+
+def test_an_output_that_is_no_input_is_written(place: Path) -> None:
+    Path("out/x.csv").write_text("old")
+    command = f"{PREDICT} photos --output out/x.csv --gallery out/x.html"
+    assert inceptcli(*command.split()).exit_code == 0
+    assert Path("out/x.csv").read_text().startswith("path,rank")
+    Image.open(place / "photos/0.png").close()
