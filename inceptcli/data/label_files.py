@@ -76,15 +76,16 @@ def listed(
 
     Raises:
         UsageError: the columns are missing.
-        UserError: a label is unknown, a path leaves the CSV's folder without `allow_outside`, or is
-            listed twice; the message names the line.
+        UserError: a label is unknown, a path leaves the CSV's folder, also by a link, without
+            `allow_outside`, or is listed twice; the message names the line.
     """
     labels = Labels(ids, names, ids)
     paths: dict[str, int] = {}
     numbers = []
+    root, real_folders = os.path.realpath(file.parent), dict[str, str]()
     for line, path, label in _rows(file):
         place = os.path.normpath(file.parent / path)
-        if not allow_outside and not Path(place).is_relative_to(os.path.normpath(file.parent)):
+        if not allow_outside and not Path(_real(place, real_folders)).is_relative_to(root):
             raise UserError(
                 f"{_shown(file)} line {line}: path {printable(path)} leaves the file's folder; "
                 "--allow-outside permits it"
@@ -134,6 +135,15 @@ def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationIm
     absent = len(label_of) - len(images)
     note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
     return EvaluationImages(found, folder, (note,) if absent else ())
+
+
+def _real(place: str, folders: dict[str, str]) -> str:
+    """The absolute path without links; `folders` keeps those of folders, which repeat."""
+    folder, name = os.path.split(place)
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    path = f"{folders[folder]}/{name}"
+    return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114 (see above)
 
 
 class Labels:

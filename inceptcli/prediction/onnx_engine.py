@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inceptcli.cores import divide_threads
 from inceptcli.errors import UserError
 from inceptcli.weights.file import read_metadata
-from inceptcli.weights.onnx_file import without_tensors
+from inceptcli.weights.onnx_file import check_graph, without_tensors
 
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -33,6 +33,11 @@ class OnnxEngine:
         such device.
         """
         metadata = read_metadata(weights)
+        try:
+            check_graph(weights)
+        except ValueError as error:
+            raise UserError(f"{weights}: not an ONNX file of inceptcli: {error}") from error
+        self._weights = weights
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         try:
             import onnxruntime
@@ -72,7 +77,17 @@ class OnnxEngine:
         return np.concatenate(list((self._pool.map if self._pool else map)(self._run, parts)))
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        (logits,) = self.session.run(["logits"], {"images": images})
+        try:
+            (logits,) = self.session.run(["logits"], {"images": images})
+        except Exception as error:  # see above
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{self._weights}: ONNX Runtime cannot run it: {reason}") from error
+        expected = len(images), len(self.classes)
+        shape, dtype = getattr(logits, "shape", None), getattr(logits, "dtype", None)
+        if shape != expected or dtype != np.float32:
+            raise UserError(
+                f"{self._weights}: its logits must be float32 of {expected}, got {dtype} of {shape}"
+            )
         return cast("NDArray[np.float32]", logits)
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+MAXIMUM_BYTES = 2**30
+"""Of all datasets together; the largest network has 446 MB in double precision."""
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -31,6 +34,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: reading a Keras file needs h5py: {remedy}") from None
     try:
         with h5py.File(path, "r") as file:
+            _check_own(file)
             layers = _numbered(file) if "layers" in file else _named(file)
             tensors: dict[str, Tensor] = {}
             for layer, arrays in layers:
@@ -39,6 +43,30 @@ def read(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(f"{path}: not a Keras weights file: {error}") from error
     return tensors
+
+
+def _check_own(file: Any) -> None:
+    """ValueError where a dataset lies in another file, or all of them are larger than a network."""
+    import h5py
+
+    found = 0
+
+    # The visit ends with what is returned; h5py loses an exception.
+    def link_problem(name: str, link: Any) -> str | None:
+        is_external = isinstance(link, h5py.ExternalLink)
+        return f"{name} lies in another file, which is not read" if is_external else None
+
+    def problem(name: str, thing: Any) -> str | None:
+        nonlocal found
+        if not isinstance(thing, h5py.Dataset):
+            return None
+        if thing.external or thing.is_virtual:
+            return f"{name} lies in another file, which is not read"
+        found += thing.nbytes
+        return None if found <= MAXIMUM_BYTES else f"its datasets have over {MAXIMUM_BYTES} bytes"
+
+    if said := file.visititems_links(link_problem) or file.visititems(problem):
+        raise ValueError(said)
 
 
 Layers = list[tuple[str, list["NDArray[np.float32]"]]]

@@ -7,19 +7,36 @@ from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+from inceptcli.text import printable
 from inceptcli.weights.protobuf import Field, fields, text, whole_number
 
-# Field numbers from onnx.proto: of ModelProto, GraphProto, TensorProto and StringStringEntryProto.
-GRAPH, METADATA_PROPS = 7, 14
-INITIALIZER = 5
+# Field numbers from onnx.proto: of ModelProto, GraphProto, NodeProto, TensorProto and
+# StringStringEntryProto.
+GRAPH, METADATA_PROPS, TRAINING, FUNCTIONS = 7, 14, 20, 25
+NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
+OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
 RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 9, 13, 14
 KEY, VALUE = 1, 2
 
+HOLDING = {5, 6, 10, 11, 22, 23}
+"""Fields of an AttributeProto that have tensors or graphs in them."""
+
+OPERATORS = {
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Concat", "Conv", "Gemm", "MaxPool", "Mul",
+    "ReduceMean", "ReduceSum", "Relu", "Sub", "Transpose",
+}  # fmt: skip
+"""All that exported networks need; none of them loops or calls another graph."""
+
 EXTERNAL = 1  # a TensorProto.DataLocation
+LONGEST_NAME = 40
 SMALLEST_TENSOR = 1024
 """Bytes; what is smaller stays in the graph."""
 
 DAMAGED = "it is a damaged ONNX file, perhaps cut short"
+
+
+class ForeignGraphError(ValueError):
+    """A network that `export` cannot have written; the message is the reason."""
 
 
 def is_onnx(path: Path) -> bool:
@@ -59,6 +76,45 @@ def without_tensors(path: Path) -> bytes:
         )
 
 
+def check_graph(path: Path) -> None:
+    """ForeignGraphError where the network may run for ever or has tensors in another file.
+
+    Networks that `export` writes have plain nodes of OPERATORS, and all tensors in themselves.
+    """
+    with _model(path) as (data, parts):
+        for part in parts:
+            if part.number in (TRAINING, FUNCTIONS):
+                raise ForeignGraphError("its network has functions, which ours have not")
+            if part.number == GRAPH:
+                _check_parts(data, part)
+
+
+def _check_parts(data: mmap, graph: Field) -> None:
+    for part in fields(data, graph.start, graph.end):
+        if part.number == NODE:
+            _check_node(data, part)
+        elif part.number == SPARSE_INITIALIZER:
+            raise ForeignGraphError("its network has sparse tensors, which ours have not")
+        elif part.number == INITIALIZER:
+            inside = {field.number for field in fields(data, part.start, part.end)}
+            if inside & {EXTERNAL_DATA, DATA_LOCATION}:
+                raise ForeignGraphError("its tensors lie in another file, which is not read")
+
+
+def _check_node(data: mmap, node: Field) -> None:
+    for field in fields(data, node.start, node.end):
+        value = data[field.start : min(field.end, field.start + LONGEST_NAME)]
+        if field.number == OP_TYPE and value.decode(errors="replace") not in OPERATORS:
+            name = printable(value.decode(errors="replace"))
+            raise ForeignGraphError(f"its operator {name} is none that networks of ours need")
+        if field.number == DOMAIN and value:
+            raise ForeignGraphError("it has operators of another domain than ONNX's own")
+        if field.number == ATTRIBUTE and HOLDING & {
+            inner.number for inner in fields(data, field.start, field.end)
+        }:
+            raise ForeignGraphError("a node has a tensor or a graph in it, which ours have not")
+
+
 @contextmanager
 def _model(path: Path) -> Iterator[tuple[mmap, list[Field]]]:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -67,6 +123,8 @@ def _model(path: Path) -> Iterator[tuple[mmap, list[Field]]]:
             if any(part.number == GRAPH for part in parts):
                 yield data, parts
                 return
+        except ForeignGraphError:
+            raise
         except ValueError as error:
             raise ValueError(DAMAGED) from error
     raise ValueError("it is an ONNX file without a network")

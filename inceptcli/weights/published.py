@@ -16,11 +16,12 @@ from pathlib import Path
 from inceptcli.cache_folder import cache_folder
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.registry import NETWORKS
+from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
 from inceptcli.weights import timm_keys
 from inceptcli.weights.file import read_metadata, resolve
+from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.published_names import DEFAULT_NETWORK, PUBLISHED, Published
 
 FILE_NAME = "model.safetensors"
@@ -79,11 +80,15 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     What is done is told to `say`, and how far the download is on standard error; without `say` all
     is quiet. Several processes may call at once.
 
-    Raises UserError when they cannot be had, or are not what the hub says they are.
+    Raises UserError when they cannot be had, are not what the hub says they are, or when the file
+    kept under this name is of other weights.
     """
     kept = cache_folder() / f"{published.network}-{published.name}.safetensors"
+    kept_metadata = None
     with suppress(UserError):  # not there yet, damaged, or of another version of this program
-        read_metadata(kept)
+        kept_metadata = read_metadata(kept)
+    if kept_metadata is not None:
+        _check_kept(kept, kept_metadata, published)
         return kept
     if say is not None:
         say(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
@@ -101,6 +106,27 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     if say is not None:
         say(f"{published.name} for {published.network}: converted to {kept}")
     return kept
+
+
+def _check_kept(kept: Path, metadata: WeightsMetadata, published: Published) -> None:
+    """UserError when the file that is kept under this name is of other weights."""
+    from inceptcli.weights.imagenet_classes import imagenet_classes
+
+    network, sha256 = metadata.network, metadata.source_sha256
+    if network != network_options(published.network):
+        found = f"it is of {network.name} with {network.num_classes} classes"
+    elif metadata.classes != imagenet_classes():
+        found = "its classes are not those of ImageNet"
+    elif metadata.source.get("repository") != PUBLISHED[published]:
+        found = f"it was not converted from {PUBLISHED[published]}"
+    elif sha256 is None or sha256 != metadata.source.get("sha256"):
+        found = "it was converted from another file than the hub's"
+    else:
+        return
+    raise UserError(
+        f"{kept}: not {published.name} for {published.network}: {found}; remove it, and it is "
+        "fetched again"
+    )
 
 
 def _download(published: Published, kept: Path, task: Task) -> tuple[Path, dict[str, str]]:

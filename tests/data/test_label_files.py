@@ -86,6 +86,33 @@ def test_a_file_name_that_is_not_utf_8_keeps_its_bytes(tmp_path: Path) -> None:
     assert listed(tmp_path, "path,label\nk\udce4se.jpg,cat\n").paths[0].name == "k\udce4se.jpg"
 
 
+def test_a_path_may_not_leave_the_folder_of_a_csv_that_is_named_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    Path("l.csv").write_text("path,label\n../secret.jpg,cat\n")
+    with pytest.raises(UserError, match=r"line 2: path ../secret.jpg leaves the file's folder"):
+        evaluation_images(Path("l.csv"), IDS, NAMES)
+
+
+@pytest.mark.parametrize("link", ["folder", "file"])
+def test_a_path_may_not_leave_the_folder_by_a_link_either(link: str, tmp_path: Path) -> None:
+    for path in (tmp_path / "out/secret.jpg", tmp_path / "in/own.jpg"):
+        path.parent.mkdir()
+        path.touch()
+    target = "../out" if link == "folder" else "../out/secret.jpg"
+    (tmp_path / "in/link").symlink_to(target)
+    (tmp_path / "in/inside.jpg").symlink_to("own.jpg")
+    (tmp_path / "seen").symlink_to("in")
+    row = "link/secret.jpg,cat" if link == "folder" else "link,cat"
+    with pytest.raises(UserError, match=r"line 2: path link.* leaves the file's folder"):
+        listed(tmp_path / "in", f"path,label\n{row}\n")
+    assert listed(tmp_path / "seen", "path,label\ninside.jpg,cat\n").paths == (
+        tmp_path / "seen/inside.jpg",
+    )
+
+
 def test_paths_may_leave_the_folder_when_told(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\n../a.jpg,cat\n/b.jpg,dog\n")
     images = evaluation_images(tmp_path / "list.csv", IDS, NAMES, allow_outside=True).images

@@ -10,7 +10,26 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+from safetensors.numpy import save
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import network_options
+from inceptcli.weights.imagenet_classes import imagenet_classes
+from inceptcli.weights.metadata import WeightsMetadata
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def kept_file(note: dict[str, str], network: str = "iv4-tf", classes: int = 1000) -> bytes:
+    """What `obtain` keeps of the published weights that `note` is about, but for the tensors."""
+    metadata = WeightsMetadata(
+        network_options(network, num_classes=classes),
+        imagenet_classes()[:classes],
+        Preprocessing((299, 299)),
+        source_sha256=note["sha256"],
+        source=note,
+    )
+    return save({}, metadata.to_header())
 
 
 class Hub(ThreadingHTTPServer):

@@ -2,27 +2,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import save
 
 from inceptcli.weights.file import read_metadata
 from tests.prediction.conftest import draw, save_small_network
-from tests.weights.loopback_hub import COMMIT, Hub, serving
+from tests.weights.loopback_hub import COMMIT, Hub, kept_file, serving
 
-# `obtain` in a process of its own. The conversion is another test's matter: this one takes a file
-# of ours as it is and leaves the note beside it.
+# `obtain` in a process of its own. The conversion is another test's matter: this one makes a file
+# without tensors.
 OBTAIN = """
-import json, shutil, sys, types
+import sys, types
 from inceptcli.atomic_file import replacing
+from tests.weights.loopback_hub import kept_file
 def convert(source, output, *, source_note):
     with replacing(output) as temporary:
-        shutil.copyfile(source, temporary)
-    output.with_suffix(".json").write_text(json.dumps(source_note))
+        temporary.write_bytes(kept_file(source_note))
 sys.modules["inceptcli.weights.importing"] = types.SimpleNamespace(convert=convert)
 from inceptcli.errors import UserError
 from inceptcli.weights.published import obtain
@@ -33,6 +35,11 @@ except UserError as error:
     sys.exit(f"Error: {error}")
 print("huggingface_hub" in sys.modules, "torch" in sys.modules)
 """
+
+
+def is_kept(path: Path | str, content: bytes) -> bool:
+    """Whether the file there was converted from this content."""
+    return read_metadata(Path(path)).source_sha256 == hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +84,8 @@ def test_weights_are_fetched_checked_and_kept_and_then_need_no_network(
     output, errors = obtain(hub, tmp_path)
     kept = tmp_path / "inceptcli" / "iv4-tf-imagenet.safetensors"
     assert output == [str(kept), "True False"]
-    assert kept.read_bytes() == small
-    assert json.loads(kept.with_suffix(".json").read_text()) == {
+    assert is_kept(kept, small)
+    assert read_metadata(kept).source == {
         "repository": "timm/inception_v4.tf_in1k",
         "commit": COMMIT,
         "sha256": hashlib.sha256(small).hexdigest(),
@@ -112,7 +119,7 @@ def test_a_connection_cut_at_half_leaves_nothing_and_the_next_call_fetches_again
     assert sum(line.startswith("GET") for line in hub.asked) == 2
     hub.cut, hub.status = False, 200
     output, _ = obtain(hub, tmp_path)
-    assert Path(output[0]).read_bytes() == small
+    assert is_kept(output[0], small)
 
 
 @pytest.mark.parametrize("links", ["linked", "HF_HUB_DISABLE_SYMLINKS"])
@@ -124,7 +131,7 @@ def test_a_file_with_one_byte_changed_is_refused_and_deleted(
     assert hashlib.sha256(hub.sent).hexdigest() in error
     hub.sent = small
     output, _ = obtain(hub, tmp_path, **{links: "1"})
-    assert Path(output[0]).read_bytes() == small
+    assert is_kept(output[0], small)
 
 
 def test_a_file_that_was_damaged_in_the_hubs_cache_is_fetched_again(
@@ -132,12 +139,11 @@ def test_a_file_that_was_damaged_in_the_hubs_cache_is_fetched_again(
 ) -> None:
     kept = Path(obtain(hub, tmp_path)[0][0])
     kept.unlink()
-    kept.with_suffix(".json").unlink()
     (blob,) = (tmp_path / "hub").glob("models--*/blobs/*")
     blob.write_bytes(small[:-1] + bytes([small[-1] ^ 1]))
     assert "sha256" in refused(hub, tmp_path)
     obtain(hub, tmp_path)
-    assert kept.read_bytes() == small
+    assert is_kept(kept, small)
 
 
 def test_offline_with_an_empty_cache_names_three_ways_out(hub: Hub, tmp_path: Path) -> None:
@@ -156,7 +162,7 @@ def test_offline_another_machines_cache_of_the_hub_will_do(
     (tmp_path / "here").mkdir()
     subprocess.run(["cp", copied_with, "there/hub", "here/hub"], cwd=tmp_path, check=True)
     output, _ = obtain(hub, tmp_path / "here", HF_HUB_OFFLINE="1")
-    assert Path(output[0]).read_bytes() == small
+    assert is_kept(output[0], small)
     assert len(hub.asked) == asked
 
 
@@ -179,7 +185,36 @@ def test_two_processes_at_once_are_both_served(hub: Hub, tmp_path: Path, small: 
     outputs = [process.communicate(timeout=600)[0].splitlines() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert outputs[0] == outputs[1]
-    assert Path(outputs[0][0]).read_bytes() == small
+    assert is_kept(outputs[0][0], small)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": "irv1", "classes": 10}, "it is of irv1 with 10 classes"),
+        ({"classes": 999}, "it is of iv4-tf with 999 classes"),
+        ({"note": {"repository": "mine/iv4", "sha256": "0"}}, "not converted from timm/"),
+        ({"note": {"repository": "timm/inception_v4.tf_in1k", "sha256": "0"}}, ""),
+    ],
+)
+def test_other_weights_under_the_name_of_published_ones_do_not_answer(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    note = {"repository": "timm/inception_v4.tf_in1k", "sha256": "0"}
+    kept = tmp_path / "inceptcli/iv4-tf-imagenet.safetensors"
+    kept.parent.mkdir()
+    kept.write_bytes(kept_file(**{"note": note, **changes}))
+    done = subprocess.run(
+        [sys.executable, "-m", "inceptcli", "summarize", "iv4-tf:imagenet"],
+        env={**os.environ, "HF_HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if not said:
+        assert (done.returncode, done.stderr) == (0, "")
+        return
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: {kept}: not imagenet for iv4-tf: ")
+    assert said in done.stderr
+    assert done.stderr.endswith("; remove it, and it is fetched again\n")
 
 
 @pytest.mark.slow

@@ -1,0 +1,123 @@
+"""Weights files of strangers: nothing beside them is read, and nothing in them runs for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import network_options
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.cli.conftest import check_one_line, inceptcli, picture
+
+SECRET = b"a secret that is long enough to be taken for numbers"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("secret").write_bytes(SECRET)
+    picture(Path("a.png"), 0)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["storage", "link", "virtual", "huge"])
+def test_hdf5_datasets_outside_the_file_are_not_read(kind: str) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File("other.h5", "w") as other:
+        other["d"] = np.frombuffer(SECRET[:48], np.float32)
+    with h5py.File("a.weights.h5", "w") as file:
+        group = file.create_group("layers/dense/vars")
+        if kind == "storage":
+            group.create_dataset("0", (12,), np.float32, external=[("secret", 0, 48)])
+        elif kind == "link":
+            group["0"] = h5py.ExternalLink("other.h5", "/d")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((12,), np.float32)
+            layout[:] = h5py.VirtualSource("other.h5", "d", (12,))
+            group.create_virtual_dataset("0", layout)
+        else:  # takes no room in the file
+            group.create_dataset("0", (2**40,), np.float32, chunks=(2**20,))
+    said = "over 1073741824 bytes" if kind == "huge" else "lies in another file"
+    check_one_line(inceptcli("import", "a.weights.h5", "--output", "out.safetensors"), 1, said)
+    assert not Path("out.safetensors").exists()
+
+
+def onnx_file(
+    *nodes: onnx.NodeProto, tensors: tuple[TensorProto, ...] = (), classes: int = 6
+) -> Path:
+    """A file of three channels' means by ReduceMean and Gemm, and with metadata of ours."""
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", None, None, None])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)
+    plain = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+        helper.make_node("Gemm", ["means", "w"], ["logits"]),
+    ]
+    constants = [
+        helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        helper.make_tensor("w", TensorProto.FLOAT, [3, classes], range(3 * classes)),
+    ]
+    constants = [tensor for tensor in constants if tensor.name not in {t.name for t in tensors}]
+    graph = helper.make_graph([*nodes, *plain], "g", [images], [logits], [*constants, *tensors])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    options = network_options("irv1", num_classes=6)
+    names = tuple(ClassName(str(number), str(number)) for number in range(6))
+    metadata = WeightsMetadata(options, names, Preprocessing((75, 75)))
+    helper.set_model_props(model, metadata.to_header())
+    onnx.save(model, "a.onnx")
+    return Path("a.onnx")
+
+
+def test_a_graph_of_plain_operators_answers() -> None:
+    onnx_file()
+    done = inceptcli("predict", "a.png", "--weights", "a.onnx", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+
+
+def endless_loop() -> onnx.NodeProto:
+    condition = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in "cd"]
+    count = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["c"], ["d"])], "body", [count, condition[0]], condition[1:]
+    )
+    return helper.make_node("Loop", ["", ""], [], body=body)
+
+
+def external() -> TensorProto:
+    tensor = helper.make_tensor("w", TensorProto.FLOAT, [3, 6], range(18))
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", "secret"), ("offset", "0"), ("length", "72")):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def constant() -> onnx.NodeProto:
+    value = helper.make_tensor("v", TensorProto.FLOAT, [1], [1])
+    return helper.make_node("Cast", ["images"], ["x"], to=1, value=value)
+
+
+REFUSED: dict[str, Callable[[], object]] = {
+    "its operator Loop is none that networks of ours need": lambda: onnx_file(endless_loop()),
+    "its operator Scan": lambda: onnx_file(helper.make_node("Scan", [], ["x"])),
+    "another domain": lambda: onnx_file(helper.make_node("Cast", ["images"], ["x"], domain="a.b")),
+    "a node has a tensor or a graph in it": lambda: onnx_file(constant()),
+    "its tensors lie in another file": lambda: onnx_file(tensors=(external(),)),
+    "its logits must be float32 of (1, 6), got float32 of (1, 5)": lambda: onnx_file(classes=5),
+    "ONNX Runtime cannot run it": lambda: onnx_file(
+        tensors=(helper.make_tensor("w", TensorProto.FLOAT, [4, 6], range(24)),)
+    ),
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_a_graph_that_is_not_ours_is_refused_in_one_line(said: str) -> None:
+    REFUSED[said]()
+    done = inceptcli("predict", "a.png", "--weights", "a.onnx", "--device", "cpu", "--quiet")
+    check_one_line(done, 1, said)
