@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,10 @@ from inceptcli.errors import UserError
 
 LARGEST_FILE = 64 * 2**20
 """Bytes; half a million epochs."""
+
+
+LARGEST_NUMBER = 1e30
+"""Beyond it plots overflow; a loss may be infinite."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,30 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str
         names = reader.fieldnames or required  # nothing is written yet
         if missing := [name for name in required if name not in names]:
             raise UserError(f"{path}: has no column {missing[0]}; `inceptcli train` writes them")
-        for row in reader:
+        for row in _each(path, reader):
             if None in row or None in row.values():
                 raise UserError(f"{path}, line {reader.line_num}: not as many fields as columns")
             yield reader.line_num, row
 
 
-def _number(path: Path, line: int, name: str, field: str) -> float | None:
+def _each(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str, str]]:
     try:
-        return float(field) if field else None
+        yield from reader
+    except csv.Error as error:  # a field over 128 KiB, or a NUL
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _number(path: Path, line: int, name: str, field: str) -> float | None:
+    must_be_finite = name in ("epoch", "step", "seconds")
+    try:
+        value = float(field) if field else None
+        wrong = value is not None and (
+            (must_be_finite and not math.isfinite(value))
+            or (math.isfinite(value) and abs(value) > LARGEST_NUMBER)
+        )
     except ValueError:
-        raise UserError(f"{path}, line {line}: {name} must be a number, got {field!r}") from None
+        wrong = True
+    if wrong:
+        shown = reprlib.repr(field)
+        raise UserError(f"{path}, line {line}: {name} must be a number, got {shown}")
+    return value

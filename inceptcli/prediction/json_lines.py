@@ -30,6 +30,16 @@ def from_line(line: bytes) -> Answer:
 
 
 def answer_of(row: dict[str, Any]) -> Answer:
-    """The answer of an object such as `as_line` writes."""
-    predictions = (Prediction(p["class"], p["index"], p["probability"]) for p in row["predictions"])
-    return Answer(row["path"], tuple(predictions), row["error"])
+    """The answer of an object such as `as_line` writes; ValueError when it is of other types."""
+    predictions = tuple(
+        Prediction(p["class"], p["index"], p["probability"]) for p in row["predictions"]
+    )
+    texts = [row["path"], *(p.class_name for p in predictions)]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(row["error"], str | None)
+        or not all(isinstance(p.index, int) for p in predictions)
+        or not all(isinstance(p.probability, int | float) for p in predictions)
+    ):
+        raise ValueError("no answer")
+    return Answer(row["path"], predictions, row["error"])

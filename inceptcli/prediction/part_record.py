@@ -105,8 +105,12 @@ def record_path(part: Path) -> Path:
 def read_record(part: Path) -> PartRecord | None:
     """The record of a part; None when there is none that can be read."""
     try:
+        if not record_path(part).is_file():  # a pipe would be waited for
+            return None
         values: dict[str, Any] = json.loads(record_path(part).read_bytes())
         if values.pop("inceptcli_part") != VERSION:
+            return None
+        if values["format"] not in ("jsonl", "parquet"):
             return None
         finished = values.pop("finished")
         record = PartRecord(

@@ -49,17 +49,18 @@ def write_csv(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = Fal
     """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
 
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
-    return) has an apostrophe before it.
+    return) has an apostrophe before it. On a terminal control characters are escaped.
     """
+    safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream)
     last = ("true",) * fast_decode
     table.writerow(CSV_COLUMNS + ("fast_decode",) * fast_decode)
     for answer in answers:
-        path = defused(answer.path)
+        path = safe(answer.path)
         for rank, p in enumerate(answer.predictions, start=1):
-            table.writerow((path, rank, defused(p.class_name), p.index, p.probability, "", *last))
+            table.writerow((path, rank, safe(p.class_name), p.index, p.probability, "", *last))
         if answer.error is not None:
-            table.writerow((path, "", "", "", "", defused(answer.error), *last))
+            table.writerow((path, "", "", "", "", safe(answer.error), *last))
         stream.flush()
 
 

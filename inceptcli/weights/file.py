@@ -33,6 +33,8 @@ def resolve(path: Path) -> Path:
         return path / WEIGHTS_NAME
     if not path.exists():
         raise UsageError(f"{path}: no such weights file or run directory")
+    if not path.is_file():  # a pipe would be waited for
+        raise UsageError(f"{path}: not a regular file; give a weights file or run directory")
     return path
 
 
@@ -62,13 +64,20 @@ def read_metadata(path: Path) -> WeightsMetadata:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor by its state-dict key, on the CPU; UserError when the file is damaged."""
+    """Every tensor by its state-dict key, on the CPU; UserError when the file is damaged.
+
+    Half and double precision become single precision, in which networks compute.
+    """
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
+    return {
+        key: tensor.float() if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
 
 
 def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
@@ -81,8 +90,13 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
     metadata = read_metadata(path)
     with torch.device("meta"):  # what is loaded next need not be initialised first
         network = build(metadata.network)
+    tensors = load_tensors(path)
+    for key, expected in network.state_dict().items():
+        if key in tensors and tensors[key].dtype != expected.dtype:
+            found = f"{key} is of {tensors[key].dtype}, expected {expected.dtype}"
+            raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {found}")
     try:
-        network.load_state_dict(load_tensors(path), assign=True)
+        network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {first}") from error

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.weights.header import SCHEMA_VERSION, parse
 
-SCHEMA_VERSION = 1
+LONGEST_REASON = 300
+"""Characters of a message that may repeat what a file says."""
 
 
 def _version() -> str:
@@ -62,17 +64,15 @@ class WeightsMetadata:
         if "inceptcli" not in header:
             raise ValueError("it has tensors but was not written by inceptcli")
         try:
-            fields = dict(json.loads(header["inceptcli"]))
-            if (found := fields.pop("schema_version")) != SCHEMA_VERSION:
-                raise ValueError(f"schema version {found}, this program reads {SCHEMA_VERSION}")
-            network = dict(fields.pop("network"))
-            options = network_options(network.pop("name"), **network)
-            classes = tuple(ClassName(str(key), str(name)) for key, name in fields.pop("classes"))
+            header_fields = parse(header["inceptcli"])
+            fields = header_fields.model_dump(exclude={"schema_version"})
+            options = network_options(**fields.pop("network"))
+            classes = tuple(ClassName(*entry) for entry in fields.pop("classes"))
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             metadata = cls(options, classes, preprocessing, **fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"its metadata is damaged ({error})") from error
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"its metadata is damaged: {str(error)[:LONGEST_REASON]}") from error
         if len(metadata.classes) != options.num_classes:
             counts = f"{len(metadata.classes)} class names for {options.num_classes} classes"
-            raise ValueError(f"its metadata is damaged ({counts})")
+            raise ValueError(f"its metadata is damaged: {counts}")
         return metadata

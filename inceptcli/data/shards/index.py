@@ -79,6 +79,8 @@ def read_index(shard: Path) -> dict[str, Any] | None:
     A shard shorter than its index says is its own: it was cut.
     """
     try:
+        if not index_path(shard).is_file():  # a pipe would be waited for
+            return None
         with index_path(shard).open("rb") as file:
             values = json.load(file)
         if values["inceptcli_shard"] != VERSION or shard.stat().st_size > values["bytes"]:
@@ -87,12 +89,21 @@ def read_index(shard: Path) -> dict[str, Any] | None:
         numbers = [number for column in columns[1:] for number in column]
         valid = (
             len({len(column) for column in columns}) == 1
-            and all(isinstance(member, str) for member in columns[0])
+            and all(isinstance(member, str) and _encodes(member) for member in columns[0])
             and all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers)
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return values if valid else None
+
+
+def _encodes(name: str) -> bool:
+    """Whether it may come from a file's name; other lone surrogates do not."""
+    try:
+        name.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def index_of(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
@@ -128,6 +139,9 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     in .cls, a number, or under `label` in .json, a number or a name.
     """
     index = ShardIndex()
+    if shard.exists() and not shard.is_file():
+        index.add_problem("", "not a regular file")
+        return index
     try:
         with shard.open("rb") as file:
             sample: list[Member] = []

@@ -1,0 +1,120 @@
+"""The schema of a weights file's metadata: types, ranges and what a network may be. No torch."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from inceptcli.recipe.section import Section
+
+SCHEMA_VERSION = 1
+MOST_REPEATS = 64
+"""Modules of a kind; the released networks have up to 20."""
+
+MOST_CLASSES = 100_000
+LONGEST_SIDE = 4096
+LONGEST_TEXT = 1000
+
+
+def _text(value: Any) -> Any:
+    # Names of folders may have bytes that are not UTF-8, which pydantic's own strings refuse.
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise ValueError(f"must be text of at most {LONGEST_TEXT} characters")
+    return value
+
+
+def _all_differ(classes: list[Any]) -> list[Any]:
+    ids = [entry[0] for entry in classes]
+    if len(set(ids)) < len(ids):
+        twice = next(key for key, count in Counter(ids).items() if count > 1)
+        raise ValueError(f"must have an id of its own each; {reprlib.repr(twice)} is there twice")
+    return classes
+
+
+Text = Annotated[Any, AfterValidator(_text)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+Level = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class Network(Section):
+    """NetworkOptions."""
+
+    name: Text
+    num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    in_channels: Literal[1, 3]
+    repeats: (
+        Annotated[
+            list[Annotated[int, Field(ge=1, le=MOST_REPEATS)]], Field(min_length=3, max_length=3)
+        ]
+        | None
+    )
+    residual_scales: Annotated[list[Level], Field(min_length=3, max_length=3)] | None
+    shortcut: bool
+    batch_norm_on_sums: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    batch_norm_eps: Ratio
+    batch_norm_momentum: Ratio
+
+
+class View(Section):
+    """Preprocessing."""
+
+    image_size: Annotated[
+        list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]], Field(min_length=2, max_length=2)
+    ]
+    resize: Literal["short-side", "squash"]
+    crop_fraction: Annotated[float, Field(ge=0.01, le=1)]
+    interpolation: Literal["bilinear", "bicubic"]
+    mean: Annotated[list[Level], Field(min_length=1, max_length=3)]
+    std: Annotated[
+        list[Annotated[float, Field(ge=1e-6, le=1e6)]], Field(min_length=1, max_length=3)
+    ]
+
+
+class Header(Section):
+    """WeightsMetadata as it stands in a file."""
+
+    schema_version: int
+    network: Network
+    classes: Annotated[
+        list[Annotated[list[Text], Field(min_length=2, max_length=2)]],
+        Field(min_length=1, max_length=MOST_CLASSES),
+        AfterValidator(_all_differ),
+    ]
+    preprocessing: View
+    recipe: dict[Any, Any] | None = None
+    epoch: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    averaged: bool = False
+    metrics: dict[Any, Annotated[float, Field(allow_inf_nan=True)]] = Field(default_factory=dict)
+    source_sha256: Text | None = None
+    source: dict[Any, Text] = Field(default_factory=dict)
+    initialised: list[Text] = Field(default_factory=list, max_length=100_000)
+    inceptcli_version: Text = ""
+
+
+def parse(text: str) -> Header:
+    """The metadata in a file's header; ValueError with the reason when it is none."""
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(values, dict) or "schema_version" not in values:
+        raise ValueError("it must be an object with schema_version")
+    if (found := values["schema_version"]) != SCHEMA_VERSION:
+        shown = reprlib.repr(found)
+        raise ValueError(f"schema version {shown}, this program reads {SCHEMA_VERSION}")
+    try:
+        return Header.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        rule = (
+            first["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("List ")
+        )
+        rule = rule.replace("should", "must").replace(" after validation", "")
+        given = "" if first["type"] == "missing" else f", got {reprlib.repr(first['input'])}"
+        raise ValueError(f"{place} {rule}{given}") from error
