@@ -29,6 +29,9 @@ def given(data: Path) -> OddFiles:
     sizes: dict[str, tuple[int, int] | None] = {}
     with (data / "robust.csv").open(newline="", encoding="utf-8") as table:
         for row in csv.DictReader(table):
+            if row["file"] == "valueerror/png_decompression_dos.png":
+                sizes[row["file"]] = (1, 1)  # its text is never decompressed
+                continue
             if row["pillow_error"]:
                 sizes[row["file"]] = None
                 continue

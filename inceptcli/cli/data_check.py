@@ -39,14 +39,16 @@ def data_check(
     """Read every image of a dataset and list what is wrong with it.
 
     The exit code is 1 when training would skip a file or refuse the folder (unreadable, images
-    without an image's suffix, empty classes, classes that train lacks), or when equal files are
-    filed under two classes or in two splits. A suffix of another format, a format that fewer
-    than one image in a hundred has, and equal files within a class are listed only.
+    with the suffix of something else, empty classes, classes that train lacks), or when equal files
+    are filed under two classes or in two splits. A suffix of another format, a format that fewer
+    than one image in a hundred has, equal files within a class and what is left out are listed
+    only.
 
     JSON has clean, images (those that can be read), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
-    both or none; files: path, split, class), empty_classes and one_split_only (split, class).
+    both or none; files: path, split, class), empty_classes and one_split_only (split, class),
+    left_out (files: number by suffix, hidden or beside the class folders; folders: number by name).
     The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check
@@ -88,6 +90,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         ],
         "empty_classes": [_split_and_class(*entry) for entry in report.empty_classes],
         "one_split_only": [_split_and_class(*entry) for entry in report.one_split_only],
+        "left_out": {"files": report.left_out.files, "folders": report.left_out.folders},
     }
 
 
@@ -98,7 +101,7 @@ def _split_and_class(split: str, name: str) -> dict[str, str]:
 def _as_table(report: Report) -> str:
     lines = [*_overview(report), *_counts(report)]
     lines += _listed("cannot be read", report.unreadable)
-    lines += _listed("images that training would not find, for want of a suffix", report.overlooked)
+    lines += _listed("images that training would not find, by their suffix", report.overlooked)
     lines += _listed("suffix of another format", report.wrong_suffix)
     lines += _listed("formats that hardly any other image has", report.odd_format)
     crossing = [group for group in report.duplicates if group.across]
@@ -111,6 +114,8 @@ def _as_table(report: Report) -> str:
         lines += ["", f"Groups of equal files within a class: {within}"]
     lines += _folders("Classes without a readable image", report.empty_classes)
     lines += _folders("Classes in one split only", report.one_split_only)
+    if report.left_out:
+        lines += ["", f"{report.left_out}".capitalize()]
     lines += [
         "",
         "Nothing would be skipped, nothing is filed twice." if report.clean else "Not clean.",

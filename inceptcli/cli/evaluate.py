@@ -13,7 +13,7 @@ from typer import Argument, Option, echo
 from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.output_files import OutputFiles
-from inceptcli.cli.results_stream import results_stream
+from inceptcli.cli.results_stream import check_suffix, results_stream
 from inceptcli.cli.speed_options import Compile, FastDecode
 from inceptcli.progress.display import Display
 
@@ -132,6 +132,7 @@ def evaluate(
     """
     from inceptcli.evaluation.processes import Processes
 
+    _check_suffixes(predictions, confusion, report)
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
@@ -209,6 +210,12 @@ def _read(
     for folder in folders:
         for name in (*LABEL_FILES, *CLASS_FILES):
             yield folder / name
+
+
+def _check_suffixes(predictions: Path | None, confusion: Path | None, report: Path | None) -> None:
+    check_suffix("--predictions", predictions, ".csv", ".csv.gz")
+    check_suffix("--confusion", confusion, ".csv", ".csv.gz")
+    check_suffix("--report", report, ".html", ".htm")
 
 
 def _outputs(

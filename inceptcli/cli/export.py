@@ -25,6 +25,9 @@ EPILOG = """Examples:
 NEEDED = {"timm": ("timm",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 """Packages by target, which the extra of the same name installs."""
 
+SUFFIXES = {"timm": ".safetensors", "onnx": ".onnx"}
+"""Of the file written, by target."""
+
 
 def export(
     weights: Annotated[
@@ -41,7 +44,11 @@ def export(
         Option(help="timm's inception_v4 or inception_resnet_v2, or ONNX for any runtime."),
     ],
     output: Annotated[
-        Path, Option(metavar="FILE", help="File to write; one that is there is replaced.")
+        Path,
+        Option(
+            metavar="FILE",
+            help="File to write, .safetensors for timm, .onnx; one that is there is replaced.",
+        ),
     ],
     images: Annotated[
         Path | None,
@@ -73,6 +80,8 @@ def export(
 
     display = Display(quiet)
     written = OutputFiles({"--output": output})
+    if output.suffix.lower() != SUFFIXES[to]:
+        raise UsageError(f"--output {output}: --to {to} writes {SUFFIXES[to]}; name it so")
     found = [] if images is None else find_images(images)
     written.check(found)
     if images is not None and not found:

@@ -71,6 +71,8 @@ def _check_paths(source: Path, output: Path) -> None:
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: no folder {output.parent}")
     OutputFiles({"--output": output}).check([source])
+    if output.suffix.lower() != ".safetensors":
+        raise UsageError(f"--output {output}: must end in .safetensors, which is what is written")
     if not os.access(output.parent, os.W_OK) or (
         output.exists() and not os.access(output, os.W_OK)
     ):

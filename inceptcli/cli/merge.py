@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.results_stream import (
+    SUFFIXES_IN_WORDS,
     check_installed,
     check_no_terminal,
     format_of,
@@ -42,11 +43,11 @@ def merge(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help="File to write to; it appears when all is done.",
+            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done.",
         ),
     ] = None,
     output_format: Annotated[
-        Literal["jsonl", "csv", "parquet"] | None,
+        Literal["json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
             "--format",
             show_default="by the suffix of --output, else jsonl",
@@ -61,7 +62,7 @@ def merge(
     named, and the exit code is 1. Rows that have an error are joined like the others.
     """
     chosen = output_format or ("jsonl" if output is None else format_of(output))
-    if chosen is None or chosen == "json":
+    if chosen is None or chosen == "table":
         raise UsageError(
             f"--output {printable(str(output))}: must end in .jsonl, .csv or .parquet, or give "
             "--format"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,8 +18,10 @@ from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.predict_extras import Extras, gallery_writer
 from inceptcli.cli.predict_shard import Write, place_of, predict_shard
 from inceptcli.cli.results_stream import (
+    SUFFIXES_IN_WORDS,
     check_installed,
     check_no_terminal,
+    check_suffix,
     format_of,
     reported,
     results_stream,
@@ -30,6 +32,7 @@ from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
+    from inceptcli.data.left_out import LeftOut
     from inceptcli.prediction.inputs import Source
 
 EPILOG = """\
@@ -81,7 +84,7 @@ def predict(
         int, Option(min=1, help="Number of classes to name for each image, most probable first.")
     ] = 5,
     output_format: Annotated[
-        Literal["table", "json", "jsonl", "csv", "parquet"] | None,
+        Literal["table", "json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
             "--format",
             show_default="by the suffix of --output, else table; of a shard, jsonl",
@@ -94,8 +97,8 @@ def predict(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help="File to write to; it appears when all is done. Of a shard it grows row by row, "
-            "and may be a folder/ for all of them.",
+            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done. Of a shard "
+            "it grows row by row, and may be a folder/ for all of them.",
         ),
     ] = None,
     shard: Annotated[
@@ -170,7 +173,8 @@ def predict(
     r"""Name what is in images, with probabilities.
 
     Answers come in the order of the images, as soon as they are ready. An image that cannot be
-    read is named on standard error and in the results, the rest is done, and the exit code is 1.
+    read is named on standard error and in the results, the rest is done, and the exit code is 1. A
+    line on standard error counts by suffix what folders and tar files hold besides images.
     Ctrl-C ends with 130 and a line that says how many images are done; their rows on standard
     output or in a shard stay, and other files are as they were.
 
@@ -193,6 +197,7 @@ def predict(
     place = place_of(shard, output_format, output) if shard is not None else None
     if place and (explain or embeddings or gallery):
         raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
+    check_suffix("--gallery", gallery, ".html", ".htm")
     chosen = _installed(place.format if place else output_format or format_of(output) or "table")
     written = OutputFiles(_outputs(place.path if place else output, gallery, embeddings))
     names = weights or ["imagenet"]
@@ -201,10 +206,9 @@ def predict(
     extras = Extras(explain, class_name, embeddings)
     extras.check(files, crops, output, fast_decode, compile_networks)
 
-    from inceptcli.prediction.inputs import find_sources, is_image_file, standard_input
+    from inceptcli.prediction.inputs import is_image_file
     from inceptcli.prediction.writers import WRITERS
 
-    known = place is None and all(map(is_image_file, paths))
     failed: list[str] = []
 
     def answer(sources: Iterable[Source], write: Write, shown: bool = not quiet) -> None:
@@ -216,7 +220,7 @@ def predict(
             device,
             crops,
             batch_size=batch_size,
-            pictures=len(paths) if known else None,
+            pictures=len(paths) if place is None and all(map(is_image_file, paths)) else None,
             compile_networks=compile_networks,
         )
         if shown and sys.stderr.isatty() and "-" not in paths:
@@ -236,7 +240,7 @@ def predict(
         ):
             write(reported(kept, failed, task.advance))
 
-    sources = written.watch(find_sources(paths, standard_input(), null=null))
+    left_out, sources = _sources(paths, null, written)
     if place is not None:
         complete = predict_shard(
             place, (files, crops, top_k, fast_decode), sources, answer, Display(quiet)
@@ -253,6 +257,23 @@ def predict(
                 sources, lambda found: WRITERS[chosen](collect(found), stream, fast_decode), shown
             )
         complete = not failed
+    _end(left_out, complete)
+
+
+def _sources(
+    paths: Sequence[str], null: bool, written: OutputFiles
+) -> tuple[LeftOut, Iterator[Source]]:
+    """The images, found as they are needed, and the count of what is found besides."""
+    from inceptcli.data.left_out import LeftOut
+    from inceptcli.prediction.inputs import find_sources, standard_input
+
+    left_out = LeftOut()
+    return left_out, written.watch(find_sources(paths, standard_input(), left_out, null=null))
+
+
+def _end(left_out: LeftOut, complete: bool) -> None:
+    if left_out:
+        Display().say(f"{left_out}")
     if not complete:
         raise Exit(1)
 

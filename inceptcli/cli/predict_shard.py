@@ -37,8 +37,8 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
         raise UsageError("--shard needs --output, a file or a folder for the part")
     if output_format not in (None, "jsonl", "parquet"):
         raise UsageError(f"--shard needs --format jsonl or parquet, got {output_format}")
-    chosen = output_format or format_of(output) or "jsonl"
-    if chosen not in ("jsonl", "parquet"):
+    chosen = output_format or ("jsonl" if output.is_dir() else format_of(output) or "jsonl")
+    if chosen not in ("jsonl", "parquet") or output.suffix.lower() == ".gz":
         raise UsageError(f"--shard writes .jsonl or .parquet, not --output {output}")
     if output.is_dir() or (not output.suffix and not output.exists()):
         output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"

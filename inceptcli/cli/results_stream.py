@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -41,7 +42,7 @@ def results_stream(output: Path | None, flag: str = "--output") -> Iterator[Text
     with writing(f"{flag} {output}"), ExitStack() as stack:
         try:
             temporary = stack.enter_context(replacing(output))
-            file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            file = _opened(temporary, compressed=output.suffix.lower() == ".gz")
         except OSError as error:
             raise UsageError(f"{flag} {output}: {error.strerror}") from error
         yield stack.enter_context(file)
@@ -70,13 +71,58 @@ def reported(
         advance()
 
 
-FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+FORMATS = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".tsv": "tsv",
+    ".txt": "table",
+}
 """How answers are written, by the suffix of the file."""
+
+SUFFIXES_IN_WORDS = f"{' '.join(FORMATS)}, and of text also with .gz"
 
 
 def format_of(output: Path | None) -> str | None:
-    """The format that the suffix of a file says; None for standard output and other suffixes."""
-    return FORMATS.get(output.suffix.lower()) if output else None
+    """The format that the suffix of a file says; None for standard output and without a suffix.
+
+    Raises UsageError for a suffix that no format has.
+    """
+    suffix = "" if output is None else _suffix(output)
+    found = FORMATS.get(suffix.removesuffix(".gz"))
+    if suffix in ("", ".gz") or (found and not (found == "parquet" and suffix.endswith(".gz"))):
+        return found
+    raise UsageError(
+        f"--output {output}: {suffix} is not written; must end in {SUFFIXES_IN_WORDS}, or give "
+        "--format"
+    )
+
+
+def check_suffix(flag: str, output: Path | None, *suffixes: str) -> None:
+    """UsageError for a file whose suffix says another format than is written; it may have none."""
+    if output is not None and _suffix(output) not in ("", *suffixes):
+        raise UsageError(f"{flag} {output}: must end in {' or '.join(suffixes)}")
+
+
+def _suffix(output: Path) -> str:
+    """In small letters, with the one before .gz."""
+    suffix = output.suffix.lower()
+    return f"{Path(output.stem).suffix.lower()}.gz" if suffix == ".gz" else suffix
+
+
+class _Gzip(gzip.GzipFile):
+    """Compresses rows together, though each of them is flushed by who writes it."""
+
+    def flush(self, zlib_mode: int = 0) -> None:
+        """Nothing: the file appears when all is done."""
+
+
+def _opened(file: Path, *, compressed: bool) -> TextIO:
+    binary = _Gzip(file, "wb", mtime=0) if compressed else file.open("wb")
+    return TextIOWrapper(binary, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def check_installed(output_format: str) -> None:
@@ -89,7 +135,7 @@ def check_installed(output_format: str) -> None:
 
 def what_stays(output_format: str) -> str:
     """What standard output has when the work is interrupted."""
-    rows = output_format in ("table", "jsonl", "csv")
+    rows = output_format in ("table", "jsonl", "csv", "tsv")
     return f"standard output has {'their rows' if rows else 'a part of the result'}"
 
 

@@ -10,21 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.decode import SUFFIXES, UnreadableImage, decode, format_of
-from inceptcli.data.folders import Say, files_by_class, unheard
+from inceptcli.data.decode import UnreadableImage, decode, format_of
+from inceptcli.data.folders import Say, files_by_class, is_image, unheard
+from inceptcli.data.image_formats import SUFFIXES, SUFFIXES_OF
+from inceptcli.data.left_out import LeftOut
 from inceptcli.data.parallel import in_processes
 from inceptcli.data.splits import in_words, other_folders, split_folders
 from inceptcli.text import printable
-
-SUFFIXES_OF = {
-    "BMP": {".bmp"},
-    "GIF": {".gif"},
-    "JPEG": {".jfif", ".jpe", ".jpeg", ".jpg"},
-    "PNG": {".png"},
-    "PPM": {".pbm", ".pgm", ".pnm", ".ppm"},
-    "TIFF": {".tif", ".tiff"},
-    "WEBP": {".webp"},
-}
 
 ODD_SHARE = 0.01
 """A format that fewer of the images have is odd: among photographs often a placeholder."""
@@ -88,7 +80,8 @@ class Report:
 
     Attributes:
         unreadable: Files with an image's suffix, and why they cannot be read.
-        overlooked: Images that training would not see for want of an image's suffix; the format.
+        overlooked: Images that training would not see, since they have another suffix; the format.
+        left_out: Files and folders that are no images by their names, with those overlooked.
         wrong_suffix: Readable images whose suffix is another format's; the format.
         odd_format: Images of a format that fewer than ODD_SHARE of the images have; the format.
         duplicates: Groups of equal files.
@@ -107,6 +100,7 @@ class Report:
     formats: dict[str, int]
     width: Spread | None
     height: Spread | None
+    left_out: LeftOut
 
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
@@ -158,7 +152,10 @@ def check(
     if others := other_folders(root, splits):
         say(f"{printable(str(root))}: {in_words(others)} left out, neither a split nor a class")
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
-    files = {split: files_by_class(folder, say, splits.values()) for split, folder in folders}
+    left_out = LeftOut()
+    files = {
+        split: files_by_class(folder, say, splits.values(), left_out) for split, folder in folders
+    }
     places = [
         Place(path, split, name)
         for split, classes in files.items()
@@ -169,12 +166,15 @@ def check(
     for done, entry in enumerate(in_processes(inspect, places, workers, chunk=8), start=1):
         inspected.append(entry)
         progress(done, len(places))
-    return _report({split: list(classes) for split, classes in files.items()}, inspected)
+        if not entry.digest and not entry.problem:
+            left_out.add_file(entry.place.path.name)
+    names = {split: list(classes) for split, classes in files.items()}
+    return _report(names, inspected, left_out)
 
 
 def inspect(place: Place) -> Inspected:
     """Decode one file; neither problem nor format when it does not claim to be an image."""
-    if place.path.suffix.lower() not in SUFFIXES:
+    if not is_image(place.path):
         return Inspected(place, format=format_of(place.path) or "")
     try:
         height, width, _ = decode(place.path).shape
@@ -185,7 +185,9 @@ def inspect(place: Place) -> Inspected:
     return Inspected(place, None, format_of(place.path) or "", (height, width), digest)
 
 
-def _report(names: dict[str, list[str]], inspected: Sequence[Inspected]) -> Report:
+def _report(
+    names: dict[str, list[str]], inspected: Sequence[Inspected], left_out: LeftOut
+) -> Report:
     readable = [entry for entry in inspected if entry.digest]
     formats = Counter(entry.format for entry in readable)
     odd = {name for name, count in formats.items() if count < ODD_SHARE * len(readable)}
@@ -199,7 +201,7 @@ def _report(names: dict[str, list[str]], inspected: Sequence[Inspected]) -> Repo
         tuple(
             entry.remark
             for entry in readable
-            if entry.place.path.suffix.lower() not in SUFFIXES_OF.get(entry.format, ())
+            if entry.place.path.suffix.lower() in SUFFIXES - SUFFIXES_OF.get(entry.format, set())
         ),
         tuple(entry.remark for entry in readable if entry.format in odd),
         _duplicates(readable),
@@ -212,6 +214,7 @@ def _report(names: dict[str, list[str]], inspected: Sequence[Inspected]) -> Repo
         dict(formats.most_common()),
         _spread([entry.size[1] for entry in readable]),
         _spread([entry.size[0] for entry in readable]),
+        left_out,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import stat
@@ -16,6 +17,17 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from inceptcli.data.image_formats import (
+    FORMATS,
+    PLUGINS,
+    START_BYTES,
+    UNKNOWN,
+    format_in,
+    load_plugin,
+    silence_libtiff,
+    why_unidentified,
+    without_metadata,
+)
 from inceptcli.errors import UserError
 from inceptcli.text import printable
 
@@ -24,15 +36,6 @@ MAXIMUM_PIXELS = 178_956_970
 
 MAXIMUM_FILE_BYTES = 512 * 1024**2
 """What the most pixels take uncompressed; some formats are read whole before they are looked at."""
-
-# A closed list: Pillow would also hand PostScript to Ghostscript, and many formats more.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-
-SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
-    | {".tif", ".tiff", ".webp"}
-)
-"""Suffixes of files that `find_images` takes for images; `decode` looks at the bytes only."""
 
 _JPEG, _EXIF_SEGMENT, _SCAN = b"\xff\xd8\xff", 0xE1, 0xDA
 """How a JPEG starts, and its markers before EXIF and before the pixels."""
@@ -60,7 +63,8 @@ class UnreadableImage(UserError):  # noqa: N818 - it names what was met, not who
 def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.uint8]:
     """An image file, or its bytes, as upright RGB pixels: (H, W, 3), uint8.
 
-    Reads BMP, GIF, JPEG, PNG, PPM, TIFF and WebP, whatever the suffix; of several frames the first.
+    Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
+    XL, whatever the suffix; of several frames the first.
     The EXIF orientation is applied, colour profiles are not. Transparency is laid over white.
     Grey of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
     0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
@@ -91,12 +95,12 @@ def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.
 
 
 def format_of(path: Path) -> str | None:
-    """BMP, GIF, JPEG, PNG, PPM, TIFF or WEBP, by the content; None for a file that is none."""
+    """One of SUFFIXES_OF, by the content; None for a file that is none."""
     _silence_pillow()
     try:
         if not path.is_file():
             return None
-        with Image.open(path, formats=_FORMATS) as image:
+        with path.open("rb") as file, _opened(file, file.read(START_BYTES)) as image:
             return "JPEG" if image.format == "MPO" else image.format  # MPO: several in one file
     except Exception:  # as in `decode`
         return None
@@ -107,6 +111,7 @@ def _silence_pillow() -> None:
     with _filters_lock:
         if _IGNORE_PILLOW not in warnings.filters:
             warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 def _check_bytes(size: int) -> None:
@@ -118,7 +123,7 @@ def _check_bytes(size: int) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return f"not an image of a known format ({', '.join(sorted(_FORMATS))})"
+        return UNKNOWN
     if isinstance(error, Image.DecompressionBombError):
         return f"{re.findall('[0-9]+', str(error))[0]} pixels, over the limit of {MAXIMUM_PIXELS}"
     if isinstance(error, MemoryError):
@@ -129,20 +134,49 @@ def _reason(error: Exception) -> str:
 
 def _pixels(file: BinaryIO, shorter_side: int | None) -> NDArray[np.uint8]:
     pixels = None
-    if file.read(len(_JPEG)) == _JPEG:
-        jpeg = _JPEG + file.read()
+    start = file.read(START_BYTES)
+    if start.startswith(_JPEG):
+        jpeg = start + file.read()
         pixels = _plain_jpeg(jpeg, shorter_side)
         if pixels is not None and not _has_exif(jpeg):
             return pixels
         file = BytesIO(jpeg)
-    file.seek(0)
-    with Image.open(file, formats=_FORMATS) as image:
+    try:
+        return _by_pillow(file, start, pixels)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error) or format_in(start) != "PNG":
+            raise
+        file.seek(0)
+        return _by_pillow(BytesIO(without_metadata(file.read())), start, None)
+
+
+def _by_pillow(file: BinaryIO, start: bytes, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Upright pixels of a file; those of a JPEG, where they are known, are turned only."""
+    with _opened(file, start) as image:
         if pixels is None:
             _check_pixels(image.width, image.height)
             image.load()
             pixels = np.array(_rgb(image))
         upright = _TRANSPOSITIONS.get(_orientation(image))
     return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
+
+
+def _opened(file: BinaryIO, start: bytes) -> Image.Image:
+    """The file that begins with `start`, its pixels not read yet."""
+    kind = format_in(start)
+    added = [name for name in PLUGINS if name == kind]
+    for plugin in added:
+        load_plugin(plugin)
+    if kind == "TIFF":
+        silence_libtiff()
+    file.seek(0)
+    try:
+        return Image.open(file, formats=(*FORMATS, *added))
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        if reason := why_unidentified(file, kind):
+            raise UnreadableImage(reason) from error
+        raise
 
 
 def _check_pixels(width: int, height: int) -> None:

@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from inceptcli.data.decode import SUFFIXES
+from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
+from inceptcli.data.left_out import LeftOut, is_passed_over
 from inceptcli.data.own_outputs import is_own_output
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
@@ -38,27 +40,35 @@ class LabelledImages:
     root: Path | None = None
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Files in a folder and below it with an image's suffix, in any case, sorted by their paths.
+def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """The images in a folder and below it, sorted by their paths; `left_out` counts the rest.
 
-    Hidden files and folders are left out. Links are followed, but each folder is entered once,
-    however many links lead to it; a link to nowhere is listed, so that whoever reads it names it.
+    Hidden files and folders, and those that storage boxes make, are left out. Links are followed,
+    but each folder is entered once, however many links lead to it; a link to nowhere is listed, so
+    that whoever reads it names it.
 
     Raises:
         UserError: a folder is missing or cannot be read.
     """
-    return [file for file in find_files(folder) if is_image(file)]
+    files = _walk(folder, None, left_out)
+    images = [file for file in files if is_image(file)]
+    if left_out is not None and len(images) < len(files):
+        found = set(images)
+        for file in files:
+            if file not in found:
+                left_out.add_file(file.name)
+    return images
 
 
-def find_files(folder: Path) -> list[Path]:
-    """As `find_images`, but whatever the suffix."""
-    return _walk(folder, None)
+def files_and_outputs(
+    folder: Path, left_out: LeftOut | None = None
+) -> tuple[list[Path], list[Path]]:
+    """All files below a folder; folders that this program wrote are not entered: they come second.
 
-
-def files_and_outputs(folder: Path) -> tuple[list[Path], list[Path]]:
-    """As `find_files`, but folders that this program wrote are not entered: they come second."""
+    `left_out` counts what is hidden or a storage box's own, as in `find_images`.
+    """
     outputs: list[Path] = []
-    return _walk(folder, outputs), outputs
+    return _walk(folder, outputs, left_out), outputs
 
 
 def has_only_outputs(folder: Path) -> bool:
@@ -69,20 +79,30 @@ def has_only_outputs(folder: Path) -> bool:
 
 def has_images(folder: Path) -> bool:
     """Whether an image lies in the folder itself."""
-    return any(map(is_image, _list(folder)[2]))
+    return any(map(is_image, _list(folder).files))
 
 
 def is_image(file: Path) -> bool:
-    """Whether a file has an image's suffix."""
-    return file.suffix.lower() in SUFFIXES
+    """Whether a file has an image's suffix in any case, or no suffix at all and is an image."""
+    if file.suffix.lower() in SUFFIXES or has_suffix(file.name):
+        return file.suffix.lower() in SUFFIXES
+    try:
+        with file.open("rb", buffering=0) as opened:
+            return format_in(opened.read(START_BYTES) or b"") is not None
+    except OSError:
+        return False
 
 
 def files_by_class(
-    root: Path, say: Say = unheard, without: Collection[Path] = ()
+    root: Path,
+    say: Say = unheard,
+    without: Collection[Path] = (),
+    left_out: LeftOut | None = None,
 ) -> dict[str, list[Path]]:
     """The files in each class folder of `root`, whatever their suffix, by the classes' names.
 
-    The folders `without` are no classes.
+    The folders `without` are no classes. `left_out` counts images beside the class folders, and
+    what is hidden or a storage box's own.
 
     Folders that this program wrote (runs) are left out, of which `say` is told: a folder that has
     nothing else is no class.
@@ -93,21 +113,44 @@ def files_by_class(
     """
     check_folder(root)
     found: dict[str, list[Path]] = {}
-    left_out: list[Path] = []
-    for folder in subfolders(root):
+    written: list[Path] = []
+    listing = _list(root)
+    if left_out is not None:
+        left_out.update(listing.left_out)
+        for file in filter(is_image, listing.files):
+            left_out.add_file(file.name, "beside the class folders")
+    for folder in listing.folders:
         if folder in without:
             continue
-        files, outputs = files_and_outputs(folder)
+        files, outputs = files_and_outputs(folder, left_out)
         if not outputs or any(map(is_image, files)):
             found[folder.name] = files
-        left_out += outputs
-    if left_out:
-        others = f" and {len(left_out) - 1} more" * (len(left_out) > 1)
-        say(f"left out {_shown(left_out[0])}{others}: inceptcli wrote that; it is no class")
+        written += outputs
+    if written:
+        others = f" and {len(written) - 1} more" * (len(written) > 1)
+        say(f"left out {_shown(written[0])}{others}: inceptcli wrote that; it is no class")
     if not found:
         raise UserError(
             f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
         )
+    return found
+
+
+def images_by_class(
+    root: Path, say: Say = unheard, without: Collection[Path] = ()
+) -> dict[str, list[Path]]:
+    """The images of `files_by_class`; `say` is told in one line how many files are none."""
+    left_out = LeftOut()
+    found: dict[str, list[Path]] = {}
+    for name, files in files_by_class(root, say, without, left_out).items():
+        found[name] = []
+        for file in files:
+            if is_image(file):
+                found[name].append(file)
+            else:
+                left_out.add_file(file.name)
+    if left_out:
+        say(f"{_shown(root)}: {left_out}")
     return found
 
 
@@ -120,7 +163,7 @@ def class_folder(root: Path, say: Say = unheard, without: Collection[Path] = ())
         UsageError: `root` is missing or not a folder.
         UserError: there are fewer than two classes, or a class has no images.
     """
-    found = files_by_class(root, say, without)
+    found = images_by_class(root, say, without)
     if len(found) == 1:
         raise UserError(
             f"{_shown(root)}: at least two class folders are needed, got only "
@@ -147,7 +190,7 @@ def labelled_for(
         UsageError: `root` is missing or not a folder.
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
-    found = files_by_class(root, say, without)
+    found = images_by_class(root, say, without)
     unknown = sorted(found.keys() - set(classes))
     if unknown:
         raise UserError(
@@ -175,14 +218,14 @@ def check_folder(root: Path) -> None:
 
 def subfolders(root: Path) -> list[Path]:
     """The folders in `root`, by name, without hidden ones; UserError when it cannot be read."""
-    return _list(root)[1]
+    return _list(root).folders
 
 
 def _labelled(
     root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
 ) -> LabelledImages:
     label_of = {name: label for label, name in enumerate(classes)}
-    pairs = [(path, label_of[name]) for name in found for path in found[name] if is_image(path)]
+    pairs = [(path, label_of[name]) for name in found for path in found[name]]
     paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
     return LabelledImages(tuple(classes), paths, labels, root)
 
@@ -206,42 +249,56 @@ def _digest(path: Path) -> bytes | None:
         return None  # a training image, which is skipped and named when it is read
 
 
-def _walk(folder: Path, outputs: list[Path] | None) -> list[Path]:
+def _walk(folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = None) -> list[Path]:
     """Every file below, sorted; what this program wrote is not entered but added to `outputs`."""
     found: list[Path] = []
     entered: set[tuple[int, int]] = set()
     waiting = [folder]
     while waiting:
         place = waiting.pop()
-        identity, folders, files = _list(place)
+        identity, folders, files, passed_over = _list(place)
         if identity in entered:
             continue
         entered.add(identity)
         if outputs is not None and is_own_output({path.name for path in (*folders, *files)}):
             outputs.append(place)
             continue
+        if left_out is not None:
+            left_out.update(passed_over)
         found += files
         waiting += reversed(folders)
     return sorted(found)
 
 
-def _list(folder: Path) -> tuple[tuple[int, int], list[Path], list[Path]]:
-    """What identifies a folder, its folders and its files, by name; no hidden ones, no devices."""
-    folders, files = [], []
+class _Listing(NamedTuple):
+    """What identifies a folder, and its folders and files by name, without what is passed over."""
+
+    identity: tuple[int, int]
+    folders: list[Path]
+    files: list[Path]
+    left_out: LeftOut
+
+
+def _list(folder: Path) -> _Listing:
+    """No hidden files, no storage box's folders and no devices; hidden images are counted."""
+    folders, files, left_out = [], [], LeftOut()
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
                 path = folder / entry.name
-                if entry.name.startswith("."):
-                    continue
                 if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
-                    folders.append(path)
+                    if is_passed_over(entry.name):
+                        left_out.add_folder(entry.name)
+                    else:
+                        folders.append(path)
+                elif entry.name.startswith("."):
+                    left_out.add_hidden(entry.name)
                 elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
                     files.append(path)
     except OSError as error:
         raise UserError(f"{_shown(folder)}: cannot be read: {error.strerror}") from error
-    return (status.st_dev, status.st_ino), folders, files
+    return _Listing((status.st_dev, status.st_ino), folders, files, left_out)
 
 
 def _shown(path: Path) -> str:

@@ -218,7 +218,7 @@ class Shards(Dataset):
         if which != "all" and which != "train":
             shards = of_split(self.shards, which)
         found = class_list(shards)
-        source = open_shards(shards, found)
+        source = open_shards(shards, found, say)
         return source if classes is None else source.labelled_for(classes)
 
     @property

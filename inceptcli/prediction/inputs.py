@@ -10,8 +10,9 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from inceptcli.data.decode import SUFFIXES
 from inceptcli.data.folders import find_images
+from inceptcli.data.image_formats import SUFFIXES
+from inceptcli.data.left_out import LeftOut
 from inceptcli.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def standard_input() -> ByteStream:
     return getattr(buffered, "raw", buffered)
 
 
-def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) -> Iterator[Source]:
+def find_sources(
+    arguments: Sequence[str], stream: ByteStream, left_out: LeftOut | None = None, *, null: bool
+) -> Iterator[Source]:
     """The pictures that the arguments name, in their order, found only as they are needed.
 
     A folder stands for all images in it and below, sorted, or where there are none for the tar
@@ -62,8 +65,10 @@ def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) ->
     Args:
         arguments: as given; a name that is not UTF-8 has its bytes as surrogates.
         stream: where "-" reads.
+        left_out: counts files in folders and tar files that are no images.
         null: whether paths in `stream` end with a NUL character instead of a line end.
     """
+    left_out = LeftOut() if left_out is None else left_out
     for argument in arguments:
         if argument == "-":
             yield from _listed(stream, null=null)
@@ -73,19 +78,23 @@ def find_sources(arguments: Sequence[str], stream: ByteStream, *, null: bool) ->
             if not matches:
                 yield Source(argument, "no file matches this pattern")
             for match in matches:
-                yield from _file_or_folder(match)
+                yield from _file_or_folder(match, left_out)
         else:
-            yield from _file_or_folder(argument)
+            yield from _file_or_folder(argument, left_out)
 
 
-def _file_or_folder(path: str) -> Iterator[Source]:
+def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
     if not Path(path).is_dir():
-        yield from _in_shard(Path(path)) if path.endswith(".tar") else [Source(path)]
+        if path.endswith(".tar"):
+            yield from _in_shard(Path(path), left_out)
+        else:
+            yield Source(path)
         return
     from inceptcli.data.shards.files import find_shards, means_shards
 
+    passed_over = LeftOut()
     try:
-        images = find_images(Path(path))
+        images = find_images(Path(path), passed_over)
         shards = [] if images or not means_shards(path) else find_shards(path)
     except UserError as error:
         yield Source(path, str(error))
@@ -94,16 +103,18 @@ def _file_or_folder(path: str) -> Iterator[Source]:
         yield Source(
             path, f"no images in this folder; known suffixes: {' '.join(sorted(SUFFIXES))}"
         )
+    if not shards:
+        left_out.update(passed_over)
     for image in images:
         yield Source(str(image))
     for shard in shards:
-        yield from _in_shard(shard)
+        yield from _in_shard(shard, left_out)
 
 
-def _in_shard(shard: Path) -> Iterator[Source]:
+def _in_shard(shard: Path, left_out: LeftOut) -> Iterator[Source]:
     from inceptcli.data.shards.source import images_in
 
-    for image in images_in(shard):
+    for image in images_in(shard, left_out):
         yield Source(image.name, image.problem, image)
 
 

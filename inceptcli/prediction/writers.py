@@ -1,4 +1,4 @@
-"""How answers are written: a table for people; JSON, JSON lines, CSV, Parquet for programs.
+"""How answers are written: a table for people; JSON, JSON lines, CSV, TSV, Parquet for programs.
 
 All say `fast_decode` where, and only where, it is so.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from functools import partial
+from typing import Literal, TextIO
 
 from inceptcli.prediction.json_lines import as_line
 from inceptcli.prediction.parquet import write_parquet
@@ -45,14 +46,20 @@ def write_json(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = Fa
     stream.write("\n]\n")
 
 
-def write_csv(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
+def write_csv(
+    answers: Iterable[Answer],
+    stream: TextIO,
+    fast_decode: bool = False,
+    dialect: Literal["excel", "excel-tab"] = "excel",
+) -> None:
     """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
 
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
-    return) has an apostrophe before it. On a terminal control characters are escaped.
+    return) has an apostrophe before it. On a terminal control characters are escaped. In the
+    dialect "excel-tab" tabs separate the columns.
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
-    table = csv.writer(stream)
+    table = csv.writer(stream, dialect)
     last = ("true",) * fast_decode
     table.writerow(CSV_COLUMNS + ("fast_decode",) * fast_decode)
     for answer in answers:
@@ -69,6 +76,7 @@ WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, bool], None]] = {
     "json": write_json,
     "jsonl": write_json_lines,
     "csv": write_csv,
+    "tsv": partial(write_csv, dialect="excel-tab"),
     "parquet": lambda answers, stream, fast_decode: write_parquet(
         answers, stream.buffer, fast_decode
     ),

@@ -47,6 +47,7 @@ def test_json_has_the_fields_that_the_help_names(folder: Path) -> None:
     assert set(found) == {
         "clean", "images", "classes", "formats", "width", "height", "unreadable", "overlooked",
         "wrong_suffix", "odd_format", "duplicates", "empty_classes", "one_split_only",
+        "left_out",
     }  # fmt: skip
     assert found["classes"][1] == {"class": "dog", "images": {"all": 2}}
     assert found["height"] == {"min": 80, "median": 80, "max": 80}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
+from inceptcli.cli.export import SUFFIXES
 from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
@@ -117,21 +118,32 @@ def test_a_missing_package_is_named_with_what_installs_it(
     target: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inceptcli.cli.export.find_spec", lambda name: None)
-    code, _, said = invoke("export", weights, "--to", target, "--output", tmp_path / "a")
+    code, _, said = invoke(
+        "export", weights, "--to", target, "--output", tmp_path / f"a{SUFFIXES[target]}"
+    )
     assert code == 1
     assert re.search(rf"--to {target} needs .*; pip install 'inceptcli\[{target}\]'", said)
 
 
 USAGE = {
-    "missing weights": ("none --to onnx --output a", "none: no such weights file"),
+    "missing weights": ("none --to onnx --output a.onnx", "none: no such weights file"),
     "no target": ("RUN --output a", "--to"),
     "unknown target": ("RUN --to tflite --output a", "Invalid value for '--to': 'tflite'"),
     "no output": ("RUN --to onnx", "--output"),
-    "no folder for output": ("RUN --to onnx --output none/a", "none/a: No such file or directory"),
+    "no folder for output": (
+        "RUN --to onnx --output none/a.onnx",
+        "none/a.onnx: No such file or directory",
+    ),
     "folder as output": ("RUN --to onnx --output .", "--output .: not a regular file"),
-    "weights as output": ("RUN --to onnx --output RUN/model.safetensors", "name another file"),
-    "no images": ("RUN --to onnx --output a --images .", "--images .: no images in this folder"),
-    "an ONNX file": ("RUN/model.onnx --to timm --output a", "give the weights that it was"),
+    "weights as output": ("RUN --to timm --output RUN/model.safetensors", "name another file"),
+    "no images": (
+        "RUN --to onnx --output a.onnx --images .",
+        "--images .: no images in this folder",
+    ),
+    "an ONNX file": (
+        "RUN/model.onnx --to timm --output a.safetensors",
+        "give the weights that it was",
+    ),
 }
 
 
@@ -178,7 +190,9 @@ def test_what_is_written_for_timm_is_run_in_timm(tmp_path: Path) -> None:
 
 
 def test_a_network_that_timm_lacks_is_refused(weights: Path, tmp_path: Path) -> None:
-    code, _, said = invoke("export", weights, "--to", "timm", "--output", tmp_path / "a")
+    code, _, said = invoke(
+        "export", weights, "--to", "timm", "--output", tmp_path / "a.safetensors"
+    )
     assert code == 1
     assert "timm has no irv1" in said
     assert not list(tmp_path.iterdir())

@@ -127,10 +127,10 @@ def test_tar_shards_are_pictures_too(
 
 def test_a_broken_tar_shard_is_rows_with_errors(weights: Path, tmp_path: Path) -> None:
     picture = draw(tmp_path / "a.png", 1).read_bytes()
-    path = pack(tmp_path / "tar/0.tar", [("a.png", picture), ("b.txt", b"x"), ("c.png", picture)])
+    path = pack(tmp_path / "tar/0.tar", [("a.png", picture), ("b.cls", b"1"), ("c.png", picture)])
     path.write_bytes(path.read_bytes()[:-4096])
     rows = rows_of(invoke(tmp_path / "tar", "--weights", weights, "--format", "jsonl")[1])
-    assert [row["path"] for row in rows][:2] == [f"{path}/a.png", f"{path}/b.txt"]
+    assert [row["path"] for row in rows][:2] == [f"{path}/a.png", f"{path}/b.cls"]
     assert [row["error"] is None for row in rows] == [True, False, *[False] * (len(rows) - 2)]
     assert rows[1]["error"] == "a sample without an image"
 
@@ -188,7 +188,7 @@ def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path:
     [
         (["OUT"], 1, "1 of 2 shards are not there (missing: 1)"),
         (["OUT/none"], 2, "none: no such file"),
-        (["OUT", "--output", "OUT/all.xml"], 2, "all.xml: must end in .jsonl, .csv or .parquet"),
+        (["OUT", "--output", "OUT/all.xml"], 2, ".xml is not written; must end in .csv"),
     ],
 )
 def test_what_cannot_be_merged_is_one_line_and_writes_nothing(

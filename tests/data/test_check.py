@@ -11,7 +11,6 @@ from PIL import Image
 
 from inceptcli.data import check as module
 from inceptcli.data.check import Inspected, Place, Report, Spread, check
-from inceptcli.data.decode import SUFFIXES
 from inceptcli.errors import UserError
 
 
@@ -69,17 +68,18 @@ def test_unreadable_files_are_named_with_the_reason(folder: Path) -> None:
     assert report.images == 10
 
 
-def test_images_without_an_images_suffix_are_found(folder: Path) -> None:
+def test_images_with_the_suffix_of_something_else_are_found(folder: Path) -> None:
     draw(folder / "train/cat/picture.dat", 50, kind="JPEG")
     draw(folder / "train/cat/bare", 51)
     (folder / "train/cat/notes.txt").write_text("notes")
     report = look(folder)
     assert [(entry.path.name, entry.text) for entry in report.overlooked] == [
-        ("bare", "PNG"),
         ("picture.dat", "JPEG"),
     ]
     assert not report.clean
-    assert report.images == 10
+    assert report.images == 11
+    assert not report.wrong_suffix
+    assert report.left_out.files == {".dat": 1, ".txt": 1}
 
 
 def test_a_suffix_of_another_format_is_listed_only(folder: Path) -> None:
@@ -147,11 +147,6 @@ def test_a_folder_without_splits_is_all_one(folder: Path) -> None:
     assert report.clean
     assert report.splits == ("all",)
     assert [entry.images for entry in report.classes] == [{"all": 3}, {"all": 3}]
-
-
-def test_every_suffix_belongs_to_one_format() -> None:
-    suffixes = [suffix for group in module.SUFFIXES_OF.values() for suffix in group]
-    assert sorted(suffixes) == sorted(SUFFIXES)
 
 
 def end_this_process(place: Place) -> Inspected:

@@ -71,9 +71,9 @@ def test_too_large_a_file_is_refused_unread(
 
 
 def test_what_is_not_an_image_says_which_formats_are() -> None:
-    reason = "not an image of a known format (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)"
+    reason = "not an image of a known format (AVIF, BMP, GIF, JPEG, JPEG2000, PNG, PPM, TIFF, WEBP)"
     assert reason_for(b"hello") == reason
-    assert reason_for(encoded(Image.new("L", (4, 4)), "EPS")) == reason
+    assert reason_for(encoded(Image.new("L", (4, 4)), "EPS")) == f"{reason} but PostScript"
     assert reason_for(encoded(Image.new("L", (4, 4)), "PCX")) == reason
 
 

@@ -35,7 +35,7 @@ def test_a_folder_without_images_is_named_and_the_rest_is_found(tmp_path: Path) 
     empty, file = sources(tmp_path, "cat.jpg")
     assert empty.path == str(tmp_path)
     assert empty.problem is not None
-    assert empty.problem.startswith("no images in this folder; known suffixes: .bmp ")
+    assert empty.problem.startswith("no images in this folder; known suffixes: .avif ")
     assert file == Source("cat.jpg")
 
 

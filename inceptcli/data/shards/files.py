@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from inceptcli.data.folders import has_only_outputs
+from inceptcli.data.folders import has_only_outputs, subfolders
 from inceptcli.data.splits import Split, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
@@ -123,20 +123,18 @@ def _names_in(path: Path) -> tuple[str, ...]:
 def _in_folder(folder: Path) -> list[Path]:
     """No class folders, or an archive left beside them would be taken for the data."""
     try:
-        splits = [path for path in sorted(folder.iterdir()) if split_named(path.name)]
-        splits = [path for path in splits if path.is_dir()]
-    except OSError:  # named by whoever looks for class folders in it
+        splits = [path for path in subfolders(folder) if split_named(path.name)]
+    except UserError:  # named by whoever looks for class folders in it
         return []
     found = []
     for place in (folder, *splits):
         try:
-            inside = [path for path in sorted(place.iterdir()) if not path.name.startswith(".")]
-        except OSError:
+            folders = [path for path in subfolders(place) if path not in splits]
+            if not all(map(has_only_outputs, folders)):
+                return []
+            found += [path for path in sorted(place.glob("[!.]*.tar")) if not path.is_dir()]
+        except UserError:
             return []
-        folders = [path for path in inside if path.is_dir() and path not in splits]
-        if not all(map(has_only_outputs, folders)):
-            return []
-        found += [path for path in inside if path.suffix == ".tar"]
     return found
 
 

@@ -7,10 +7,11 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from inceptcli.data.decode import SUFFIXES
+from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
+from inceptcli.data.left_out import LeftOut
 from inceptcli.errors import UserError
 from inceptcli.text import printable
 
@@ -32,6 +33,7 @@ class ShardIndex:
         labels: Places in the list of classes.
         problems: By place, why a sample cannot be read; its other entries mean nothing.
         positions: The samples' places in the folder they came from; None where nobody noted them.
+        left_out: Files of the shard that are no samples.
     """
 
     members: list[str] = field(default_factory=list)
@@ -40,6 +42,7 @@ class ShardIndex:
     labels: list[int] = field(default_factory=list)
     problems: dict[int, str] = field(default_factory=dict)
     positions: list[int] | None = None
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def add(self, member: str, offset: int, size: int, label: int) -> None:
         """A sample more."""
@@ -55,13 +58,19 @@ class ShardIndex:
 
 
 class Member(NamedTuple):
-    """A file in a tar file: its name is `key`.`suffix`."""
+    """A file in a tar file: its name is `key`.`suffix`, or `key` alone.
+
+    `is_image` is by its name, or by its content where that has no suffix. `problem` is why it has
+    no bytes of its own.
+    """
 
     name: str
     key: str
     suffix: str
     offset: int
     size: int
+    is_image: bool
+    problem: str | None
 
 
 class _Ended(Exception):  # noqa: N818 - it names what was met
@@ -135,8 +144,10 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     """As `index_of`, from the tar headers alone.
 
     Files next to each other with one key are a sample; a key ends at the first dot of the name, as
-    the webdataset library has it. The image is the first file with an image's suffix. The label is
-    in .cls, a number, or under `label` in .json, a number or a name.
+    the webdataset library has it. The label is in .cls, a number, or under `label` in .json, a
+    number or a name. An image has the label of the same name (img.v2.jpg that of img.v2.cls), else
+    the sample's, which goes to one image, the first of those with the fewest dots in their names.
+    Where nobody asks for labels, every image is a sample.
     """
     index = ShardIndex()
     if shard.exists() and not shard.is_file():
@@ -146,7 +157,7 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
         with shard.open("rb") as file:
             sample: list[Member] = []
             try:
-                for member in _members(file):
+                for member in _members(file, index.left_out):
                     if sample and member.key != sample[0].key:
                         _add(index, shard, file, sample, label_of)
                         sample = []
@@ -161,8 +172,11 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     return index
 
 
-def _members(file: Any) -> Iterator[Member]:
-    """The regular files of a tar file; raises _Ended when it does not end as one does."""
+def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
+    """The files of a tar file; raises _Ended when it does not end as one does.
+
+    `left_out` counts what is hidden or a storage box's own.
+    """
     try:
         archive = tarfile.TarFile(fileobj=file)
         end = -1
@@ -171,9 +185,10 @@ def _members(file: Any) -> Iterator[Member]:
             if entry.size < 0 or archive.offset <= end:
                 raise _Ended("a damaged tar header; what follows is lost")
             end = archive.offset
-            parts = re.fullmatch(r"((?:.*/)?[^./]+)\.([^/]*)", entry.name, re.DOTALL)
-            if parts and entry.isreg() and not entry.issparse():
-                yield Member(entry.name, parts[1], parts[2], entry.offset_data, entry.size)
+            if entry.isdir() or entry.ischr() or entry.isblk() or entry.isfifo():
+                continue
+            if not left_out.passes_over(entry.name):
+                yield _member(file, entry)
         end = archive.offset
     except _Ended:
         raise
@@ -187,6 +202,23 @@ def _members(file: Any) -> Iterator[Member]:
         raise _Ended(f"no tar header at byte {end}; what follows is lost")
 
 
+def _member(file: Any, entry: tarfile.TarInfo) -> Member:
+    parts = re.fullmatch(r"((?:.*/)?[^./]*)\.?([^/]*)", entry.name, re.DOTALL)
+    assert parts
+    problem = None
+    if entry.islnk() or entry.issym():
+        problem = f"a link to {printable(entry.linkname)} in the tar file; write it with tar -h"
+        problem += " --hard-dereference"
+    elif entry.issparse():
+        problem = "a sparse file in the tar file"
+    suffix = PurePosixPath(entry.name).suffix.lower()
+    is_image = suffix in SUFFIXES
+    if not is_image and not has_suffix(entry.name) and not problem:
+        file.seek(entry.offset_data)
+        is_image = format_in(file.read(min(START_BYTES, entry.size))) is not None
+    return Member(entry.name, parts[1], parts[2], entry.offset_data, entry.size, is_image, problem)
+
+
 def _add(
     index: ShardIndex,
     shard: Path,
@@ -194,33 +226,69 @@ def _add(
     sample: list[Member],
     label_of: Mapping[str, int] | None,
 ) -> None:
-    images = [member for member in sample if f".{member.suffix.lower()}" in SUFFIXES]
-    if not images:
+    labels = {
+        member.suffix.lower(): member
+        for member in sample
+        if PurePosixPath(member.name).suffix.lower() in _LABELS and not member.is_image
+    }
+    images = [member for member in sample if member.is_image]
+    others = [member for member in sample if not member.is_image and member not in labels.values()]
+    if labels and not images:
         index.add_problem(sample[0].name, "a sample without an image")
-        return
-    image = images[0]
-    if label_of is None:
-        index.add(image.name, image.offset, image.size, 0)
-        return
-    try:
-        label = _label(file, sample, label_of)
-    except (ValueError, OSError) as error:
-        index.add_problem(image.name, printable(str(error)))
-        return
-    if not 0 <= label < len(label_of):
-        raise UserError(_unknown_label(shard, label, label_of))
-    index.add(image.name, image.offset, image.size, label)
+        others = [member for member in others if member != sample[0]]
+    for member in others:
+        index.left_out.add_file(member.name)
+    for image, label_file in _labelled(index, images, labels, wants_labels=label_of is not None):
+        if image.problem:
+            index.add_problem(image.name, image.problem)
+            continue
+        try:
+            label = 0 if label_of is None else _label(file, label_file, label_of)
+        except (ValueError, OSError) as error:
+            index.add_problem(image.name, printable(str(error)))
+            continue
+        if label_of is not None and not 0 <= label < len(label_of):
+            raise UserError(_unknown_label(shard, label, label_of))
+        index.add(image.name, image.offset, image.size, label)
 
 
-def _label(file: Any, sample: list[Member], label_of: Mapping[str, int]) -> int:
-    """The sample's label; ValueError says why there is none."""
-    texts = {member.suffix.lower(): member for member in sample}
-    member = texts.get("cls") or texts.get("json")
+_LABELS = (".cls", ".json")
+"""Suffixes of labels; the first of them that a sample has counts."""
+
+
+def _labelled(
+    index: ShardIndex, images: list[Member], labels: Mapping[str, Member], *, wants_labels: bool
+) -> Iterator[tuple[Member, Member | None]]:
+    """The images of a sample that are samples of their own, and the label of each, if it has one.
+
+    An image for which there is no label left is counted as left out.
+    """
+    shared = None
+    if wants_labels and any(suffix in labels for suffix in ("cls", "json")):
+        without = [image for image in images if _own_label(image, labels) is None]
+        shared = min(without, key=lambda image: image.suffix.count("."), default=None)
+    for image in images:
+        own = _own_label(image, labels)
+        if shared is None or own is not None or image is shared:
+            yield image, own or labels.get("cls") or labels.get("json")
+        else:
+            index.left_out.add_file(image.name, f"beside the image of a sample ({image.suffix})")
+
+
+def _own_label(image: Member, labels: Mapping[str, Member]) -> Member | None:
+    """The label of `img.v2.jpg` in `img.v2.cls`."""
+    stem, dot, _ = image.suffix.lower().rpartition(".")
+    found = (labels.get(f"{stem}{suffix}") for suffix in _LABELS) if dot else ()
+    return next(filter(None, found), None)
+
+
+def _label(file: Any, member: Member | None, label_of: Mapping[str, int]) -> int:
+    """The label in a file of a sample; ValueError says why there is none."""
     if member is None:
         raise ValueError("a sample without a label: neither .cls nor .json")
     file.seek(member.offset)
     text = file.read(min(member.size, MAXIMUM_LABEL_BYTES))
-    if member.suffix.lower() == "cls":
+    if member.name.lower().endswith(".cls"):
         if not re.fullmatch(rb"\s*[0-9]{1,9}\s*", text):
             raise ValueError(f"its .cls must be a number from 0, got {text[:20]!r}")
         return int(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
+from inceptcli.data.left_out import LeftOut
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
 from inceptcli.text import printable
@@ -137,9 +138,10 @@ class TarImage(NamedTuple):
     problem: str | None
 
 
-def images_in(shard: Path) -> Iterator[TarImage]:
-    """The images of one shard in their order; samples need no label."""
+def images_in(shard: Path, left_out: LeftOut) -> Iterator[TarImage]:
+    """All images of one shard in their order, labels or not; `left_out` counts other files."""
     index = index_of(shard, None)
+    left_out.update(index.left_out)
     for place, (member, offset, size) in enumerate(
         zip(index.members, index.offsets, index.sizes, strict=True)
     ):
@@ -162,8 +164,12 @@ def read_image(shard: Path, offset: int, size: int) -> bytes:
     return content
 
 
-def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource:
+def open_shards(
+    shards: Sequence[Path], classes: tuple[str, ...], say: Callable[[str], None] | None = None
+) -> ShardSource:
     """The samples of all `shards`, whose labels are positions in `classes`.
+
+    `say` is told in one line which files of the shards are no samples.
 
     Raises UserError when a label is not, or when none of them can be read.
     """
@@ -171,10 +177,11 @@ def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource
     members: list[bytes] = []
     problems: dict[tuple[int, int], str] = {}
     columns: list[tuple[NDArray[np.int64], ...]] = []
-    placed = True
+    placed, left_out = True, LeftOut()
     for number, shard in enumerate(shards):
         index = index_of(shard, label_of)
         members.append(_joined(index.members))
+        left_out.update(index.left_out)
         problems |= {(number, place): reason for place, reason in index.problems.items()}
         placed = placed and index.positions is not None
         columns.append(_columns(number, index))
@@ -184,6 +191,8 @@ def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource
     if len(labels) == len(problems):
         reason = next(iter(problems.values()), "it has no samples")
         raise UserError(f"{printable(str(shards[0]))}: no image in the shards: {reason}")
+    if left_out and say:
+        say(f"{printable(str(shards[0].parent))}: {left_out}")
     source = ShardSource(
         classes,
         tuple(shards),

@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_read_is_left_to_who_looks_for_classes(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert not means_shards("set")
 
 
