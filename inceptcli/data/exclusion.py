@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME
+from inceptcli.data.text_files import text_of, with_slashes
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -53,7 +54,7 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
                 )
             meant = numbered.get(int(entry), [])
         else:
-            places = {os.path.normpath(root / entry) for root in (*roots, Path())}
+            places = {os.path.normpath(with_slashes(root / entry)) for root in (*roots, Path())}
             meant = [index for place in places for index in placed.get(place, ())]
         excluded.update(meant)
         if not meant:
@@ -73,8 +74,10 @@ def _entries(file: Path) -> list[tuple[int, str]]:
     try:
         if file.stat().st_size > MAXIMUM_BYTES:
             raise UsageError(f"{printable(str(file))}: over the limit of {MAXIMUM_BYTES} bytes")
-        text = file.read_text("utf-8-sig", "surrogateescape")
+        text = text_of(file.read_bytes())
     except OSError as error:
         raise UsageError(f"--exclude {printable(str(file))}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--exclude {printable(str(file))}: {error}") from error
     lines = enumerate((line.strip() for line in text.split("\n")), start=1)
     return [(number, line) for number, line in lines if line]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages
+from inceptcli.data.text_files import text_of, with_slashes
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -84,7 +85,7 @@ def listed(
     numbers = []
     root, real_folders = os.path.realpath(file.parent), dict[str, str]()
     for line, path, label in _rows(file):
-        place = os.path.normpath(file.parent / path)
+        place = os.path.normpath(with_slashes(file.parent / path))
         if not allow_outside and not Path(_real(place, real_folders)).is_relative_to(root):
             raise UserError(
                 f"{_shown(file)} line {line}: path {printable(path)} leaves the file's folder; "
@@ -220,10 +221,11 @@ def _read(file: Path) -> str:
     try:
         if file.stat().st_size > MAXIMUM_BYTES:
             raise UserError(f"{_shown(file)}: over the limit of {MAXIMUM_BYTES} bytes")
-        # Names that are not UTF-8 keep their bytes, as everywhere.
-        return file.read_text("utf-8-sig", "surrogateescape")
+        return text_of(file.read_bytes())
     except OSError as error:
         raise UserError(f"{_shown(file)}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{_shown(file)}: {error}") from error
 
 
 def _rows(file: Path) -> Iterator[tuple[int, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from inceptcli.data.folders import find_images
 from inceptcli.data.image_formats import SUFFIXES
 from inceptcli.data.left_out import LeftOut
+from inceptcli.data.text_files import UTF_16, with_slashes
 from inceptcli.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,6 +39,31 @@ class ByteStream(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Up to `size` bytes."""
+
+
+class Utf8:
+    """A list of paths without its byte order mark; one in UTF-16 as UTF-8."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._begun = False
+
+    def read(self, size: int, /) -> bytes:
+        """As the stream's."""
+        chunk = self._stream.read(size)
+        if not self._begun:
+            self._begun = True
+            while 0 < len(chunk) < len(codecs.BOM_UTF8) and (more := self._stream.read(size)):
+                chunk += more
+            if chunk.startswith(UTF_16):
+                self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+        while self._decoder and chunk:
+            if text := self._decoder.decode(chunk):
+                return text.encode(errors="surrogatepass")
+            chunk = self._stream.read(size)
+        return chunk
 
 
 def is_image_file(path: str) -> bool:
@@ -119,8 +146,9 @@ def _in_shard(shard: Path, left_out: LeftOut) -> Iterator[Source]:
 
 
 def _listed(stream: ByteStream, *, null: bool) -> Iterator[Source]:
-    for entry in _separated(stream, b"\0" if null else b"\n"):
+    for entry in _separated(stream if null else Utf8(stream), b"\0" if null else b"\n"):
         path = os.fsdecode(entry if null else entry.removesuffix(b"\r"))
+        path = path if null or "\\" not in path else str(with_slashes(Path(path)))
         if "\0" in path:
             yield Source(path, "contains a NUL character; use --null for NUL-separated paths")
         elif path:

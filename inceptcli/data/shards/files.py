@@ -11,6 +11,7 @@ from pathlib import Path
 
 from inceptcli.data.folders import has_only_outputs, subfolders
 from inceptcli.data.splits import Split, split_named
+from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -106,10 +107,12 @@ CLASS_FILES = ("classes.json", "classes.txt")
 def _names_in(path: Path) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
-            text = file.read(MAXIMUM_BYTES + 1).decode()
-        if len(text) > MAXIMUM_BYTES:
+            content = file.read(MAXIMUM_BYTES + 1)
+        if len(content) > MAXIMUM_BYTES:
             raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        text = text_of(content)
+        text.encode()  # classes have names in UTF-8
+        names = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no list of names"
         raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
