@@ -25,6 +25,12 @@ LABEL_COLUMNS = ("label", "class_index")
 LABEL_FILES = ("labels.csv", "val.txt", "synsets.txt", DEVKIT_LABELS)
 """What lies in a flat folder of ILSVRC or beside it."""
 
+LONGEST_NUMBER = 18
+"""Digits; Python refuses to read thousands of them."""
+
+LONGEST_SHOWN = 200
+"""Characters of a label that a message shows."""
+
 MAXIMUM_BYTES = 256 * 1024**2
 
 
@@ -172,7 +178,7 @@ class Labels:
                 "is a number, which needs synsets.txt beside it, unless these are ImageNet's 1000 "
                 "classes; or give synset ids"
             )
-        if int(text) >= len(self.order):
+        if len(text) > LONGEST_NUMBER or int(text) >= len(self.order):
             last = len(self.order) - 1
             raise ValueError(f"is no class of the weights; they are numbered 0 to {last}")
         if self.order[int(text)] not in self.by_id:
@@ -185,7 +191,7 @@ def _find(labels: Labels, text: str, file: Path, line: int) -> int:
     try:
         return labels.find(text)
     except ValueError as error:
-        place = f"{_shown(file)} line {line}: label {printable(text)}"
+        place = f"{_shown(file)} line {line}: label {printable(text[:LONGEST_SHOWN])}"
         raise UserError(f"{place} {error}") from error
 
 

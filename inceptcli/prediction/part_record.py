@@ -7,13 +7,18 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from inceptcli.atomic_file import replacing
 from inceptcli.prediction.shard import Shard
+from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
 
 VERSION = 1
+MOST_SHARDS = 10**6
+Number = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,28 @@ class PartRecord:
         return None
 
 
+class _Finished(Section):
+    rows: Number
+    unreadable: Number
+    inputs: Number
+    inputs_sha256: str
+
+
+class _Record(Section):
+    """A record as it stands in a file."""
+
+    inceptcli_part: Literal[1]
+    shard: Annotated[
+        list[Annotated[int, Field(ge=0, le=MOST_SHARDS)]], Field(min_length=2, max_length=2)
+    ]
+    format: Literal["jsonl", "parquet"]
+    weights: list[str]
+    crops: Number
+    top_k: Number
+    fast_decode: bool
+    finished: _Finished | None
+
+
 _FLAGS = {
     "shard": "--shard",
     "weights": "--weights",
@@ -107,17 +134,15 @@ def read_record(part: Path) -> PartRecord | None:
     try:
         if not record_path(part).is_file():  # a pipe would be waited for
             return None
-        values: dict[str, Any] = json.loads(record_path(part).read_bytes())
-        if values.pop("inceptcli_part") != VERSION:
+        found = _Record.model_validate(json.loads(record_path(part).read_bytes()))
+        shard = Shard(*found.shard)
+        if shard.number >= shard.num_shards:
             return None
-        if values["format"] not in ("jsonl", "parquet"):
-            return None
-        finished = values.pop("finished")
-        record = PartRecord(
-            **{**values, "shard": Shard(*values["shard"]), "weights": tuple(values["weights"])},
-            finished=None if finished is None else Finished(**finished),
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        values = found.model_dump(exclude={"inceptcli_part", "shard", "weights", "finished"})
+        end = found.finished
+        finished = None if end is None else Finished(**end.model_dump())
+        record = PartRecord(shard=shard, weights=tuple(found.weights), finished=finished, **values)
+    except (OSError, ValueError, RecursionError):
         return None
     return record
 

@@ -23,7 +23,7 @@ class Shard(NamedTuple):
         """The shard that I/N, or `auto`, means; UsageError when it means none."""
         if text == "auto":
             return _of_slurm(os.environ)
-        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or int(found[1]) >= int(found[2]):
             raise UsageError(
                 f"--shard must be I/N with I from 0 to N - 1, or auto, got {printable(text)}"
