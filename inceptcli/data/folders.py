@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
+from unicodedata import normalize
 
 from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut, is_passed_over
@@ -101,6 +102,7 @@ def files_by_class(
 ) -> dict[str, list[Path]]:
     """The files in each class folder of `root`, whatever their suffix, by the classes' names.
 
+    Names are in Unicode's composed form (NFC), so that folders of macOS and others are one class.
     The folders `without` are no classes. `left_out` counts images beside the class folders, and
     what is hidden or a storage box's own.
 
@@ -124,7 +126,7 @@ def files_by_class(
             continue
         files, outputs = files_and_outputs(folder, left_out)
         if not outputs or any(map(is_image, files)):
-            found[folder.name] = files
+            found.setdefault(normalize("NFC", folder.name), []).extend(files)
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
@@ -191,7 +193,7 @@ def labelled_for(
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
     found = images_by_class(root, say, without)
-    unknown = sorted(found.keys() - set(classes))
+    unknown = sorted(found.keys() - {normalize("NFC", name) for name in classes})
     if unknown:
         raise UserError(
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
@@ -224,7 +226,7 @@ def subfolders(root: Path) -> list[Path]:
 def _labelled(
     root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
 ) -> LabelledImages:
-    label_of = {name: label for label, name in enumerate(classes)}
+    label_of = {normalize("NFC", name): label for label, name in enumerate(classes)}
     pairs = [(path, label_of[name]) for name in found for path in found[name]]
     paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
     return LabelledImages(tuple(classes), paths, labels, root)
