@@ -58,6 +58,15 @@ def export(
             help="Compare on the first 32 images in it and below.",
         ),
     ] = None,
+    opset: Annotated[
+        int | None,
+        Option(
+            min=18,
+            max=23,
+            show_default="20, which ONNX Runtime reads since 1.17",
+            help="Version of ONNX's operators, for --to onnx.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, Option("--quiet", help="Do not print the largest difference; default: off.")
     ] = False,
@@ -68,7 +77,8 @@ def export(
     Runtime; the largest difference is printed on standard error.
 
     An ONNX file takes images (N, H, W, 3), RGB of 0 to 255, uint8, of any number N, and gives
-    logits (N, classes): normalisation is part of it, the crop is not. Its metadata has class names
+    logits (N, classes), or embeddings (N, width) of a network without a trained classifier:
+    normalisation is part of it, the crop is not. Its metadata has class names
     and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
     """
     from inceptcli.atomic_file import replacing
@@ -86,6 +96,8 @@ def export(
     written.check(found)
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
+    if opset is not None and to != "onnx":
+        raise UsageError(f"--opset {opset} is for --to onnx")
     if missing := [name for name in NEEDED[to] if find_spec(name) is None]:
         raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
     with writing(f"--output {output}"), ExitStack() as stack:
@@ -101,7 +113,7 @@ def export(
         from inceptcli.prediction.checked_export import export as write
 
         with display.task("write and compare", unit=""):
-            check = write(file, to, temporary, found)
+            check = write(file, to, temporary, found, opset)
     drawn = "" if found else " drawn"
     display.say(
         f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "

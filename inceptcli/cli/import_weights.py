@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
+from inceptcli.cli.image_size import image_size_of
 from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
@@ -21,9 +22,47 @@ EPILOG = """Examples:
   inceptcli import inceptionv4-8e4777a0.pth --output iv4.safetensors
   inceptcli import 20180402-114759-vggface2.pt --output faces.safetensors
   inceptcli import irv2.weights.h5 --output irv2.safetensors
+  inceptcli import model_best.pth.tar --output pets.safetensors --classes pets/train --mean 0.5
 """
 
 NUM_LISTED = 10
+
+FROM_CONFIG = "config.json beside the source; else the family's"
+VALUES = "NUMBER|R,G,B"
+
+ImageSize = Annotated[
+    str | None,
+    Option(
+        metavar="N|HxW",
+        show_default=FROM_CONFIG,
+        help="Side, or height x width, of the images that the network was trained on, pixels.",
+    ),
+]
+Mean = Annotated[
+    str | None,
+    Option(
+        metavar=VALUES,
+        show_default=FROM_CONFIG,
+        help="What is subtracted from pixel values of 0 to 1: one number, or three for red, green "
+        "and blue (ImageNet's: 0.485,0.456,0.406).",
+    ),
+]
+Std = Annotated[
+    str | None,
+    Option(
+        metavar=VALUES,
+        show_default=FROM_CONFIG,
+        help="What divides the rest (ImageNet's: 0.229,0.224,0.225).",
+    ),
+]
+CropFraction = Annotated[
+    float | None,
+    Option(show_default=FROM_CONFIG, help="Part of the shorter side that is kept, above 0 to 1."),
+]
+Interpolation = Annotated[
+    Literal["bilinear", "bicubic"] | None,
+    Option(show_default=FROM_CONFIG, help="How images are resized."),
+]
 
 
 def import_weights(
@@ -38,6 +77,27 @@ def import_weights(
     output: Annotated[
         Path, Option(help="Weights file to write (.safetensors).", show_default=False)
     ],
+    classes: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE|FOLDER",
+            show_default="config.json beside the source; else ImageNet's 1000, or unnamed",
+            help="Names of the classes in the order of the classifier's rows: a text file with one "
+            "a line, JSON (a list, or names and rows), or the folder of class folders that the "
+            "network was trained on.",
+        ),
+    ] = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    crop_fraction: CropFraction = None,
+    interpolation: Interpolation = None,
+    raw: Annotated[
+        bool,
+        Option(
+            "--raw", help="Take the weights as trained; default: their average, if it is there."
+        ),
+    ] = False,
     partial: Annotated[
         bool, Option("--partial", help="Initialise tensors that the source lacks; default: refuse.")
     ] = False,
@@ -48,14 +108,30 @@ def import_weights(
     """Convert other people's weights into a file of ours.
 
     Files of timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are recognised by what is
-    in them; no code in them is run.
+    in them; no code in them is run. Training checkpoints, Lightning's .ckpt and an index of shards
+    (model.safetensors.index.json) are read, too: the dictionary and the prefix of the keys that fit
+    are found, and what is passed over is said.
+
+    Classes and preprocessing come from the flags, else from the config.json that timm or
+    transformers wrote beside the source; what neither says is assumed, which is printed and kept in
+    the file. Classes without names are unnamed: `eval` matches no folder to them.
     """
     _check_paths(source, output)
+    stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
+
+    from inceptcli.weights.declared import Declared, class_list, config_beside
+
+    say = Display(quiet).say
+    named = None if classes is None else class_list(classes, say)
+    declared = [Declared("the preprocessing flags", preprocessing=stated)] if stated else []
+    declared += [Declared(f"--classes {classes}", named)] if named else []
+    if (config := config_beside(source, say)) is not None:
+        declared.append(config)
 
     from inceptcli.weights.importing import convert
 
     try:
-        report = convert(source, output, partial=partial)
+        report = convert(source, output, partial=partial, raw=raw, declared=declared)
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
     for line in _in_words(report, source, output):
@@ -77,6 +153,44 @@ def _check_paths(source: Path, output: Path) -> None:
         output.exists() and not os.access(output, os.W_OK)
     ):
         raise UsageError(f"--output {output}: not writable")
+
+
+def _preprocessing(
+    image_size: str | None,
+    mean: str | None,
+    std: str | None,
+    crop_fraction: float | None,
+    interpolation: str | None,
+) -> dict[str, Any]:
+    """Fields of Preprocessing that the flags state."""
+    from inceptcli.data.preprocessing import Preprocessing
+
+    stated: dict[str, Any] = {
+        "image_size": None if image_size is None else image_size_of(image_size),
+        "mean": None if mean is None else _values("--mean", mean, 0.0),
+        "std": None if std is None else _values("--std", std, 1e-6),
+        "crop_fraction": crop_fraction,
+        "interpolation": interpolation,
+    }
+    stated = {name: value for name, value in stated.items() if value is not None}
+    try:
+        Preprocessing(**{"image_size": (299, 299), **stated})
+    except ValueError as error:
+        raise UsageError(f"--{str(error).replace('_', '-', 1)}") from error
+    return stated
+
+
+def _values(flag: str, text: str, least: float) -> tuple[float, ...]:
+    try:
+        values = tuple(map(float, text.split(",")))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(least <= value <= 1 for value in values):
+        raise UsageError(
+            f"{flag} must be one number or three from {least:g} to 1, such as 0.485,0.456,0.406 "
+            f"(divide by 255 where pixels count to 255), got {text}"
+        )
+    return values * 3 if len(values) == 1 else values
 
 
 def _in_words(report: ImportReport, source: Path, output: Path) -> list[str]:

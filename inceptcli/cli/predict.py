@@ -191,8 +191,7 @@ def predict(
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
-        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
+    _check_device(device)
 
     place = place_of(shard, output_format, output) if shard is not None else None
     if place and (explain or embeddings or gallery):
@@ -201,10 +200,13 @@ def predict(
     chosen = _installed(place.format if place else output_format or format_of(output) or "table")
     written = OutputFiles(_outputs(place.path if place else output, gallery, embeddings))
     names = weights or ["imagenet"]
-    files, _ = ensemble_files(names, crops, Display(quiet))
+    files, metadata = ensemble_files(names, crops, Display(quiet))
     written.check([*paths, *files])
     extras = Extras(explain, class_name, embeddings)
     extras.check(files, crops, output, fast_decode, compile_networks)
+    top_k = extras.named_classes(
+        top_k, [*zip(names, metadata, strict=True)], [("--gallery", gallery)], Display(quiet).say
+    )
 
     from inceptcli.prediction.inputs import is_image_file
     from inceptcli.prediction.writers import WRITERS
@@ -295,3 +297,8 @@ def _outputs(
         "--embeddings": embeddings,
         "the paths of --embeddings": paths_file(embeddings) if embeddings and has_paths else None,
     }
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")

@@ -6,17 +6,18 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from inceptcli.cli.results_stream import results_stream, writing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
+    from inceptcli.prediction.engine import EmbeddingEngine
     from inceptcli.prediction.ensemble import Ensemble
     from inceptcli.prediction.predict import Answer
     from inceptcli.prediction.torch_engine import TorchEngine
-    from inceptcli.weights.metadata import ClassName
+    from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
     Take = Callable[[Answer], None]
 
@@ -51,7 +52,9 @@ class Extras(NamedTuple):
                 raise UsageError(f"{flag} is for one network and one crop, --crops 1")
             if compile_networks:
                 raise UsageError(f"{flag} looks into the network; leave out --compile")
-            if is_onnx(files[0]):
+            if is_onnx(files[0]) and (
+                flag == "--explain" or read_metadata(files[0]).has_classifier
+            ):
                 raise UsageError(
                     f"{flag}: {files[0]} is an ONNX file, which gives logits only; give the "
                     "weights that it was exported from"
@@ -61,6 +64,29 @@ class Extras(NamedTuple):
             _find_class(self.class_name, read_metadata(files[0]).classes)
         if self.embeddings is not None:
             _check_embeddings(self.embeddings, output)
+
+    def named_classes(
+        self,
+        top_k: int,
+        members: Sequence[tuple[str, WeightsMetadata]],
+        others: Sequence[tuple[str, object]],
+        say: Callable[[str], None],
+    ) -> int:
+        """How many classes to name of each image: none of a network that has no classifier.
+
+        UsageError where that is asked for more than embeddings, or not for them.
+        """
+        headless = [name for name, metadata in members if not metadata.has_classifier]
+        if not headless:
+            return top_k
+        no_answers = f"{headless[0]}: has no trained classifier and names no classes"
+        for flag, value in (("--explain", self.explain), *others):
+            if value is not None:
+                raise UsageError(f"{flag}: {no_answers}; it gives --embeddings FILE")
+        if self.embeddings is None:
+            raise UsageError(f"{no_answers}; give --embeddings FILE for what it gives")
+        say(f"{no_answers}: embeddings only")
+        return 0
 
     def kept(
         self, answers: Iterable[Answer], ensemble: Ensemble, fast_decode: bool
@@ -74,7 +100,8 @@ class Extras(NamedTuple):
         if self.embeddings is not None:
             from inceptcli.prediction.embeddings import embeddings
 
-            width = _engine(ensemble).embedding_width
+            (engine,) = cast("Sequence[EmbeddingEngine]", ensemble.engines)
+            width = engine.embedding_width
             block = embeddings(self.embeddings, width, fast_decode)
             answers = _keeping(answers, f"--embeddings {self.embeddings}", block)
         for answer in answers:

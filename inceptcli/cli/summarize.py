@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
+from inceptcli.cli.image_size import check_image_size, image_size_of
 from inceptcli.cli.names import complete_network_or_weights
 from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.summarize_difference import print_difference
@@ -33,6 +33,13 @@ EPILOG = """Examples:
   inceptcli summarize irv2 --figure irv2.svg
   inceptcli summarize iv4 iv4-tf
 """
+
+
+ORIGIN = (
+    "averaged", "epoch", "metrics", "source", "source_sha256", "initialised", "assumed", "unnamed",
+    "environment", "inceptcli_version",
+)  # fmt: skip
+"""What a weights file says of where it comes from."""
 
 
 def summarize(
@@ -95,11 +102,11 @@ def summarize(
         raise UsageError("--figure and --depth 2 are for one network; leave OTHER out")
     if figure is not None:
         _check_figure(figure, network)
-    given_size = None if image_size is None else _image_size(image_size)
+    given_size = None if image_size is None else image_size_of(image_size)
     options, preprocessing, metadata = _described(network, num_classes)
     if given_size is not None:
         preprocessing = dataclasses.replace(preprocessing, image_size=given_size)
-    _check_size(preprocessing.image_size)
+    check_image_size(preprocessing.image_size)
 
     from inceptcli.networks import summary
 
@@ -113,28 +120,9 @@ def summarize(
     if figure is not None:
         _draw(summarized, options, figure)
     if output_format == "json":
-        echo(_as_json(summarized, preprocessing))
+        echo(_as_json(summarized, preprocessing, metadata))
     else:
         _print_table(summarized, preprocessing, metadata, with_layers=depth == 2)
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
-    if match is None:
-        raise UsageError(f"--image-size must be N or HxW pixels (299 or 240x320), got {text!r}")
-    size = int(match[1]), int(match[2] or match[1])
-    _check_size(size)
-    return size
-
-
-def _check_size(size: tuple[int, int]) -> None:
-    from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE
-
-    if min(size) < MINIMUM_IMAGE_SIZE:
-        raise UsageError(
-            f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
-            f"got {size[0]}x{size[1]}"
-        )
 
 
 def _described(
@@ -183,11 +171,16 @@ def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
         raise UsageError(f"--figure {figure}: {error.strerror}") from error
 
 
-def _as_json(summary: Summary, preprocessing: Preprocessing) -> str:
+def _as_json(
+    summary: Summary, preprocessing: Preprocessing, metadata: WeightsMetadata | None
+) -> str:
     fields = dataclasses.asdict(summary)
     for stage in fields["stages"]:
         del stage["layers"]
-    return json.dumps({**fields, "preprocessing": preprocessing.as_dict()}, indent=2)
+    fields["preprocessing"] = preprocessing.as_dict()
+    if metadata is not None:
+        fields["weights"] = {name: getattr(metadata, name) for name in ORIGIN}
+    return json.dumps(fields, indent=2)
 
 
 def _print_table(
@@ -202,7 +195,8 @@ def _print_table(
 
     echo(f"{summary.name}: {NETWORKS[summary.name].title} ({summary.layout})")
     if metadata is not None:
-        echo(_weights_in_words(metadata))
+        for line in _weights_in_words(metadata):
+            echo(printable(line))
     height, width = summary.image_size
     echo(f"{summary.num_classes} classes, images of {height}x{width} pixels")
     table = Table(show_footer=True)
@@ -228,9 +222,25 @@ def _sizes(part: StageSummary | LayerSummary) -> tuple[str, str, str]:
     return shape, f"{part.parameters:,}", f"{part.multiply_adds / 1e6:,.1f} M"
 
 
-def _weights_in_words(metadata: WeightsMetadata) -> str:
+def _weights_in_words(metadata: WeightsMetadata) -> list[str]:
+    """Where the weights come from, and what is not known of them."""
     parts = ["running average of the weights" if metadata.averaged else "weights as trained"]
     if metadata.epoch is not None:
         parts.append(f"after epoch {metadata.epoch}")
     parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
-    return printable(", ".join(parts))
+    lines = [", ".join(parts)]
+    source = dict(metadata.source)
+    if family := source.pop("family", None):
+        known = {"source sha256": metadata.source_sha256, **source}
+        origins = [f"{name} {value}" for name, value in known.items() if value]
+        lines.append(f"imported from {family}: {', '.join(origins)}")
+    if metadata.environment:
+        found = metadata.environment.items()
+        lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))
+    if metadata.assumed:
+        lines.append(f"assumed at import: {', '.join(metadata.assumed)}")
+    if metadata.unnamed:
+        lines.append("its classes are unnamed")
+    if not metadata.has_classifier:
+        lines.append("it has no trained classifier: it gives embeddings only")
+    return lines

@@ -62,11 +62,16 @@ def images_to_measure(
     Raises UsageError when there are no such images, UserError when they do not fit the classes.
     """
     file, metadata = weights[0]
+    for path, member in weights:
+        if not member.has_classifier:
+            raise UsageError(
+                f"{path}: has no trained classifier, only embeddings; nothing to measure"
+            )
     recipes = [_recipe(metadata) for _, metadata in weights]
     if wanted.data is None:
         found = _own(wanted, file, metadata, recipes[0], say)
     else:
-        found = _given(wanted, wanted.data, metadata, recipes[0], say)
+        found = _given(wanted, wanted.data, weights[0], recipes[0], say)
     if wanted.exclude is not None:
         found = _without(found, wanted.exclude)
     notes = [
@@ -125,15 +130,29 @@ def _check_there(data: str, what: str, file: Path) -> None:
 
 
 def _given(
-    wanted: Wanted, data: str, metadata: WeightsMetadata, recipe: Recipe | None, say: Say | None
+    wanted: Wanted,
+    data: str,
+    weights: tuple[Path, WeightsMetadata],
+    recipe: Recipe | None,
+    say: Say | None,
 ) -> Found:
+    file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
     if means_shards(data) or not lists_images(Path(data)):
+        if metadata.unnamed:
+            raise UsageError(
+                f"{file}: its {len(ids)} classes are unnamed, so that no folder can be matched to "
+                "them; import it again with --classes FILE|FOLDER, or give a CSV file of "
+                "path,class_index"
+            )
         return _split(data, ids, wanted.split, recipe, say)
     split: Measured = "all" if Path(data).is_file() else "val"
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")
     images, _, notes = evaluation_images(Path(data), ids, names, allow_outside=wanted.allow_outside)
+    if metadata.unnamed:
+        count = f"{file}: its {len(ids)} classes are unnamed"
+        notes = (*notes, f"{count}; labels were read as the numbers of the classifier's rows")
     return Found(FolderSource(images), data, split, notes=notes)
 
 

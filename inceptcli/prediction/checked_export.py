@@ -14,7 +14,7 @@ from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, draw
 from inceptcli.errors import UserError
-from inceptcli.prediction.engine import Engine
+from inceptcli.prediction.engine import EmbeddingEngine, Engine
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata
@@ -40,27 +40,35 @@ class Check(NamedTuple):
     spread: float
 
 
-def export(weights: Path, target: Target, output: Path, images: Sequence[Path] = ()) -> Check:
+def export(
+    weights: Path,
+    target: Target,
+    output: Path,
+    images: Sequence[Path] = (),
+    opset: int | None = None,
+) -> Check:
     """Write our weights file for `target`, then compare the logits of what was written.
 
-    Pictures are the first 32 of `images` that can be read; without images, drawn shapes and noise.
+    Of a network without a trained classifier these are embeddings. `opset` is ONNX's. Pictures are
+    the first 32 of `images` that can be read; without images, drawn shapes and noise.
 
     Raises UserError when the weights cannot be exported or the logits differ; remove `output` then.
     """
     network, metadata = load_network(weights)
     crops = _crops(images, metadata.preprocessing)
-    expected = TorchEngine(network, metadata, "cpu").logits(crops)
-    exported: Engine
+    engine = TorchEngine(network, metadata, "cpu")
     if target == "onnx":
-        from inceptcli.prediction.export_onnx import export_onnx
+        from inceptcli.prediction.export_onnx import OPSET, export_onnx
         from inceptcli.prediction.onnx_engine import OnnxEngine
 
-        export_onnx(network, metadata, output)
-        exported = OnnxEngine(output, "cpu")
+        export_onnx(network, metadata, output, opset or OPSET)
+        onnx_engine = OnnxEngine(output, "cpu")
+        exported = _numbers(onnx_engine, metadata, crops)
     else:
-        exported = _export_to_timm(weights, output, metadata)
+        exported = _export_to_timm(weights, output, metadata).logits(crops)
+    expected = _numbers(engine, metadata, crops)
     spread = float(expected.std())
-    difference = float(np.abs(exported.logits(crops) - expected).max())
+    difference = float(np.abs(exported - expected).max())
     if not difference <= LARGEST_DIFFERENCE * spread:  # true of NaN, too
         raise UserError(
             f"{weights}: exported to {target} its logits differ by up to {difference:.2g} on "
@@ -68,6 +76,13 @@ def export(weights: Path, target: Target, output: Path, images: Sequence[Path] =
             f"{spread:.2g}; nothing was written"
         )
     return Check(len(crops), difference, spread)
+
+
+def _numbers(
+    engine: EmbeddingEngine, metadata: WeightsMetadata, crops: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Logits, or the embeddings of a network without a trained classifier."""
+    return engine.logits(crops) if metadata.has_classifier else engine.outputs(crops).embeddings
 
 
 def _crops(images: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.uint8]:

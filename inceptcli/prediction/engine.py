@@ -47,6 +47,10 @@ class Outputs(NamedTuple):
 class EmbeddingEngine(Engine, Protocol):
     """An engine that also hands out what its classifier reads."""
 
+    @property
+    def embedding_width(self) -> int:
+        """How many numbers `outputs` gives as a picture's embedding."""
+
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
         """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
 

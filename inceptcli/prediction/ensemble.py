@@ -130,6 +130,13 @@ class Ensemble:
 
 def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:
     """UsageError, which names the weights, when they cannot answer together with so many crops."""
+    for name, metadata in members if len(members) > 1 else ():
+        if metadata.unnamed or not metadata.has_classifier:
+            what = "its classes are unnamed" if metadata.unnamed else "has no trained classifier"
+            raise UsageError(
+                f"{name}: {what}, so that it cannot answer with others; import it again with "
+                "--classes FILE|FOLDER"
+            )
     match_classes([(name, metadata.classes) for name, metadata in members])
     for name, metadata in members:
         try:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from inceptcli.cores import divide_threads
 from inceptcli.errors import UserError
+from inceptcli.prediction.engine import Outputs
 from inceptcli.weights.file import read_metadata
+from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.onnx_file import check_graph, without_tensors
 
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
@@ -67,28 +69,59 @@ class OnnxEngine:
             raise UserError(f"{weights}: ONNX Runtime cannot load it: {reason}") from error
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
+        self._output, self._width = self._find_output(metadata)
         self._on_cpu = self.provider[0] == "CPUExecutionProvider"
         self._pool = ThreadPoolExecutor(images) if self._on_cpu and images > 1 else None
 
+    def _find_output(self, metadata: WeightsMetadata) -> tuple[str, int]:
+        """The output that is read, and how many numbers it has for a picture."""
+        name = "logits" if metadata.has_classifier else "embeddings"
+        shapes = {output.name: output.shape for output in self.session.get_outputs()}
+        if name not in shapes:
+            raise UserError(f"{self._weights}: has no output {name}; export it from its weights")
+        if metadata.has_classifier:
+            return name, len(metadata.classes)
+        width = shapes[name][-1] if shapes[name] else None
+        if not isinstance(width, int):
+            raise UserError(f"{self._weights}: the width of its embeddings is not fixed")
+        return name, width
+
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes)."""
+        assert self._output == "logits"
+        return self._computed(images)
+
+    @property
+    def embedding_width(self) -> int:
+        """How many numbers `outputs` gives as a picture's embedding."""
+        return self._width
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """The embeddings of a network without a classifier; its logits are 0, or NaN if damaged."""
+        assert self._output == "embeddings"
+        embeddings = self._computed(images)
+        damaged = np.where(np.isfinite(embeddings).all(axis=1, keepdims=True), 0, np.nan)
+        return Outputs(damaged.repeat(len(self.classes), axis=1).astype(np.float32), embeddings)
+
+    def _computed(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         # On a CPU one by one takes no longer, needs less memory and never depends on the batch.
         parts = np.split(images, len(images)) if self._on_cpu else [images]
         return np.concatenate(list((self._pool.map if self._pool else map)(self._run, parts)))
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            (logits,) = self.session.run(["logits"], {"images": images})
+            (found,) = self.session.run([self._output], {"images": images})
         except Exception as error:  # see above
             reason = str(error).splitlines()[0]
             raise UserError(f"{self._weights}: ONNX Runtime cannot run it: {reason}") from error
-        expected = len(images), len(self.classes)
-        shape, dtype = getattr(logits, "shape", None), getattr(logits, "dtype", None)
+        expected = len(images), self._width
+        shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
         if shape != expected or dtype != np.float32:
             raise UserError(
-                f"{self._weights}: its logits must be float32 of {expected}, got {dtype} of {shape}"
+                f"{self._weights}: its {self._output} must be float32 of {expected}, got {dtype} "
+                f"of {shape}"
             )
-        return cast("NDArray[np.float32]", logits)
+        return cast("NDArray[np.float32]", found)
 
 
 def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:

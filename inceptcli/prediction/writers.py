@@ -66,8 +66,8 @@ def write_csv(
         path = safe(answer.path)
         for rank, p in enumerate(answer.predictions, start=1):
             table.writerow((path, rank, safe(p.class_name), p.index, p.probability, "", *last))
-        if answer.error is not None:
-            table.writerow((path, "", "", "", "", safe(answer.error), *last))
+        if answer.error is not None or not answer.predictions:
+            table.writerow((path, "", "", "", "", safe(answer.error or ""), *last))
         stream.flush()
 
 

@@ -44,15 +44,16 @@ def start_from(
 ) -> None:
     """Load the weights file at `path` into `network`, which is of the same layout.
 
-    With other classes (by id, in order), or where the file has no trained classifier, the
-    classifier keeps its fresh values. A first convolution for another number of channels gets the
-    sum of the old ones for grey images.
+    With other classes (by id, in order), unnamed ones, or where the file has no trained classifier,
+    the classifier keeps its fresh values. A first convolution for another number of channels gets
+    the sum of the old ones for grey images.
 
     Raises UserError when more than the classifier would keep fresh values.
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialised)
-    if [name.id for name in metadata.classes] != [name.id for name in classes]:
+    same = [name.id for name in metadata.classes] == [name.id for name in classes]
+    if metadata.unnamed or not same:
         untrained |= {key for key in own if key.startswith(head_name(network))}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)

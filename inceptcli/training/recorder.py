@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -205,8 +207,21 @@ class Recorder(Callback):
             epoch=trainer.current_epoch + 1,
             averaged=plan.recipe.averaging.decay > 0,
             metrics=self.results,
+            environment=environment(trainer),
         )
         save(self.directory.weights, module.network.state_dict(), metadata)
+
+
+def environment(trainer: Trainer) -> dict[str, str]:
+    """Versions, and the devices that train."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "devices": f"{trainer.world_size} x {name}",
+    }
 
 
 def lost_weights(directory: RunDirectory) -> str | None:

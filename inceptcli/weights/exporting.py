@@ -32,13 +32,14 @@ class TimmExport:
 def to_timm(weights: Path, output: Path) -> TimmExport:
     """Write a weights file's tensors as a `.safetensors` that timm loads strictly.
 
-    What was written is read again and compared, bit for bit, before it is kept.
+    A classifier that was never trained is left out, as timm's `num_classes=0` has it. What was
+    written is read again and compared, bit for bit, before it is kept.
 
     Raises:
         UserError: timm has no such network, or the file cannot be read or written.
     """
     network, metadata = load_network(weights)
-    options = metadata.network
+    options, headed = metadata.network, metadata.has_classifier
     if options.name not in TIMM:
         layouts = " and ".join(TIMM)
         raise UserError(f"{weights}: timm has no {options.name}; it has {layouts}")
@@ -49,7 +50,8 @@ def to_timm(weights: Path, output: Path) -> TimmExport:
             "repeats, residual scales and batch norm epsilon only"
         )
     model, table = TIMM[options.name]
-    ours = network.state_dict()
+    state = network.state_dict()
+    ours = {key: v for key, v in state.items() if headed or not key.startswith("classifier.")}
     theirs = table.theirs(ours)
     tensors = {theirs[key]: tensor.contiguous() for key, tensor in ours.items()}
     with replacing(output) as temporary:
@@ -57,4 +59,4 @@ def to_timm(weights: Path, output: Path) -> TimmExport:
         written = load_file(temporary)
         if not all(torch.equal(written[theirs[key]], tensor) for key, tensor in ours.items()):
             raise UserError(f"{output}: the tensors read back are not the ones written")
-    return TimmExport(model, options.num_classes, len(tensors))
+    return TimmExport(model, options.num_classes if headed else 0, len(tensors))

@@ -60,7 +60,21 @@ def read_metadata(path: Path) -> WeightsMetadata:
             header = file.metadata() or {}
         return WeightsMetadata.from_header(header)
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
+        problem = f"{path}: not an inceptcli weights file: {reason(path, error)}"
+        raise UserError(f"{problem}{_import_advice(path)}") from error
+
+
+def _import_advice(path: Path) -> str:
+    """How to make a weights file of another library's, where it may be one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return ""
+    if start.startswith((b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n")) or start[8:] == b"{":
+        converted = quote(str(path.with_suffix(".inceptcli.safetensors")))
+        return f"; convert it with inceptcli import {quote(str(path))} --output {converted}"
+    return ""
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

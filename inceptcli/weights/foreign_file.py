@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+import sys
 import warnings
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,40 +15,95 @@ from zipfile import BadZipFile, ZipFile
 from safetensors import SafetensorError, safe_open
 
 from inceptcli.errors import UserError
-from inceptcli.weights import keras_file
+from inceptcli.text import printable
+from inceptcli.weights import keras_file, pickle_stubs
 from inceptcli.weights.file import reason
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+MAXIMUM_DEPTH = 8
+MAXIMUM_INDEX = 64 * 1024**2
+"""Bytes of a JSON file that lists shards."""
 
 
 class ForeignFile(NamedTuple):
-    """Tensors by the other library's keys; `is_keras` when they stand in Keras's layer order."""
+    """The dictionaries of tensors in a file, by their place such as `state_dict_ema`.
 
-    tensors: dict[str, Tensor]
-    is_keras: bool
+    A file that is one dictionary has it at the place "". `is_keras` when the tensors stand in
+    Keras's layer order.
+    """
+
+    groups: dict[str, dict[str, Tensor]]
+    is_keras: bool = False
 
 
 def read(path: Path) -> ForeignFile:
     """Every tensor of the file, on the CPU; no code in it is run.
 
-    A state dict may be wrapped (`{"state_dict": ...}`) and its keys may start with `module.`.
+    An index of shards (`model.safetensors.index.json`) stands for the files that it lists.
 
     Raises:
         UserError: the file is no weights file, is damaged, would run code, or is already ours.
     """
+    if path.name.endswith(".index.json"):
+        return ForeignFile({"": _sharded(path)})
     try:
         with path.open("rb") as file:
             start = file.read(len(keras_file.SIGNATURE))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     if start == keras_file.SIGNATURE:
-        return ForeignFile(keras_file.read(path), is_keras=True)
+        return ForeignFile({"": keras_file.read(path)}, is_keras=True)
     if start.startswith((ZIP, PICKLE)):
-        return ForeignFile(_state_dict(path, _unpickled(path, start)), is_keras=False)
-    return ForeignFile(_safetensors(path), is_keras=False)
+        return ForeignFile(_groups(path, _unpickled(path, start)))
+    return ForeignFile({"": _safetensors(path)})
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal digits; of an index, of it and its shards in order."""
+    files = [path, *_shards(path)] if path.name.endswith(".index.json") else [path]
+    digest = hashlib.sha256()
+    for part in files:
+        with part.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _sharded(index: Path) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for shard in _shards(index):
+        if not shard.is_file():
+            raise UserError(f"{index}: its shard {printable(shard.name)} is not beside it")
+        for place, group in read(shard).groups.items():
+            if place or (twice := tensors.keys() & group.keys()):
+                what = place or min(twice)
+                raise UserError(f"{shard}: {printable(what)} does not belong into a shard")
+            tensors |= group
+    if lacking := sorted(_weight_map(index).keys() - tensors.keys()):
+        raise UserError(f"{index}: its shards lack {len(lacking)} tensors, as {lacking[0]}")
+    return tensors
+
+
+def _shards(index: Path) -> list[Path]:
+    return [index.with_name(name) for name in sorted(set(_weight_map(index).values()))]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        if index.stat().st_size > MAXIMUM_INDEX:
+            raise ValueError(f"over {MAXIMUM_INDEX} bytes")
+        found = json.loads(index.read_bytes())["weight_map"].items()
+    except OSError as error:
+        raise UserError(f"{index}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{index}: no index of shards: it needs a weight_map") from error
+    for _, name in found:
+        if not isinstance(name, str) or Path(name).name != name or name.endswith(".json"):
+            raise UserError(f"{index}: names the shard {name!r}; a shard lies beside its index")
+    return dict(found)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
@@ -63,18 +121,23 @@ def _unpickled(path: Path, start: bytes) -> Any:
 
     if start.startswith(ZIP):
         _check_archive(path)
+    # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+    is_archive = start.startswith(ZIP)
     try:
         with warnings.catch_warnings(action="ignore"):  # about a protocol that is then refused
-            # Files from before PyTorch 1.6 are no archives and cannot be mapped.
-            is_archive = start.startswith(ZIP)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-    except UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it refers to {named[1]}" if named else "it holds more than tensors"
-        advice = "save its state_dict() alone"
-        raise UserError(
-            f"{path}: a pickle that could run code ({what}) is not read; {advice}"
-        ) from error
+            try:
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+            except UnpicklingError:  # extras beside the tensors, which stubs stand for
+                return torch.load(
+                    path,
+                    map_location="cpu",
+                    weights_only=False,
+                    mmap=is_archive,
+                    pickle_module=sys.modules[pickle_stubs.__name__],
+                )
+    except pickle_stubs.UnsafePickleError as error:
+        what = f"a pickle that could run code (it refers to {error}) is not read"
+        raise UserError(f"{path}: {what}; save its state_dict() alone") from error
     # torch.load documents no list for damaged files: RuntimeError, EOFError, KeyError were seen.
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
@@ -91,16 +154,45 @@ def _check_archive(path: Path) -> None:
         raise UserError(f"{path}: a .keras archive; unpack it and import its model.weights.h5")
 
 
-def _state_dict(path: Path, loaded: Any) -> dict[str, Tensor]:
-    from torch import Tensor
+def _groups(path: Path, loaded: Any) -> dict[str, dict[str, Tensor]]:
+    """Dictionaries that have tensors, however deep they are nested."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    waiting: list[tuple[str, Any, int]] = [("", loaded, 0)]
+    stubs = []
+    while waiting:
+        place, value, depth = waiting.pop(0)
+        if isinstance(value, pickle_stubs.Stub):
+            stubs.append(f"{value.origin} at {place}" if place else value.origin)
+        if not isinstance(value, dict) or depth > MAXIMUM_DEPTH:
+            continue
+        if tensors := {key: tensor for key, tensor in value.items() if _is_plain(key, tensor)}:
+            groups[place] = tensors
+        waiting += [
+            (f"{place}.{key}" if place else key, inner, depth + 1)
+            for key, inner in value.items()
+            if isinstance(key, str)
+        ]
+    if not groups:
+        whole = f" but {stubs[0]}" if stubs else ""
+        kind = "pickle" if isinstance(loaded, pickle_stubs.Stub) else type(loaded).__name__
+        holds = f"{path}: holds a {kind}{whole}, not a state dict"
+        raise UserError(f"{holds}; save the network's state_dict() alone" if whole else holds)
+    return groups
 
-    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, dict) or not loaded:
-        raise UserError(f"{path}: holds a {type(loaded).__name__}, not a state dict")
-    for key, value in loaded.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise UserError(f"{path}: not a state dict: {key!r} is a {type(value).__name__}")
-    if all(key.startswith("module.") for key in loaded):
-        return {key.removeprefix("module."): tensor for key, tensor in loaded.items()}
-    return loaded
+
+def _is_plain(key: Any, value: Any) -> bool:
+    """Whether this is a tensor whose values can be kept as they are."""
+    import torch
+
+    return (
+        isinstance(key, str)
+        and isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_complex())
+    )
+
+
+def is_counter(key: str) -> bool:
+    """Whether a profiler or an average left this tensor; no network has it."""
+    return re.fullmatch(r"(.*\.)?(n_averaged|total_ops|total_params)", key) is not None

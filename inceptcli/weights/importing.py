@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +14,12 @@ from inceptcli.errors import UserError
 from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
 from inceptcli.weights import foreign_file
+from inceptcli.weights.declared import Declared
 from inceptcli.weights.file import save
-from inceptcli.weights.imagenet_classes import imagenet_classes
 from inceptcli.weights.key_table import KeyTable, layout
-from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.recognition import recognise
+from inceptcli.weights.settling import settle
 
 NUM_IMAGENET_CLASSES = 1000
 NUM_LISTED = 10
@@ -40,46 +41,85 @@ class ImportReport:
     source_sha256: str
 
 
+class Imported(NamedTuple):
+    """A network of ours, made of another library's tensors, and what should be said of it."""
+
+    tensors: dict[str, Tensor]
+    metadata: WeightsMetadata
+    remarks: tuple[str, ...]
+
+
 def convert(
     source: Path,
     output: Path,
     *,
     partial: bool = False,
+    raw: bool = False,
+    declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
 ) -> ImportReport:
-    """Write the weights in another library's file as one file of ours.
+    """Write the weights in another library's file as one file of ours; see `imported`.
+
+    Raises:
+        UserError: as `imported`. Nothing is written then.
+    """
+    found = imported(source, partial=partial, raw=raw, declared=declared, source_note=source_note)
+    save(output, found.tensors, found.metadata)
+    return ImportReport(
+        found.metadata.source["family"],
+        found.metadata.network.name,
+        found.metadata.network.num_classes,
+        found.remarks,
+        tuple(found.metadata.initialised),
+        found.metadata.source_sha256 or "",
+    )
+
+
+def imported(
+    source: Path,
+    *,
+    partial: bool = False,
+    raw: bool = False,
+    declared: Sequence[Declared] = (),
+    source_note: dict[str, str] | None = None,
+) -> Imported:
+    """The network in another library's file.
 
     With `partial`, tensors that the source lacks are initialised; a missing classifier gets one
-    class. `source_note` is kept in the metadata's `source`, beside the family.
+    class. With `raw` the weights as trained are taken where there is an average, too. Of `declared`
+    the first that states something is right; the rest is assumed by the family. `source_note` is
+    kept in the metadata's `source`, beside the family.
 
     Raises:
         UserError: the source cannot be read, would run code or is of another network; tensors are
-            missing (unless `partial`), unexpected or misshapen. Nothing is written then.
+            missing (unless `partial`), unexpected, misshapen or of another type; as many classes
+            are declared as the classifier does not have.
     """
-    file = foreign_file.read(source)
-    table = recognise(source, file)
-    tensors, remarks = _without_background(table, file.tensors)
+    found = recognise(source, foreign_file.read(source), raw)
+    table = found.table
+    tensors, remarks = _without_background(table, found.tensors)
     options = _options(table, tensors)
     expected = layout(options)
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
     if problems := _problems(expected, theirs, tensors, [] if partial else missing):
         raise UserError(f"{source}: recognised as {table.family}, but {problems}")
-    remarks += _remarks(theirs, tensors)
-    sha256 = _sha256(source)
+    said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
+    note = {"weights": found.name} if found.place or found.prefix else {}
     metadata = WeightsMetadata(
         options,
-        _classes(table, options.num_classes),
-        table.preprocessing,
-        source_sha256=sha256,
-        source={"family": table.family, **(source_note or {})},
+        said.classes,
+        said.preprocessing,
+        averaged=found.averaged,
+        source_sha256=foreign_file.sha256(source),
+        source={"family": table.family, **note, **said.origins, **(source_note or {})},
         initialised=missing,
+        assumed=said.assumed,
+        unnamed=said.unnamed,
     )
     ours = _converted(expected, theirs, tensors) | _initialised(options, missing)
-    save(output, ours, metadata)
-    return ImportReport(
-        table.family, table.network, options.num_classes, tuple(remarks), tuple(missing), sha256
-    )
+    remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
+    return Imported(ours, metadata, tuple(remarks))
 
 
 def _is_counter(key: str) -> bool:
@@ -100,16 +140,10 @@ def _without_background(
 
 
 def _options(table: KeyTable, tensors: dict[str, Tensor]) -> NetworkOptions:
-    """The released network with as many classes as the source's classifier has rows."""
-    head = tensors.get(table.theirs(["classifier.weight"])["classifier.weight"])
-    return network_options(table.network, num_classes=1 if head is None else max(1, len(head)))
-
-
-def _classes(table: KeyTable, count: int) -> tuple[ClassName, ...]:
-    """ImageNet's names where they fit; else the source names none, and classes are numbers."""
-    if table.imagenet and count == NUM_IMAGENET_CLASSES:
-        return imagenet_classes()
-    return tuple(ClassName(str(index), str(index)) for index in range(count))
+    """The released network with as many classes as the source's classifier has rows or biases."""
+    head = table.theirs(["classifier.weight", "classifier.bias"]).values()
+    rows = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
+    return network_options(table.network, num_classes=max(1, rows[0]) if rows else 1)
 
 
 def _problems(
@@ -125,10 +159,17 @@ def _problems(
         for key, value in expected.items()
         if (found := tensors.get(theirs[key])) is not None and found.shape != value.shape
     ]
+    mistyped = [
+        f"{theirs[key]} ({found.dtype})"
+        for key, value in expected.items()
+        if (found := tensors.get(theirs[key])) is not None
+        and value.is_floating_point() > found.is_floating_point()
+    ]
     kinds = {
         "missing": [theirs[key] for key in missing],
         "unexpected": [key for key in tensors if key not in known],
         "misshapen": misshapen,
+        "not of numbers with a fraction": mistyped,
     }
     clauses = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
     if missing and len(clauses) == 1:
@@ -147,7 +188,7 @@ def _shape(tensor: Tensor) -> str:
 def _remarks(theirs: Mapping[str, str], tensors: Mapping[str, Tensor]) -> list[str]:
     remarks = []
     if theirs["classifier.weight"] not in tensors:
-        remarks.append("the source has no classifier: one of a single class stands in for it")
+        remarks.append("the source has no classifier: the file gives embeddings, and no classes")
     types = {str(value.dtype) for value in tensors.values() if value.is_floating_point()}
     if others := sorted(types - {"torch.float32"}):
         remarks.append(f"{', '.join(others)} became torch.float32")
@@ -180,8 +221,3 @@ def _initialised(options: NetworkOptions, missing: list[str]) -> dict[str, Tenso
             initialize(module)
     fresh = network.state_dict()
     return {key: fresh[key] for key in missing}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from inceptcli.data.preprocessing import Preprocessing
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KeyTable:
     """One network as one library lays it out; read in either direction.
 
@@ -45,8 +46,12 @@ class KeyTable:
 
     def num_known(self, keys: Iterable[str]) -> int:
         """How many of another file's keys are below a module of theirs."""
-        modules = {theirs for _, theirs in self._expanded()}
+        modules = set(self.their_modules())
         return sum(any(part in modules for part in _beginnings(key)) for key in keys)
+
+    def their_modules(self) -> Iterator[str]:
+        """Their name of every module of the table."""
+        return (theirs for _, theirs in self._expanded())
 
     def _expanded(self) -> Iterator[tuple[str, str]]:
         for ours, theirs in self.modules.items():
@@ -68,6 +73,7 @@ def _beginnings(key: str) -> Iterator[str]:
     return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
 
 
+@lru_cache(maxsize=8)
 def layout(options: NetworkOptions) -> dict[str, Tensor]:
     """The state dict of this network without its values, on the meta device."""
     import torch

@@ -22,8 +22,9 @@ HOLDING = {5, 6, 10, 11, 22, 23}
 """Fields of an AttributeProto that have tensors or graphs in them."""
 
 OPERATORS = {
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Concat", "Conv", "Gemm", "MaxPool", "Mul",
-    "ReduceMean", "ReduceSum", "Relu", "Sub", "Transpose",
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Expand",
+    "Gemm", "Max", "MaxPool", "Mul", "ReduceL2", "ReduceMean", "ReduceSum", "Relu", "Shape", "Sub",
+    "Transpose",
 }  # fmt: skip
 """All that exported networks need; none of them loops or calls another graph."""
 

@@ -100,9 +100,16 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     with Display(quiet=say is None).task("fetch", unit="MB") as task:
         downloaded, note = _download(published, kept, task)
 
+    from inceptcli.weights.declared import Declared
+    from inceptcli.weights.imagenet_classes import imagenet_classes
     from inceptcli.weights.importing import convert
 
-    convert(downloaded, kept, source_note=note)
+    declared = Declared(
+        f"timm's {note['repository']}",
+        imagenet_classes(),
+        vars(preprocessing_of(published.network)),
+    )
+    convert(downloaded, kept, declared=[declared], source_note=note)
     if say is not None:
         say(f"{published.name} for {published.network}: converted to {kept}")
     return kept

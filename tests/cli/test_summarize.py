@@ -214,3 +214,29 @@ def test_a_figure_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
         assert line == f"Error: --figure {tmp_path / name}: {said}"
     both = "Error: --figure and --depth 2 are for one network; leave OTHER out"
     assert refusal("irv1", "irv2", "--figure", "both.svg") == both
+
+
+def test_it_is_said_where_weights_come_from(tmp_path: Path) -> None:
+    metadata = WeightsMetadata(
+        network_options("irv1", num_classes=2, repeats=(1, 1, 1)),
+        (ClassName("0", "class 0"), ClassName("1", "class 1")),
+        Preprocessing((96, 96)),
+        averaged=True,
+        source_sha256="ab" * 32,
+        source={"family": "timm, X", "weights": "state_dict_ema", "commit": "c0ffee"},
+        assumed=["mean", "std"],
+        unnamed=True,
+        environment={"torch": "2.11", "devices": "2 x cpu"},
+    )
+    save(tmp_path / "model.safetensors", {}, metadata)
+    lines = summarize(str(tmp_path)).splitlines()
+    assert lines[1:6] == [
+        "running average of the weights",
+        f"imported from timm, X: source sha256 {'ab' * 32}, weights state_dict_ema, commit c0ffee",
+        "trained with torch 2.11, devices 2 x cpu",
+        "assumed at import: mean, std",
+        "its classes are unnamed",
+    ]
+    weights = json.loads(summarize(str(tmp_path), "--format", "json"))["weights"]
+    assert weights["source"]["commit"] == "c0ffee"
+    assert (weights["averaged"], weights["environment"]["devices"]) == (True, "2 x cpu")

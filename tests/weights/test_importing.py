@@ -54,7 +54,8 @@ def test_the_background_row_of_1001_is_dropped(table: KeyTable, tmp_path: Path) 
     torch.save(foreign(table, 1001), tmp_path / "cadene.pth")
     report = convert(tmp_path / "cadene.pth", tmp_path / "ours.safetensors")
     assert report.network == table.network
-    assert report.remarks == ("dropped row 0 of the 1001-row classifier, the background class",)
+    assert report.remarks[0] == "dropped row 0 of the 1001-row classifier, the background class"
+    assert report.remarks[-1].startswith("assumed: the 1000 classes are ImageNet's")
     bias = load_tensors(tmp_path / "ours.safetensors")["classifier.bias"]
     assert torch.equal(bias, torch.arange(1, 1001).float())
     assert read_metadata(tmp_path / "ours.safetensors").classes == imagenet_classes()
@@ -72,7 +73,17 @@ def test_the_metadata_says_where_the_weights_came_from(tmp_path: Path) -> None:
         "repository": "timm/x",
         "commit": "abc",
     }
-    assert (metadata.initialised, report.remarks) == ([], ())
+    assert metadata.initialised == []
+    assert metadata.assumed == [
+        "classes", "image_size", "resize", "crop_fraction", "interpolation", "mean", "std",
+    ]  # fmt: skip
+    assert metadata.unnamed
+    assert report.remarks[0] == (
+        "assumed, as timm or Cadene, Inception-v4 is used: images of 299x299, resize short-side, "
+        "crop fraction 0.875, bicubic, mean 0.5, std 0.5 (--image-size, --crop-fraction, "
+        "--interpolation, --mean, --std)"
+    )
+    assert report.remarks[1].startswith("the 3 classes are unnamed: nothing is matched")
     assert [entry.id for entry in metadata.classes] == ["0", "1", "2"]
     assert network(torch.zeros(1, 3, 75, 75)).tolist() == [[0, 1, 2]]
 
@@ -100,7 +111,7 @@ def test_wrapped_old_and_half_precision_files_are_read(
     }
     write(tensors, tmp_path / "weights.bin")
     report = convert(tmp_path / "weights.bin", tmp_path / "ours.safetensors")
-    assert report.remarks == ("torch.float16 became torch.float32",)
+    assert "torch.float16 became torch.float32" in report.remarks
     found = load_tensors(tmp_path / "ours.safetensors")
     assert found["classifier.bias"].tolist() == [0.0, 1.0, 2.0]
     assert found["stem.0.batch_norm.num_batches_tracked"].dtype == torch.int64
@@ -142,7 +153,7 @@ def test_partial_initialises_and_records_what_is_missing(tmp_path: Path) -> None
     for name in ("first", "second"):
         report = convert(tmp_path / "face.pt", tmp_path / name, partial=True)
         assert report.initialised == missing
-        assert report.remarks[0].startswith("the source has no classifier: one of a single class")
+        assert report.remarks[0].startswith("the source has no classifier: the file gives")
     network, metadata = load_network(tmp_path / "first")
     assert (tuple(metadata.initialised), metadata.network.num_classes) == (missing, 1)
     assert network.state_dict()["stem.0.conv.weight"].std() > 0.1

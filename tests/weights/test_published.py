@@ -22,7 +22,7 @@ OBTAIN = """
 import sys, types
 from inceptcli.atomic_file import replacing
 from tests.weights.loopback_hub import kept_file
-def convert(source, output, *, source_note):
+def convert(source, output, *, declared, source_note):
     with replacing(output) as temporary:
         temporary.write_bytes(kept_file(source_note))
 sys.modules["inceptcli.weights.importing"] = types.SimpleNamespace(convert=convert)
