@@ -29,6 +29,7 @@ TABLES = (
 KNOWN = "timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are read"
 
 OTHER_NETWORKS = {
+    "network.stem.": "a checkpoint of an inceptcli run, whose weights are model.safetensors there",
     "Mixed_5b.branch1x1.": "torchvision's Inception-v3",
     "inception3a.branch1.": "torchvision's GoogLeNet",
     "layer1.0.conv1.": "a ResNet",

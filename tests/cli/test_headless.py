@@ -12,7 +12,10 @@ import onnx
 import pytest
 import torch
 
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import load_network, load_tensors, read_metadata, save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.timm_keys import INCEPTION_V4
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import draw
@@ -134,3 +137,27 @@ def test_foreign_weights_name_the_command_that_reads_them(name: str, tmp_path: P
         ("summarize", path),
     ):
         check_one_line(inceptcli(*command), 1, "; convert it with inceptcli import ")
+
+
+@pytest.mark.slow
+def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> None:
+    options = network_options("irv1-facenet", num_classes=1, repeats=(1, 1, 1))
+    torch.manual_seed(0)
+    metadata = WeightsMetadata(
+        options,
+        (ClassName("0", "class 0"),),
+        Preprocessing((75, 75)),
+        initialised=["classifier.weight", "classifier.bias"],
+        unnamed=True,
+    )
+    save(tmp_path / "face.safetensors", build(options).state_dict(), metadata)
+    command = ("export", tmp_path / "face.safetensors", "--to", "onnx")
+    for opset in (18, 20):
+        onnx_file, rows = tmp_path / f"{opset}.onnx", tmp_path / f"{opset}.npy"
+        done = inceptcli(*command, "--output", onnx_file, "--opset", opset)
+        assert done.exit_code == 0, done.output
+        picture = draw(tmp_path / "a.png", 1)
+        done = inceptcli("predict", picture, "--weights", onnx_file, "--embeddings", rows)
+        assert (done.exit_code, "names no classes: embeddings only" in done.stderr) == (0, True)
+        assert np.load(rows).shape == (1, 512)
+        assert abs(np.linalg.norm(np.load(rows)) - 1) < 1e-4
