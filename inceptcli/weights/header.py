@@ -93,6 +93,9 @@ class Header(Section):
     source_sha256: Text | None = None
     source: dict[Any, Text] = Field(default_factory=dict)
     initialised: list[Text] = Field(default_factory=list, max_length=100_000)
+    assumed: list[Text] = Field(default_factory=list, max_length=100)
+    unnamed: bool = False
+    environment: dict[Any, Text] = Field(default_factory=dict)
     inceptcli_version: Text = ""
 
 

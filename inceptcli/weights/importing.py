@@ -64,6 +64,10 @@ def convert(
         UserError: as `imported`. Nothing is written then.
     """
     found = imported(source, partial=partial, raw=raw, declared=declared, source_note=source_note)
+    try:  # names or sizes that no weights file may have
+        WeightsMetadata.from_header(found.metadata.to_header())
+    except ValueError as error:
+        raise UserError(f"{source}: cannot be imported as stated: {error}") from error
     save(output, found.tensors, found.metadata)
     return ImportReport(
         found.metadata.source["family"],

@@ -157,6 +157,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
         (("--std", "0"), 2, "--std must be one number or three"),
         (("--crop-fraction", "1.5"), 2, "--crop-fraction must be above 0 and at most 1"),
         (("--image-size", "60"), 2, "at least 75x75"),
+        (("--image-size", "9000"), 1, "cannot be imported as stated"),
         (("--classes", tmp_path / "none"), 2, "no such file or folder"),
         (("--classes", tmp_path / "twice.txt"), 2, "names the class a twice"),
         (("--classes", tmp_path / "empty.txt"), 2, "lists no class"),
