@@ -135,7 +135,7 @@ def files_by_class(
         raise UserError(
             f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
         )
-    return found
+    return dict(sorted(found.items()))
 
 
 def images_by_class(

@@ -148,7 +148,7 @@ def test_a_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> None:
     touch(tmp_path, f"train/{composed}/1.jpg", f"train/{decomposed}/2.jpg", "train/dog/1.jpg")
     touch(tmp_path, f"val/{decomposed}/3.jpg")
     images = class_folder(tmp_path / "train")
-    assert images.classes == (composed, "dog")
-    assert sorted(images.labels) == [0, 0, 1]
-    assert labelled_for(tmp_path / "val", images.classes).labels == (0,)
+    assert images.classes == ("dog", composed)
+    assert sorted(images.labels) == [0, 1, 1]
+    assert labelled_for(tmp_path / "val", images.classes).labels == (1,)
     assert labelled_for(tmp_path / "val", ["dog", decomposed]).labels == (1,)
