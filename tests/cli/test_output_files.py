@@ -30,36 +30,43 @@ def place(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     Path("flat/labels.csv").write_text("file,label\nILSVRC2012_val_00000001.jpg,n0\n")
     Path("one.jpg").symlink_to("photos/0.png")
     os.link("photos/0.png", "two.jpg")
-    Path("leave-out.txt").write_text("photos/1.png\n")
+    for name in (
+        "image.html",
+        "image.csv",
+    ):  # a suffix that another check would refuse hides this one
+        os.link("photos/0.png", name)
+    os.link("run/model.safetensors", "w.html")
+    os.link("l.csv", "l.html")
+    Path("leave-out.csv").write_text("photos/1.png\n")
     (tmp_path / "out").mkdir()
     return tmp_path
 
 
 PREDICT = "predict --weights run --device cpu --quiet"
 OVER_INPUTS = {
-    "image": (f"{PREDICT} photos/0.png --output photos/0.png", "photos/0.png"),
-    "image in a folder": (f"{PREDICT} photos --output photos/1.png", "photos/1.png"),
-    "image by a link": (f"{PREDICT} photos --output one.jpg", "photos/0.png"),
-    "image by a hard link": (f"{PREDICT} photos --output two.jpg", "photos/0.png"),
-    "gallery": (f"{PREDICT} photos/0.png --gallery photos/0.png", "photos/0.png"),
+    "image": (f"{PREDICT} photos/0.png --format csv --output photos/0.png", "photos/0.png"),
+    "image in a folder": (f"{PREDICT} photos --format csv --output photos/1.png", "photos/1.png"),
+    "image by a link": (f"{PREDICT} photos --format csv --output one.jpg", "photos/0.png"),
+    "image by a hard link": (f"{PREDICT} photos --format csv --output two.jpg", "photos/0.png"),
+    "gallery": (f"{PREDICT} photos/0.png --gallery image.html", "photos/0.png"),
     "weights": (
-        f"{PREDICT} photos --output run/model.safetensors", "run/model.safetensors"
+        f"{PREDICT} photos --format csv --output run/model.safetensors", "run/model.safetensors"
     ),
     "gallery over weights": (
-        f"{PREDICT} photos --gallery run/model.safetensors", "run/model.safetensors"
+        f"{PREDICT} photos --gallery w.html", "run/model.safetensors"
     ),
     "labels": ("eval run --data l.csv --predictions l.csv", "l.csv"),
-    "report": ("eval run --data l.csv --report l.csv", "l.csv"),
+    "report": ("eval run --data l.csv --report l.html", "l.csv"),
     "labels of a flat folder": (
         "eval run --data flat --confusion flat/labels.csv", "flat/labels.csv"
     ),
-    "measured image": ("eval run --data l.csv --predictions photos/0.png", "photos/0.png"),
+    "measured image": ("eval run --data l.csv --predictions image.csv", "photos/0.png"),
     "measured weights": (
-        "eval run --data l.csv --report run/model.safetensors", "run/model.safetensors"
+        "eval run --data l.csv --report w.html", "run/model.safetensors"
     ),
     "list of exclusions": (
-        "eval run --data l.csv --exclude leave-out.txt --predictions leave-out.txt",
-        "leave-out.txt",
+        "eval run --data l.csv --exclude leave-out.csv --predictions leave-out.csv",
+        "leave-out.csv",
     ),
     "exported weights": ("export run --to timm --output run/model.safetensors", "run/model.saf"),
     "imported weights": (
@@ -79,8 +86,9 @@ def test_an_output_over_an_input_is_refused_and_the_input_stays(case: str, place
 
 def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
     before = Path("photos/1.png").read_bytes()
+    flags = [*PREDICT.split(), "-", "--format", "csv", "--output", "photos/1.png"]
     done = subprocess.run(
-        [sys.executable, "-m", "inceptcli", *PREDICT.split(), "-", "--output", "photos/1.png"],
+        [sys.executable, "-m", "inceptcli", *flags],
         input=b"photos/0.png\nphotos/1.png\n", capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
@@ -102,7 +110,7 @@ def test_merge_does_not_write_over_a_part_or_its_record(place: Path) -> None:
 
 
 def test_two_outputs_are_two_files(place: Path) -> None:
-    command = f"{PREDICT} photos --output out/a.html --gallery out/../out/a.html"
+    command = f"{PREDICT} photos --format csv --output out/a.html --gallery out/../out/a.html"
     check_one_line(inceptcli(*command.split()), 2, "--output names the same file")
     assert not list(Path("out").iterdir())
 
