@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
@@ -279,10 +280,7 @@ def _run(
         if resume == "never" and directory.writes:  # the others may see what the first wrote
             raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
         if different := differing_keys(there, settings):
-            raise UsageError(
-                f"--output {folder}: the run there has another {', '.join(different)}; "
-                "give its own recipe.yaml or another --output"
-            )
+            raise UsageError(_another_run(folder, there, settings, different))
     check_data(directory, planned.identity, settings.data.path)
     if settings.data.path is None:
         say("no --data given: training on `shapes`, drawn by the program")
@@ -296,6 +294,19 @@ def _run(
     fit(planned, directory, say, display, stopping)
     for line in ending(directory):
         say(line)
+
+
+def _another_run(folder: Path, there: Recipe, settings: Recipe, different: list[str]) -> str:
+    own = there.data.path
+    if own is not None and settings.data.path is None:
+        return f"--output {folder}: the run there trains on {own}; give --data {quote(own)}"
+    command = (
+        f"inceptcli train --recipe {quote(f'{folder}/recipe.yaml')} --output {quote(str(folder))}"
+    )
+    return (
+        f"--output {folder}: the run there has another {', '.join(different)}; "
+        f"`{command}` goes on with it, or give another --output"
+    )
 
 
 def _sides(text: str | None) -> int | str | list[int | str] | None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 from unicodedata import normalize
@@ -196,13 +197,20 @@ def labelled_for(
     unknown = sorted(found.keys() - {normalize("NFC", name) for name in classes})
     if unknown:
         raise UserError(
-            f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes trained"
-            f" ({len(unknown)} of {len(found)} folders unknown); these are images of other classes"
+            f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes"
+            f" ({len(unknown)} of {len(found)} folders unknown){_meant(unknown[0], classes)}; "
+            "rename the folder as the class is named, or leave it out"
         )
     images = _labelled(root, found, classes)
     if not images.paths:
         raise UserError(f"{_shown(root)}: no images in the class folders")
     return images
+
+
+def _meant(name: str, classes: Sequence[str]) -> str:
+    by_case = {known.casefold(): known for known in reversed(classes)}
+    near = get_close_matches(name.casefold(), by_case, 1, 0.8)
+    return f"; did you mean {printable(by_case[near[0]])}" if near else ""
 
 
 def digests(images: LabelledImages) -> list[bytes | None]:

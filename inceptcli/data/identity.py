@@ -187,7 +187,7 @@ def _of_images(
 ) -> list[str]:
     free = {key for number, key in enumerate(before) if number in may_change}
     both = [key for key in before if key in after]
-    changed = [key for key in both if before[key][3:] != after[key][3:] and key not in free]
+    changed = [key for key in both if _differ(before[key], after[key]) and key not in free]
     resized = [key for key in changed if before[key].bytes != after[key].bytes]
     moved = [key for key in both if before[key].label != after[key].label]
     said = [
@@ -204,6 +204,13 @@ def _of_images(
     if not said and list(before) != list(after):
         return [f"the {word} images are in another order"]
     return said
+
+
+def _differ(one: Listed, other: Listed) -> bool:
+    """Whether the files are others; how they start is known of a class's first image alone."""
+    if one.bytes != other.bytes:
+        return True
+    return bool(one.start and other.start) and one.start != other.start
 
 
 def _count(number: int, word: str) -> str:

@@ -25,6 +25,8 @@ from inceptcli.data.splits import NAMES, Split, in_words, other_folders, split_f
 from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
+LISTED = 3
+
 Measured = Literal["train", "val", "test", "all"]
 """Which images of a dataset: one of its splits, or all where it has none."""
 
@@ -272,11 +274,25 @@ def open_for_training(
     assert dataset.training is not None
     train = dataset.images(dataset.training, None, say)
     classes = train.classes
-    if val_data is not None:
-        return train, open_for_evaluation(val_data, classes, say), classes
     if val_fraction is not None:
         return *_split_by_content(train, val_fraction, say, kept), classes
-    return train, dataset.images("val", classes, say), classes
+    if val_data is not None:
+        val = open_for_evaluation(val_data, classes, say)
+    else:
+        val = dataset.images("val", classes, say)
+    if line := without_images(val, classes):
+        say(f"{printable(val_data or data)}: {line}")
+    return train, val, classes
+
+
+def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
+    """A line about the classes that have no image to validate on; None without such."""
+    seen = {val.label(number) for number in range(len(val))}
+    names = [printable(name) for label, name in enumerate(classes) if label not in seen]
+    if not names:
+        return None
+    shown = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
+    return f"no validation images of {len(names)} of {len(classes)} classes: {shown}"
 
 
 def open_for_evaluation(data: str, classes: Sequence[str], say: Say | None = None) -> ListedSource:

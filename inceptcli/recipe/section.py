@@ -14,6 +14,13 @@ Count = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=75, le=4096)]
 
 
+def in_order(values: list[float]) -> list[float]:
+    """The same smallest and largest value; ValueError when they are the other way round."""
+    if values[0] > values[1]:
+        raise ValueError(f"must be the smallest and the largest, got {values[0]}, {values[1]}")
+    return values
+
+
 Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 """A path, in which ~ is the home folder."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from inceptcli.recipe.section import Count, Fraction, Place, Positive, Section, Side
+from inceptcli.recipe.section import Count, Fraction, Place, Positive, Section, Side, in_order
 from inceptcli.text import seconds_in
 
 
@@ -66,12 +66,12 @@ class Augmentation(Section):
     """
 
     style: Literal["usual", "authors"] = "usual"
-    crop_area: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
-        default=[0.3, 1.0]
-    )
-    crop_aspect: Annotated[list[Positive], Field(min_length=2, max_length=2)] = Field(
-        default=[3 / 4, 4 / 3]
-    )
+    crop_area: Annotated[
+        list[Fraction], Field(min_length=2, max_length=2), AfterValidator(in_order)
+    ] = Field(default=[0.3, 1.0])
+    crop_aspect: Annotated[
+        list[Positive], Field(min_length=2, max_length=2), AfterValidator(in_order)
+    ] = Field(default=[3 / 4, 4 / 3])
     mirror: Fraction = 0.5
     brightness: Fraction = 0.0
     contrast: Fraction = 0.0

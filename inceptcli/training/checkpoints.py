@@ -165,16 +165,18 @@ def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> R
     Raises UserError when one cannot be read for another reason than damage, or when a run that has
     trained has none that is whole.
     """
-    for path in reversed(directory.checkpoints()):
+    found = directory.checkpoints()
+    for path in reversed(found):
         try:
             reason = _damage(path)
             if reason is None:
-                return _resumable(directory, path)
+                return _resumable(path)
         except FileNotFoundError:  # set aside by the first rank
             continue
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        report(f"{path} is damaged ({reason}); trying the one before it")
+        next_one = "; trying the one before it" * (path != found[0])
+        report(f"{path} is damaged ({reason}){next_one}")
         directory.set_aside(path)
     if directory.has_trained:
         raise UserError(
@@ -205,13 +207,14 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _resumable(directory: RunDirectory, path: Path) -> Resumable:
+def _resumable(path: Path) -> Resumable:
     try:
         content = _content(path)
         validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
+        step = int(content["global_step"])
     except (RuntimeError, KeyError, TypeError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path}: is whole, but no checkpoint that this version reads: {reason}"
         ) from error
-    return Resumable(path, directory.step_of(path), validated)
+    return Resumable(path, step, validated)

@@ -8,6 +8,7 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -38,12 +39,11 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
             if by_this_program():  # the process that started this one says it
                 raise SystemExit(1) from None
             raise UserError(_apart(error)) from error
-        reason = _unwritable(error)
+        reason = _unwritable(error, directory.path)
         if reason is None:
             raise
         raise UserError(
-            f"{directory.path}: cannot be written: {reason}; the last checkpoint is whole, so "
-            "after making room the same command continues"
+            f"{directory.path}: cannot be written: {reason}; {_then(directory)}"
         ) from error
 
 
@@ -113,10 +113,18 @@ def out_of_memory(plan: Plan) -> str:
     )
 
 
-def _unwritable(error: Exception) -> str | None:
+def _then(directory: RunDirectory) -> str:
+    if directory.checkpoints():
+        return "the last checkpoint is whole, so after that is mended the same command continues"
+    return "after that is mended the same command starts the run"
+
+
+def _unwritable(error: Exception, folder: Path) -> str | None:
     """Why a file could not be written; None when that is not what happened."""
     for cause in (error, error.__context__):
         if isinstance(cause, OSError) and cause.errno in NOT_WRITABLE:
+            return cause.strerror
+        if isinstance(cause, PermissionError) and str(cause.filename).startswith(f"{folder}/"):
             return cause.strerror
         if isinstance(cause, SafetensorError) and "I/O error: " in str(cause):
             return str(cause).partition("I/O error: ")[2]

@@ -12,17 +12,24 @@ from lightning.pytorch.strategies import DDPStrategy
 from inceptcli.data.augmentation import Augmentation, Transform, training_transform
 from inceptcli.data.datamodule import ImageData
 from inceptcli.data.shared_memory import SHARED_MEMORY, affordable
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.progress.display import Display
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import Averaging
 from inceptcli.standard_streams import tell_loss
 from inceptcli.text import seconds_in
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.batch_size_search import find_batch_size
-from inceptcli.training.checkpoints import AtomicCheckpointIO, ResumeCheckpoint, newest_readable
+from inceptcli.training.checkpoints import (
+    AtomicCheckpointIO,
+    Resumable,
+    ResumeCheckpoint,
+    newest_readable,
+)
 from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained, reason_logged
@@ -39,6 +46,9 @@ from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
 from inceptcli.training.trained_data import keep_data
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
+
+BY_EPOCHS = ("cosine", "one-cycle")
+"""Schedules that end with the run, however long that is."""
 
 
 def fit(
@@ -73,7 +83,6 @@ def fit(
             tell_loss(partial(_log_loss, directory))
             with reason_logged(directory), explained(plan, directory):
                 keep_data(directory, plan.identity, plan.recipe.data.path)
-                directory.write_recipe(plan.recipe)
                 _fit(plan, directory, say, trainer)
         finally:
             tell_loss(None)
@@ -111,15 +120,16 @@ def _with_batch_size(
 
 def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
     report = partial(_say_and_log, directory, say)
+    there = directory.read_recipe()
     found = newest_readable(directory, report)
+    directory.write_recipe(_recipe_to_keep(plan, there, found, trainer.world_size))
     network = new_network(plan) if found else starting_network(plan, report)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
         report(line)
     step = found.step if found else 0
-    finished = step >= plan.steps_per_epoch(trainer.world_size) * plan.recipe.trainer.epochs
-    if found and found.validated and finished:
+    if found and found.validated and step == _last_step(plan, trainer.world_size):
         if (loss := lost_weights(directory)) is not None:
             raise UserError(
                 f"{loss}; the run is finished, and its best weights are lost: more --epochs save "
@@ -127,6 +137,8 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
             )
         say(f"finished already: {step} steps are done; more --epochs would go on")
         return
+    if found and there and (other := _other_schedule(there, plan.recipe)):
+        report(other)
     forget_repaired(plan, directory, say)
     directory.forget_metrics_after(found.known_step if found else 0)
     directory.forget_stop()
@@ -136,6 +148,39 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     data = _data(plan, trainer, say)
     checkpoint = found.path if found else None
     trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
+
+
+def _last_step(plan: Plan, num_ranks: int) -> int:
+    return plan.steps_per_epoch(num_ranks) * plan.recipe.trainer.epochs
+
+
+def _recipe_to_keep(
+    plan: Plan, there: Recipe | None, found: Resumable | None, num_ranks: int
+) -> Recipe:
+    """The recipe of the run; one that is finished keeps the epochs that it was trained for.
+
+    Raises UsageError when the run has trained for more epochs.
+    """
+    last, epochs = _last_step(plan, num_ranks), plan.recipe.trainer.epochs
+    if found is None or there is None or found.step < last:
+        return plan.recipe
+    if found.step > last:
+        done = -(-found.step // plan.steps_per_epoch(num_ranks))
+        raise UsageError(
+            f"--epochs {epochs}: the run there is in or behind epoch {done} already; give more, "
+            "or another --output"
+        )
+    return check(override(plan.recipe.as_dict(), {"trainer.epochs": there.trainer.epochs}))
+
+
+def _other_schedule(there: Recipe, now: Recipe) -> str | None:
+    before, epochs = there.trainer.epochs, now.trainer.epochs
+    if before == epochs or now.schedule.name not in BY_EPOCHS:
+        return None
+    return (
+        f"trainer.epochs was {before} and is {epochs}: the learning rate follows the schedule of "
+        f"{epochs} from here on, so this is not the run of {epochs} epochs from the start"
+    )
 
 
 def _data(plan: Plan, trainer: Trainer, say: Callable[[str], None]) -> ImageData:

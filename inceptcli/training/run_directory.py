@@ -78,6 +78,9 @@ class RunDirectory:
             raise UsageError(
                 f"--output {self.path}: cannot be written: {error.strerror}"
             ) from error
+        checkpoints = self.path / "checkpoints"
+        if checkpoints.is_dir() and not os.access(checkpoints, os.W_OK | os.X_OK):
+            raise UsageError(f"--output {self.path}: {checkpoints} cannot be written")
         notices: list[str] = []
         try:
             locked = lock(self._lock, notices.append)
@@ -117,10 +120,6 @@ class RunDirectory:
     def checkpoint_path(self, step: int) -> Path:
         """Where the checkpoint after optimizer step `step` lies."""
         return self.path / "checkpoints" / f"step-{step:09d}.ckpt"
-
-    def step_of(self, checkpoint: Path) -> int:
-        """The optimizer step after which a checkpoint was saved."""
-        return int(checkpoint.stem.removeprefix("step-"))
 
     def checkpoints(self) -> list[Path]:
         """Oldest first."""
@@ -201,12 +200,12 @@ class RunDirectory:
             writer.writerows(rows)
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv."""
+        """The rows of metrics.csv; damaged ones are left out."""
         path = self.path / "metrics.csv"
         if not path.is_file():
             return []
-        with path.open(newline="") as file:
-            return list(csv.DictReader(file))
+        with path.open(newline="", errors="replace") as file:
+            return [row for row in csv.DictReader(file) if _step(row) is not None]
 
     def logged_as(self, logger: str) -> str | None:
         """What a logger's service calls this run, once it has told."""
@@ -228,9 +227,13 @@ class RunDirectory:
         path = self.path / name
         if not self.writes or not path.is_file():
             return
-        with path.open(newline="") as file:
+        with path.open(newline="", errors="replace") as file:
             whole = (line for line in file if line.endswith("\n"))  # a full disk cuts the last
-            rows = [row for row in csv.DictReader(whole) if int(row["step"] or 0) <= step]
+            rows = [
+                {column: row[column] for column in columns}
+                for row in csv.DictReader(whole)
+                if columns[-1] in row and 0 <= (_step(row) or -1) <= step
+            ]
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -244,6 +247,12 @@ class RunDirectory:
     def skipped(self) -> dict[Number, str]:
         """The images in skipped.csv, with the reasons."""
         return read_skipped(self.path / "skipped.csv")
+
+
+def _step(row: Mapping[str, Any]) -> int | None:
+    """The optimizer step of a row; None where it says none."""
+    text = row.get("step")
+    return int(text) if isinstance(text, str) and text.isdecimal() else None
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

@@ -7,14 +7,18 @@ import json
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inceptcli.recipe.file import read
 from inceptcli.weights.file import load_tensors
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.training.test_resume import stop_at
 
 FLAGS = [
     "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--image-size", "75", "--accelerator",
@@ -225,3 +229,86 @@ def test_a_resumed_run_continues_exactly_or_refuses(place: Path, seed: int) -> N
     assert done.exit_code == 0, done.output
     ours, theirs = (load_tensors(folder / "model.safetensors") for folder in (run, alone))
     assert all((ours[key] == theirs[key]).all() for key in theirs)
+
+
+def again(place: Path, *flags: object) -> Any:
+    return inceptcli("train", *FLAGS, "--data", place / "data", "--output", place / "run", *flags)
+
+
+def test_other_epochs_are_said_to_change_the_schedule_and_never_those_trained(place: Path) -> None:
+    done = again(place, "--epochs", 2)
+    assert done.exit_code == 0, done.output
+    assert "trainer.epochs was 1 and is 2: the learning rate follows the schedule" in done.stderr
+    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+    done = again(place, "--epochs", 1)
+    check_one_line(done, 2, "--epochs 1: the run there is in or behind epoch 2 already")
+    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+
+
+def test_a_run_cut_to_the_epochs_it_has_keeps_those_of_its_schedule(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(3, patch)  # in the second epoch, whose first is saved
+        assert again(place, "--epochs", 2).exit_code == 75
+    newest = max((place / "run" / "checkpoints").iterdir())
+    newest.unlink()
+    done = again(place, "--epochs", 1)
+    assert done.exit_code == 0
+    assert "finished already: 2 steps are done" in done.stderr
+    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+
+
+@pytest.mark.parametrize("content", [b"a,b\n\xff", b"epoch,step\n1,x\n", b"\0" * 99])
+def test_a_damaged_table_of_metrics_ends_no_run(place: Path, content: bytes) -> None:
+    (place / "run" / "metrics.csv").write_bytes(content)
+    assert again(place, "--epochs", 2).exit_code == 0
+    with (place / "run" / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["epoch"] == "2"
+
+
+def test_a_checkpoint_of_another_name_is_known_by_its_step(place: Path) -> None:
+    (checkpoint,) = sorted((place / "run" / "checkpoints").iterdir())[-1:]
+    checkpoint.rename(checkpoint.with_name("step-000000999.ckpt"))
+    done = again(place, "--epochs", 1)
+    assert "finished already: 2 steps are done" in done.stderr
+
+
+def test_data_that_is_left_out_is_named(place: Path) -> None:
+    done = inceptcli("train", *FLAGS, "--epochs", 1, "--output", place / "run")
+    check_one_line(done, 2, "the run there trains on")
+    assert "give --data" in done.stderr
+
+
+def test_classes_without_validation_images_are_named(place: Path, tmp_path: Path) -> None:
+    shutil.rmtree(place / "data" / "val" / "bee")
+    done = inceptcli(
+        "train", *FLAGS, "--epochs", 1, "--data", place / "data", "--output", tmp_path / "new"
+    )
+    assert done.exit_code == 0
+    assert "no validation images of 1 of 2 classes: bee" in done.stderr
+
+
+def test_a_class_folder_that_is_spelled_otherwise_is_compared_with_the_classes(place: Path) -> None:
+    (place / "data" / "val" / "bee").rename(place / "data" / "val" / "Bee")
+    done = inceptcli("train", *FLAGS, "--data", place / "data", "--output", place / "new")
+    check_one_line(done, 1, "did you mean bee; rename the folder")
+
+
+@pytest.mark.skipif(os.getuid() == 0 and shutil.which("setpriv") is None, reason="root may all")
+def test_checkpoints_that_cannot_be_written_are_one_line(place: Path) -> None:
+    checkpoints = place / "run" / "checkpoints"
+    checkpoints.chmod(0o555)
+    bound = "-dac_override,-dac_read_search"
+    command = ["setpriv", f"--bounding-set={bound}"] if os.getuid() == 0 else []
+    flags = ["--epochs", "2", "--data", str(place / "data"), "--output", str(place / "run")]
+    done = subprocess.run(
+        [*command, sys.executable, "-m", "inceptcli", "train", *FLAGS, *flags],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    checkpoints.chmod(0o755)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].endswith(f"{checkpoints} cannot be written")

@@ -133,7 +133,7 @@ def test_evaluation_matches_folders_to_the_weights_by_name(tmp_path: Path) -> No
 
 def test_folders_unknown_to_the_weights_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "bee/1.jpg", "yak/1.jpg", "zebra/1.jpg")
-    with pytest.raises(UserError, match=r"yak: not one of the 1 classes trained \(2 of 3 folders"):
+    with pytest.raises(UserError, match=r"yak: not one of the 1 classes \(2 of 3 folders"):
         labelled_for(tmp_path, ["bee"])
 
 

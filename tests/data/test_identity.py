@@ -178,6 +178,11 @@ def test_changed_data_is_told_apart_or_gives_the_same_samples(
             "1 training image gone, the first is ant/0.png; 1 training image added, the first is "
             "ant/0\\n\\udc80.png",
         ),
+        (  # another image is the first one of its class
+            lambda root: (root / "train/cat/0.png").rename(root / "train/cat/z.png"),
+            "1 training image gone, the first is cat/0.png; 1 training image added, the first is "
+            "cat/z.png",
+        ),
     ],
 )
 def test_what_differs_is_said_in_one_line(
