@@ -8,6 +8,8 @@ import re
 import stat
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +39,9 @@ MAXIMUM_PIXELS = 178_956_970
 MAXIMUM_FILE_BYTES = 512 * 1024**2
 """What the most pixels take uncompressed; some formats are read whole before they are looked at."""
 
+STRIP_PIXELS = 2**20
+"""Of grey of more than 8 bits, computed with at once; each takes some 30 bytes."""
+
 _JPEG, _EXIF_SEGMENT, _SCAN = b"\xff\xd8\xff", 0xE1, 0xDA
 """How a JPEG starts, and its markers before EXIF and before the pixels."""
 
@@ -58,6 +63,29 @@ _filters_lock = threading.Lock()
 
 class UnreadableImage(UserError):  # noqa: N818 - it names what was met, not who erred
     """A file is missing, no image, damaged or too large; the message is the reason only."""
+
+
+class _Room:
+    """Lets threads decode together as many pixels as one image may have."""
+
+    def __init__(self, pixels: int) -> None:
+        self.free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= pixels)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += pixels
+                self._changed.notify_all()
+
+
+_ROOM = _Room(MAXIMUM_PIXELS)
 
 
 def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.uint8]:
@@ -155,8 +183,9 @@ def _by_pillow(file: BinaryIO, start: bytes, pixels: NDArray[np.uint8] | None) -
     with _opened(file, start) as image:
         if pixels is None:
             _check_pixels(image.width, image.height)
-            image.load()
-            pixels = np.array(_rgb(image))
+            with _ROOM.taken(image.width * image.height):
+                image.load()
+                pixels = _rgb(image)
         upright = _TRANSPOSITIONS.get(_orientation(image))
     return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
 
@@ -229,36 +258,47 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         return _grey(image, (1.0, 255.0))
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _grey(image, (65535.0,))
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return np.array(image.convert("RGB"))
     transparent = image.convert("RGBA")
     # Bitmaps of 32 bits often leave the fourth byte unused, at zero.
     if image.format == "BMP" and transparent.getchannel("A").getbbox() is None:
-        return image.convert("RGB")
+        return np.array(image.convert("RGB"))
     # White, the page that cut-outs and logos are made for; the colours under transparency are junk.
     white = Image.new("RGB", image.size, "white")
     white.paste(transparent, mask=transparent)
-    return white
+    return np.array(white)
 
 
-def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> Image.Image:
+def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
     """As RGB: white is the first full scale that holds all values, else the values' maximum."""
-    values = np.asarray(image)
-    numbers = values.astype(np.float32)
-    finite = np.isfinite(numbers)
-    low = float(numbers.min(where=finite, initial=np.inf))
-    high = float(numbers.max(where=finite, initial=-np.inf))
+    low, high = np.inf, -np.inf
+    for _, values in _strips(image):
+        finite = np.isfinite(values)
+        low = min(low, float(values.min(where=finite, initial=np.inf)))
+        high = max(high, float(values.max(where=finite, initial=-np.inf)))
     if low >= 0 and high <= full_scales[-1]:
         low, high = 0.0, next(scale for scale in full_scales if high <= scale)
     factor = 255 / (high - low) if high > low else 0.0
-    levels = np.nan_to_num(numbers * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
-    grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
     transparent = image.info.get("transparency")
-    if transparent is not None:
-        grey[values == transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, values in _strips(image):
+        levels = np.nan_to_num(values * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
+        grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+        if transparent is not None:
+            grey[values == transparent] = 255
+        pixels[top : top + len(grey)] = grey[:, :, None]
+    return pixels
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The values of a few rows after another, and the number of the first: little memory."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        yield top, np.asarray(image.crop((0, top, image.width, bottom))).astype(np.float32)

@@ -22,7 +22,13 @@ SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
 LABEL_COLUMNS = ("label", "class_index")
-LABEL_FILES = ("labels.csv", "val.txt", "synsets.txt", DEVKIT_LABELS)
+KAGGLE_LABELS = "LOC_val_solution.csv"
+"""ImageId and PredictionString: a name without its suffix; a synset and a box, repeated."""
+
+KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC/val")
+"""Where Kaggle's archive has them, beside that file."""
+
+LABEL_FILES = ("labels.csv", "val.txt", "synsets.txt", DEVKIT_LABELS, KAGGLE_LABELS)
 """What lies in a flat folder of ILSVRC or beside it."""
 
 LONGEST_NUMBER = 18
@@ -56,6 +62,8 @@ def evaluation_images(
         UsageError: there is no such file or folder, or its columns cannot be understood.
         UserError: what was found does not fit the classes; the message names the line.
     """
+    if data.is_file() and data.name == KAGGLE_LABELS:
+        return flat(_kaggle_folder(data), ids, names, data)
     if data.is_file() and data.suffix.lower() == ".csv":
         return EvaluationImages(listed(data, ids, names, allow_outside=allow_outside), data.parent)
     if data.is_file():
@@ -107,37 +115,42 @@ def listed(
     return LabelledImages(tuple(ids), tuple(map(Path, paths)), tuple(numbers))
 
 
-def flat(folder: Path, ids: Sequence[str], names: Sequence[str]) -> EvaluationImages:
-    """The validation images of ILSVRC in `folder`, labelled by a file in it or beside it.
+def flat(
+    folder: Path, ids: Sequence[str], names: Sequence[str], file: Path | None = None
+) -> EvaluationImages:
+    """The validation images of ILSVRC in `folder`, labelled by `file`, or one in it or beside it.
 
-    That is `labels.csv` (as in `listed`; `file` is an image's name) or Caffe's `val.txt` (an
-    image's name and its label on each line). A label that is a number counts synsets from 0 in the
+    That is `labels.csv` (as in `listed`; `file` is an image's name), Caffe's `val.txt` (an image's
+    name and its label on each line) or Kaggle's `LOC_val_solution.csv`, also up to four folders
+    above, as its archive has it. A label that is a number counts synsets from 0 in the
     order of `synsets.txt` beside it; without that file, where the weights have a thousand synsets,
     in the order of their ids, as every published classifier does.
 
     Raises UserError when there is none, it lacks an image or has an unknown label, or when there is
     only the devkit's own file: that numbers the synsets in another order.
     """
-    file = _labels_of(folder)
+    file = file or _labels_of(folder)
     order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
     if (file.parent / "synsets.txt").is_file():
         order = _read(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
     label_of = {}
-    for line, name, label in _rows(file) if file.suffix == ".csv" else _words(file):
-        key = Path(name).name
+    for line, name, label in _labelled_names(file):
+        key = Path(name).stem
         if key in label_of:
-            raise UserError(f"{_shown(file)} line {line}: {printable(key)} is listed twice")
+            raise UserError(
+                f"{_shown(file)} line {line}: {printable(Path(name).name)} is listed twice"
+            )
         label_of[key] = _find(labels, label, file, line)
     images = _validation_images(folder)
-    unlabelled = [name for name in images if name not in label_of]
+    unlabelled = [name for name in images if Path(name).stem not in label_of]
     if unlabelled:
         count = f"{len(unlabelled)} of {len(images)} images lack a label"
         raise UserError(f"{_shown(folder / unlabelled[0])}: not in {_shown(file)} ({count})")
     found = LabelledImages(
         tuple(ids),
         tuple(folder / name for name in images),
-        tuple(label_of[name] for name in images),
+        tuple(label_of[Path(name).stem] for name in images),
     )
     absent = len(label_of) - len(images)
     note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
@@ -211,6 +224,9 @@ def _labels_of(folder: Path) -> Path:
         for name in ("labels.csv", "val.txt"):
             if (place / name).is_file():
                 return place / name
+    for place in (folder, *folder.absolute().parents[:4]):
+        if (place / KAGGLE_LABELS).is_file():
+            return place / KAGGLE_LABELS
     for place in (folder, folder.parent):
         if (place / DEVKIT_LABELS).is_file():
             raise UserError(
@@ -221,6 +237,25 @@ def _labels_of(folder: Path) -> Path:
     raise UserError(
         f"{_shown(folder)}: no labels; put labels.csv (file,label) or val.txt into it or beside it"
     )
+
+
+def _kaggle_folder(file: Path) -> Path:
+    for folder in (file.parent / KAGGLE_IMAGES, file.parent / "val", file.parent):
+        if folder.is_dir() and _validation_images(folder):
+            return folder
+    raise UsageError(
+        f"{_shown(file)}: its images are neither in {_shown(file.parent / KAGGLE_IMAGES)} nor "
+        "beside it; give their folder as --data, and put the file into it"
+    )
+
+
+def _labelled_names(file: Path) -> Iterator[tuple[int, str, str]]:
+    """Line, name and label; of Kaggle's boxes, which all have an image's one synset, the first."""
+    if file.name == KAGGLE_LABELS:
+        for line, name, boxes in _rows(file, ("imageid",), ("predictionstring",)):
+            yield line, name, boxes.split()[0]
+    else:
+        yield from _rows(file) if file.suffix == ".csv" else _words(file)
 
 
 def _read(file: Path) -> str:
@@ -234,21 +269,27 @@ def _read(file: Path) -> str:
         raise UserError(f"{_shown(file)}: {error}") from error
 
 
-def _rows(file: Path) -> Iterator[tuple[int, str, str]]:
+def _rows(
+    file: Path,
+    path_columns: Sequence[str] = PATH_COLUMNS,
+    label_columns: Sequence[str] = LABEL_COLUMNS,
+) -> Iterator[tuple[int, str, str]]:
     """Line, path and label of a CSV file."""
     lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(lines, [])]
         columns = [
             next((header.index(name) for name in known if name in header), None)
-            for known in (PATH_COLUMNS, LABEL_COLUMNS)
+            for known in (path_columns, label_columns)
         ]
         path, label = columns
         if path is None or label is None:
             found = printable(",".join(header)[:80])
+            wanted = f"{path_columns[0]},{label_columns[0]}"
+            if path_columns == PATH_COLUMNS:
+                wanted += " (or file for path, class_index for label)"
             raise UsageError(
-                f"{_shown(file)}: the first line must name the columns path,label (or file for "
-                f"path, class_index for label), got {found}"
+                f"{_shown(file)}: the first line must name the columns {wanted}, got {found}"
             )
         for row in lines:
             if not row:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import Say
-from inceptcli.data.label_files import evaluation_images, lists_images
+from inceptcli.data.folders import Say, subfolders
+from inceptcli.data.label_files import SYNSET, evaluation_images, lists_images
 from inceptcli.data.open_data import Measured, Trained, open_split, training_places
 from inceptcli.data.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.data.splits import split_folders
 from inceptcli.errors import UsageError
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import printable
 from inceptcli.weights.metadata import WeightsMetadata
+
+IMAGENET_CLASSES = 1000
+NUMBER = re.compile("[0-9]{1,3}")
 
 
 class Wanted(NamedTuple):
@@ -116,6 +121,48 @@ def _split(
     return Found(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
 
 
+def _by_folder(
+    data: str, ids: Sequence[str], names: Sequence[str], say: Say | None
+) -> Sequence[str]:
+    """The ids; or, for a class whose folder is called by its name or number instead, that.
+
+    Names count without regard to case and to _ for a blank, where they are those of one class; and
+    numbers from 0 where there is a folder 0, and a thousand synsets, whose order everybody uses.
+    Only where no folder is called by an id, and all are understood.
+    """
+    if means_shards(data) or not Path(data).is_dir():
+        return ids
+    roots = split_folders(Path(data)).values() or [Path(data)]
+    folders = {folder.name for root in roots for folder in subfolders(root)}
+    if not folders or folders & set(ids):
+        return ids
+    plain = [_plain(name) for name in names]
+    if len({*plain}) == len(plain) and {_plain(folder) for folder in folders} <= {*plain}:
+        label_of = {folder: plain.index(_plain(folder)) for folder in folders}
+        how = "names"
+    elif len(ids) == IMAGENET_CLASSES and all(map(SYNSET.fullmatch, ids)):
+        label_of = _numbered(folders)
+        how = "numbers from 0, in the order of the synsets"
+    else:
+        return ids
+    if len({*label_of.values()}) < len(folders):
+        return ids
+    folder_of = {label: folder for folder, label in label_of.items()}
+    if say:
+        say(f"{printable(data)}: its folders were read as the classes' {how}")
+    return [folder_of.get(label, name) for label, name in enumerate(ids)]
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").casefold()
+
+
+def _numbered(folders: Iterable[str]) -> dict[str, int]:
+    """Labels of folders called 0 to 999; none unless all are, and 0, from which one counts, is."""
+    numbers = {folder: int(folder) for folder in folders if NUMBER.fullmatch(folder)}
+    return numbers if 0 in numbers.values() and len(numbers) == len({*folders}) else {}
+
+
 def _trained(recipe: Recipe) -> Trained | None:
     data = recipe.data
     return None if data.path is None else Trained(data.path, data.val_path, data.val_fraction)
@@ -145,7 +192,7 @@ def _given(
                 "them; import it again with --classes FILE|FOLDER, or give a CSV file of "
                 "path,class_index"
             )
-        return _split(data, ids, wanted.split, recipe, say)
+        return _split(data, _by_folder(data, ids, names, say), wanted.split, recipe, say)
     split: Measured = "all" if Path(data).is_file() else "val"
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")

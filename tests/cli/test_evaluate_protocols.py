@@ -216,6 +216,41 @@ def test_numbers_of_validation_images_are_left_out_of_a_flat_folder(
     assert labels == {"n0": 1, "n1": 0, "n2": 1}
 
 
+@pytest.mark.parametrize(
+    "called",
+    [
+        {"n01440764": "tench", "n01443537": "Goldfish", "n01484850": "great_white_shark"},
+        {"n01440764": "0", "n01443537": "1", "n01484850": "2"},
+        {"n01440764": "000", "n01443537": "001", "n01484850": "002"},
+    ],
+)
+def test_folders_that_are_called_by_names_or_numbers_are_those_of_the_ids(
+    imagenet: Path, tmp_path: Path, called: dict[str, str]
+) -> None:
+    for number, (label, folder) in enumerate(called.items()):
+        picture(tmp_path / "ids" / "val" / label / "a.png", number)
+        picture(tmp_path / "other" / "val" / folder / "a.png", number)
+    by_id, other = (measured(imagenet, "--data", tmp_path / name) for name in ("ids", "other"))
+    assert other["loss"] == by_id["loss"]
+    rows = [
+        {row["class"]: row["images"] for row in result["per_class"]} for result in (by_id, other)
+    ]
+    assert rows[0] == rows[1]
+    done = inceptcli("eval", imagenet, "--data", tmp_path / "other")
+    assert "its folders were read as the classes' n" in done.stderr
+
+
+@pytest.mark.parametrize("folders", [("1", "2"), ("0", "tench"), ("crane", "yak"), ("0", "00")])
+def test_folders_whose_names_could_mean_two_things_are_refused(
+    imagenet: Path, tmp_path: Path, folders: tuple[str, ...]
+) -> None:
+    for folder in folders:
+        picture(tmp_path / folder / "a.png", 0)
+    check_one_line(
+        inceptcli("eval", imagenet, "--data", tmp_path), 1, "not one of the 1000 classes"
+    )
+
+
 @pytest.mark.slow
 def test_144_crops_of_photographs_give_another_loss_than_one(
     imagenet: Path, tmp_path: Path

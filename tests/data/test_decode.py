@@ -1,6 +1,9 @@
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from inceptcli.data import decode as decoding
 from inceptcli.data.decode import decode
+from inceptcli.errors import UserError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -170,6 +175,45 @@ def test_16_bit_grey_of_the_other_byte_order_keeps_its_shades() -> None:
     with Image.open(BytesIO(file)) as opened:
         assert opened.mode == "I;16B"
     assert decode(file)[0, :, 0].tolist() == [1, 100]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_grey_of_many_bits_takes_little_more_memory_than_its_pixels(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 2**16)
+    values = np.arange(2_000_000, dtype=np.float32).reshape(1000, 2000) % 65536
+    file = encoded(
+        Image.fromarray(values.astype(np.uint16 if mode == "I;16" else np.float32)), "TIFF"
+    )
+    tracemalloc.start()
+    pixels = decode(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * pixels.nbytes + len(file)
+    assert pixels[-1, -1].tolist() == [round(values[-1, -1] / 257)] * 3 or mode == "F"
+
+
+def test_threads_share_the_pixels_that_one_image_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = decoding._Room(1200)  # one image of 40 by 30
+    monkeypatch.setattr(decoding, "_ROOM", room)
+    inside, most = [], []
+
+    def convert(image: Image.Image) -> NDArray[np.uint8]:
+        inside.append(image)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return np.asarray(image)
+
+    monkeypatch.setattr(decoding, "_rgb", convert)
+    with ThreadPoolExecutor(4) as threads:
+        assert len([*threads.map(decode, [encoded(Image.fromarray(noise()), "PNG")] * 8)]) == 8
+    assert max(most) == 1
+    assert room.free == 1200
+    with pytest.raises(UserError, match="truncated"):
+        decode(encoded(Image.fromarray(noise()), "PNG")[:-900])
+    assert room.free == 1200
 
 
 def test_a_transparent_16_bit_grey_is_white() -> None:

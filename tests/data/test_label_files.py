@@ -172,6 +172,31 @@ def test_the_flat_folder_numbers_synsets_in_the_order_of_their_list(
     assert flat(root, images, f"{folder}labels.csv", text) == ([3, 7, 50000], [2, 0, 1])
 
 
+@pytest.mark.parametrize("images", ["ILSVRC/Data/CLS-LOC/val", "val", "."])
+def test_kaggles_file_of_boxes_labels_its_images(images: str, tmp_path: Path) -> None:
+    touch(tmp_path / images, *LINES)
+    file = tmp_path / "LOC_val_solution.csv"
+    boxes = [
+        f"{Path(line).stem},{id} 85 1 499 272 {id} 2 3 4 5 "
+        for line, id in zip(LINES, IDS, strict=True)
+    ]
+    file.write_text("\r\n".join(["ImageId,PredictionString", *boxes]))
+    for data in (file, tmp_path / images):
+        found = evaluation_images(data, IDS, NAMES).images
+        numbers = [int(path.stem[-8:]) for path in found.paths]
+        assert (numbers, list(found.labels)) == ([3, 7, 50000], [1, 0, 2])
+
+
+def test_kaggles_file_without_its_images_or_columns_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "LOC_val_solution.csv"
+    file.write_text("ImageId,Boxes\n")
+    with pytest.raises(UsageError, match="its images are neither in"):
+        evaluation_images(file, IDS, NAMES)
+    touch(tmp_path / "val", *LINES)
+    with pytest.raises(UsageError, match="must name the columns imageid,predictionstring, got"):
+        evaluation_images(file, IDS, NAMES)
+
+
 def test_the_flat_folder_takes_ids_and_the_order_of_the_list(tmp_path: Path) -> None:
     text = f"{LINES[0]} n03\n{LINES[1]} fox\n\n{LINES[2]} 0\n"
     assert flat(tmp_path, "images", "val.txt", text)[1] == [2, 0, 1]
