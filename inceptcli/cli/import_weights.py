@@ -23,6 +23,7 @@ EPILOG = """Examples:
   inceptcli import 20180402-114759-vggface2.pt --output faces.safetensors
   inceptcli import irv2.weights.h5 --output irv2.safetensors
   inceptcli import model_best.pth.tar --output pets.safetensors --classes pets/train --mean 0.5
+  inceptcli import runs/pets/checkpoints/step-000000500.ckpt --output step-500.safetensors
 """
 
 NUM_LISTED = 10
@@ -70,7 +71,8 @@ def import_weights(
         Path,
         Argument(
             help="Weights of timm or Cadene (.safetensors, .pth, .bin), facenet-pytorch (.pt) or "
-            "Keras's InceptionResNetV2 (.weights.h5, .h5); recognised by what is in the file.",
+            "Keras's InceptionResNetV2 (.weights.h5, .h5), or a run's checkpoints/step-N.ckpt; "
+            "recognised by what is in the file.",
             show_default=False,
         ),
     ],
@@ -115,6 +117,9 @@ def import_weights(
     Classes and preprocessing come from the flags, else from the config.json that timm or
     transformers wrote beside the source; what neither says is assumed, which is printed and kept in
     the file. Classes without names are unnamed: `eval` matches no folder to them.
+
+    RUN/checkpoints/step-N.ckpt of a training run gives the weights after that step, averaged where
+    the run averages; network, classes and preprocessing come from the run directory.
     """
     _check_paths(source, output)
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)

@@ -13,7 +13,7 @@ from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, Shapes
 from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.networks.registry import NetworkOptions
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.initial_weights import starting_file
@@ -21,6 +21,7 @@ from inceptcli.training.loggers import check_logger
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import kept_identity
 from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
 AUXILIARY_IMAGE_SIZE = 299
@@ -107,22 +108,13 @@ def plan(
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
     check_logger(recipe.trainer.logger)
-    data = recipe.data
     identity = data_of(recipe, say, None if directory is None else kept_identity(directory))
     names = identity.classes
-    options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
     try:
-        network = network_options(recipe.network.name, num_classes=len(names), **options)
+        network = network_of(recipe, len(names))
     except ValueError as error:
         raise UsageError(f"network.name: {error}") from error
-    preprocessing = Preprocessing(
-        data.height_and_width,
-        data.resize,
-        data.crop_fraction,
-        data.interpolation,
-        _by_channel(data.mean, network.in_channels),
-        _by_channel(data.std, network.in_channels),
-    )
+    preprocessing = preprocessing_of(recipe, network.in_channels)
     _check_freeze(recipe)
     _check_auxiliary_head(recipe)
     if recipe.optimizer.name == "lamb" and find_spec("timm") is None:
@@ -163,12 +155,6 @@ def data_of(
         Shapes(seed, data.train_size, size, "train"),
         Shapes(seed, data.val_size, size, "val"),
     )
-
-
-def _by_channel(value: float | list[float], channels: int) -> tuple[float, ...]:
-    """One value for each channel; of three for a grey image their mean."""
-    values = value if isinstance(value, list) else [value] * channels
-    return tuple(values) if len(values) == channels else (sum(values) / len(values),)
 
 
 def _check_batch_size(recipe: Recipe, images: int) -> None:

@@ -39,12 +39,14 @@ def resolve(path: Path) -> Path:
 
 
 def _not_yet(run: Path) -> str:
-    steps = [int(path.stem[5:]) for path in (run / "checkpoints").glob("step-*.ckpt")]
+    saved = {int(path.stem[5:]): path for path in (run / "checkpoints").glob("step-*.ckpt")}
+    step = max(saved, default=0)
     recipe = quote(str(run / "recipe.yaml"))
+    as_it_is = f"; as it is, {_import_command(saved[step])}" if saved else ""
     return (
-        f"{run}: this run has no {WEIGHTS_NAME} yet: step {max(steps, default=0)} is saved, and "
+        f"{run}: this run has no {WEIGHTS_NAME} yet: step {step} is saved, and "
         "weights come with the first validation; go on with the command that started it, or with "
-        f"inceptcli train --recipe {recipe} --output {quote(str(run))}"
+        f"inceptcli train --recipe {recipe} --output {quote(str(run))}{as_it_is}"
     )
 
 
@@ -72,9 +74,13 @@ def _import_advice(path: Path) -> str:
     except OSError:
         return ""
     if start.startswith((b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n")) or start[8:] == b"{":
-        converted = quote(str(path.with_suffix(".inceptcli.safetensors")))
-        return f"; convert it with inceptcli import {quote(str(path))} --output {converted}"
+        return f"; convert it with {_import_command(path)}"
     return ""
+
+
+def _import_command(path: Path) -> str:
+    converted = path.with_suffix(".inceptcli.safetensors")
+    return f"inceptcli import {quote(str(path))} --output {quote(str(converted))}"
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from inceptcli.errors import UserError
 from inceptcli.text import printable
 from inceptcli.weights import keras_file, pickle_stubs
 from inceptcli.weights.file import reason
+from inceptcli.weights.run_checkpoint import step_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,11 +33,12 @@ class ForeignFile(NamedTuple):
     """The dictionaries of tensors in a file, by their place such as `state_dict_ema`.
 
     A file that is one dictionary has it at the place "". `is_keras` when the tensors stand in
-    Keras's layer order.
+    Keras's layer order. `run_step` is the optimizer step of a training checkpoint of ours.
     """
 
     groups: dict[str, dict[str, Tensor]]
     is_keras: bool = False
+    run_step: int | None = None
 
 
 def read(path: Path) -> ForeignFile:
@@ -57,7 +59,8 @@ def read(path: Path) -> ForeignFile:
     if start == keras_file.SIGNATURE:
         return ForeignFile({"": keras_file.read(path)}, is_keras=True)
     if start.startswith((ZIP, PICKLE)):
-        return ForeignFile(_groups(path, _unpickled(path, start)))
+        loaded = _unpickled(path, start)
+        return ForeignFile(_groups(path, loaded), run_step=step_of(loaded))
     return ForeignFile({"": _safetensors(path)})
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
-from inceptcli.weights import foreign_file
+from inceptcli.weights import foreign_file, run_checkpoint
 from inceptcli.weights.declared import Declared
 from inceptcli.weights.file import save
 from inceptcli.weights.key_table import KeyTable, layout
@@ -92,14 +92,25 @@ def imported(
     With `partial`, tensors that the source lacks are initialised; a missing classifier gets one
     class. With `raw` the weights as trained are taken where there is an average, too. Of `declared`
     the first that states something is right; the rest is assumed by the family. `source_note` is
-    kept in the metadata's `source`, beside the family.
+    kept in the metadata's `source`, beside the family. A training checkpoint of a run of ours is
+    described by its run directory.
 
     Raises:
         UserError: the source cannot be read, would run code or is of another network; tensors are
             missing (unless `partial`), unexpected, misshapen or of another type; as many classes
-            are declared as the classifier does not have.
+            are declared as the classifier does not have; the run of a checkpoint is gone.
+        UsageError: something is declared, or `partial`, of a checkpoint of a run.
     """
-    found = recognise(source, foreign_file.read(source), raw)
+    file = foreign_file.read(source)
+    if file.run_step is not None:
+        if partial or declared:
+            flags = [entry.origin for entry in declared] + ["--partial"] * partial
+            raise UsageError(
+                f"{source}: a {run_checkpoint.FAMILY}, which says itself what its network, classes "
+                f"and preprocessing are; leave out {', '.join(flags)}"
+            )
+        return _of_run(source, file.groups, file.run_step, raw)
+    found = recognise(source, file, raw)
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
     options = _options(table, tensors)
@@ -107,7 +118,9 @@ def imported(
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
     if problems := _problems(expected, theirs, tensors, [] if partial else missing):
-        raise UserError(f"{source}: recognised as {table.family}, but {problems}")
+        advice = "; --partial initialises what is missing" * (problems.keys() == {"missing"})
+        clauses = "; ".join(problems.values())
+        raise UserError(f"{source}: recognised as {table.family}, but {clauses}{advice}")
     said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
     note = {"weights": found.name} if found.place or found.prefix else {}
     metadata = WeightsMetadata(
@@ -124,6 +137,28 @@ def imported(
     ours = _converted(expected, theirs, tensors) | _initialised(options, missing)
     remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
     return Imported(ours, metadata, tuple(remarks))
+
+
+def _of_run(source: Path, groups: dict[str, dict[str, Tensor]], step: int, raw: bool) -> Imported:
+    taken = run_checkpoint.taken(source, groups, raw)
+    said, remark = run_checkpoint.described(source)
+    expected = layout(said.network)
+    same = {key: key for key in expected}
+    missing = [key for key in expected if key not in taken.tensors]
+    if problems := _problems(expected, same, taken.tensors, missing):
+        clauses = "; ".join(problems.values())
+        raise UserError(f"{source}: not of the run in whose folder it lies: {clauses}")
+    metadata = replace(
+        said,
+        epoch=None,
+        metrics={},
+        averaged=taken.averaged,
+        source_sha256=foreign_file.sha256(source),
+        source={"family": run_checkpoint.FAMILY, "weights": taken.place, "step": str(step)},
+        environment={},
+    )
+    remarks = (f"after optimizer step {step}", *taken.remarks, remark)
+    return Imported(_converted(expected, same, taken.tensors), metadata, remarks)
 
 
 def _is_counter(key: str) -> bool:
@@ -155,7 +190,7 @@ def _problems(
     theirs: Mapping[str, str],
     tensors: Mapping[str, Tensor],
     missing: list[str],
-) -> str:
+) -> dict[str, str]:
     """What keeps the tensors from fitting, one clause per kind; empty when they fit."""
     known = set(theirs.values())
     misshapen = [
@@ -175,10 +210,7 @@ def _problems(
         "misshapen": misshapen,
         "not of numbers with a fraction": mistyped,
     }
-    clauses = [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
-    if missing and len(clauses) == 1:
-        clauses.append("--partial initialises what is missing")
-    return "; ".join(clauses)
+    return {kind: f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys}
 
 
 def _listed(keys: list[str]) -> str:

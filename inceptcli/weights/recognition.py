@@ -15,6 +15,7 @@ from inceptcli.text import printable
 from inceptcli.weights import facenet_keys, keras_keys, timm_keys
 from inceptcli.weights.foreign_file import ForeignFile, is_counter
 from inceptcli.weights.key_table import KeyTable, layout
+from inceptcli.weights.run_checkpoint import CURRENT, STATE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ TABLES = (
 KNOWN = "timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are read"
 
 OTHER_NETWORKS = {
-    "network.stem.": "a checkpoint of an inceptcli run, whose weights are model.safetensors there",
+    "network.stem.": "a part of an inceptcli checkpoint; import checkpoints/step-N.ckpt itself",
     "Mixed_5b.branch1x1.": "torchvision's Inception-v3",
     "inception3a.branch1.": "torchvision's GoogLeNet",
     "layer1.0.conv1.": "a ResNet",
@@ -46,9 +47,6 @@ OTHER_NETWORKS = {
 
 AVERAGED = {"ema", "swa", "averaged", "average", "avg", "shadow"}
 """Words in the names of averaged weights."""
-
-CURRENT = "current_model_state"
-"""Lightning's WeightAveraging keeps the raw weights there, and the average in state_dict."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def _is_averaged(place: str, prefix: str, groups: dict[str, dict[str, Tensor]]) 
         return True
     above, _, last = place.rpartition(".")
     beside = f"{above}.{CURRENT}" if above else CURRENT
-    return (last == "state_dict" and beside in groups) or "n_averaged" in groups[place]
+    return (last == STATE and beside in groups) or "n_averaged" in groups[place]
 
 
 def _remarks(chosen: Found, networks: list[Found], file: ForeignFile) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
@@ -117,6 +118,35 @@ def test_an_export_has_the_opset_that_was_asked_for(
 def test_opset_is_for_onnx(weights: Path, tmp_path: Path) -> None:
     command = ("export", weights, "--to", "timm", "--output", tmp_path / "a.safetensors")
     check_one_line(inceptcli(*command, "--opset", "18"), 2, "--opset 18 is for --to onnx")
+
+
+@pytest.mark.slow
+def test_an_export_to_timm_has_no_classifier(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm")
+    options = network_options("iv4-tf", num_classes=1)
+    torch.manual_seed(0)
+    network = build(options)
+    metadata = WeightsMetadata(
+        options,
+        (ClassName("0", "class 0"),),
+        Preprocessing((96, 96)),
+        initialised=["classifier.weight", "classifier.bias"],
+        unnamed=True,
+    )
+    source, output = tmp_path / "a.safetensors", tmp_path / "timm.safetensors"
+    save(source, network.state_dict(), metadata)
+    done = inceptcli("export", source, "--to", "timm", "--output", output)
+    assert done.exit_code == 0, done.output
+    tensors = load_file(output)
+    assert not any(key.startswith("last_linear") for key in tensors)
+    model = timm.create_model("inception_v4", num_classes=0)
+    model.load_state_dict(tensors)
+    images = torch.rand(2, 3, 96, 96)
+    with torch.inference_mode():
+        *_, (_, features) = network.eval().forward_stages(images)
+        torch.testing.assert_close(
+            model.eval()(images), features.mean((2, 3)), rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["my weights.pth", "model.safetensors", "model.weights.h5"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -159,6 +160,34 @@ def test_only_a_classifier_may_be_new(data: Path, tmp_path: Path) -> None:
     check_one_line(done, 2, "would keep random values for good; give --init")
 
 
+def test_unnamed_classes_are_new_though_folders_have_their_numbers(
+    weights: Path, tmp_path: Path
+) -> None:
+    metadata = read_metadata(weights)
+    classes = tuple(ClassName(str(row), f"class {row}") for row in range(3))
+    for place in range(3):
+        for split, count in (("train", 2), ("val", 1)):
+            for number in range(count):
+                path = tmp_path / "data" / split / str(place) / f"{number}.png"
+                picture(path, 10 * place + number)
+    said = {}
+    for unnamed in (True, False):
+        start, run = tmp_path / f"{unnamed}.safetensors", tmp_path / f"run-{unnamed}"
+        changed = dataclasses.replace(metadata, classes=classes, unnamed=unnamed)
+        save(start, load_tensors(weights), changed)
+        command = ("train", "--init", start, "--data", tmp_path / "data", "--output", run)
+        done = inceptcli(*command, *FEW, "--freeze", "all-but-head", "--lr", "1e-9")
+        assert done.exit_code == 0, done.output
+        said[unnamed] = done.stderr
+    assert "new: classifier (3 classes)" in said[True]
+    assert "new: nothing" in said[False]
+    old = load_tensors(weights)["classifier.weight"]
+    kept = load_tensors(tmp_path / "run-False/model.safetensors")["classifier.weight"]
+    fresh = load_tensors(tmp_path / "run-True/model.safetensors")["classifier.weight"]
+    torch.testing.assert_close(kept, old, rtol=0, atol=1e-5)
+    assert not torch.allclose(fresh, old, rtol=0, atol=1e-3)
+
+
 def test_the_classifiers_own_rate_follows_the_rate(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -197,3 +226,4 @@ def test_a_run_before_its_first_validation_is_called_that(
     done = inceptcli(command, *arguments[command])
     check_one_line(done, 2, "step 7 is saved, and weights come with the first validation")
     assert f"inceptcli train --recipe {run}/recipe.yaml --output {run}" in done.stderr
+    assert f"as it is, inceptcli import {run}/checkpoints/step-000000007.ckpt" in done.stderr

@@ -224,7 +224,7 @@ def test_another_network_is_named(tmp_path: Path) -> None:
         "Mixed_5b.branch1x1.conv.weight": "torchvision's Inception-v3",
         "layer1.0.conv1.weight": "a ResNet",
         "blocks.0.attn.qkv.weight": "a vision transformer",
-        "network.stem.0.conv.weight": "a checkpoint of an inceptcli run, whose weights are model",
+        "network.stem.0.conv.weight": "a part of an inceptcli checkpoint; import ch",
     }.items():
         torch.save({"conv1.weight": torch.zeros(1), key: torch.zeros(1)}, tmp_path / "other.pth")
         said = refused(tmp_path / "other.pth")

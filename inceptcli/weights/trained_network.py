@@ -1,0 +1,32 @@
+"""The network and the preprocessing that a recipe trains. No torch."""
+
+from __future__ import annotations
+
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.recipe.schema import Recipe
+
+
+def network_of(recipe: Recipe, num_classes: int) -> NetworkOptions:
+    """The recipe's network with so many classes; ValueError when there is no such network."""
+    options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
+    return network_options(recipe.network.name, num_classes=num_classes, **options)
+
+
+def preprocessing_of(recipe: Recipe, channels: int) -> Preprocessing:
+    """The recipe's preprocessing of images of `channels` channels."""
+    data = recipe.data
+    return Preprocessing(
+        data.height_and_width,
+        data.resize,
+        data.crop_fraction,
+        data.interpolation,
+        _by_channel(data.mean, channels),
+        _by_channel(data.std, channels),
+    )
+
+
+def _by_channel(value: float | list[float], channels: int) -> tuple[float, ...]:
+    """One value for each channel; of three for a grey image their mean."""
+    values = value if isinstance(value, list) else [value] * channels
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),)
