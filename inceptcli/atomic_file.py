@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 REFUSALS = {
     errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
 }  # fmt: skip
+
+
+_unfinished: dict[Path, Path] = {}
+"""Temporary files that are being written, and those whose place they take."""
 
 
 @contextmanager
@@ -23,6 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     stays as it was, which an interruption has a note of.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    _unfinished[temporary] = path
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -34,16 +39,31 @@ def replacing(path: Path) -> Iterator[Path]:
             sync(file.fileno())
         temporary.replace(path)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"{path} is {'as it was' if path.exists() else 'not written'}")
+        stop.add_note(_left(path))
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        del _unfinished[temporary]
     with refusal_allowed():  # also where a folder may be written and not read
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def abandon() -> list[str]:
+    """Remove what this process has half written, before it leaves at once; notes of each."""
+    notes = []
+    for temporary, path in [*_unfinished.items()]:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        notes.append(_left(path))
+    return notes
+
+
+def _left(path: Path) -> str:
+    return f"{path} is {'as it was' if path.exists() else 'not written'}"
 
 
 def sync(file: int) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 CLASSES = ("n0", "n1")
+MOST_BYTES = 2 * 1024**3
 
 scalars = some.one_of(
     some.none(),
@@ -198,6 +201,7 @@ def test_any_content_is_a_result_or_one_line(
 
     @settings(
         max_examples=examples,
+        derandomize=True,
         deadline=10_000,  # milliseconds for one example
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
@@ -206,4 +210,7 @@ def test_any_content_is_a_result_or_one_line(
         said = reason(read_kind, folder, content)
         assert said is None or 0 < len(said) < 3000
 
+    before = getrusage(RUSAGE_SELF).ru_maxrss
     try_one()
+    grown = getrusage(RUSAGE_SELF).ru_maxrss - before
+    assert grown * (1 if sys.platform == "darwin" else 1024) < MOST_BYTES

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from inceptcli.recipe.file import (
     read,
 )
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.training.plan import plan
 
 
 @pytest.mark.parametrize("name", bundled_names())
@@ -162,3 +165,19 @@ def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: P
     )  # fmt: skip
     assert str(root / "recipes" if editable else target) in done.stdout
     assert done.stdout.endswith("</html>")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network.repeats": [1, 65, 1]}, "network.repeats.1 must be less than or equal to 64"),
+        ({"network.batch_norm_eps": 2.0}, "network.batch_norm_eps must be less than or equal to 1"),
+        ({"data.std": 1e-9}, "preprocessing.std.0 must be greater than or equal to 0.000001"),
+    ],
+)
+def test_what_a_weights_file_may_not_say_is_refused_before_training(
+    changes: dict[str, Any], said: str
+) -> None:
+    recipe = check(override(read(find("demo")), {"network.name": "irv1", **changes}))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        plan(recipe)

@@ -12,6 +12,7 @@ from types import FrameType
 
 from typer import Exit, echo
 
+from inceptcli.atomic_file import abandon
 from inceptcli.signals import (
     EXIT_STOPPED,
     REPEATED_SECONDS,
@@ -23,7 +24,7 @@ from inceptcli.text import printable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-STUCK_SECONDS = 5.0
+STUCK_SECONDS = 20.0
 """How long a main thread may leave a signal unanswered, as it computes or imports, say."""
 
 
@@ -36,7 +37,7 @@ def interruptible(trains: bool = False) -> Iterator[None]:
     """A block that SIGINT, SIGTERM and SIGHUP end alike, with 128 + the signal's number.
 
     A command that `trains` takes signals itself; until it does they end it with 75, SIGUSR1 too.
-    What was half written is removed on the way, unless the main thread waits in C++ all the while.
+    What was half written is removed on the way.
     Another signal a second later ends it at once. What takes signals itself (training) does so
     inside the block. Ignored ones stay ignored.
 
@@ -59,7 +60,9 @@ def interruptible(trains: bool = False) -> Iterator[None]:
             os._exit(128 + number)
 
     def leave(number: int) -> None:
-        echo(_untrained(number) if trains else "interrupted", err=True)
+        notes = abandon()
+        line = _untrained(number) if trains else "; ".join(["interrupted", *notes])
+        echo(printable(line), err=True)
         os._exit(EXIT_STOPPED if trains else 128 + number)
 
     for number, handler in kept.items():

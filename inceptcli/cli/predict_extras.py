@@ -144,8 +144,10 @@ def _keeping(
     answers: Iterable[Answer], place: str, block: AbstractContextManager[Take]
 ) -> Iterator[Answer]:
     with ExitStack() as stack:
-        with writing(place):
+        try:
             take = stack.enter_context(block)
+        except OSError as error:  # nothing is computed yet
+            raise UsageError(f"{place}: {error.strerror or error}") from error
         for answer in answers:
             with writing(place):
                 take(answer)

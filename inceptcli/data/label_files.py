@@ -35,7 +35,7 @@ LONGEST_NUMBER = 18
 """Digits; Python refuses to read thousands of them."""
 
 LONGEST_SHOWN = 200
-"""Characters of a label that a message shows."""
+"""Characters of a label or a path that a message shows."""
 
 MAXIMUM_BYTES = 256 * 1024**2
 
@@ -102,11 +102,11 @@ def listed(
         place = os.path.normpath(with_slashes(file.parent / path))
         if not allow_outside and not Path(_real(place, real_folders)).is_relative_to(root):
             raise UserError(
-                f"{_shown(file)} line {line}: path {printable(path)} leaves the file's folder; "
+                f"{_shown(file)} line {line}: path {_cut(path)} leaves the file's folder; "
                 "--allow-outside permits it"
             )
         if place in paths:
-            first = f"{printable(path)} is listed already in line {paths[place]}"
+            first = f"{_cut(path)} is listed already in line {paths[place]}"
             raise UserError(f"{_shown(file)} line {line}: {first}")
         paths[place] = line
         numbers.append(_find(labels, label, file, line))
@@ -138,9 +138,7 @@ def flat(
     for line, name, label in _labelled_names(file):
         key = Path(name).stem
         if key in label_of:
-            raise UserError(
-                f"{_shown(file)} line {line}: {printable(Path(name).name)} is listed twice"
-            )
+            raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
         label_of[key] = _find(labels, label, file, line)
     images = _validation_images(folder)
     unlabelled = [name for name in images if Path(name).stem not in label_of]
@@ -204,7 +202,7 @@ def _find(labels: Labels, text: str, file: Path, line: int) -> int:
     try:
         return labels.find(text)
     except ValueError as error:
-        place = f"{_shown(file)} line {line}: label {printable(text[:LONGEST_SHOWN])}"
+        place = f"{_shown(file)} line {line}: label {_cut(text)}"
         raise UserError(f"{place} {error}") from error
 
 
@@ -309,6 +307,10 @@ def _words(file: Path) -> Iterator[tuple[int, str, str]]:
             raise UserError(f"{_shown(file)} line {number}: must be a name and a label")
         if words:
             yield number, words[0], words[1]
+
+
+def _cut(text: str) -> str:
+    return printable(text[:LONGEST_SHOWN])
 
 
 def _shown(path: Path) -> str:

@@ -20,7 +20,8 @@ from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.loggers import check_logger
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import kept_identity
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.header import parse
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
@@ -126,6 +127,7 @@ def plan(
             "averaged; use ddp"
         )
     classes = tuple(ClassName(name, name) for name in names)
+    _check_saved(WeightsMetadata(network, classes, preprocessing))
     init = recipe.network.init
     resumes = directory is not None and directory.checkpoints()
     path = None if init is None or resumes else starting_file(init, network, say)
@@ -155,6 +157,14 @@ def data_of(
         Shapes(seed, data.train_size, size, "train"),
         Shapes(seed, data.val_size, size, "val"),
     )
+
+
+def _check_saved(metadata: WeightsMetadata) -> None:
+    """UsageError for what a weights file may not say, before a run trains it."""
+    try:
+        parse(metadata.to_header()["inceptcli"])
+    except ValueError as error:
+        raise UsageError(f"recipe: {error}") from error
 
 
 def _check_batch_size(recipe: Recipe, images: int) -> None:

@@ -55,6 +55,7 @@ def read_metadata(path: Path) -> WeightsMetadata:
 
     Reads the header only. Raises UserError when it is no weights file of this program.
     """
+    header: dict[str, str] = {}
     try:
         if is_onnx(path):
             return WeightsMetadata.from_header(read_onnx_header(path))
@@ -63,7 +64,8 @@ def read_metadata(path: Path) -> WeightsMetadata:
         return WeightsMetadata.from_header(header)
     except (SafetensorError, OSError, ValueError) as error:
         problem = f"{path}: not an inceptcli weights file: {reason(path, error)}"
-        raise UserError(f"{problem}{_import_advice(path)}") from error
+        is_damaged = "inceptcli" in header
+        raise UserError(f"{problem}{'' if is_damaged else _import_advice(path)}") from error
 
 
 def _import_advice(path: Path) -> str:

@@ -212,11 +212,13 @@ def test_notes_follow_in_the_order_in_which_the_blocks_end(
 
 STUCK = """
 import sys
+from pathlib import Path
+from inceptcli.atomic_file import replacing
 from inceptcli.cli import interruption
 
 interruption.STUCK_SECONDS = 0.2
 sys.path.insert(0, sys.argv[1])
-with interruption.interruptible():
+with interruption.interruptible(), replacing(Path(sys.argv[1], "out", "answers")):
     import never_done
 """
 
@@ -228,6 +230,7 @@ def test_a_main_thread_that_leaves_a_signal_unanswered_is_left(
     # An import holds signals back, as a wait in C++ does, and when it has begun can be told.
     module = 'import time\nprint("ready", flush=True)\nwhile True: time.sleep(1)\n'
     (tmp_path / "never_done.py").write_text(module)
+    (tmp_path / "out").mkdir()
     with subprocess.Popen(
         [sys.executable, "-c", STUCK, str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -239,7 +242,9 @@ def test_a_main_thread_that_leaves_a_signal_unanswered_is_left(
             _, said = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert (process.returncode, said) == (expected, "interrupted\n")
+    line = f"interrupted; {tmp_path / 'out' / 'answers'} is not written\n"
+    assert (process.returncode, said) == (expected, line)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:

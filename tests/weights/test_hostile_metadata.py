@@ -156,7 +156,7 @@ def test_a_pipe_as_weights_is_refused_and_not_waited_for(command: str, tmp_path:
         "predict": [tmp_path / "a.png", "--weights", pipe],
         "eval": [pipe, "--data", tmp_path],
         "summarize": [pipe],
-        "export": [pipe, "--to", "timm", "--output", tmp_path / "out"],
+        "export": [pipe, "--to", "timm", "--output", tmp_path / "out.safetensors"],
         "train": ["--init", pipe, "--output", tmp_path / "run"],
     }
     check_one_line(inceptcli(command, *arguments[command]), 2, "not a regular file")
