@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_holding: list[bool] = []
+"""One entry for each block of the main thread that holds signals."""
+
 Handler = Callable[[int, FrameType | None], None]
 
 AGAIN_SECONDS = 0.05
@@ -59,23 +62,33 @@ def unanswered(
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold them back from this thread, and from processes that are started in the block."""
+    """Hold them back from this thread, and from processes that are started in the block.
+
+    Where another thread is given one, the main thread's handler waits for the end of the block.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    if is_main:
+        _holding.append(True)
     try:
         yield
     finally:
+        if is_main:
+            _holding.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def after_imports(handler: Handler) -> Handler:
-    """A handler that may raise: a signal that comes during an import comes again a moment later.
+    """A handler that may raise: a signal that comes at a wrong time comes again a moment later.
+
+    That is while signals are held, and during an import.
 
     An exception in the middle of an import leaves modules half made, and what is then shown is a
     traceback of theirs.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if _imports(frame):
+        if _holding or _imports(frame):
             again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()

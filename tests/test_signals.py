@@ -1,0 +1,43 @@
+"""Signals that are held back, whichever thread the system gives them to."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType
+
+import pytest
+
+from inceptcli.signals import after_imports, signals_held
+
+
+class AskedError(Exception):
+    """A signal was answered."""
+
+
+def ask(number: int, frame: FrameType | None) -> None:
+    raise AskedError
+
+
+def test_a_signal_that_another_thread_is_given_waits_for_the_end_of_the_block() -> None:
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)  # holds nothing back
+    other.start()
+    kept = signal.signal(signal.SIGTERM, after_imports(ask))
+    done = []
+    try:
+        with pytest.raises(AskedError):  # noqa: PT012
+            with signals_held():
+                assert other.ident is not None
+                signal.pthread_kill(other.ident, signal.SIGTERM)
+                for _ in range(50):  # the handler of the main thread has its chances to run
+                    time.sleep(0.001)
+                done.append("the block")
+            for _ in range(600):
+                time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+        ended.set()
+        other.join()
+    assert done == ["the block"]
