@@ -72,6 +72,18 @@ class Training:
     def running(self) -> bool:
         return self._terminal.process.poll() is None
 
+    def listens(self, name: str) -> bool:
+        """Whether Python has begun to answer the signal; before that, the system ends it."""
+        if name == "SIGKILL":
+            return True
+        try:
+            status = Path(f"/proc/{self._terminal.process.pid}/status").read_text()
+        except OSError:  # it has ended, or the system has no such files
+            return True
+        (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+        number = signal.SIGINT if name == CTRL_C else signal.Signals[name]
+        return bool(int(caught, 16) >> (number - 1) & 1)
+
     def send(self, name: str) -> None:
         """Ctrl-C, or a signal to the whole group."""
         if name == CTRL_C:
@@ -99,8 +111,8 @@ def killed(
 ) -> tuple[int, int]:
     """Train to the end, stopped up to `kills` times; the stops, and the tracebacks that were shown.
 
-    A stop comes after a random number of steps, every fourth at a random moment of the start. Each
-    start is in the next of `folders`.
+    A stop comes after a random number of steps, every fourth at a random moment of the start, once
+    the program has begun. Each start is in the next of `folders`.
     """
     done = tracebacks = 0
     for folder in folders:
@@ -109,7 +121,7 @@ def killed(
         started, at = time.monotonic(), dice.uniform(1, 10) if dice.random() < 0.25 else math.inf
         while training.running:
             due = _num_steps(folder) >= patience or time.monotonic() - started >= at
-            if done < kills and due:
+            if done < kills and due and training.listens(name):
                 time.sleep(dice.random() / 5)
                 if training.running:
                     training.send(name)
@@ -179,18 +191,18 @@ def work(arguments: list[str]) -> None:
     from inceptcli.cli.app import app
     from inceptcli.training.stopping import Stopping, say_on_standard_error
 
-    with Stopping(say_on_standard_error).listening():  # as the program does, which is not there yet
+    with Stopping(say_on_standard_error).listening():  # as the program does, from its first line on
         from inceptcli.training.recorder import Recorder
 
-    original = Recorder.on_train_batch_end
+        original = Recorder.on_train_batch_end
 
-    def on_train_batch_end(self: Recorder, trainer: Any, *rest: Any) -> None:
-        original(self, trainer, *rest)
-        if (rest[-1] + 1) % trainer.accumulate_grad_batches == 0:
-            self.directory.log(f"did step {trainer.global_step}")
+        def on_train_batch_end(self: Recorder, trainer: Any, *rest: Any) -> None:
+            original(self, trainer, *rest)
+            if (rest[-1] + 1) % trainer.accumulate_grad_batches == 0:
+                self.directory.log(f"did step {trainer.global_step}")
 
-    Recorder.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign,assignment]
-    app(["train", *arguments])
+        Recorder.on_train_batch_end = on_train_batch_end  # type: ignore[method-assign,assignment]
+        app(["train", *arguments])
 
 
 def main() -> None:
@@ -202,6 +214,7 @@ def main() -> None:
     parser.add_argument("--control", action="store_true")
     parser.add_argument("flags", nargs="*")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup, which the program respects
     with TemporaryDirectory() as name:
         folder = Path(name)
         arguments = (chosen.kills, chosen.signal, chosen.seed, chosen.flags)
