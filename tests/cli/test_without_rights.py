@@ -80,6 +80,29 @@ def test_a_folder_that_may_not_be_written_is_one_line(place: Path, command: str)
 
 
 @pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("predict --weights run photo.png --format csv --output photo.png", "is read as photo.png"),
+        ("predict --weights run l.csv photo.png --format csv --output link.png", "is read as"),
+        ("eval run --data l.csv --predictions l.csv", "is read as l.csv"),
+        ("predict --weights run photo.png --format csv --output out.csv", "not a regular file"),
+        ("train --output linked " + " ".join(TINY).replace("[1, 1, 1]", "[1,1,1]"), "is a link"),
+    ],
+)
+def test_inputs_and_links_are_no_outputs(place: Path, command: str, said: str) -> None:
+    (place / "out.csv").symlink_to("/dev/stdout")
+    os.link(place / "photo.png", place / "link.png")
+    (place / "linked").mkdir()
+    (place / "linked" / "train.log").symlink_to(place / "l.csv")
+    before = {path: path.read_bytes() for path in (place / "photo.png", place / "l.csv")}
+    code, lines = without_rights(place, *command.split())
+    errors = [line for line in lines if line.startswith("Error: ")]
+    assert (code, len(errors)) == (2, 1)
+    assert said in errors[0]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
     ("closed", "command", "code"),
     [
         ("photo.png", "predict --weights run photo.png --format csv", 1),

@@ -11,7 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.networks.registry import network_options
+from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
 
@@ -121,3 +122,20 @@ def test_a_graph_that_is_not_ours_is_refused_in_one_line(said: str) -> None:
     REFUSED[said]()
     done = inceptcli("predict", "a.png", "--weights", "a.onnx", "--device", "cpu", "--quiet")
     check_one_line(done, 1, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_operators_of_every_exported_network_are_run(name: str) -> None:
+    repeats = {} if NETWORKS[name].repeats is None else {"repeats": (1, 1, 1)}
+    options = network_options(name, num_classes=3, **repeats)
+    classes = tuple(ClassName(key, key) for key in ("n0", "n1", "n2"))
+    save(
+        Path("w.safetensors"),
+        build(options).state_dict(),
+        WeightsMetadata(options, classes, Preprocessing((139, 139))),
+    )
+    done = inceptcli("export", "w.safetensors", "--to", "onnx", "--output", "w.onnx")
+    assert done.exit_code == 0, done.output
+    answer = inceptcli("predict", "a.png", "--weights", "w.onnx", "--format", "json")
+    assert answer.exit_code == 0, answer.output
