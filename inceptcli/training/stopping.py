@@ -85,7 +85,7 @@ class Stopping:
             self._leave_untrained()
             raise SystemExit(EXIT_STOPPED) from None
         except Interrupted:
-            self.report("interrupted; the same command goes on from the last checkpoint, if any")
+            self.report("interrupted; the same command continues from the last checkpoint, if any")
             raise SystemExit(EXIT_INTERRUPTED) from None
         finally:
             for number, handler in kept.items():
