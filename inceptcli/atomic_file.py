@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
 REFUSALS = {
     errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
@@ -26,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     where the file system can sync. When the block raises, the temporary file is removed and `path`
     stays as it was, which an interruption has a note of.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     _unfinished[temporary] = path
     try:
         temporary.touch()

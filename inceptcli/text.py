@@ -1,6 +1,7 @@
 """Names from files and folders are data: never markup, control codes or formulas. Durations."""
 
 import re
+from collections.abc import Sequence
 
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -11,6 +12,11 @@ def printable(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names, each on one line, and dots for the rest."""
+    return ", ".join(map(printable, names[:most])) + ", ..." * (len(names) > most)
 
 
 def utf8(text: str) -> str:

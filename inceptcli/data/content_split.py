@@ -6,9 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
-
-LISTED = 3
+from inceptcli.text import listed
 
 
 def validating(
@@ -64,9 +62,8 @@ def unvalidated(
     seen = set(labels) - {label for label, val in zip(labels, is_val, strict=True) if val}
     if not seen:
         return None
-    names = [printable(classes[label]) for label in sorted(seen)]
-    shown = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
+    names = [classes[label] for label in sorted(seen)]
     return (
         f"{len(names)} of {len(classes)} classes have a single image, which trains, and none to "
-        f"validate on: {shown}"
+        f"validate on: {listed(names)}"
     )

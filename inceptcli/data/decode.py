@@ -224,7 +224,11 @@ def _plain_jpeg(jpeg: bytes, shorter_side: int | None) -> NDArray[np.uint8] | No
         if colours not in ("YCbCr", "RGB"):
             return None
         least = 0 if shorter_side is None else _reduced(min(height, width), shorter_side)
-        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(jpeg, min_height=least, min_width=least)
+        part = least / min(height, width) if least else 1.0
+        with _ROOM.taken(int(width * height * part**2)):
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+                jpeg, min_height=least, min_width=least
+            )
     except ValueError:  # Pillow reads on where damage is slight, and else says what it is
         return None
     return pixels

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UserError
-from inceptcli.text import printable
+from inceptcli.text import listed, printable
 
 Number = tuple[str, int]
 """Part (train or val) of an image and its place there, 0-based."""
@@ -31,7 +31,6 @@ START = 65536
 """Bytes of a file that are read."""
 
 PARTS = {"train": "training", "val": "validation"}
-LISTED = 3
 
 
 class Listed(NamedTuple):
@@ -165,7 +164,7 @@ def _of_classes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    shown = ", ".join(map(printable, names[:LISTED])) + ", ..." * (len(names) > LISTED)
+    shown = listed(names)
     return f"class {shown}" if len(names) == 1 else f"{len(names)} classes ({shown})"
 
 

@@ -23,9 +23,7 @@ from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.data.sources import FolderSource, ListedSource
 from inceptcli.data.splits import NAMES, Split, in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
-from inceptcli.text import printable
-
-LISTED = 3
+from inceptcli.text import listed, printable
 
 Measured = Literal["train", "val", "test", "all"]
 """Which images of a dataset: one of its splits, or all where it has none."""
@@ -288,11 +286,10 @@ def open_for_training(
 def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
     """A line about the classes that have no image to validate on; None without such."""
     seen = {val.label(number) for number in range(len(val))}
-    names = [printable(name) for label, name in enumerate(classes) if label not in seen]
+    names = [name for label, name in enumerate(classes) if label not in seen]
     if not names:
         return None
-    shown = ", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED)
-    return f"no validation images of {len(names)} of {len(classes)} classes: {shown}"
+    return f"no validation images of {len(names)} of {len(classes)} classes: {listed(names)}"
 
 
 def open_for_evaluation(data: str, classes: Sequence[str], say: Say | None = None) -> ListedSource:

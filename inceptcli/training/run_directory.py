@@ -232,7 +232,7 @@ class RunDirectory:
             rows = [
                 {column: row[column] for column in columns}
                 for row in csv.DictReader(whole)
-                if columns[-1] in row and 0 <= (_step(row) or -1) <= step
+                if columns[-1] in row and (at := _step(row)) is not None and at <= step
             ]
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)

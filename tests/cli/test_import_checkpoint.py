@@ -33,7 +33,7 @@ def train(place: Path, *flags: object) -> Any:
     """Two epochs of four steps on folders, with an unusual network."""
     return inceptcli(
         "train", "--data", place / "data", "--output", place / "run", "--epochs", "2",
-        "--batch-size", "4", "--workers", "0", "--accelerator", "cpu", *UNUSUAL, *flags,
+        "--batch-size", "4", "--accelerator", "cpu", *UNUSUAL, *flags,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -211,6 +211,13 @@ def test_threads_share_the_pixels_that_one_image_may_have(monkeypatch: pytest.Mo
         assert len([*threads.map(decode, [encoded(Image.fromarray(noise()), "PNG")] * 8)]) == 8
     assert max(most) == 1
     assert room.free == 1200
+    room.free = 1199
+    with ThreadPoolExecutor(1) as threads:  # of a JPEG, too
+        waiting = threads.submit(decode, encoded(Image.fromarray(noise()), "JPEG"))
+        assert not wait([waiting], timeout=0.2).done
+        with room.taken(0):
+            room.free = 1200
+        assert waiting.result().shape == (40, 30, 3)
     with pytest.raises(UserError, match="truncated"):
         decode(encoded(Image.fromarray(noise()), "PNG")[:-900])
     assert room.free == 1200
