@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from unicodedata import normalize
 
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -17,6 +18,11 @@ def printable(text: str) -> str:
 def listed(names: Sequence[str], most: int = 3) -> str:
     """The first names, each on one line, and dots for the rest."""
     return ", ".join(map(printable, names[:most])) + ", ..." * (len(names) > most)
+
+
+def composed(name: str) -> str:
+    """A class's name in Unicode's form NFC: macOS writes e and an accent for the same letter."""
+    return normalize("NFC", name)
 
 
 def utf8(text: str) -> str:

@@ -93,7 +93,8 @@ def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.
 
     Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
     XL, whatever the suffix; of several frames the first.
-    The EXIF orientation is applied, colour profiles are not. Transparency is laid over white.
+    The EXIF orientation is applied, or the format's own; colour profiles are not. Transparency is
+    laid over white.
     Grey of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
     0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
     may call it at once.
@@ -252,7 +253,14 @@ def _reduced(side: int, needed: int) -> int:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of a loaded image, 1 where there is none that can be read."""
+    """The EXIF orientation of a loaded image, 1 where there is none that counts or can be read.
+
+    HEIC, AVIF and JPEG XL have an orientation of their own, beside which EXIF's means nothing.
+    """
+    # libheif turns the picture, and pillow_heif forgets EXIF's word; Pillow puts AVIF's in EXIF's
+    # place. JPEG XL comes turned by its code stream, but for the JPEG file that one may hold.
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:

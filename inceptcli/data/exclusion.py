@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME
-from inceptcli.data.text_files import text_of, with_slashes
+from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
@@ -54,7 +54,7 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
                 )
             meant = numbered.get(int(entry), [])
         else:
-            places = {os.path.normpath(with_slashes(root / entry)) for root in (*roots, Path())}
+            places = {os.path.normpath(as_it_lies(root, entry)) for root in (*roots, Path())}
             meant = [index for place in places for index in placed.get(place, ())]
         excluded.update(meant)
         if not meant:

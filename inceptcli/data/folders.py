@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
-from unicodedata import normalize
 
 from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut, is_passed_over
 from inceptcli.data.own_outputs import is_own_output
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 
 Say = Callable[[str], None]
 """Is told what a person should know, a line at a time."""
@@ -127,7 +126,7 @@ def files_by_class(
             continue
         files, outputs = files_and_outputs(folder, left_out)
         if not outputs or any(map(is_image, files)):
-            found.setdefault(normalize("NFC", folder.name), []).extend(files)
+            found.setdefault(composed(folder.name), []).extend(files)
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
@@ -194,7 +193,7 @@ def labelled_for(
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
     found = images_by_class(root, say, without)
-    unknown = sorted(found.keys() - {normalize("NFC", name) for name in classes})
+    unknown = sorted(found.keys() - {composed(name) for name in classes})
     if unknown:
         raise UserError(
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes"
@@ -234,7 +233,7 @@ def subfolders(root: Path) -> list[Path]:
 def _labelled(
     root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
 ) -> LabelledImages:
-    label_of = {normalize("NFC", name): label for label, name in enumerate(classes)}
+    label_of = {composed(name): label for label, name in enumerate(classes)}
     pairs = [(path, label_of[name]) for name in found for path in found[name]]
     paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
     return LabelledImages(tuple(classes), paths, labels, root)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages
-from inceptcli.data.text_files import text_of, with_slashes
+from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
 """The validation images' names: the number is 1 to 50000."""
@@ -99,7 +99,7 @@ def listed(
     numbers = []
     root, real_folders = os.path.realpath(file.parent), dict[str, str]()
     for line, path, label in _rows(file):
-        place = os.path.normpath(with_slashes(file.parent / path))
+        place = os.path.normpath(as_it_lies(file.parent, path))
         if not allow_outside and not Path(_real(place, real_folders)).is_relative_to(root):
             raise UserError(
                 f"{_shown(file)} line {line}: path {_cut(path)} leaves the file's folder; "
@@ -165,23 +165,25 @@ def _real(place: str, folders: dict[str, str]) -> str:
 
 
 class Labels:
-    """Classes by what a file calls them: id, else name, else place in `order`."""
+    """Classes by what a file calls them: id, else name, else place in `order`.
+
+    Of names that differ in Unicode's form only each stands for the other.
+    """
 
     def __init__(self, ids: Sequence[str], names: Sequence[str], order: Sequence[str]) -> None:
-        self.by_id = {key: label for label, key in enumerate(ids)}
-        self.by_name: dict[str, list[int]] = {}
-        for label, name in enumerate(names):
-            self.by_name.setdefault(name, []).append(label)
+        self.by_id = _labels_by(ids)
+        self.by_name = _labels_by(names)
         self.order = order
         self.is_numbered = any(key.isdecimal() for key in (*ids, *names))
 
     def find(self, text: str) -> int:
         """The class's label; ValueError says what is wrong with `text`, whose name goes before."""
-        labels = {self.by_id[text]} if text in self.by_id else set(self.by_name.get(text, ()))
-        if len(labels) > 1 or (labels and labels != set(self.by_name.get(text, labels))):
+        text = composed(text)
+        labels = self.by_id.get(text) or self.by_name.get(text, set())
+        if len(labels) > 1 or (labels and labels != self.by_name.get(text, labels)):
             raise ValueError("names several classes; give the class's id")
         if labels:
-            return labels.pop()
+            return next(iter(labels))
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
             raise ValueError("is no class of the weights; give its id, name or number")
         if not self.order:
@@ -192,10 +194,19 @@ class Labels:
         if len(text) > LONGEST_NUMBER or int(text) >= len(self.order):
             last = len(self.order) - 1
             raise ValueError(f"is no class of the weights; they are numbered 0 to {last}")
-        if self.order[int(text)] not in self.by_id:
-            meant = printable(self.order[int(text)])
-            raise ValueError(f"means {meant}, which is no class of the weights")
-        return self.by_id[self.order[int(text)]]
+        meant = self.by_id.get(composed(self.order[int(text)]), set())
+        if len(meant) != 1:
+            shown = printable(self.order[int(text)])
+            raise ValueError(f"means {shown}, which is no class of the weights")
+        return next(iter(meant))
+
+
+def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
+    """By name in one form of Unicode."""
+    labels: dict[str, set[int]] = {}
+    for label, name in enumerate(names):
+        labels.setdefault(composed(name), set()).add(label)
+    return labels
 
 
 def _find(labels: Labels, text: str, file: Path, line: int) -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
+from functools import partial
 from pathlib import Path
+from unicodedata import normalize
+
+nfc, nfd = partial(normalize, "NFC"), partial(normalize, "NFD")
 
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -24,9 +28,22 @@ def text_of(content: bytes) -> str:
     return text
 
 
-def with_slashes(path: Path) -> Path:
-    r"""A path of Windows such as cat\1.jpg with slashes, where only that leads somewhere."""
-    if "\\" in str(path) and not os.path.lexists(path):
-        other = Path(str(path).replace("\\", "/"))
-        return other if os.path.lexists(other) else path
+def as_it_lies(root: Path | str, entry: str) -> str:
+    r"""Where a path that somebody wrote down leads from `root`; as written where that is nowhere.
+
+    A path of Windows such as cat\1.jpg is tried with slashes, and a name in each form of Unicode,
+    NFC and NFD: lists and files have come from different systems.
+    """
+    path = os.path.join(root, entry)  # noqa: PTH118 (a Path would write ./a as a)
+    if (entry.isascii() and "\\" not in entry) or os.path.lexists(path):
+        return path
+    for written in (entry, entry.replace("\\", "/")):
+        place = str(root)
+        for part in Path(written).parts:
+            forms = (str(Path(place, form)) for form in (part, nfc(part), nfd(part)))
+            place = next(filter(os.path.lexists, forms), "")
+            if not place:
+                break
+        else:
+            return place
     return path

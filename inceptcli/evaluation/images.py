@@ -20,7 +20,7 @@ from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.splits import split_folders
 from inceptcli.errors import UsageError
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import WeightsMetadata
 
 IMAGENET_CLASSES = 1000
@@ -133,8 +133,8 @@ def _by_folder(
     if means_shards(data) or not Path(data).is_dir():
         return ids
     roots = split_folders(Path(data)).values() or [Path(data)]
-    folders = {folder.name for root in roots for folder in subfolders(root)}
-    if not folders or folders & set(ids):
+    folders = {composed(folder.name) for root in roots for folder in subfolders(root)}
+    if not folders or folders & {*map(composed, ids)}:
         return ids
     plain = [_plain(name) for name in names]
     if len({*plain}) == len(plain) and {_plain(folder) for folder in folders} <= {*plain}:
@@ -154,7 +154,7 @@ def _by_folder(
 
 
 def _plain(name: str) -> str:
-    return name.replace("_", " ").casefold()
+    return composed(name.replace("_", " ")).casefold()
 
 
 def _numbered(folders: Iterable[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inceptcli.data.crops import Crops, check, cut, needed_side
 from inceptcli.errors import UsageError
 from inceptcli.prediction.engine import EmbeddingEngine, Engine, load_engine
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 Views = tuple[NDArray[np.uint8], ...]
@@ -156,8 +156,8 @@ def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[li
     orders = []
     for name, classes in members:
         for part in ("id", "name"):
-            place_of = {getattr(entry, part): place for place, entry in enumerate(classes)}
-            wanted = [getattr(entry, part) for entry in first]
+            place_of = {composed(getattr(entry, part)): n for n, entry in enumerate(classes)}
+            wanted = [composed(getattr(entry, part)) for entry in first]
             if len(place_of) == len(classes) and set(place_of) == set(wanted):
                 orders.append([place_of[key] for key in wanted])
                 break
@@ -171,8 +171,8 @@ def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[li
 
 def _lacking(name: str, classes: Sequence[ClassName], others: Sequence[ClassName]) -> str:
     """What only the network `name` knows."""
-    known = {entry.id for entry in others} | {entry.name for entry in others}
-    only = [entry for entry in classes if entry.id not in known and entry.name not in known]
+    known = {composed(text) for entry in others for text in entry}
+    only = [entry for entry in classes if known.isdisjoint(map(composed, entry))]
     shown = ", ".join(printable(entry.name) for entry in only[:3]) or "none"
     more = f" and {len(only) - 3} more" if len(only) > 3 else ""
     return f"only {name} ({len(classes)} classes) has {shown}{more}"

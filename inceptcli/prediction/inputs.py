@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from inceptcli.data.folders import find_images
 from inceptcli.data.image_formats import SUFFIXES
 from inceptcli.data.left_out import LeftOut
-from inceptcli.data.text_files import UTF_16, with_slashes
+from inceptcli.data.text_files import UTF_16, as_it_lies
 from inceptcli.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _in_shard(shard: Path, left_out: LeftOut) -> Iterator[Source]:
 def _listed(stream: ByteStream, *, null: bool) -> Iterator[Source]:
     for entry in _separated(stream if null else Utf8(stream), b"\0" if null else b"\n"):
         path = os.fsdecode(entry if null else entry.removesuffix(b"\r"))
-        path = path if null or "\\" not in path else str(with_slashes(Path(path)))
+        path = path if null else as_it_lies("", path)
         if "\0" in path:
             yield Source(path, "contains a NUL character; use --null for NUL-separated paths")
         elif path:

@@ -13,6 +13,7 @@ from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UserError
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build
+from inceptcli.text import composed
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_tensors, read_metadata
 from inceptcli.weights.metadata import ClassName
@@ -52,7 +53,7 @@ def start_from(
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialised)
-    same = [name.id for name in metadata.classes] == [name.id for name in classes]
+    same = [composed(n.id) for n in metadata.classes] == [composed(n.id) for n in classes]
     if metadata.unnamed or not same:
         untrained |= {key for key in own if key.startswith(head_name(network))}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}

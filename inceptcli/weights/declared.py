@@ -15,7 +15,7 @@ from typing import Any
 
 from inceptcli.data.open_data import open_dataset
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName
 
 MAXIMUM_BYTES = 64 * 1024**2
@@ -167,8 +167,9 @@ def _ordered(path: Path, labels: Any) -> list[str]:
 
 
 def _named(path: Path, entries: Sequence[tuple[str, str]]) -> tuple[ClassName, ...]:
-    ids = [key for key, _ in entries]
+    classes = tuple(ClassName(*map(composed, entry)) for entry in entries)
+    ids = [entry.id for entry in classes]
     if len(set(ids)) != len(ids):
         twice = next(key for key in ids if ids.count(key) > 1)
         raise UsageError(f"{path}: names the class {printable(twice)} twice")
-    return tuple(ClassName(*entry) for entry in entries)
+    return classes

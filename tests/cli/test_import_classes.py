@@ -150,6 +150,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
     source = tmp_path / "source.pth"
     torch.save(numbered(INCEPTION_V4, 12), source)
     (tmp_path / "twice.txt").write_text("a\nb\na\n")
+    (tmp_path / "forms.txt").write_text("\u00e9\nb\ne\u0301\n", "utf-8")
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "two.txt").write_text("a\nb\n")
     for flags, code, reason in (
@@ -160,6 +161,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
         (("--image-size", "9000"), 1, "cannot be imported as stated"),
         (("--classes", tmp_path / "none"), 2, "no such file or folder"),
         (("--classes", tmp_path / "twice.txt"), 2, "names the class a twice"),
+        (("--classes", tmp_path / "forms.txt"), 2, "names the class \u00e9 twice"),
         (("--classes", tmp_path / "empty.txt"), 2, "lists no class"),
         (("--classes", tmp_path / "two.txt"), 1, "names 2 classes, the classifier has 12"),
     ):

@@ -6,11 +6,12 @@ import io
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from inceptcli.data import image_formats
 from inceptcli.data.decode import UnreadableImage, decode, format_of
@@ -24,12 +25,6 @@ def drawn() -> Image.Image:
     return Image.fromarray(levels).resize((80, 60), Image.Resampling.BICUBIC)
 
 
-def exif_of(orientation: int) -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif.tobytes()
-
-
 @pytest.mark.parametrize("kind", ["AVIF", "JPEG2000"])
 def test_formats_of_pillow_are_read(kind: str) -> None:
     picture = drawn()
@@ -39,23 +34,69 @@ def test_formats_of_pillow_are_read(kind: str) -> None:
     assert format_in(content) == kind
 
 
-def test_an_avif_is_turned_upright() -> None:
-    picture = drawn()
-    turned = decode(encoded(picture, "AVIF", exif=exif_of(6))).astype(float)
-    upright = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
-    assert turned.shape == (80, 60, 3)
-    assert np.abs(turned - upright).mean() < 4
+def is_turned(content: bytes) -> bool:
+    """Whether the picture of `drawn` comes out as orientation 6 has it, and not as it is."""
+    picture, found = drawn(), decode(content).astype(float)
+    upright = picture.transpose(Image.Transpose.ROTATE_270)
+    as_shown = [known for known in (picture, upright) if np.asarray(known).shape == found.shape]
+    assert np.abs(found - np.asarray(as_shown[0])).mean() < 6
+    return as_shown[0] is upright
 
 
-@pytest.mark.parametrize(("kind", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
-def test_formats_of_extras_are_read_and_turned(kind: str, module: str) -> None:
-    pytest.importorskip(module)
-    image_formats.load_plugin(kind)
-    picture = drawn()
-    upright = np.asarray(picture.transpose(Image.Transpose.ROTATE_270))
-    turned = decode(encoded(picture, kind, exif=exif_of(6))).astype(float)
-    assert turned.shape == (80, 60, 3)
-    assert np.abs(turned - upright).mean() < 6
+def exif(**tags: int) -> bytes:
+    found = Image.Exif()
+    for name, value in tags.items():
+        found[getattr(ExifTags.Base, name)] = value
+    return found.tobytes()
+
+
+def saying_6(content: bytes) -> bytes:
+    """The same with orientation 6 in EXIF in place of a resolution unit of 6."""
+    unit, orientation = b"\x01\x28\0\3", b"\x01\x12\0\3"
+    assert content.count(unit) == 1
+    return content.replace(unit, orientation)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_a_turn_is_taken_from_the_formats_own_box_and_never_twice(kind: str) -> None:
+    """As ISO 23008-12 has it; iPhones write both, others EXIF alone, which viewers ignore."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif")
+        image_formats.load_plugin(kind)
+    both = encoded(drawn(), kind, exif=exif(Orientation=6))
+    assert b"irot" in both
+    assert is_turned(both)
+    exif_alone = saying_6(encoded(drawn(), kind, exif=exif(ResolutionUnit=6)))
+    assert b"irot" not in exif_alone
+    assert not is_turned(exif_alone)
+    box_alone = saying_6(encoded(drawn(), kind, exif=exif(Orientation=6, ResolutionUnit=6)))
+    assert is_turned(box_alone.replace(b"\x01\x12\0\3", b"\x01\x28\0\3"))
+
+
+def test_a_jpeg_xl_is_turned_by_its_code_stream_and_never_twice(tmp_path: Path) -> None:
+    """Most were JPEGs: the code stream says how it is turned, and EXIF, which counts not, too."""
+    pytest.importorskip("pillow_jxl")
+    image_formats.load_plugin("JXL")
+    drawn().save(tmp_path / "a.jpg", exif=exif(Orientation=6), quality=95)
+    with Image.open(tmp_path / "a.jpg") as jpeg:
+        transcoded = encoded(jpeg, "JXL", lossless_jpeg=True)
+    assert is_turned(transcoded)
+    exif_alone = saying_6(encoded(drawn(), "JXL", exif=exif(ResolutionUnit=6)))
+    assert not is_turned(exif_alone)
+    boxes = [*boxes_of(transcoded)]
+    kinds = [box[4:8] for box in boxes]
+    assert b"jbrd" in kinds  # without it, no JPEG file can be made of it again
+    (said,) = (box for box in boxes_of(exif_alone) if box[4:8] == b"Exif")
+    pixels = [box for box in boxes if box[4:8] not in (b"jbrd", b"brob")]
+    assert is_turned(b"".join([*pixels[:2], said, *pixels[2:]]))
+
+
+def boxes_of(content: bytes) -> Iterator[bytes]:
+    """The boxes of a file in ISO's base format."""
+    while content:
+        size = int.from_bytes(content[:4], "big") or len(content)
+        yield content[:size]
+        content = content[size:]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +138,7 @@ def test_a_format_that_is_not_read_is_named(content: bytes, name: str) -> None:
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
 def test_a_png_with_large_metadata_is_read_and_turned(kind: bytes) -> None:
-    plain = encoded(drawn(), "PNG", exif=exif_of(8))
+    plain = encoded(drawn(), "PNG", exif=exif(Orientation=8))
     large = zlib.compress(bytes(3 * 1024**2))
     head = b"comment\0" + (b"\1\0\0\0" if kind == b"iTXt" else b"\0")
     content = plain[:33] + chunk(kind, head + large) + plain[33:]

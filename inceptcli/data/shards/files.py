@@ -13,7 +13,7 @@ from inceptcli.data.folders import has_only_outputs, subfolders
 from inceptcli.data.splits import Split, split_named
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 
 MAXIMUM_SHARDS = 100_000
 
@@ -118,6 +118,7 @@ def _names_in(path: Path) -> tuple[str, ...]:
         raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{_shown(path)}: must list class names, none of them empty")
+    names = [*map(composed, names)]
     if len(set(names)) < len(names) or len(names) < 2:
         raise UserError(f"{_shown(path)}: must list at least two names that all differ")
     return tuple(names)

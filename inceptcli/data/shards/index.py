@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut
 from inceptcli.errors import UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 
 VERSION = 1
 """Of the index that `data shard` writes beside each shard."""
@@ -296,7 +296,7 @@ def _label(file: Any, member: Member | None, label_of: Mapping[str, int]) -> int
         label = json.loads(text)["label"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("its .json must have a label") from error
-    label = label_of.get(label, label) if isinstance(label, str) else label
+    label = label_of.get(composed(label), label) if isinstance(label, str) else label
     if not isinstance(label, int) or isinstance(label, bool):
         raise ValueError(f"label of its .json must be a class, got {str(label)[:20]!r}")
     return label

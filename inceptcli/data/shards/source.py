@@ -15,7 +15,7 @@ from inceptcli.data.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
-from inceptcli.text import printable
+from inceptcli.text import composed, printable
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class ShardSource:
 
         Raises UserError when a class is not among them.
         """
-        label_of = {name: label for label, name in enumerate(classes)}
+        label_of = {composed(name): label for label, name in enumerate(classes)}
         unknown = [name for name in self.classes if name not in label_of]
         if unknown:
             raise UserError(
