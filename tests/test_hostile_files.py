@@ -98,7 +98,7 @@ INDEX = {
 }  # fmt: skip
 RECORD = {
     "inceptcli_part": 1, "shard": [0, 1], "format": "jsonl",
-    "weights": ["0" * 64], "crops": 1, "top_k": 5, "fast_decode": False,
+    "weights": ["0" * 64], "crops": 1, "top_k": 5, "fast_decode": False, "precision": "32-true",
     "finished": {"rows": 1, "unreadable": 0, "inputs": 1, "inputs_sha256": "0" * 64},
 }  # fmt: skip
 ROW = {

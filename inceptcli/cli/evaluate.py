@@ -14,7 +14,13 @@ from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.output_files import OutputFiles
 from inceptcli.cli.results_stream import check_suffix, results_stream
-from inceptcli.cli.speed_options import Compile, FastDecode
+from inceptcli.cli.speed_options import (
+    BatchSize,
+    Compile,
+    FastDecode,
+    Precision,
+    chosen_shortcuts,
+)
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
@@ -80,8 +86,9 @@ def evaluate(
     allow_outside: Annotated[
         bool, Option("--allow-outside", help="A CSV's paths may leave its folder; default: error.")
     ] = False,
-    batch_size: Annotated[int, Option(min=1, help="Crops at a time.")] = 32,
+    batch_size: BatchSize = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Precision = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
     format: Annotated[
@@ -124,7 +131,8 @@ def evaluate(
     top1_interval, predicted, precision), confusion (label, predicted, images) and skipped (path,
     reason); accuracies are fractions of 1, the loss is the mean of -log of the label's probability.
     What was skipped counts nowhere else and leaves the exit code 0. With --fast-decode, and only
-    then, JSON and the CSV files have fast_decode, which is true. The page of --report loads nothing
+    then, JSON and the CSV files have fast_decode, which is true, and with another --precision than
+    32-true precision. The page of --report loads nothing
     from elsewhere; what it shows is in the JSON and in the CSV files of --predictions and
     --confusion too.
 
@@ -149,7 +157,8 @@ def evaluate(
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         OutputFiles(written).check(_read(files, data, exclude, source))
         outputs: list[Callable[[Evaluation], None]] = []
-        origin = Origin(weights, found.data, crops, found.excluded, fast_decode, found.split)
+        shortcuts = chosen_shortcuts(fast_decode, precision)
+        origin = Origin(weights, found.data, crops, found.excluded, shortcuts, found.split)
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
         for note in found.notes:
@@ -161,13 +170,18 @@ def evaluate(
 
         stack.enter_context(processes.joined())
         ensemble = Ensemble.load(
-            files, device, crops, batch_size=batch_size, compile_networks=compile_networks
+            files,
+            device,
+            crops,
+            batch_size=batch_size,
+            compile_networks=compile_networks,
+            precision=precision,
         )
         with shown.task("eval", len(share(len(source), processes))) as task:
             result = measure(
                 ensemble,
                 source,
-                batch_size,
+                ensemble.batch_size,
                 task.advance,
                 skip_unreadable,
                 processes,
@@ -230,11 +244,11 @@ def _outputs(
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
-    fast_decode = origin.fast_decode
+    shortcuts = origin.shortcuts
     writes: list[Callable[[Evaluation], None]] = []
     for file, flag, write in (
-        (predictions, "--predictions", partial(write_predictions, fast_decode=fast_decode)),
-        (confusion, "--confusion", partial(write_confusion, fast_decode=fast_decode)),
+        (predictions, "--predictions", partial(write_predictions, shortcuts=shortcuts)),
+        (confusion, "--confusion", partial(write_confusion, shortcuts=shortcuts)),
         (report, "--report", partial(write_report, source=source, origin=origin)),
     ):
         if file is not None:

@@ -79,7 +79,7 @@ def merge(
         Display(quiet or stream.isatty()).task("merge", found.inputs, "rows") as task,
     ):
         check_no_terminal(chosen, stream)
-        WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.fast_decode)
+        WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.shortcuts)
     if not quiet:
         Display().say(f"{found.inputs} rows, {found.unreadable} of them without an answer")
 

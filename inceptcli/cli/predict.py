@@ -27,7 +27,13 @@ from inceptcli.cli.results_stream import (
     results_stream,
     what_stays,
 )
-from inceptcli.cli.speed_options import Compile, FastDecode
+from inceptcli.cli.speed_options import (
+    BatchSize,
+    Compile,
+    FastDecode,
+    Precision,
+    chosen_shortcuts,
+)
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -118,14 +124,7 @@ def predict(
             help="HTML page to write, too: the first 5000 images, small, with their answers.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int,
-        Option(
-            min=1,
-            help="Number of crops at once: an accelerator computes them together, a CPU divides "
-            "its threads among them.",
-        ),
-    ] = 16,
+    batch_size: BatchSize = None,
     device: Annotated[
         str,
         Option(
@@ -133,6 +132,7 @@ def predict(
             help="Where to compute; auto takes an accelerator when there is one.",
         ),
     ] = "auto",
+    precision: Precision = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
     explain: Annotated[
@@ -182,7 +182,8 @@ def predict(
     (null, or the reason). CSV has the columns path, rank, class, index, probability and error; a
     text that begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that
     no spreadsheet runs it. With --fast-decode, and only then, each row has fast_decode, too, which
-    is true. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
+    is true, and with another --precision than 32-true precision. Bytes of a file name that are not
+    UTF-8 appear as \udc80 to \udcff.
 
     --explain draws on the picture as the network saw it, resized and cropped, in grey: dark blue
     is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
@@ -203,7 +204,8 @@ def predict(
     files, metadata = ensemble_files(names, crops, Display(quiet))
     written.check([*paths, *files])
     extras = Extras(explain, class_name, embeddings)
-    extras.check(files, crops, output, fast_decode, compile_networks)
+    shortcuts = chosen_shortcuts(fast_decode, precision)
+    extras.check(files, crops, output, shortcuts, compile_networks)
     top_k = extras.named_classes(
         top_k, [*zip(names, metadata, strict=True)], [("--gallery", gallery)], Display(quiet).say
     )
@@ -224,6 +226,7 @@ def predict(
             batch_size=batch_size,
             pictures=len(paths) if place is None and all(map(is_image_file, paths)) else None,
             compile_networks=compile_networks,
+            precision=precision,
         )
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
@@ -231,33 +234,31 @@ def predict(
             sources,
             ensemble,
             top_k=top_k,
-            batch_size=batch_size,
+            batch_size=ensemble.batch_size,
             embed=embeddings is not None,
             fast_decode=fast_decode,
         )
         total = len(sources) if isinstance(sources, list) else None
         with (
             Display(quiet=not shown).task("predict", total) as task,
-            closing(extras.kept(answers, ensemble, fast_decode)) as kept,
+            closing(extras.kept(answers, ensemble, shortcuts)) as kept,
         ):
             write(reported(kept, failed, task.advance))
 
     left_out, sources = _sources(paths, null, written)
     if place is not None:
         complete = predict_shard(
-            place, (files, crops, top_k, fast_decode), sources, answer, Display(quiet)
+            place, (files, crops, top_k, shortcuts), sources, answer, Display(quiet)
         )
     else:
         with (
             noted(lambda: "" if output else what_stays(chosen)),
             results_stream(output) as stream,
-            gallery_writer(gallery, names, crops, fast_decode) as collect,
+            gallery_writer(gallery, names, crops, shortcuts) as collect,
         ):
             check_no_terminal(chosen, stream)
             shown = not quiet and not stream.isatty()
-            answer(
-                sources, lambda found: WRITERS[chosen](collect(found), stream, fast_decode), shown
-            )
+            answer(sources, lambda found: WRITERS[chosen](collect(found), stream, shortcuts), shown)
         complete = not failed
     _end(left_out, complete)
 

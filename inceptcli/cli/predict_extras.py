@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inceptcli.prediction.engine import EmbeddingEngine
     from inceptcli.prediction.ensemble import Ensemble
     from inceptcli.prediction.predict import Answer
+    from inceptcli.prediction.shortcuts import Shortcuts
     from inceptcli.prediction.torch_engine import TorchEngine
     from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
@@ -34,7 +35,7 @@ class Extras(NamedTuple):
         files: Sequence[Path],
         crops: int,
         output: Path | None,
-        fast_decode: bool,
+        shortcuts: Shortcuts,
         compile_networks: bool,
     ) -> None:
         """UsageError or UserError for what cannot be had, before torch is imported."""
@@ -43,8 +44,10 @@ class Extras(NamedTuple):
 
         if self.class_name is not None and self.explain is None:
             raise UsageError("--class says what --explain explains; give --explain DIR")
-        if self.explain is not None and fast_decode:
+        if self.explain is not None and shortcuts.fast_decode:
             raise UsageError("--explain speaks of pixels of the image; leave out --fast-decode")
+        if self.explain is not None and shortcuts.precision != "32-true":
+            raise UsageError("--explain computes gradients in 32-true; leave out --precision")
         for flag, path in (("--explain", self.explain), ("--embeddings", self.embeddings)):
             if path is None:
                 continue
@@ -89,7 +92,7 @@ class Extras(NamedTuple):
         return 0
 
     def kept(
-        self, answers: Iterable[Answer], ensemble: Ensemble, fast_decode: bool
+        self, answers: Iterable[Answer], ensemble: Ensemble, shortcuts: Shortcuts
     ) -> Generator[Answer]:
         """The same answers; each has been drawn and written before it is passed on.
 
@@ -102,7 +105,7 @@ class Extras(NamedTuple):
 
             (engine,) = cast("Sequence[EmbeddingEngine]", ensemble.engines)
             width = engine.embedding_width
-            block = embeddings(self.embeddings, width, fast_decode)
+            block = embeddings(self.embeddings, width, shortcuts)
             answers = _keeping(answers, f"--embeddings {self.embeddings}", block)
         for answer in answers:
             yield answer._replace(seen=None)
@@ -118,7 +121,7 @@ class Extras(NamedTuple):
 
 @contextmanager
 def gallery_writer(
-    page: Path | None, weights: Sequence[str], crops: int, fast_decode: bool
+    page: Path | None, weights: Sequence[str], crops: int, shortcuts: Shortcuts
 ) -> Iterator[Callable[[Iterable[Answer]], Iterable[Answer]]]:
     """What hands answers on and keeps them for the page, if any, which the block's end writes."""
     if page is None:
@@ -129,7 +132,7 @@ def gallery_writer(
     gallery = Gallery()
     with results_stream(page, "--gallery") as stream:
         yield gallery.collect
-        gallery.write(stream, weights, crops, fast_decode)
+        gallery.write(stream, weights, crops, shortcuts)
 
 
 def _engine(ensemble: Ensemble) -> TorchEngine:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer
     from inceptcli.prediction.shard import Shard
+    from inceptcli.prediction.shortcuts import Shortcuts
 
 Write = Callable[[Iterable["Answer"]], None]
 
@@ -47,7 +48,7 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
 
 def predict_shard(
     place: Place,
-    job: tuple[Sequence[Path], int, int, bool],
+    job: tuple[Sequence[Path], int, int, Shortcuts],
     sources: Iterable[Source],
     answer: Callable[[Iterable[Source], Write], None],
     display: Display,
@@ -56,7 +57,7 @@ def predict_shard(
 
     Args:
         place: the part.
-        job: weights files, crops, top_k, fast_decode.
+        job: weights files, crops, top_k, how it is computed.
         sources: the images of all shards.
         answer: gives the answers to some of them to a function that writes them.
         display: is told what an earlier start did.
@@ -66,9 +67,9 @@ def predict_shard(
     from inceptcli.prediction.part import open_part
     from inceptcli.prediction.part_record import PartRecord, weights_digests
 
-    weights, crops, top_k, fast_decode = job
+    weights, crops, top_k, shortcuts = job
     digests = weights_digests(weights)
-    record = PartRecord(place.shard, place.format, digests, crops, top_k, fast_decode)
+    record = PartRecord(place.shard, place.format, digests, crops, top_k, *shortcuts)
     with writing(f"--output {place.path}"), open_part(place.path, record, display.say) as part:
         if part.rows:
             rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"

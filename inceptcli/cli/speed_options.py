@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
+
+if TYPE_CHECKING:
+    from inceptcli.prediction import shortcuts
 
 FastDecode = Annotated[
     bool,
@@ -13,6 +16,25 @@ FastDecode = Annotated[
         help="Decode colour JPEGs at a half, a quarter or an eighth of their size where the "
         "networks need no more: sooner, but probabilities change, and the results say so; "
         "default: off.",
+    ),
+]
+
+BatchSize = Annotated[
+    int | None,
+    Option(
+        min=1,
+        show_default="16, on CUDA 256",
+        help="Number of crops at once: an accelerator computes them together, a CPU divides "
+        "its threads among them.",
+    ),
+]
+
+Precision = Annotated[
+    Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"],
+    Option(
+        help="What the networks compute in, by Lightning's names. A GPU takes less time in all "
+        "others, but probabilities change, and the results say so; for weights files. Of 32-true "
+        "TF32 is no part. Default: 32-true.",
     ),
 ]
 
@@ -25,3 +47,10 @@ Compile = Annotated[
         "files. Default: off.",
     ),
 ]
+
+
+def chosen_shortcuts(fast_decode: bool, precision: shortcuts.Precision) -> shortcuts.Shortcuts:
+    """What --fast-decode and --precision say."""
+    from inceptcli.prediction.shortcuts import Shortcuts
+
+    return Shortcuts(fast_decode, precision)

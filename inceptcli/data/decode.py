@@ -9,7 +9,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
@@ -85,7 +85,28 @@ class _Room:
                 self._changed.notify_all()
 
 
-_ROOM = _Room(MAXIMUM_PIXELS)
+class _SharedRoom:
+    """As _Room among several processes: an image that is no small one is decoded by one alone."""
+
+    def __init__(self, small: int, lock: AbstractContextManager[object]) -> None:
+        self._small, self._lock = small, lock
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        with nullcontext() if pixels <= self._small else self._lock:
+            yield
+
+
+_ROOM: _Room | _SharedRoom = _Room(MAXIMUM_PIXELS)
+
+
+def share_room(processes: int, lock: AbstractContextManager[object]) -> None:
+    """In each of several processes, of one thread, that decode with this `lock` of theirs.
+
+    Together they decode no more pixels than two images may have.
+    """
+    global _ROOM
+    _ROOM = _SharedRoom(MAXIMUM_PIXELS // processes, lock)
 
 
 def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.weights.metadata import ClassName
 
 CALIBRATION_BINS = 15
@@ -30,7 +31,7 @@ class Origin(NamedTuple):
     data: str
     crops: int
     excluded: int
-    fast_decode: bool = False
+    shortcuts: Shortcuts = NO_SHORTCUTS
     split: str = "all"
 
 

@@ -7,6 +7,7 @@ import json
 from typing import TextIO
 
 from inceptcli.evaluation.results import Evaluation, Origin
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import defused, printable
 
 PREDICTIONS = (
@@ -17,14 +18,17 @@ CONFUSION = ("label", "label_name", "predicted", "predicted_name", "images")
 MOST_CONFUSED = 5
 
 
-def write_predictions(result: Evaluation, stream: TextIO, fast_decode: bool = False) -> None:
+def write_predictions(
+    result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     """PREDICTIONS, an image a line; one that was skipped has its path and the error only.
 
-    `label` and `predicted` are the classes' ids. With `fast_decode` a last column says so. Text
+    `label` and `predicted` are the classes' ids. Last columns say which `shortcuts` were used. Text
     that a spreadsheet would take for a formula has an apostrophe before it; see `defused`.
     """
-    table, last = csv.writer(stream), ("true",) * fast_decode
-    table.writerow(PREDICTIONS + ("fast_decode",) * fast_decode)
+    table, said = csv.writer(stream), shortcuts.as_texts()
+    last = said.values()
+    table.writerow((*PREDICTIONS, *said))
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     for image in result.images:
         classes = (*names[image.label], *names[image.predicted])
@@ -34,13 +38,16 @@ def write_predictions(result: Evaluation, stream: TextIO, fast_decode: bool = Fa
         table.writerow((defused(path), *[""] * (len(PREDICTIONS) - 2), defused(reason), *last))
 
 
-def write_confusion(result: Evaluation, stream: TextIO, fast_decode: bool = False) -> None:
+def write_confusion(
+    result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     """CONFUSION, a line for each pair of label and prediction that occurs.
 
-    With `fast_decode` a last column says so.
+    Last columns say which `shortcuts` were used.
     """
-    table, last = csv.writer(stream), ("true",) * fast_decode
-    table.writerow(CONFUSION + ("fast_decode",) * fast_decode)
+    table, said = csv.writer(stream), shortcuts.as_texts()
+    last = said.values()
+    table.writerow((*CONFUSION, *said))
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     for label, predicted, images in result.confusion:
         table.writerow((*names[label], *names[predicted], images, *last))
@@ -49,7 +56,7 @@ def write_confusion(result: Evaluation, stream: TextIO, fast_decode: bool = Fals
 def as_json(result: Evaluation, origin: Origin) -> str:
     """One object; accuracies are fractions of 1, classes of `confusion` are ids.
 
-    It says `fast_decode` where it is so, as `as_table` does.
+    It says which shortcuts were used, as `as_table` does.
     """
     ids = [entry.name.id for entry in result.per_class]
     values = {
@@ -73,7 +80,7 @@ def as_json(result: Evaluation, origin: Origin) -> str:
             for b in result.calibration
         ],
         "crops": origin.crops,
-        **({"fast_decode": True} if origin.fast_decode else {}),
+        **origin.shortcuts.as_dict(),
         "weights": origin.weights,
         "excluded": origin.excluded,
         "per_class": [
@@ -105,7 +112,10 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how += [f"{origin.excluded} left out"] * bool(origin.excluded)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
-    how += ["fast_decode"] * origin.fast_decode
+    how += [
+        name if value is True else f"{name} {value}"
+        for name, value in origin.shortcuts.as_dict().items()
+    ]
     lines = [
         f"{', '.join(how)}: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
         f"loss {result.loss:.4f}",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inceptcli.atomic_file import replacing
 from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import defused, utf8
 
 SUFFIXES = (".npy", ".parquet")
@@ -32,16 +33,16 @@ def paths_file(file: Path) -> Path:
 
 @contextmanager
 def embeddings(
-    file: Path, width: int, fast_decode: bool = False
+    file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> Iterator[Callable[[Answer], None]]:
     """What writes each answer's embedding, (width,), into `file`; it is there when the block ends.
 
     Rows are in the order of the answers; those with an error have none. `.npy` is float32
     (N, width), with a CSV of row (from 0) and path beside it (`paths_file`); `.parquet` has the
-    columns path and embedding. With `fast_decode` a last column says so. Memory does not grow with
-    the number of rows.
+    columns path and embedding. Last columns say which `shortcuts` were used. Memory does
+    not grow with the number of rows.
     """
-    with (_npy if file.suffix == ".npy" else _parquet)(file, width, fast_decode) as add:
+    with (_npy if file.suffix == ".npy" else _parquet)(file, width, shortcuts) as add:
 
         def keep(answer: Answer) -> None:
             if answer.error is None and answer.seen is not None:
@@ -52,14 +53,15 @@ def embeddings(
 
 
 @contextmanager
-def _npy(file: Path, width: int, fast_decode: bool) -> Iterator[Add]:
+def _npy(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
     with ExitStack() as stack:
         rows = stack.enter_context(stack.enter_context(replacing(file)).open("wb"))
         twin = stack.enter_context(replacing(paths_file(file)))
         text = twin.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         table = csv.writer(stack.enter_context(text))
-        last = ("true",) * fast_decode
-        table.writerow(("row", "path") + ("fast_decode",) * fast_decode)
+        said = shortcuts.as_texts()
+        last = said.values()
+        table.writerow(("row", "path", *said))
         _write_header(rows, 0, width)
         start, numbers = rows.tell(), count()
 
@@ -80,20 +82,24 @@ def _write_header(rows: BinaryIO, number: int, width: int) -> None:
 
 
 @contextmanager
-def _parquet(file: Path, width: int, fast_decode: bool) -> Iterator[Add]:
+def _parquet(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     embedding_type = pyarrow.list_(pyarrow.float32(), width)
     columns = [("path", pyarrow.string()), ("embedding", embedding_type)]
-    columns += [("fast_decode", pyarrow.bool_())] * fast_decode
+    said = shortcuts.as_dict()
+    columns += [
+        (name, pyarrow.bool_() if value is True else pyarrow.string())
+        for name, value in said.items()
+    ]
     schema = pyarrow.schema(columns)
     waiting: list[tuple[str, NDArray[np.float32]]] = []
 
     def flush(writer: ParquetWriter) -> None:
         paths = [utf8(path) for path, _ in waiting]
         values = np.array([row for _, row in waiting], np.float32).reshape(-1)
-        last = [[True] * len(waiting)] * fast_decode
+        last = [[value] * len(waiting) for value in said.values()]
         rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=embedding_type)
         writer.write_table(pyarrow.table([paths, rows, *last], schema=schema))
         waiting.clear()

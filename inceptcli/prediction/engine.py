@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
+from inceptcli.prediction.shortcuts import Precision
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
@@ -37,6 +38,21 @@ class Engine(Protocol):
         """
 
 
+Pending = Callable[[], NDArray[np.float32]]
+"""Waits for logits (N, num_classes) that are being computed."""
+
+
+@runtime_checkable
+class AsynchronousEngine(Engine, Protocol):
+    """An engine whose device computes while this process goes on."""
+
+    def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
+        """Crops (N, H, W, 3) of each of some pictures; `logits` of all of them, begun.
+
+        Two may be begun and not waited for.
+        """
+
+
 class Outputs(NamedTuple):
     """Logits (N, num_classes), and the embeddings (N, num_features) of the same pass."""
 
@@ -55,6 +71,23 @@ class EmbeddingEngine(Engine, Protocol):
         """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
 
 
+BATCH_SIZE, CUDA_BATCH_SIZE = 16, 256
+
+
+def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
+    """How many crops at once: BATCH_SIZE, on a CUDA device the whole pictures about its own.
+
+    A large batch keeps a GPU busy, and a CPU computes crop by crop. UserError as `load_engine`.
+    """
+    if all(map(is_onnx, weights)):
+        return BATCH_SIZE
+    from inceptcli.prediction.torch_engine import find_device
+
+    if find_device(device).type != "cuda":
+        return BATCH_SIZE
+    return round(CUDA_BATCH_SIZE / crops) * crops
+
+
 def load_engine(
     weights: Path,
     device: str = "auto",
@@ -62,6 +95,7 @@ def load_engine(
     batch_size: int = 1,
     images: int | None = None,
     compile_network: bool = False,
+    precision: Precision = "32-true",
 ) -> Engine:
     """The engine for a weights file: ONNX Runtime for an ONNX file, torch for any other.
 
@@ -70,7 +104,8 @@ def load_engine(
     `compile_network` it is ready later and takes less.
 
     Raises UserError when the file cannot be used or this machine has no such device, UsageError
-    when an ONNX file is to be compiled.
+    when an ONNX file is to be compiled or computed in another `precision`, or the device has no use
+    for that.
     """
     few = images is not None and images <= FEW_IMAGES
     at_once = batch_size if images is None else min(batch_size, images)
@@ -80,11 +115,21 @@ def load_engine(
                 f"--compile: {weights} is an ONNX file, which ONNX Runtime makes fast by itself; "
                 "give it without --compile"
             )
+        if precision != "32-true":
+            raise UsageError(
+                f"--precision {precision}: {weights} is an ONNX file, which computes in 32-true; "
+                "give the weights that it was exported from"
+            )
         from inceptcli.prediction.onnx_engine import OnnxEngine
 
         return OnnxEngine(weights, device, few_images=few, at_once=at_once)
     from inceptcli.prediction.torch_engine import TorchEngine
 
     return TorchEngine.load(
-        weights, device, few_images=few, at_once=at_once, compile_network=compile_network
+        weights,
+        device,
+        few_images=few,
+        at_once=at_once,
+        compile_network=compile_network,
+        precision=precision,
     )

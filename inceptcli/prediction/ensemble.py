@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 
 from inceptcli.data.crops import Crops, check, cut, needed_side
 from inceptcli.errors import UsageError
-from inceptcli.prediction.engine import EmbeddingEngine, Engine, load_engine
+from inceptcli.prediction.engine import (
+    BATCH_SIZE,
+    AsynchronousEngine,
+    EmbeddingEngine,
+    Engine,
+    default_batch_size,
+    load_engine,
+)
+from inceptcli.prediction.shortcuts import Precision
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
@@ -28,12 +37,14 @@ class Ensemble:
     network's, in its order.
     """
 
-    def __init__(self, engines: Sequence[Engine], crops: Crops = 1) -> None:
-        """Engines for the same classes, in any order.
+    def __init__(
+        self, engines: Sequence[Engine], crops: Crops = 1, batch_size: int = BATCH_SIZE
+    ) -> None:
+        """Engines for the same classes, in any order, made for at most `batch_size` crops at once.
 
         Raises UsageError when their classes differ or one takes no such `crops`.
         """
-        self.engines, self.crops = engines, crops
+        self.engines, self.crops, self.batch_size = engines, crops, batch_size
         self.classes = engines[0].classes
         for engine in engines:
             check(engine.preprocessing, crops)
@@ -47,26 +58,31 @@ class Ensemble:
         device: str,
         crops: Crops = 1,
         *,
-        batch_size: int = 1,
+        batch_size: int | None = 1,
         pictures: int | None = None,
         compile_networks: bool = False,
+        precision: Precision = "32-true",
     ) -> Ensemble:
         """The networks of weights files, which see `crops` of each of so many `pictures`.
 
-        See load_engine. UserError where one cannot be used.
+        Without `batch_size` it is the device's default. See load_engine. UserError where one cannot
+        be used.
         """
+        weights = list(weights)
+        at_once = batch_size or default_batch_size(weights, device, crops)
         images = None if pictures is None else pictures * crops
         engines = [
             load_engine(
                 file,
                 device,
-                batch_size=batch_size,
+                batch_size=at_once,
                 images=images,
                 compile_network=compile_networks,
+                precision=precision,
             )
             for file in weights
         ]
-        return cls(engines, crops)
+        return cls(engines, crops, at_once)
 
     @property
     def needed_side(self) -> int:
@@ -85,13 +101,31 @@ class Ensemble:
             views.append(cuts[geometry])
         return tuple(views)
 
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether a device computes while this process goes on."""
+        return any(isinstance(engine, AsynchronousEngine) for engine in self.engines)
+
     def probabilities(self, pictures: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
         """What `cut` returned for N pictures, N at least 1, to probabilities (N, num_classes).
 
         The networks are given at most `batch_size` crops at once. A picture for which a network's
         output is not finite has NaN.
         """
-        return self._averaged(pictures, batch_size, [engine.logits for engine in self.engines])
+        return self.start(pictures, batch_size)()
+
+    def start(
+        self, pictures: Sequence[Views], batch_size: int
+    ) -> Callable[[], NDArray[np.float64]]:
+        """What waits for `probabilities`; begun where a device computes and all fit one batch."""
+        waiting: list[Callable[[], NDArray[np.float32]]] = []
+        for number, engine in enumerate(self.engines):
+            views = [picture[number] for picture in pictures]
+            if isinstance(engine, AsynchronousEngine) and len(views) * self.crops <= batch_size:
+                waiting.append(engine.start(views))
+            else:
+                waiting.append(partial(_in_batches, engine.logits, views, batch_size))
+        return lambda: self._averaged([wait() for wait in waiting])
 
     def probabilities_and_embeddings(
         self, pictures: Sequence[Views], batch_size: int
@@ -106,26 +140,30 @@ class Ensemble:
             return outputs.logits
 
         assert self.crops == 1
-        return self._averaged(pictures, batch_size, [logits]), np.concatenate(embeddings)
+        found = _in_batches(logits, [view for (view,) in pictures], batch_size)
+        return self._averaged([found]), np.concatenate(embeddings)
 
-    def _averaged(
-        self,
-        pictures: Sequence[Views],
-        batch_size: int,
-        networks: Sequence[Callable[[NDArray[np.uint8]], NDArray[np.float32]]],
-    ) -> NDArray[np.float64]:
-        total: NDArray[np.float64] = np.zeros((len(pictures), len(self.classes)))
-        for number, (logits_of, order) in enumerate(zip(networks, self.orders, strict=True)):
-            views = [picture[number] for picture in pictures]
-            crops = views[0] if len(views) == 1 else np.concatenate(views)
-            starts = range(0, len(crops), batch_size)
-            logits = np.concatenate([logits_of(crops[at : at + batch_size]) for at in starts])
+    def _averaged(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Each network's logits of all crops to probabilities (N, num_classes)."""
+        pictures = len(found[0]) // self.crops
+        total: NDArray[np.float64] = np.zeros((pictures, len(self.classes)))
+        for logits, order in zip(found, self.orders, strict=True):
             # Row by row: how numpy's vector units cut a table moves the last bit with the batch.
             each = np.stack([softmax(row) for row in logits])
-            for picture in range(len(pictures)):
+            for picture in range(pictures):
                 of_picture = each[picture * self.crops : (picture + 1) * self.crops]
                 total[picture] += of_picture.mean(axis=0)[order]
         return total / len(self.engines)
+
+
+def _in_batches(
+    logits_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    views: Sequence[NDArray[np.uint8]],
+    batch_size: int,
+) -> NDArray[np.float32]:
+    crops = views[0] if len(views) == 1 else np.concatenate(views)
+    starts = range(0, len(crops), batch_size)
+    return np.concatenate([logits_of(crops[at : at + batch_size]) for at in starts])
 
 
 def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:

@@ -12,7 +12,8 @@ from inceptcli.pages.page import write_page
 from inceptcli.pages.thumbnail import thumbnail
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, pixels
-from inceptcli.prediction.read_ahead import default_threads
+from inceptcli.prediction.readers import default_threads
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import printable
 
 LARGEST = 5000
@@ -65,7 +66,11 @@ class Gallery:
             pool.shutdown(cancel_futures=True)
 
     def write(
-        self, stream: TextIO, weights: Sequence[str], crops: int, fast_decode: bool = False
+        self,
+        stream: TextIO,
+        weights: Sequence[str],
+        crops: int,
+        shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
         """The page of all that was collected."""
         first = Counter(card.answer.predictions[0].index for card in self.cards)
@@ -80,7 +85,7 @@ class Gallery:
             gallery=self,
             weights=weights,
             crops=crops,
-            fast_decode=fast_decode,
+            shortcuts=shortcuts.as_texts(),
             classes=[(index, names[index], count) for index, count in by_name],
         )
 

@@ -6,19 +6,20 @@ import json
 from typing import Any
 
 from inceptcli.prediction.predict import Answer, Prediction
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 
 
-def as_line(answer: Answer, fast_decode: bool = False) -> str:
+def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
     """An object with path, predictions (class, index, probability) and error; plain ASCII.
 
-    With `fast_decode` it says so.
+    It says which `shortcuts` were used.
     """
     predictions: list[dict[str, Any]] = [
         {"class": p.class_name, "index": p.index, "probability": p.probability}
         for p in answer.predictions
     ]
     row = {"path": answer.path, "predictions": predictions, "error": answer.error}
-    return json.dumps(row | {"fast_decode": True} if fast_decode else row)
+    return json.dumps(row | shortcuts.as_dict())
 
 
 def from_line(line: bytes) -> Answer:

@@ -25,7 +25,7 @@ class Parts:
     Attributes:
         inputs: how many pictures, and rows.
         unreadable: how many of them say why there is no answer.
-        fast_decode: whether all were predicted with --fast-decode, which rows say too.
+        shortcuts: how all were computed, which rows say too.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -50,7 +50,7 @@ class Parts:
                 )
         self.inputs, self._inputs_sha256 = ends[0].inputs, ends[0].inputs_sha256
         self.unreadable = sum(end.unreadable for end in ends)
-        self.fast_decode = self._parts[0][1].fast_decode
+        self.shortcuts = self._parts[0][1].shortcuts
         if any(record.format == "parquet" for _, record in self._parts):
             check_pyarrow("a Parquet part")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from inceptcli.errors import UserError
 from inceptcli.prediction.json_lines import answer_of
 from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import utf8
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ def check_pyarrow(flag: str) -> None:
         raise UserError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
 
 
-def write_parquet(answers: Iterable[Answer], file: BinaryIO, fast_decode: bool = False) -> None:
+def write_parquet(
+    answers: Iterable[Answer], file: BinaryIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
 
-    With `fast_decode` a column says so. Bytes of a path that are not UTF-8 become text, \udc80 to
-    \udcff.
+    Columns say which `shortcuts` were used. Bytes of a path that are not UTF-8 become text, \udc80
+    to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
-    schema = _schema(fast_decode)
+    schema = _schema(shortcuts)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(answers):
-            writer.write_batch(_batch(group, schema))
+            writer.write_batch(_batch(group, schema, shortcuts))
 
 
 def read_parquet(path: Path) -> Iterator[Answer]:
@@ -67,19 +70,21 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
         yield group
 
 
-def _schema(fast_decode: bool) -> pyarrow.Schema:
+def _schema(shortcuts: Shortcuts) -> pyarrow.Schema:
     import pyarrow as pa
 
     prediction = pa.struct(
         {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
     )
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
-    if fast_decode:
-        columns["fast_decode"] = pa.bool_()
+    for name, value in shortcuts.as_dict().items():
+        columns[name] = pa.bool_() if value is True else pa.string()
     return pa.schema(columns.items())
 
 
-def _batch(answers: list[Answer], schema: pyarrow.Schema) -> pyarrow.RecordBatch:
+def _batch(
+    answers: list[Answer], schema: pyarrow.Schema, shortcuts: Shortcuts
+) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
     rows: list[dict[str, Any]] = [
@@ -90,7 +95,7 @@ def _batch(answers: list[Answer], schema: pyarrow.Schema) -> pyarrow.RecordBatch
                 for p in answer.predictions
             ],
             "error": None if answer.error is None else utf8(answer.error),
-            "fast_decode": True,  # where the schema has it
+            **shortcuts.as_dict(),
         }
         for answer in answers
     ]

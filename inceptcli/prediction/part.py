@@ -98,7 +98,7 @@ class Part:
     def write(self, answers: Iterable[Answer]) -> None:
         """Append rows as they come; those of `missing` in order."""
         for answer in answers:
-            self._file.write(f"{as_line(answer, self.record.fast_decode)}\n".encode())
+            self._file.write(f"{as_line(answer, self.record.shortcuts)}\n".encode())
             self._file.flush()
             self.rows += 1
             self.unreadable += answer.error is not None
@@ -112,7 +112,7 @@ class Part:
             self._file.seek(0)
             with replacing(self.path) as temporary, temporary.open("wb") as file:
                 answers = (answer for answer, _ in _whole_rows(self._file))
-                write_parquet(answers, file, self.record.fast_decode)
+                write_parquet(answers, file, self.record.shortcuts)
         finished = Finished(self.rows, self.unreadable, *self._inputs)
         write_record(self.path, replace(self.record, finished=finished))
         self.is_finished = True

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from inceptcli.atomic_file import replacing
 from inceptcli.prediction.shard import Shard
+from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
 
@@ -49,6 +50,7 @@ class PartRecord:
         crops: crops of each picture.
         top_k: the most classes that a row names.
         fast_decode: whether JPEGs were decoded no larger than the networks need.
+        precision: what the networks computed in.
         finished: None while it is not.
     """
 
@@ -58,7 +60,13 @@ class PartRecord:
     crops: int
     top_k: int
     fast_decode: bool = False
+    precision: Precision = "32-true"
     finished: Finished | None = None
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """How its rows were computed."""
+        return Shortcuts(self.fast_decode, self.precision)
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
         """The first thing that `other` has another value of, in words; None when there is none."""
@@ -90,6 +98,7 @@ class _Record(Section):
     crops: Number
     top_k: Number
     fast_decode: bool
+    precision: Precision
     finished: _Finished | None
 
 
@@ -99,6 +108,7 @@ _FLAGS = {
     "crops": "--crops",
     "top_k": "--top-k",
     "fast_decode": "--fast-decode",
+    "precision": "--precision",
     "format": "--format",
 }
 

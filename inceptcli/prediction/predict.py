@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.read_ahead import default_threads, read_batches
+from inceptcli.prediction.read_ahead import read_batches
+from inceptcli.prediction.readers import readers
 from inceptcli.weights.metadata import ClassName
 
 if TYPE_CHECKING:
@@ -120,14 +122,16 @@ def examine(
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
     """Each item as the networks saw it, with its probabilities, or why it has none; in order.
 
-    Pictures are decoded and cut while the networks compute; memory does not grow with their number.
+    Pictures are decoded and cut while the networks compute, and where a device computes, the next
+    batch is given to it before the last one's answers are waited for. Memory does not grow with
+    their number.
 
     Args:
         items: one for each picture.
         pixels: the decoded picture of an item, (H, W, 3), or UnreadableImage; called in threads.
         ensemble: the networks.
         batch_size: the most crops that a network is given at once.
-        threads: how many decode pictures; by default one for each processor, at most four.
+        threads: how many decode pictures; by default as `readers` has it.
         embed: whether embeddings are wanted, of one network that sees one crop of each picture.
     """
 
@@ -139,24 +143,38 @@ def examine(
             return item, error
 
     pictures = max(1, batch_size // ensemble.crops)
-    for batch in read_batches(items, read, pictures, threads or default_threads()):
-        views = [cut[1] for _, cut in batch if not isinstance(cut, UnreadableImage)]
-        found = _answers(ensemble, views, batch_size, embed)
-        for item, cut in batch:
-            yield item, cut if isinstance(cut, UnreadableImage) else Seen(*cut, *next(found))
+    with readers(read, threads, ensemble.is_asynchronous) as (reading, at_once):
+        begun: Iterator[tuple[Item, Seen | UnreadableImage]] = iter(())
+        for batch in read_batches(items, reading, pictures, at_once):
+            last, begun = begun, _begin(batch, ensemble, batch_size, embed)
+            yield from last
+        yield from begun
 
 
-def _answers(
-    ensemble: Ensemble, views: Sequence[Views], batch_size: int, embed: bool
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float32] | None]]:
-    """Probabilities and, if wanted, embedding of each picture."""
+def _begin(
+    batch: Sequence[tuple[Item, tuple[Size, Views] | UnreadableImage]],
+    ensemble: Ensemble,
+    batch_size: int,
+    embed: bool,
+) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
+    """What waits for the answers to a batch, which a device begins to compute."""
+    views = [cut[1] for _, cut in batch if not isinstance(cut, UnreadableImage)]
     if not views:
-        return
+        return _together(batch, lambda: ((), ()))
     if embed:
-        yield from zip(*ensemble.probabilities_and_embeddings(views, batch_size), strict=True)
-    else:
-        for row in ensemble.probabilities(views, batch_size):
-            yield row, None
+        return _together(batch, partial(ensemble.probabilities_and_embeddings, views, batch_size))
+    probabilities = ensemble.start(views, batch_size)
+    return _together(batch, lambda: (probabilities(), repeat(None)))
+
+
+def _together(
+    batch: Sequence[tuple[Item, tuple[Size, Views] | UnreadableImage]],
+    answers: Callable[[], tuple[Iterable[Any], Iterable[Any]]],
+) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
+    """Each item with its probabilities and embedding, which are waited for now."""
+    found = zip(*answers(), strict=False)
+    for item, cut in batch:
+        yield item, cut if isinstance(cut, UnreadableImage) else Seen(*cut, *next(found))
 
 
 def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from queue import Empty, Queue
 from threading import Event, Thread
 from typing import TypeVar
-
-from inceptcli.cores import usable_cores
 
 GRACE = 1.0
 """Seconds to wait for threads that are to end; one that waits for a source yet to come does not. A
@@ -19,19 +18,15 @@ Source = TypeVar("Source")
 Item = TypeVar("Item")
 
 
-def default_threads() -> int:
-    """As many as this process has processors, and at most four: decoding outruns any network."""
-    return min(4, usable_cores())
-
-
 def read_batches(
     sources: Iterable[Source], read: Callable[[Source], Item], batch_size: int, threads: int
 ) -> Iterator[list[Item]]:
     """Lists of `read(source)` in the order of the sources, each of 1 to `batch_size`.
 
     A list is shorter than that at the end and where the next source is not known yet, so that what
-    another program names one by one is answered one by one. No more than `batch_size` + `threads`
-    items wait at any time. What `sources` or `read` raise is raised here.
+    another program names one by one is answered one by one. It is empty, which it else never is,
+    where the next ones are still being read: time to hand out what is there. No more than
+    `batch_size` + `threads` items wait at any time. What `sources` or `read` raise is raised here.
     """
     waiting: Queue[Future[Item] | None] = Queue(batch_size + threads)
     stopped = Event()
@@ -54,7 +49,12 @@ def read_batches(
     producer = Thread(target=produce, daemon=True)
     producer.start()
     try:
-        while batch := _next_batch(waiting, batch_size):
+        while True:
+            if not _is_ready(waiting, batch_size):
+                yield []
+            batch = _next_batch(waiting, batch_size)
+            if not batch:
+                return
             yield batch
     finally:
         stopped.set()
@@ -64,6 +64,13 @@ def read_batches(
                 if future is not None:
                     future.cancel()
         producer.join(GRACE)
+
+
+def _is_ready(waiting: Queue[Future[Item] | None], batch_size: int) -> bool:
+    """Whether `_next_batch` would not have to wait."""
+    with waiting.mutex:
+        known = list(islice(waiting.queue, batch_size))
+    return bool(known) and all(future is None or future.done() for future in known)
 
 
 def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[Item]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import get_ident
 from typing import TypeVar
@@ -16,57 +16,76 @@ from torch import Tensor, nn
 
 from inceptcli.cores import compute_threads, divide_threads
 from inceptcli.data.normalization import normalize
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.compiling import compilation_failure, weights_as_constants
 from inceptcli.networks.folding import fold_batch_norm
 from inceptcli.networks.network import Network
 from inceptcli.networks.packing import can_pack, pack_convolutions
-from inceptcli.prediction.engine import Outputs
+from inceptcli.prediction.cuda_pipeline import CudaPipeline
+from inceptcli.prediction.engine import Outputs, Pending
+from inceptcli.prediction.shortcuts import Precision
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata
 
 Result = TypeVar("Result")
 
+DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+"""What the first half of a precision's name says; the second is "true" or "mixed"."""
+
 
 class TorchEngine:
-    """A network in evaluation mode, float32, channels last; see Engine."""
+    """A network in evaluation mode, channels last; see Engine."""
 
-    def __init__(self, network: nn.Module, metadata: WeightsMetadata, device: str = "auto") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        metadata: WeightsMetadata,
+        device: str = "auto",
+        precision: Precision = "32-true",
+    ) -> None:
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         self.device = find_device(device)
-        network = network.eval().to(self.device)
+        check_precision(precision, self.device)
+        bits, kind = precision.split("-")
+        self._dtype, self._is_mixed = DTYPES[bits], kind == "mixed"
+        network = network.eval().to(self.device, None if self._is_mixed else self._dtype)
         self.network = network.to(memory_format=torch.channels_last)
         self._pool: ThreadPoolExecutor | None = None
         self._constant = False  # the weights, for what is compiled
 
-    @classmethod
+    @staticmethod
     def load(
-        cls,
         weights: Path,
         device: str = "auto",
         *,
         few_images: bool = False,
         at_once: int = 1,
         compile_network: bool = False,
+        precision: Precision = "32-true",
     ) -> TorchEngine:
         """The network of a weights file, on `device` as find_device reads it.
 
         Batch norm is folded into the convolutions, and on a CPU their weights are laid out once,
         but for `few_images`, which that would keep waiting; there the threads are divided among
-        `at_once` images. With `compile_network`
-        torch.compile makes the first images take a minute or more and all others less.
-        Raises UserError when the file cannot be used or this machine has no such device.
+        `at_once` images. On CUDA it is a CudaEngine, which is given `at_once` crops at most. With
+        `compile_network` torch.compile makes the first images take a minute or more and all others
+        less.
+        Raises UserError when the file cannot be used or this machine has no such device, UsageError
+        when that has no use for the precision.
         """
         network, metadata = load_network(weights)
         if compile_network or not few_images:
             fold_batch_norm(network)
+        torch.set_num_threads(compute_threads())
+        if find_device(device).type == "cuda":
+            return CudaEngine(network, metadata, device, precision, at_once, compile_network)
         if compile_network:
             network.compile()
-        torch.set_num_threads(compute_threads())
-        engine = cls(network, metadata, device)
+        engine = TorchEngine(network, metadata, device, precision)
         on_cpu = engine.device.type == "cpu"
-        engine._constant = on_cpu and compile_network
-        if on_cpu and not (few_images or compile_network) and can_pack():
+        is_float32 = precision == "32-true"
+        engine._constant = on_cpu and compile_network and is_float32
+        if on_cpu and is_float32 and not (few_images or compile_network) and can_pack():
             pack_convolutions(engine.network)
         images, threads = divide_threads(at_once)
         if on_cpu and images > 1:
@@ -91,13 +110,17 @@ class TorchEngine:
         # On a CPU the batch size changes the order of summation and, near 50 %, a probability by
         # more than 1e-5; one picture at a time is never affected.
         parts = torch.split(pixels, 1 if self.device.type == "cpu" else len(pixels))
+        with self._explained(len(pixels)), _exact_convolutions():
+            return list(self._pool.map(compute, parts) if self._pool else map(compute, parts))
+
+    @contextmanager
+    def _explained(self, num_images: int) -> Iterator[None]:
+        """Turns what torch raises for want of memory or of a compiler into a UserError."""
         try:
-            # TF32, the default on newer GPUs, rounds to three decimal places.
-            with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-                return list(self._pool.map(compute, parts) if self._pool else map(compute, parts))
+            yield
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{len(pixels)} pictures at once do not fit into the memory of {self.device}; "
+                f"{num_images} pictures at once do not fit into the memory of {self.device}; "
                 "give a smaller --batch-size"
             ) from error
         except RuntimeError as error:
@@ -108,10 +131,18 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
-        mean, std = self.preprocessing.mean, self.preprocessing.std
         with weights_as_constants() if self._constant else nullcontext():
-            logits: Tensor = self.network(normalize(images, mean, std))
+            return self._network_on(images)
+
+    def _network_on(self, images: Tensor) -> Tensor:
+        """Pixel values (N, 3, H, W), uint8, to logits in the precision that is asked for."""
+        read = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+        with self._mixed():
+            logits: Tensor = self.network(read if self._is_mixed else read.to(self._dtype))
         return logits
+
+    def _mixed(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, self._dtype) if self._is_mixed else nullcontext()
 
     @property
     def embedding_width(self) -> int:
@@ -138,6 +169,54 @@ class TorchEngine:
             return Outputs(_array(logits), _array(map(self.network.embedding_of, embeddings)))
 
 
+class CudaEngine(TorchEngine):
+    """On an NVIDIA or AMD GPU, which computes while the next crops are cut and copied."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        metadata: WeightsMetadata,
+        device: str,
+        precision: Precision,
+        at_once: int,
+        compile_network: bool,
+    ) -> None:
+        """For at most `at_once` crops; see TorchEngine.load."""
+        super().__init__(network, metadata, device, precision)
+        compute = self._network_on
+        if compile_network:  # as CUDA graphs, which are of one size
+            compute = torch.compile(compute, mode="reduce-overhead", dynamic=False)
+        self._compute, self._at_once = compute, at_once
+        shape = (at_once, *self.preprocessing.image_size, 3)
+        self._pipeline = CudaPipeline(self.on_device, self.device, shape, compile_network)
+
+    def on_device(self, images: Tensor) -> Tensor:
+        """Pixel values there, (N, 3, H, W), uint8, to logits (N, num_classes), begun."""
+        with _exact_convolutions():
+            return self._compute(images)
+
+    def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
+        """The logits, begun; see AsynchronousEngine. Raises UserError as `logits`."""
+        with self._explained(sum(map(len, images))):
+            return self._pipeline.start(images)
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """As TorchEngine has it."""
+        starts = range(0, len(images), self._at_once)
+        return np.concatenate([self.start([images[at : at + self._at_once]])() for at in starts])
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    """Convolutions of float32 as such, and the same from run to run.
+
+    TF32, the default on newer GPUs, rounds to three decimal places.
+    """
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, deterministic=True, allow_tf32=False
+    )
+    return flags
+
+
 def _array(parts: Iterable[Tensor]) -> NDArray[np.float32]:
     found: NDArray[np.float32] = torch.cat(list(parts)).float().cpu().numpy()
     return found
@@ -160,3 +239,11 @@ def find_device(name: str) -> torch.device:
         usable = ", ".join(kind for kind, count in available.items() if count)
         raise UserError(f"--device {name}: this machine has no such device; usable: {usable}")
     return device
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """UsageError where the device has no use for it."""
+    if precision.startswith("16") and device.type == "cpu":
+        raise UsageError(
+            f"--precision {precision}: a CPU computes slower in it; give bf16-mixed, or 32-true"
+        )

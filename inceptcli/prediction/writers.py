@@ -1,6 +1,6 @@
 """How answers are written: a table for people; JSON, JSON lines, CSV, TSV, Parquet for programs.
 
-All say `fast_decode` where, and only where, it is so.
+All say which shortcuts were used, and only where some were.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from typing import Literal, TextIO
 from inceptcli.prediction.json_lines import as_line
 from inceptcli.prediction.parquet import write_parquet
 from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import defused, printable
 
 CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 
 
-def write_table(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
+def write_table(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     """A path on a line of its own, then one line for each class: probability and name."""
-    if fast_decode:
-        print("fast_decode: true", file=stream, flush=True)
+    for name, value in shortcuts.as_texts().items():
+        print(f"{name}: {value}", file=stream, flush=True)
     for answer in answers:
         lines = [printable(answer.path)]
         lines += [f"  {p.probability:.6f}  {printable(p.class_name)}" for p in answer.predictions]
@@ -30,18 +33,22 @@ def write_table(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = F
         print(*lines, sep="\n", file=stream, flush=True)
 
 
-def write_json_lines(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
+def write_json_lines(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     """One object a line: path, predictions (class, index, probability), error (null if none)."""
     for answer in answers:
-        print(as_line(answer, fast_decode), file=stream, flush=True)
+        print(as_line(answer, shortcuts), file=stream, flush=True)
 
 
-def write_json(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = False) -> None:
+def write_json(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
     """The objects of write_json_lines in one list, written as they come."""
     stream.write("[")
     separator = "\n"
     for answer in answers:
-        print(separator, as_line(answer, fast_decode), sep="", end="", file=stream, flush=True)
+        print(separator, as_line(answer, shortcuts), sep="", end="", file=stream, flush=True)
         separator = ",\n"
     stream.write("\n]\n")
 
@@ -49,7 +56,7 @@ def write_json(answers: Iterable[Answer], stream: TextIO, fast_decode: bool = Fa
 def write_csv(
     answers: Iterable[Answer],
     stream: TextIO,
-    fast_decode: bool = False,
+    shortcuts: Shortcuts = NO_SHORTCUTS,
     dialect: Literal["excel", "excel-tab"] = "excel",
 ) -> None:
     """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
@@ -60,8 +67,9 @@ def write_csv(
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
-    last = ("true",) * fast_decode
-    table.writerow(CSV_COLUMNS + ("fast_decode",) * fast_decode)
+    said = shortcuts.as_texts()
+    last = said.values()
+    table.writerow((*CSV_COLUMNS, *said))
     for answer in answers:
         path = safe(answer.path)
         for rank, p in enumerate(answer.predictions, start=1):
@@ -71,13 +79,11 @@ def write_csv(
         stream.flush()
 
 
-WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, bool], None]] = {
+WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, Shortcuts], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_json_lines,
     "csv": write_csv,
     "tsv": partial(write_csv, dialect="excel-tab"),
-    "parquet": lambda answers, stream, fast_decode: write_parquet(
-        answers, stream.buffer, fast_decode
-    ),
+    "parquet": lambda answers, stream, shortcuts: write_parquet(answers, stream.buffer, shortcuts),
 }

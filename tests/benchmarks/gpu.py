@@ -1,17 +1,18 @@
 """How fast is a training step on a GPU beside timm's? bfloat16, 299 pixels, eager and compiled.
 
-    python -m tests.benchmarks.gpu
+    python -m tests.benchmarks.gpu [NETWORK ...] [--batch N ...]
 
-Batches of 64, 128 and 256: time and peak memory of a step, and which share of the roofline it
-reaches, whose rates of matrix products and of copies are measured in the same run. The same
-weights, images, loss and optimizer (SGD with momentum; ours fused, as in training); where logits
-differ there is no figure. Without CUDA it says so and writes nothing. Needs inceptcli[bench].
-Writes JSON to tests/benchmarks/results/.
+Of irv2-tf and iv4-tf, batches of 64, 128 and 256 unless others are given: time and peak memory of a
+step, and which share of the roofline it reaches, whose rates of matrix products and of copies are
+measured in the same run. The same weights, images, loss and optimizer (SGD with momentum; ours
+fused, as in training); where logits differ there is no figure. Without CUDA it says so and
+writes nothing. Needs inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
 """
 
 from __future__ import annotations
 
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ Step = Callable[[], None]
 
 
 class Roofline:
-    """The least seconds of a training step, by rates of large products and copies measured here."""
+    """The least seconds of a step, by rates of large products and copies measured here."""
 
     def __init__(self, device: torch.device, side: int = 8192) -> None:
         one, other = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in "ab")
@@ -49,8 +50,10 @@ class Roofline:
         # A copy reads and writes.
         self.bandwidth = 2 * whole.nbytes / _seconds(device, lambda: copy.copy_(whole))
 
-    def of(self, network: nn.Module, images: Tensor) -> float:
+    def of(self, network: nn.Module, images: Tensor, trained: bool = True) -> float:
         """Convolutions three times (forward, for the input, for the weight), batch norms by bytes.
+
+        Of what is not trained convolutions once, and no batch norms, which are folded into them.
 
         A batch norm reads its input twice and writes once; backward it reads input and gradient
         twice and writes once. What else there is could be part of these.
@@ -60,12 +63,12 @@ class Roofline:
         def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             nonlocal seconds
             if isinstance(module, nn.BatchNorm2d):
-                seconds += 8 * output.numel() * BYTES / self.bandwidth
+                seconds += trained * 8 * output.numel() * BYTES / self.bandwidth
             else:
                 weight = module.get_parameter("weight")
                 moved = (inputs[0].numel() + output.numel() + weight.numel()) * BYTES
                 products = output.numel() * weight[0].numel() / self.multiply_adds
-                seconds += 3 * max(products, moved / self.bandwidth)
+                seconds += (3 if trained else 1) * max(products, moved / self.bandwidth)
 
         kinds = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
         hooks = [
@@ -174,10 +177,15 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device here: no figures")
         return
+    arguments = ArgumentParser()
+    arguments.add_argument("networks", nargs="*", default=[*NETWORKS])
+    arguments.add_argument("--batch", nargs="+", type=int, default=BATCHES)
+    chosen = arguments.parse_args()
     device = torch.device("cuda")
     results: dict[str, Any] = {"device": torch.cuda.get_device_name()}
-    for name, peer in NETWORKS.items():
-        for batch in BATCHES:
+    for name in chosen.networks:
+        peer = NETWORKS[name]
+        for batch in chosen.batch:
             title = f"{name}, batch {batch}"
             try:
                 found, memory, least = compare(peer, batch, device)

@@ -12,6 +12,7 @@ from inceptcli.prediction.ensemble import DAMAGED, Ensemble
 from inceptcli.prediction.explanations import COLUMNS, TABLE_NAME, overlay_name
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import predict as answers_of
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import CLASSES, draw
@@ -161,6 +162,6 @@ def test_what_the_networks_saw_is_not_held_by_those_who_write(weights: Path, fol
     sources = [Source(str(path)) for path in sorted(folder.glob("?.png"))]
     answers = list(answers_of(sources, ensemble, top_k=1, batch_size=2))
     assert all(answer.seen is not None for answer in answers)
-    kept = list(Extras(None, None, None).kept(answers, ensemble, fast_decode=False))
+    kept = list(Extras(None, None, None).kept(answers, ensemble, NO_SHORTCUTS))
     assert [answer.path for answer in kept] == [source.path for source in sources]
     assert all(answer.seen is None for answer in kept)

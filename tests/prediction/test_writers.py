@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 
 from inceptcli.prediction.predict import Answer, Prediction
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS
 from inceptcli.prediction.writers import WRITERS
 
 ANSWERS = [
@@ -18,7 +19,7 @@ ANSWERS = [
 
 def written(name: str, answers: list[Answer]) -> str:
     stream = StringIO(newline="")
-    WRITERS[name](answers, stream, False)
+    WRITERS[name](answers, stream, NO_SHORTCUTS)
     return stream.getvalue()
 
 
@@ -99,5 +100,5 @@ def test_each_answer_is_written_before_the_next_is_asked_for(name: str) -> None:
         assert "cat" in stream.getvalue()
         yield ANSWERS[1]
 
-    WRITERS[name](answers(), stream, False)
+    WRITERS[name](answers(), stream, NO_SHORTCUTS)
     assert "empty file" in stream.getvalue()

@@ -1,0 +1,197 @@
+"""Processes that decode beside a fast device: the same answers, each once, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import active_children
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inceptcli.data import decode as decoding
+from inceptcli.data.decode import MAXIMUM_PIXELS, UnreadableImage
+from inceptcli.data.forking import loading_context
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.errors import UserError
+from inceptcli.prediction.engine import Pending
+from inceptcli.prediction.ensemble import Ensemble
+from inceptcli.prediction.predict import examine
+from inceptcli.prediction.readers import ReadingProcesses, readers
+from inceptcli.weights.metadata import ClassName
+
+pytestmark = pytest.mark.skipif(loading_context() is None, reason="processes are not forked here")
+
+
+class Device:
+    """An engine whose logits are the mean colours of a crop; says what it is asked for."""
+
+    classes = tuple(ClassName(name, name) for name in ("red", "green", "blue"))
+    preprocessing = Preprocessing((8, 8))
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.begun = 0
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        means: NDArray[np.float32] = images.mean(axis=(1, 2)).astype(np.float32)
+        return means
+
+    def start(self, images: list[NDArray[np.uint8]]) -> Pending:
+        number, self.begun = self.begun, self.begun + 1
+        self.events.append(f"start {number}")
+
+        def result() -> NDArray[np.float32]:
+            self.events.append(f"wait {number}")
+            return self.logits(np.concatenate(images))
+
+        return result
+
+
+def started(read: Callable[[int], object], number: int = 2) -> ReadingProcesses:
+    context = loading_context()
+    assert context is not None
+    return ReadingProcesses(read, number, context)
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    before = len([*Path("/proc/self/fd").iterdir()])
+    yield
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert not active_children()
+
+
+def picture(number: int) -> NDArray[np.uint8]:
+    if number % 7 == 3:
+        raise UnreadableImage(f"picture {number} is none")
+    return np.random.default_rng(number).integers(256, size=(9 + number % 5, 12, 3), dtype=np.uint8)
+
+
+@pytest.mark.usefixtures("open_files")
+def test_processes_read_what_this_one_would_have_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inceptcli.prediction.readers.usable_cores", lambda: 5)
+    ids = set()
+
+    def read(number: int) -> tuple[int, NDArray[np.uint8]]:
+        return os.getpid(), picture(number)
+
+    with readers(read, None, fast=True) as (reading, threads):
+        assert threads == 5
+        for number in range(20):
+            if number % 7 == 3:
+                with pytest.raises(UnreadableImage, match=f"picture {number} is none"):
+                    reading(number)
+                continue
+            process, pixels = reading(number)
+            ids.add(process)
+            np.testing.assert_array_equal(pixels, picture(number))
+    assert os.getpid() not in ids
+
+
+@pytest.mark.usefixtures("open_files")
+@pytest.mark.parametrize("crops", [1, 10])
+def test_answers_are_those_of_threads_in_the_order_of_the_items(
+    monkeypatch: pytest.MonkeyPatch, crops: int
+) -> None:
+    ensemble = Ensemble([Device()], crops)  # type: ignore[arg-type]
+    expected = list(examine(range(40), picture, ensemble, batch_size=30, threads=2))
+    monkeypatch.setattr("inceptcli.prediction.readers.usable_cores", lambda: 5)
+    found = list(examine(range(40), picture, ensemble, batch_size=30))
+    assert [number for number, _ in found] == list(range(40))
+    for (_, one), (_, other) in zip(found, expected, strict=True):
+        if isinstance(other, UnreadableImage):
+            assert str(one) == str(other)
+        else:
+            assert not isinstance(one, UnreadableImage)
+            np.testing.assert_array_equal(one.probabilities, other.probabilities)
+            np.testing.assert_array_equal(one.views[0], other.views[0])
+
+
+@pytest.mark.usefixtures("open_files")
+def test_a_process_that_is_killed_is_a_line() -> None:
+    processes = started(lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="a process that read images was killed"):
+        processes.read(0)
+    processes.close()
+
+
+@pytest.mark.usefixtures("open_files")
+def test_signals_to_the_group_are_for_the_main_process() -> None:
+    def read(number: int) -> int:
+        for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            os.kill(os.getpid(), each)
+        return number
+
+    processes = started(read)
+    assert [processes.read(number) for number in range(4)] == list(range(4))
+    processes.close()
+
+
+def test_they_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
+    program = """
+import os, signal
+from inceptcli.data.forking import loading_context
+from inceptcli.prediction.readers import ReadingProcesses
+processes = ReadingProcesses(lambda _: os.getpid(), 3, loading_context())
+print({processes.read(0), *(process.pid for process in processes._processes)}, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    ids = [int(number) for number in done.stdout.strip("{}\n").split(", ")]
+    assert len(ids) == 3
+    deadline = monotonic() + 60
+    while any(Path(f"/proc/{number}/cmdline").exists() and _runs(number) for number in ids):
+        assert monotonic() < deadline
+        sleep(0.05)
+
+
+def _runs(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_together_they_decode_one_large_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "_ROOM", decoding._ROOM)
+    held: list[str] = []
+
+    class Lock:
+        def __enter__(self) -> None:
+            held.append("taken")
+
+        def __exit__(self, *_: object) -> None:
+            held.append("given back")
+
+    decoding.share_room(4, Lock())
+    with decoding._ROOM.taken(MAXIMUM_PIXELS // 4):
+        assert held == []
+    with decoding._ROOM.taken(MAXIMUM_PIXELS // 4 + 1):
+        assert held == ["taken"]
+    assert held == ["taken", "given back"]
+
+
+def test_a_batch_is_begun_before_the_last_one_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def batches(items: object, read: Callable[[int], object], *_: int) -> Iterator[list[object]]:
+        for numbers in ([], [0, 1], [2, 4], [], [5], [3], [6]):
+            yield [read(number) for number in numbers]
+
+    monkeypatch.setattr("inceptcli.prediction.predict.read_batches", batches)
+    device = Device()
+    found = examine(range(7), picture, Ensemble([device]), batch_size=2, threads=1)
+    assert [number for number, _ in found] == [0, 1, 2, 4, 5, 3, 6]
+    assert device.events == [
+        "start 0", "start 1", "wait 0",
+        "wait 1",  # nothing is ready: what is there is handed out
+        "start 2", "wait 2",  # nothing of the next batch can be computed
+        "start 3", "wait 3",
+    ]  # fmt: skip
