@@ -17,10 +17,13 @@ from inceptcli.cli.results_stream import check_suffix, results_stream
 from inceptcli.cli.speed_options import (
     BatchSize,
     Compile,
+    Devices,
     FastDecode,
     Precision,
+    checked_devices,
     chosen_shortcuts,
 )
+from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ def evaluate(
     ] = False,
     batch_size: BatchSize = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    devices: Devices = "1",
     precision: Precision = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
@@ -142,6 +146,9 @@ def evaluate(
 
     _check_suffixes(predictions, confusion, report)
     processes = Processes.found()
+    number_of_devices = checked_devices(devices)
+    if processes.size > 1 and number_of_devices != 1:
+        raise UsageError(f"--devices {devices}: under torchrun or srun each process has one")
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
         from inceptcli.evaluation.images import Wanted, images_to_measure
@@ -173,6 +180,7 @@ def evaluate(
             files,
             device,
             crops,
+            devices=number_of_devices,
             batch_size=batch_size,
             compile_networks=compile_networks,
             precision=precision,

@@ -30,8 +30,10 @@ from inceptcli.cli.results_stream import (
 from inceptcli.cli.speed_options import (
     BatchSize,
     Compile,
+    Devices,
     FastDecode,
     Precision,
+    checked_devices,
     chosen_shortcuts,
 )
 from inceptcli.errors import UsageError
@@ -132,6 +134,7 @@ def predict(
             help="Where to compute; auto takes an accelerator when there is one.",
         ),
     ] = "auto",
+    devices: Devices = "1",
     precision: Precision = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
@@ -192,7 +195,7 @@ def predict(
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
-    _check_device(device)
+    number_of_devices = _check_device(device, devices)
 
     place = place_of(shard, output_format, output) if shard is not None else None
     if place and (explain or embeddings or gallery):
@@ -223,6 +226,7 @@ def predict(
             files,
             device,
             crops,
+            devices=number_of_devices,
             batch_size=batch_size,
             pictures=len(paths) if place is None and all(map(is_image_file, paths)) else None,
             compile_networks=compile_networks,
@@ -300,6 +304,7 @@ def _outputs(
     }
 
 
-def _check_device(device: str) -> None:
+def _check_device(device: str, devices: str) -> int | Literal["auto"]:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
         raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
+    return checked_devices(devices)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
+
+from inceptcli.errors import UsageError
+from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.prediction import shortcuts
@@ -26,6 +30,15 @@ BatchSize = Annotated[
         show_default="16, on CUDA 256",
         help="Number of crops at once: an accelerator computes them together, a CPU divides "
         "its threads among them.",
+    ),
+]
+
+Devices = Annotated[
+    str,
+    Option(
+        metavar="N|auto",
+        help="How many GPUs of this machine take turns, from the first on; auto takes all. "
+        "Default: 1.",
     ),
 ]
 
@@ -54,3 +67,12 @@ def chosen_shortcuts(fast_decode: bool, precision: shortcuts.Precision) -> short
     from inceptcli.prediction.shortcuts import Shortcuts
 
     return Shortcuts(fast_decode, precision)
+
+
+def checked_devices(devices: str) -> int | Literal["auto"]:
+    """What --devices says; UsageError when it says nothing."""
+    if devices == "auto":
+        return "auto"
+    if not re.fullmatch("[1-9][0-9]{0,3}", devices):
+        raise UsageError(f"--devices must be a number or auto, got {printable(devices)}")
+    return int(devices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,28 @@ def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
     if find_device(device).type != "cuda":
         return BATCH_SIZE
     return round(CUDA_BATCH_SIZE / crops) * crops
+
+
+def devices_of(weights: Iterable[Path], device: str, devices: int | Literal["auto"]) -> list[str]:
+    """The names of so many devices of a kind, from the first on; auto means all that there are.
+
+    Raises UsageError when there are not so many, or one is named by its number, or an ONNX file is
+    among the weights.
+    """
+    if devices == 1 or (devices == "auto" and any(map(is_onnx, weights))):
+        return [device]
+    if onnx := next(filter(is_onnx, weights), None):
+        raise UsageError(f"--devices {devices}: {onnx} is an ONNX file, which one device computes")
+    from inceptcli.prediction.torch_engine import available_devices, find_device
+
+    found = find_device(device)
+    there = available_devices()[found.type] if found.index is None else 1
+    wanted = there if devices == "auto" else devices
+    if wanted > there:
+        raise UsageError(
+            f"--devices {devices}: --device {device} is {there} here; --devices auto takes all"
+        )
+    return [device] if wanted == 1 else [f"{found.type}:{number}" for number in range(wanted)]
 
 
 def load_engine(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from inceptcli.prediction.engine import (
     EmbeddingEngine,
     Engine,
     default_batch_size,
+    devices_of,
     load_engine,
 )
 from inceptcli.prediction.shortcuts import Precision
@@ -38,9 +40,15 @@ class Ensemble:
     """
 
     def __init__(
-        self, engines: Sequence[Engine], crops: Crops = 1, batch_size: int = BATCH_SIZE
+        self,
+        engines: Sequence[Engine],
+        crops: Crops = 1,
+        batch_size: int = BATCH_SIZE,
+        others: Sequence[Sequence[Engine]] = (),
     ) -> None:
         """Engines for the same classes, in any order, made for at most `batch_size` crops at once.
+
+        `others` are the same networks on other devices, which take turns with these.
 
         Raises UsageError when their classes differ or one takes no such `crops`.
         """
@@ -50,6 +58,8 @@ class Ensemble:
             check(engine.preprocessing, crops)
         numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
         self.orders = match_classes(numbered)
+        self._on_devices = cycle([engines, *others])
+        self.num_devices = 1 + len(others)
 
     @classmethod
     def load(
@@ -58,6 +68,7 @@ class Ensemble:
         device: str,
         crops: Crops = 1,
         *,
+        devices: int | Literal["auto"] = 1,
         batch_size: int | None = 1,
         pictures: int | None = None,
         compile_networks: bool = False,
@@ -65,24 +76,27 @@ class Ensemble:
     ) -> Ensemble:
         """The networks of weights files, which see `crops` of each of so many `pictures`.
 
-        Without `batch_size` it is the device's default. See load_engine. UserError where one cannot
-        be used.
+        Without `batch_size` it is the device's default. See load_engine, and devices_of for
+        `devices`. UserError where one cannot be used.
         """
         weights = list(weights)
         at_once = batch_size or default_batch_size(weights, device, crops)
         images = None if pictures is None else pictures * crops
-        engines = [
-            load_engine(
-                file,
-                device,
-                batch_size=at_once,
-                images=images,
-                compile_network=compile_networks,
-                precision=precision,
-            )
-            for file in weights
+        first, *others = [
+            [
+                load_engine(
+                    file,
+                    each,
+                    batch_size=at_once,
+                    images=images,
+                    compile_network=compile_networks,
+                    precision=precision,
+                )
+                for file in weights
+            ]
+            for each in devices_of(weights, device, devices)
         ]
-        return cls(engines, crops, at_once)
+        return cls(first, crops, at_once, others)
 
     @property
     def needed_side(self) -> int:
@@ -119,7 +133,7 @@ class Ensemble:
     ) -> Callable[[], NDArray[np.float64]]:
         """What waits for `probabilities`; begun where a device computes and all fit one batch."""
         waiting: list[Callable[[], NDArray[np.float32]]] = []
-        for number, engine in enumerate(self.engines):
+        for number, engine in enumerate(next(self._on_devices)):
             views = [picture[number] for picture in pictures]
             if isinstance(engine, AsynchronousEngine) and len(views) * self.crops <= batch_size:
                 waiting.append(engine.start(views))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -122,9 +123,9 @@ def examine(
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
     """Each item as the networks saw it, with its probabilities, or why it has none; in order.
 
-    Pictures are decoded and cut while the networks compute, and where a device computes, the next
-    batch is given to it before the last one's answers are waited for. Memory does not grow with
-    their number.
+    Pictures are decoded and cut while the networks compute, and where devices compute, each is
+    given its next batch before the last one's answers are waited for. Memory does not grow with the
+    number of pictures.
 
     Args:
         items: one for each picture.
@@ -144,11 +145,14 @@ def examine(
 
     pictures = max(1, batch_size // ensemble.crops)
     with readers(read, threads, ensemble.is_asynchronous) as (reading, at_once):
-        begun: Iterator[tuple[Item, Seen | UnreadableImage]] = iter(())
+        begun: deque[Iterator[tuple[Item, Seen | UnreadableImage]]] = deque()
         for batch in read_batches(items, reading, pictures, at_once):
-            last, begun = begun, _begin(batch, ensemble, batch_size, embed)
-            yield from last
-        yield from begun
+            if batch:
+                begun.append(_begin(batch, ensemble, batch_size, embed))
+            while len(begun) > (ensemble.num_devices if batch else 0):
+                yield from begun.popleft()
+        for answers in begun:
+            yield from answers
 
 
 def _begin(

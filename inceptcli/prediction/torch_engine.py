@@ -74,9 +74,10 @@ class TorchEngine:
         when that has no use for the precision.
         """
         network, metadata = load_network(weights)
+        torch.set_num_threads(compute_threads())
+        network = network.to(find_device(device))
         if compile_network or not few_images:
             fold_batch_norm(network)
-        torch.set_num_threads(compute_threads())
         if find_device(device).type == "cuda":
             return CudaEngine(network, metadata, device, precision, at_once, compile_network)
         if compile_network:
@@ -227,11 +228,7 @@ def find_device(name: str) -> torch.device:
 
     Raises UserError when this machine does not have it.
     """
-    available = {
-        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
-        "mps": int(torch.backends.mps.is_available()),
-        "cpu": 1,
-    }
+    available = available_devices()
     if name == "auto":
         return torch.device(next(kind for kind, count in available.items() if count))
     device = torch.device(name)
@@ -239,6 +236,15 @@ def find_device(name: str) -> torch.device:
         usable = ", ".join(kind for kind, count in available.items() if count)
         raise UserError(f"--device {name}: this machine has no such device; usable: {usable}")
     return device
+
+
+def available_devices() -> dict[str, int]:
+    """How many there are of each kind; the best kind first."""
+    return {
+        "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from inceptcli.prediction.ensemble import Ensemble
+from inceptcli.prediction.predict import Seen, examine
 from inceptcli.prediction.shortcuts import Precision
 from inceptcli.prediction.torch_engine import CudaEngine, TorchEngine
 from tests.cli.conftest import inceptcli
@@ -84,6 +86,18 @@ def test_two_batches_are_begun_without_waiting(
     expected = [engine.logits(each) for each in (crops[0], crops[1][:4], crops[2])]
     for one, other in zip(found, expected, strict=True):
         assert deviations(one, other) < FLOAT32_ROUNDING
+
+
+def test_two_engines_take_turns(weights: Path, engine: TorchEngine) -> None:
+    crops = random_crops(5)
+    alone = Ensemble([engine])
+    turns = Ensemble([engine_of(weights)], others=[[engine_of(weights)]])
+    found = [seen for _, seen in examine(range(5), crops.__getitem__, turns, batch_size=1)]
+    expected = [seen for _, seen in examine(range(5), crops.__getitem__, alone, batch_size=1)]
+    for one, other in zip(found, expected, strict=True):
+        assert isinstance(one, Seen)
+        assert isinstance(other, Seen)
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=FLOAT32_ROUNDING)
 
 
 def test_too_little_memory_names_the_batch_size(weights: Path, pictures: Sequence[Path]) -> None:

@@ -195,3 +195,27 @@ def test_a_batch_is_begun_before_the_last_one_is_waited_for(
         "start 2", "wait 2",  # nothing of the next batch can be computed
         "start 3", "wait 3",
     ]  # fmt: skip
+
+
+def test_devices_take_turns_and_answers_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(items: object, read: Callable[[int], object], *_: int) -> Iterator[list[object]]:
+        for numbers in ([0], [1], [2], [4], [], [5], [6]):
+            yield [read(number) for number in numbers]
+
+    monkeypatch.setattr("inceptcli.prediction.predict.read_batches", batches)
+    first, second = Device(), Device()
+    second.events = first.events
+    second.begun = 100
+    ensemble = Ensemble([first], others=[[second]])
+    found = list(examine(range(7), picture, ensemble, batch_size=1, threads=1))
+    assert [number for number, _ in found] == [0, 1, 2, 4, 5, 6]
+    assert first.events == [
+        "start 0", "start 100", "start 1", "wait 0", "start 101", "wait 100",
+        "wait 1", "wait 101",  # nothing is ready
+        "start 2", "start 102", "wait 2", "wait 102",
+    ]  # fmt: skip
+    alone = list(examine(range(7), picture, Ensemble([Device()]), batch_size=1, threads=1))
+    for (_, one), (_, other) in zip(found, alone, strict=True):
+        assert not isinstance(one, UnreadableImage)
+        assert not isinstance(other, UnreadableImage)
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)

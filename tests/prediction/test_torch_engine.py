@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.packing import PackedConvolution, can_pack
+from inceptcli.prediction.engine import devices_of
 from inceptcli.prediction.torch_engine import TorchEngine, find_device
+from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import CLASSES
 
 
@@ -98,3 +101,47 @@ def test_a_network_is_prepared_unless_the_images_are_few(weights: Path, few_imag
     kinds = {type(part) for part in network.modules()}
     assert (torch.nn.BatchNorm2d in kinds) == few_images
     assert (PackedConvolution in kinds) == (can_pack() and not few_images)
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "expected"),
+    [
+        ("auto", 1, ["auto"]),
+        ("cuda:1", 1, ["cuda:1"]),
+        ("auto", "auto", ["cuda:0", "cuda:1"]),
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:1", "auto", ["cuda:1"]),
+        ("cpu", "auto", ["cpu"]),
+    ],
+)
+def test_devices_by_number(
+    device: str,
+    devices: int | Literal["auto"],
+    expected: list[str],
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pretend(monkeypatch, cuda_devices=2, metal=False)
+    assert devices_of([weights], device, devices) == expected
+
+
+@pytest.mark.parametrize(("device", "there"), [("cuda", 2), ("cuda:0", 1), ("cpu", 1)])
+def test_more_devices_than_there_are_is_an_error(
+    device: str, there: int, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, cuda_devices=2, metal=False)
+    with pytest.raises(UsageError, match=f"--devices 3: --device {device} is {there} here"):
+        devices_of([weights], device, 3)
+
+
+def test_an_onnx_file_is_computed_by_one_device(weights: Path, onnx_weights: Path) -> None:
+    assert devices_of([onnx_weights], "auto", "auto") == ["auto"]
+    with pytest.raises(UsageError, match="is an ONNX file, which one device computes"):
+        devices_of([weights, onnx_weights], "auto", 2)
+
+
+@pytest.mark.parametrize("devices", ["0", "-1", "two", "1.5", "99999"])
+def test_no_number_of_devices_is_refused(devices: str, weights: Path, tmp_path: Path) -> None:
+    for command in (["predict", str(tmp_path), "--weights"], ["eval"]):
+        done = inceptcli(*command, str(weights), f"--devices={devices}")
+        check_one_line(done, 2, f"--devices must be a number or auto, got {devices}")
