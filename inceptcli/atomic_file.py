@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -51,10 +52,36 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(folder)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, a new or empty folder that has what is in it at the end.
+
+    When the block raises, it is removed and `path` stays as it was.
+    """
+    path = path.absolute()
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    _unfinished[temporary] = path
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            for file in temporary.iterdir():
+                file.replace(path / file.name)
+        else:
+            temporary.replace(path)
+    except KeyboardInterrupt as stop:
+        stop.add_note(_left(path))
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        del _unfinished[temporary]
+
+
 def abandon() -> list[str]:
     """Remove what this process has half written, before it leaves at once; notes of each."""
     notes = []
     for temporary, path in [*_unfinished.items()]:
+        shutil.rmtree(temporary, ignore_errors=True)  # which leaves what is no folder
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         notes.append(_left(path))

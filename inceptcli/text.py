@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from unicodedata import normalize
 
+LONGEST_MESSAGE = 1500
+"""Characters."""
+
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -18,6 +21,15 @@ def printable(text: str) -> str:
 def listed(names: Sequence[str], most: int = 3) -> str:
     """The first names, each on one line, and dots for the rest."""
     return ", ".join(map(printable, names[:most])) + ", ..." * (len(names) > most)
+
+
+def shortened(text: str) -> str:
+    """A message of at most LONGEST_MESSAGE characters, with dots in its middle where it is longer.
+
+    What files hold is repeated in messages, and may be of any length.
+    """
+    half = LONGEST_MESSAGE // 2
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[: half - 3]} ... {text[3 - half :]}"
 
 
 def composed(name: str) -> str:

@@ -12,7 +12,7 @@ from typer import BadParameter, Exit, Option, Typer, echo
 from inceptcli.cli.interruption import interruptible
 from inceptcli.cli.subcommands import LazyGroup
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import printable, shortened
 
 
 class ReportingGroup(LazyGroup):
@@ -48,7 +48,7 @@ class ReportingGroup(LazyGroup):
             with interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
-            echo(f"Error: {printable(str(error))}", err=True)
+            echo(f"Error: {shortened(printable(str(error)))}", err=True)
             raise Exit(error.exit_code) from None
         except BadParameter as error:
             # Typer passes on how pydantic begins a message.

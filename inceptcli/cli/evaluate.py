@@ -50,7 +50,8 @@ def evaluate(
             metavar="NAME|FILE|RUN...",
             autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
-            "irv2-tf, iv4-tf:imagenet. Several are an ensemble: their probabilities are averaged.",
+            "irv2-tf, iv4-tf:imagenet; or hf-hub:owner/name[@revision]. Several are an ensemble: "
+            "their probabilities are averaged.",
         ),
     ],
     data: Annotated[

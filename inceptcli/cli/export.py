@@ -1,14 +1,16 @@
-"""`inceptcli export`: weights for another library or runtime."""
+"""`inceptcli export`: weights for another library, a runtime or the hub."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
 from typer import Argument, Option
 
+from inceptcli.cli.export_hub import UNKNOWN, Card, check_folder, export_hub, upload_command
 from inceptcli.cli.names import complete_weights
 from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError, UserError
@@ -20,6 +22,7 @@ EPILOG = """Examples:
   inceptcli export runs/flowers --to onnx --output flowers.onnx
   inceptcli export imagenet --to onnx --output irv2-tf.onnx --images photos
   inceptcli export model.safetensors --to timm --output timm.safetensors
+  inceptcli export runs/pets --to hub --output pets-hub --license mit
 """
 
 NEEDED = {"timm": ("timm",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
@@ -36,18 +39,22 @@ def export(
             metavar="NAME|FILE|RUN",
             autocompletion=complete_weights,
             help="Weights file or run directory, or published weights: imagenet or ens-adv of "
-            "irv2-tf, iv4-tf:imagenet.",
+            "irv2-tf, iv4-tf:imagenet; or hf-hub:owner/name[@revision].",
         ),
     ],
     to: Annotated[
-        Literal["timm", "onnx"],
-        Option(help="timm's inception_v4 or inception_resnet_v2, or ONNX for any runtime."),
+        Literal["timm", "onnx", "hub"],
+        Option(
+            help="timm's inception_v4 or inception_resnet_v2, ONNX for any runtime, or a folder "
+            "for the Hugging Face hub."
+        ),
     ],
     output: Annotated[
         Path,
         Option(
-            metavar="FILE",
-            help="File to write, .safetensors for timm, .onnx; one that is there is replaced.",
+            metavar="FILE|FOLDER",
+            help="File to write, .safetensors for timm, .onnx; one that is there is replaced. For "
+            "the hub a new or empty folder.",
         ),
     ],
     images: Annotated[
@@ -67,11 +74,28 @@ def export(
             help="Version of ONNX's operators, for --to onnx.",
         ),
     ] = None,
+    license_id: Annotated[
+        str | None,
+        Option(
+            "--license",
+            metavar="NAME",
+            show_default=UNKNOWN,
+            help="License of the weights as the hub calls it, such as apache-2.0, for --to hub.",
+        ),
+    ] = None,
+    measures: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            show_default="the run's own, on its validation images",
+            help="Figures for the model card: what eval --format json wrote, for --to hub.",
+        ),
+    ] = None,
     quiet: Annotated[
         bool, Option("--quiet", help="Do not print the largest difference; default: off.")
     ] = False,
 ) -> None:
-    """Write weights for timm, or as an ONNX file.
+    """Write weights for timm, ONNX or the Hugging Face hub.
 
     The file is kept only when it gives the same logits as the network, compared in timm or ONNX
     Runtime; the largest difference is printed on standard error.
@@ -80,8 +104,12 @@ def export(
     logits (N, classes), or embeddings (N, width) of a network without a trained classifier:
     normalisation is part of it, the crop is not. Its metadata has class names
     and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
+
+    A folder for the hub has model.safetensors and config.json, as timm loads them, and README.md,
+    the model card: data, measures with intervals, preprocessing, recipe and license, without the
+    places of this machine. Of a network that timm lacks it has our weights file. Nothing is
+    uploaded: the command that does it is printed.
     """
-    from inceptcli.atomic_file import replacing
     from inceptcli.cli.results_stream import writing
     from inceptcli.data.folders import find_images
     from inceptcli.weights.file import read_metadata
@@ -89,33 +117,57 @@ def export(
     from inceptcli.weights.published import find
 
     display = Display(quiet)
-    written = OutputFiles({"--output": output})
-    if output.suffix.lower() != SUFFIXES[to]:
-        raise UsageError(f"--output {output}: --to {to} writes {SUFFIXES[to]}; name it so")
+    card = Card(license_id, measures)
+    written = OutputFiles({"--output": None if to == "hub" else output})
+    _check_flags(to, output, opset, card)
     found = [] if images is None else find_images(images)
     written.check(found)
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
-    if opset is not None and to != "onnx":
-        raise UsageError(f"--opset {opset} is for --to onnx")
-    if missing := [name for name in NEEDED[to] if find_spec(name) is None]:
-        raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
-    with writing(f"--output {output}"), ExitStack() as stack:
-        try:
-            temporary = stack.enter_context(replacing(output))
-        except OSError as error:
-            raise UsageError(f"--output {output}: {error.strerror}") from error
+    with writing(f"--output {output}"), _replacing(output, to) as temporary:
         file = find(weights, None if quiet else display.say)
         written.check([file])
         read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
             raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")
-        from inceptcli.prediction.checked_export import export as write
+        if to == "hub":
+            check = export_hub(weights, file, temporary, found, card, display)
+        else:
+            from inceptcli.prediction.checked_export import export as write
 
-        with display.task("write and compare", unit=""):
-            check = write(file, to, temporary, found, opset)
+            with display.task("write and compare", unit=""):
+                check = write(file, to, temporary, found, opset)
     drawn = "" if found else " drawn"
     display.say(
         f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
         f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})"
     )
+    if to == "hub":
+        display.say(f"upload it with: {upload_command(output)}")
+
+
+def _check_flags(to: str, output: Path, opset: int | None, card: Card) -> None:
+    """UsageError for flags of another target, UserError where a package is missing."""
+    card.check(to)
+    if to == "hub":
+        check_folder(output)
+    elif output.suffix.lower() != SUFFIXES[to]:
+        raise UsageError(f"--output {output}: --to {to} writes {SUFFIXES[to]}; name it so")
+    if opset is not None and to != "onnx":
+        raise UsageError(f"--opset {opset} is for --to onnx")
+    if missing := [name for name in NEEDED.get(to, ()) if find_spec(name) is None]:
+        raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
+
+
+@contextmanager
+def _replacing(output: Path, to: str) -> Iterator[Path]:
+    """What takes the place of `output` when the block ends; UsageError when there can be none."""
+    from inceptcli.atomic_file import replacing, replacing_folder
+
+    with ExitStack() as stack:
+        try:
+            place = replacing_folder(output) if to == "hub" else replacing(output)
+            temporary = stack.enter_context(place)
+        except OSError as error:
+            raise UsageError(f"--output {output}: {error.strerror}") from error
+        yield temporary

@@ -21,6 +21,7 @@ EPILOG = """Examples:
 \b
   inceptcli import inceptionv4-8e4777a0.pth --output iv4.safetensors
   inceptcli import 20180402-114759-vggface2.pt --output faces.safetensors
+  inceptcli import hf-hub:timm/inception_v4.tf_in1k --output iv4.safetensors
   inceptcli import irv2.weights.h5 --output irv2.safetensors
   inceptcli import model_best.pth.tar --output pets.safetensors --classes pets/train --mean 0.5
   inceptcli import runs/pets/checkpoints/step-000000500.ckpt --output step-500.safetensors
@@ -72,7 +73,7 @@ def import_weights(
         Argument(
             help="Weights of timm or Cadene (.safetensors, .pth, .bin), facenet-pytorch (.pt) or "
             "Keras's InceptionResNetV2 (.weights.h5, .h5), or a run's checkpoints/step-N.ckpt; "
-            "recognised by what is in the file.",
+            "recognised by what is in the file. Or hf-hub:owner/name[@revision].",
             show_default=False,
         ),
     ],
@@ -121,7 +122,12 @@ def import_weights(
     RUN/checkpoints/step-N.ckpt of a training run gives the weights after that step, averaged where
     the run averages; network, classes and preprocessing come from the run directory.
     """
-    _check_paths(source, output)
+    from inceptcli.weights.hub import hub_name
+
+    repository = hub_name(str(source))
+    if repository is None:
+        _check_source(source)
+    _check_output(source, output)
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
 
     from inceptcli.weights.declared import Declared, class_list, config_beside
@@ -130,23 +136,34 @@ def import_weights(
     named = None if classes is None else class_list(classes, say)
     declared = [Declared("the preprocessing flags", preprocessing=stated)] if stated else []
     declared += [Declared(f"--classes {classes}", named)] if named else []
-    if (config := config_beside(source, say)) is not None:
+    file, note = source, None
+    if repository is not None:
+        from inceptcli.weights.hub_weights import fetched
+
+        file, others, note = fetched(repository, None if quiet else say)
+        declared += others
+    elif (config := config_beside(source, say)) is not None:
         declared.append(config)
 
     from inceptcli.weights.importing import convert
 
     try:
-        report = convert(source, output, partial=partial, raw=raw, declared=declared)
+        report = convert(
+            file, output, partial=partial, raw=raw, declared=declared, source_note=note
+        )
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
     for line in _in_words(report, source, output):
         Display(quiet).say(line)
 
 
-def _check_paths(source: Path, output: Path) -> None:
+def _check_source(source: Path) -> None:
     if not source.is_file():
         state = "is a folder" if source.is_dir() else "no such file"
         raise UsageError(f"{source}: {state}; give the weights file itself")
+
+
+def _check_output(source: Path, output: Path) -> None:
     if output.is_dir():
         raise UsageError(f"--output {output}: is a folder; give the name of a file in it")
     if not output.parent.is_dir():

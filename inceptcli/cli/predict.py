@@ -76,8 +76,9 @@ def predict(
             show_default="imagenet",
             autocompletion=complete_weights,
             help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
-            "once; or a weights file, or a run directory. A path named like them: ./imagenet. "
-            "Given several times: an ensemble, whose probabilities are averaged.",
+            "once; or hf-hub:owner/name[@revision], a weights file or a run directory. A path "
+            "named like them: ./imagenet. Given several times: an ensemble, whose probabilities "
+            "are averaged.",
         ),
     ] = None,
     crops: Annotated[

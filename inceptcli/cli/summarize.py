@@ -50,7 +50,7 @@ def summarize(
             autocompletion=complete_network_or_weights,
             help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), a "
             "weights file or run directory, or published weights (imagenet or ens-adv of irv2-tf, "
-            "iv4-tf:imagenet).",
+            "iv4-tf:imagenet; or hf-hub:owner/name[@revision]).",
             show_default=False,
         ),
     ],
@@ -130,13 +130,15 @@ def _described(
 ) -> tuple[NetworkOptions, Preprocessing, WeightsMetadata | None]:
     """What a registered name or a weights file describes; a name is looked up first."""
     from inceptcli.networks.registry import NETWORKS, network_options
+    from inceptcli.weights.hub import hub_name
     from inceptcli.weights.published import find, preprocessing_of, published_name
 
     if network in NETWORKS:
         options = network_options(network, num_classes=num_classes)
         return options, preprocessing_of(network), None
 
-    if published_name(network) is None and not Path(network).exists():
+    is_name = hub_name(network) is not None or published_name(network) is not None
+    if not is_name and not Path(network).exists():
         known = ", ".join(NETWORKS)
         raise UsageError(f"{network}: neither a network nor a weights file; networks: {known}")
 
@@ -192,10 +194,11 @@ def _print_table(
     from rich.table import Table
 
     from inceptcli.networks.registry import NETWORKS
+    from inceptcli.weights.origin import origin_in_words
 
     echo(f"{summary.name}: {NETWORKS[summary.name].title} ({summary.layout})")
     if metadata is not None:
-        for line in _weights_in_words(metadata):
+        for line in origin_in_words(metadata):
             echo(printable(line))
     height, width = summary.image_size
     echo(f"{summary.num_classes} classes, images of {height}x{width} pixels")
@@ -220,27 +223,3 @@ def _print_table(
 def _sizes(part: StageSummary | LayerSummary) -> tuple[str, str, str]:
     shape = "x".join(map(str, part.output_shape))
     return shape, f"{part.parameters:,}", f"{part.multiply_adds / 1e6:,.1f} M"
-
-
-def _weights_in_words(metadata: WeightsMetadata) -> list[str]:
-    """Where the weights come from, and what is not known of them."""
-    parts = ["running average of the weights" if metadata.averaged else "weights as trained"]
-    if metadata.epoch is not None:
-        parts.append(f"after epoch {metadata.epoch}")
-    parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
-    lines = [", ".join(parts)]
-    source = dict(metadata.source)
-    if family := source.pop("family", None):
-        known = {"source sha256": metadata.source_sha256, **source}
-        origins = [f"{name} {value}" for name, value in known.items() if value]
-        lines.append(f"imported from {family}: {', '.join(origins)}")
-    if metadata.environment:
-        found = metadata.environment.items()
-        lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))
-    if metadata.assumed:
-        lines.append(f"assumed at import: {', '.join(metadata.assumed)}")
-    if metadata.unnamed:
-        lines.append("its classes are unnamed")
-    if not metadata.has_classifier:
-        lines.append("it has no trained classifier: it gives embeddings only")
-    return lines

@@ -135,8 +135,9 @@ def train(
         str | None,
         Option(
             autocompletion=complete_weights,
-            help="What to start from: a weights file or run directory, or published weights "
-            "(imagenet, for iv4-tf and irv2-tf; ens-adv, for irv2-tf); default: none.",
+            help="What to start from: a weights file or run directory, or "
+            "hf-hub:owner/name[@revision], or published weights (imagenet, for iv4-tf and irv2-tf; "
+            "ens-adv, for irv2-tf); default: none.",
         ),
     ] = None,
     freeze: Annotated[
@@ -203,14 +204,15 @@ def train(
 
         from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
+        from inceptcli.training.processes import is_first_process
         from inceptcli.training.run_directory import RunDirectory
 
         _check_launcher(settings.trainer)
         directory = None if output is None else RunDirectory(output)
         _check_recipe_stays(recipe, output)
-        settings = completed(settings, directory)
+        say = Display().say if is_first_process() and not quiet else None  # one of several ranks
+        settings = completed(settings, directory, say)
         directory = directory or RunDirectory(_new_folder(settings.network.name))
-        say = Display().say if directory.writes and not quiet else None  # one of several ranks
         _run(plan(settings, say, directory), directory, resume, quiet, stopping)
 
 

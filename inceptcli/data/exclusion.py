@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages, where
-from inceptcli.data.label_files import ILSVRC_NAME
+from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_SHOWN
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
@@ -65,7 +65,9 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"
-        notes.append(f"{count} name no image here; the first is {unknown[0]}")
+        notes.append(
+            f"{count} name no image here; the first is {printable(unknown[0][:LONGEST_SHOWN])}"
+        )
     return Remaining(left, len(excluded), tuple(notes))
 
 

@@ -196,7 +196,7 @@ class Labels:
             raise ValueError(f"is no class of the weights; they are numbered 0 to {last}")
         meant = self.by_id.get(composed(self.order[int(text)]), set())
         if len(meant) != 1:
-            shown = printable(self.order[int(text)])
+            shown = _cut(self.order[int(text)])
             raise ValueError(f"means {shown}, which is no class of the weights")
         return next(iter(meant))
 

@@ -14,12 +14,12 @@ from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import CLASSES, draw
 from inceptcli.errors import UserError
-from inceptcli.prediction.engine import EmbeddingEngine, Engine
+from inceptcli.prediction.engine import EmbeddingEngine
 from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.file import load_network
+from inceptcli.weights.file import WEIGHTS_NAME, load_network
 from inceptcli.weights.metadata import WeightsMetadata
 
-Target = Literal["timm", "onnx"]
+Target = Literal["timm", "onnx", "hub"]
 
 LARGEST_DIFFERENCE = 1e-3
 """Of two logits, in standard deviations of all logits; what float32 rounding makes is 1e-5."""
@@ -49,7 +49,8 @@ def export(
 ) -> Check:
     """Write our weights file for `target`, then compare the logits of what was written.
 
-    Of a network without a trained classifier these are embeddings. `opset` is ONNX's. Pictures are
+    For `hub`, `output` is a folder for a repository, without its README.md. Of a network without a
+    trained classifier the logits are embeddings. `opset` is ONNX's. Pictures are
     the first 32 of `images` that can be read; without images, drawn shapes and noise.
 
     Raises UserError when the weights cannot be exported or the logits differ; remove `output` then.
@@ -64,8 +65,10 @@ def export(
         export_onnx(network, metadata, output, opset or OPSET)
         onnx_engine = OnnxEngine(output, "cpu")
         exported = _numbers(onnx_engine, metadata, crops)
+    elif target == "hub":
+        exported = _through_hub(weights, output, metadata, crops)
     else:
-        exported = _export_to_timm(weights, output, metadata).logits(crops)
+        exported = _through_timm(weights, output, metadata, crops)
     expected = _numbers(engine, metadata, crops)
     spread = float(expected.std())
     difference = float(np.abs(exported - expected).max())
@@ -102,7 +105,9 @@ def _crops(images: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.u
     return np.stack(crops)
 
 
-def _export_to_timm(weights: Path, output: Path, metadata: WeightsMetadata) -> Engine:
+def _through_timm(
+    weights: Path, output: Path, metadata: WeightsMetadata, crops: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     import timm
     from safetensors.torch import load_file
 
@@ -111,4 +116,18 @@ def _export_to_timm(weights: Path, output: Path, metadata: WeightsMetadata) -> E
     written = to_timm(weights, output)
     model = timm.create_model(written.model, num_classes=written.num_classes)
     model.load_state_dict(load_file(output))
-    return TorchEngine(model, metadata, "cpu")
+    return TorchEngine(model, metadata, "cpu").logits(crops)
+
+
+def _through_hub(
+    weights: Path, folder: Path, metadata: WeightsMetadata, crops: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    from inceptcli.weights.hub_folder import write_for_hub
+
+    if write_for_hub(weights, folder) is None:
+        network, found = load_network(folder / WEIGHTS_NAME)
+        return _numbers(TorchEngine(network, found, "cpu"), found, crops)
+    import timm
+
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    return TorchEngine(model, metadata, "cpu").logits(crops)

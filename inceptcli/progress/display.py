@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from inceptcli.progress.lines import LinesTask
 from inceptcli.progress.task import Task, counted
-from inceptcli.text import printable
+from inceptcli.text import printable, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -31,12 +31,13 @@ class Display:
         """One line for the reader, above the bar if there is one."""
         if self.quiet:
             return
+        line = shortened(printable(line))
         if self._bars is not None:
             self._bars.console.print(
-                printable(line), markup=False, highlight=False, emoji=False, soft_wrap=True
+                line, markup=False, highlight=False, emoji=False, soft_wrap=True
             )
         else:
-            print(printable(line), file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
     @contextmanager
     def task(

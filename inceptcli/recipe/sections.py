@@ -27,7 +27,7 @@ class Network(Section):
     batch_norm_eps: Positive | None = None
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     in_channels: Literal[1, 3] | None = None  # 1: images are turned grey
-    init: Place | None = None  # what to start from: a weights file, run directory or published name
+    init: Place | None = None  # what to start from: as --weights has it
     freeze: Literal["none", "stem", "all-but-head"] = "none"
     auxiliary_weight: Positive | None = None  # of the auxiliary head's loss; released code: 0.4
 

@@ -12,8 +12,8 @@ from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.file import read_metadata, resolve
-from inceptcli.weights.published import obtain, preprocessing_of, published_name
+from inceptcli.weights.file import read_metadata
+from inceptcli.weights.published import find, preprocessing_of, published_name
 from inceptcli.weights.published_names import DEFAULT_NETWORK
 
 SHAPING = ("repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps")
@@ -25,10 +25,11 @@ TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
 PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
 
 
-def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
+def completed(recipe: Recipe, directory: RunDirectory | None, say: Say | None = None) -> Recipe:
     """`recipe` with the network and the preprocessing of its `network.init`, where it says nothing.
 
-    A run that is in `directory` knows them: the weights may be gone by then. Nothing is fetched.
+    A run that is in `directory` knows them: the weights may be gone by then. Nothing is fetched but
+    what `hf-hub:` names, which `say` is told.
     Raises UsageError when there are no such weights or they are of another network, UserError when
     they cannot be read.
     """
@@ -40,7 +41,9 @@ def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
         network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
         data = {key: getattr(run.data, key) for key in PREPROCESSING}
     else:
-        options, preprocessing = _told_by(init, _said(recipe.network, "name") or DEFAULT_NETWORK)
+        options, preprocessing = _told_by(
+            init, _said(recipe.network, "name") or DEFAULT_NETWORK, say
+        )
         network = {key: getattr(options, key) for key in ("name", *TOLD)}
         data = _as_recipe(preprocessing)
     if (said := _said(recipe.network, "name")) not in (None, network["name"]):
@@ -54,10 +57,10 @@ def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
     return check(override(recipe.as_dict(), changes), f"recipe with what {init} says")
 
 
-def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
+def _told_by(init: str, name: str, say: Say | None) -> tuple[NetworkOptions, Preprocessing]:
     published = published_name(init, name)
     if published is None:
-        metadata = read_metadata(resolve(Path(init)))
+        metadata = read_metadata(find(init, say))
         return metadata.network, metadata.preprocessing
     return network_options(published.network), preprocessing_of(published.network)
 
@@ -71,7 +74,7 @@ def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
     published = published_name(init, network.name)
     if published is not None and published.network != network.name:  # known before it is fetched
         raise _contradiction("name", network.name, init, published.network)
-    path = resolve(Path(init)) if published is None else obtain(published, say)
+    path = find(init, say, network.name)
     found = read_metadata(path).network
     for key in ("name", *SHAPING):
         ours, theirs = getattr(network, key), getattr(found, key)

@@ -40,34 +40,37 @@ class Declared:
 
 
 def config_beside(source: Path, say: Callable[[str], None]) -> Declared | None:
-    """What a config.json of timm or transformers beside `source` says; None where there is none.
+    """What `declared_in` finds in the config.json beside `source`; None where there is none."""
+    path = source.with_name("config.json")
+    return declared_in(path, str(path), say) if path.is_file() else None
+
+
+def declared_in(path: Path, origin: str, say: Callable[[str], None]) -> Declared | None:
+    """What a config.json of timm or transformers says, called `origin`; None for another one.
 
     Raises UserError when its classes or sizes cannot be understood.
     """
-    path = source.with_name("config.json")
-    if not path.is_file():
-        return None
     try:
         config = json.loads(_text(path))
-    except ValueError:
+    except (ValueError, RecursionError):
         config = None
     known = ("pretrained_cfg", "architecture", "label_names", "id2label")
     if not isinstance(config, dict) or not any(key in config for key in known):
-        say(f"{path}: passed over, for it is not timm's or transformers'")
+        say(f"{origin}: passed over, for it is not timm's or transformers'")
         return None
     nested = config.get("pretrained_cfg")
     fields = nested if isinstance(nested, dict) else config
     architecture = config.get("architecture")
     return Declared(
-        str(path),
-        _labels(path, config, fields),
-        _preprocessing(path, fields),
+        origin,
+        _labels(origin, config, fields),
+        _preprocessing(origin, fields),
         architecture.partition(".")[0] if isinstance(architecture, str) else None,
     )
 
 
 def _labels(
-    path: Path, config: dict[str, Any], fields: dict[str, Any]
+    path: Path | str, config: dict[str, Any], fields: dict[str, Any]
 ) -> tuple[ClassName, ...] | None:
     labels = config.get("label_names") or fields.get("label_names") or config.get("id2label")
     if not labels:
@@ -81,7 +84,7 @@ def _labels(
     return _named(path, [(name, str(described.get(name, name))) for name in names])
 
 
-def _preprocessing(path: Path, fields: dict[str, Any]) -> dict[str, Any]:
+def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
     stated: dict[str, Any] = {}
     if (size := fields.get("input_size")) is not None:
         if not isinstance(size, list) or len(size) != 3:
@@ -148,7 +151,7 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def _ordered(path: Path, labels: Any) -> list[str]:
+def _ordered(path: Path | str, labels: Any) -> list[str]:
     """Names by row, from a list, from {row: name} or from {name: row}."""
     rows = labels
     if isinstance(labels, dict):
@@ -166,7 +169,7 @@ def _ordered(path: Path, labels: Any) -> list[str]:
     return rows
 
 
-def _named(path: Path, entries: Sequence[tuple[str, str]]) -> tuple[ClassName, ...]:
+def _named(path: Path | str, entries: Sequence[tuple[str, str]]) -> tuple[ClassName, ...]:
     classes = tuple(ClassName(*map(composed, entry)) for entry in entries)
     ids = [entry.id for entry in classes]
     if len(set(ids)) != len(ids):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UserError
-from inceptcli.networks.registry import network_options
+from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.weights import timm_keys
 from inceptcli.weights.file import load_network
 
@@ -29,8 +29,21 @@ class TimmExport:
     num_tensors: int
 
 
+def lacking_in_timm(options: NetworkOptions) -> str | None:
+    """Why timm cannot have a network, or None."""
+    if options.name not in TIMM:
+        return f"timm has no {options.name}; it has {' and '.join(TIMM)}"
+    released = network_options(options.name, num_classes=options.num_classes)
+    if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
+        return (
+            f"timm has {options.name} with three input channels and the released repeats, residual "
+            "scales and batch norm epsilon only"
+        )
+    return None
+
+
 def to_timm(weights: Path, output: Path) -> TimmExport:
-    """Write a weights file's tensors as a `.safetensors` that timm loads strictly.
+    """Write the tensors of our file `weights` under timm's keys, as safetensors.
 
     A classifier that was never trained is left out, as timm's `num_classes=0` has it. What was
     written is read again and compared, bit for bit, before it is kept.
@@ -40,15 +53,8 @@ def to_timm(weights: Path, output: Path) -> TimmExport:
     """
     network, metadata = load_network(weights)
     options, headed = metadata.network, metadata.has_classifier
-    if options.name not in TIMM:
-        layouts = " and ".join(TIMM)
-        raise UserError(f"{weights}: timm has no {options.name}; it has {layouts}")
-    released = network_options(options.name, num_classes=options.num_classes)
-    if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
-        raise UserError(
-            f"{weights}: timm has {options.name} with three input channels and the released "
-            "repeats, residual scales and batch norm epsilon only"
-        )
+    if (lacking := lacking_in_timm(options)) is not None:
+        raise UserError(f"{weights}: {lacking}")
     model, table = TIMM[options.name]
     state = network.state_dict()
     ours = {key: v for key, v in state.items() if headed or not key.startswith("classifier.")}

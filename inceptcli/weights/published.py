@@ -1,4 +1,4 @@
-"""Published weights: which there are, and how they are fetched, checked and kept. No torch.
+"""Weights by name: published ones, and any of the hub, fetched, checked and kept. No torch.
 
 A name such as `imagenet` stands for a file in one of timm's repositories on the Hugging Face hub.
 It is converted once into our file, below `inceptcli` in the hub's home folder; from then on neither
@@ -7,8 +7,6 @@ the network nor the hub's client is needed.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,12 +17,10 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
-from inceptcli.weights import timm_keys
+from inceptcli.weights import hub, hub_weights, timm_keys
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.published_names import DEFAULT_NETWORK, PUBLISHED, Published
-
-FILE_NAME = "model.safetensors"
 
 _LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
@@ -39,13 +35,16 @@ def preprocessing_of(network: str) -> Preprocessing:
 def find(
     weights: str, say: Callable[[str], None] | None = None, network: str = DEFAULT_NETWORK
 ) -> Path:
-    """Our weights file that `weights` means, fetched when it is a published name.
+    """Our weights file that `weights` means, fetched when it is a name.
 
-    `NAME` is of `network`, `NETWORK:NAME` of that one. With a path separator it is never a
-    published name: `./imagenet` is a file or a run directory.
+    A published `NAME` is of `network`, `NETWORK:NAME` of that one; `hf-hub:owner/name[@revision]`
+    is a repository of the hub. All else is a file or a run directory, such as `./imagenet`.
 
-    Raises UsageError when there is no such file or name, and what `obtain` raises.
+    Raises UsageError when there is no such file or name, and what `obtain` raises, this one's or
+    that of `hub_weights`.
     """
+    if (name := hub.hub_name(weights)) is not None:
+        return hub_weights.obtain(name, say)
     published = published_name(weights, network)
     return resolve(Path(weights)) if published is None else obtain(published, say)
 
@@ -138,57 +137,13 @@ def _check_kept(kept: Path, metadata: WeightsMetadata, published: Published) -> 
 
 def _download(published: Published, kept: Path, task: Task) -> tuple[Path, dict[str, str]]:
     """The checked file in the hub's cache, and where it comes from."""
-    # The client reads these when it is imported. Its telemetry is a request of its own.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
-    from huggingface_hub import constants, hf_hub_download
-
-    from inceptcli.weights.download_progress import reporting_to
-
     repository = PUBLISHED[published]
     try:
-        path = Path(hf_hub_download(repository, FILE_NAME, tqdm_class=reporting_to(task)))
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        intact = _is_the_hubs(path, sha256, repository)
-    except Exception as error:  # the client, its HTTP library and its Rust part raise their own
-        problem = f"cannot be had from {constants.ENDPOINT} ({_reason(error)})"
-        if constants.HF_HUB_OFFLINE:
-            problem = "cannot be had from the cache alone, and HF_HUB_OFFLINE is set"
+        found = hub.fetch(repository, hub.WEIGHTS, None, task)
+    except hub.Unavailable as error:
         raise UserError(
-            f"{published.name} for {published.network} {problem}; give a local weights file, or a "
+            f"{published.name} for {published.network} {error}; give a local weights file, or a "
             f"mirror in HF_ENDPOINT (without HF_HUB_OFFLINE), or copy {kept} from another machine"
         ) from error
-    if not intact:
-        for damaged in (path.resolve(), path):
-            damaged.unlink(missing_ok=True)
-        raise UserError(
-            f"{repository}: {FILE_NAME} has not the sha256 that {constants.ENDPOINT} states, "
-            f"got {sha256}; it is deleted, run again to fetch it anew"
-        )
-    return path, {"repository": repository, "commit": path.parent.name, "sha256": sha256}
-
-
-def _is_the_hubs(path: Path, sha256: str, repository: str) -> bool:
-    """Whether the hub has a file of this hash under this name; its client compares only sizes.
-
-    The cache names a file by the hub's hash (the etag) and links to it from the commit's folder;
-    a cache without links does not keep the hash, so the hub is asked.
-    """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-
-    if path.is_symlink():
-        return path.readlink().name == sha256
-    if (path.parents[2] / "blobs" / sha256).exists():  # copied with its links followed
-        return True
-    url = hf_hub_url(repository, FILE_NAME, revision=path.parent.name)
-    return get_hf_file_metadata(url).etag == sha256
-
-
-def _reason(error: Exception) -> str:
-    """One line of what went wrong; the client wraps the cause and writes paragraphs."""
-    cause = error.__cause__ or error
-    if (response := getattr(cause, "response", None)) is not None:
-        return f"HTTP {response.status_code}"
-    lines = str(cause).splitlines() or [type(cause).__name__]
-    return lines[0]
+    note = {"repository": repository, "commit": found.commit, "sha256": found.sha256}
+    return found.path, note

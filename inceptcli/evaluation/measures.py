@@ -1,0 +1,110 @@
+"""What was measured on weights, with intervals: by `eval`, or by the run that trained them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inceptcli.errors import UsageError
+from inceptcli.evaluation.results import wilson_interval
+from inceptcli.weights.metadata import WeightsMetadata
+
+MAXIMUM_BYTES = 256 * 1024**2
+
+ROUNDING = 1e-9
+
+NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "loss (nats)"}
+
+
+class Measure(NamedTuple):
+    """A figure with its interval of 95 %, None where nobody knows that; `key` is one of NAMES."""
+
+    key: str
+    value: float
+    interval: tuple[float, float] | None
+
+
+class Measures(NamedTuple):
+    """Figures of one evaluation.
+
+    Attributes:
+        what: On which images, and how.
+        split: Name of the split.
+        images: How many; None where nobody knows.
+        figures: In the order of NAMES.
+    """
+
+    what: str
+    split: str
+    images: int | None
+    figures: tuple[Measure, ...]
+
+
+def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
+    """What `eval --format json` wrote about weights with the classes of `metadata`.
+
+    Raises UsageError when the file is something else, or about other classes.
+    """
+    flag = f"--measures {file}"
+    try:
+        if file.stat().st_size > MAXIMUM_BYTES:
+            raise UsageError(f"{flag}: over the limit of {MAXIMUM_BYTES} bytes")
+        values = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{flag}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
+    try:
+        classes = [entry["class"] for entry in values["per_class"]]
+        found = Measures(
+            _how(values),
+            str(values["split"]),
+            int(values["images"]),
+            tuple(_figure(key, values[key], values[f"{key}_interval"]) for key in NAMES),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
+    if classes != [entry.id for entry in metadata.classes]:
+        raise UsageError(f"{flag}: is of other classes than the weights")
+    return found
+
+
+def _how(values: dict[str, Any]) -> str:
+    crops, skipped = int(values["crops"]), len(values["skipped"])
+    how = [f"split {values['split']}"] if values["split"] != "all" else []
+    how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
+    how += [f"{_count(int(values['excluded']))} left out"] * bool(values["excluded"])
+    how += [f"{_count(skipped)} that could not be read left out"] * bool(skipped)
+    how += ["fast_decode"] * bool(values.get("fast_decode"))
+    how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
+    return ", ".join(how)
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'s' * (images != 1)}"
+
+
+def _figure(key: str, value: Any, interval: Any) -> Measure:
+    if interval is None:
+        return Measure(key, float(value), None)
+    low, high = map(float, interval)
+    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # nor NaN
+        raise ValueError(key)
+    return Measure(key, float(value), (low, high))
+
+
+def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:
+    """What a run measured on its `images` validation images; None where the weights say nothing."""
+    figures = []
+    for key in NAMES:
+        value = metadata.metrics.get(f"val_{key}")
+        if value is None or not -1e300 < value < 1e300:
+            continue
+        is_share = key != "loss" and images and 0 <= value <= 1
+        interval = wilson_interval(round(value * images), images) if is_share and images else None
+        figures.append(Measure(key, value, interval))
+    if not figures:
+        return None
+    how = "the run's validation images, by which its best epoch was chosen; 1 crop of each image"
+    return Measures(how, "val", images, tuple(figures))

@@ -1,0 +1,157 @@
+"""The model card of weights: README.md of a repository of the Hugging Face hub. No torch."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from typing import Any, NamedTuple
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from inceptcli.evaluation.measures import NAMES, Measures
+from inceptcli.networks.registry import NETWORKS
+from inceptcli.text import printable
+from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.origin import origin_in_words
+
+MOST_CLASSES = 200
+"""As many are listed."""
+
+TIMM = """```python
+import timm
+
+model = timm.create_model("hf-hub:OWNER/NAME", pretrained=True).eval()
+view = timm.data.resolve_model_data_config(model)
+transform = timm.data.create_transform(**view, is_training=False)
+```"""
+
+
+class Trained(NamedTuple):
+    """How many images a run trained and validated on; None where nobody knows."""
+
+    training: int | None = None
+    validation: int | None = None
+
+
+def model_card(
+    metadata: WeightsMetadata,
+    for_timm: bool,
+    license_id: str,
+    measures: Measures | None,
+    trained: Trained = Trained(),  # noqa: B008 (a tuple, which nothing changes)
+) -> str:
+    """Markdown after YAML, of what is known about the weights; `for_timm` is how they are written.
+
+    Text from files is data in it: neither markup nor YAML. `metadata` names no places.
+    """
+    network = metadata.network
+    height, width = metadata.preprocessing.image_size
+    count = f"{network.num_classes} classes" if metadata.has_classifier else "embeddings only"
+    title = f"{NETWORKS[network.name].title}: {count}, images of {height}x{width}"
+    parts = {
+        "Use": _use(for_timm),
+        "Classes": _classes(metadata),
+        "Data": _data(metadata, trained),
+        "Measures": _measures(measures),
+        "Preprocessing": "\n".join(metadata.preprocessing.in_words()),
+        "Recipe": _recipe(metadata),
+        "Origin": "\n".join(f"- {_text(line)}" for line in origin_in_words(metadata)),
+        "License": f"`{license_id}`",
+    }
+    body = "".join(f"\n## {heading}\n\n{text}\n" for heading, text in parts.items())
+    about = f"{NETWORKS[network.name].title} ({NETWORKS[network.name].layout}), `{network.name}`."
+    head = _head(metadata, for_timm, license_id, measures)
+    return f"---\n{head}\n---\n\n# {title}\n\n{about}\n{body}"
+
+
+def _head(
+    metadata: WeightsMetadata, for_timm: bool, license_id: str, measures: Measures | None
+) -> str:
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type="imagefolder",
+            dataset_name=_data_name(metadata),
+            dataset_split=measures.split if measures else None,
+            metric_type="accuracy",
+            metric_name=NAMES[figure.key],
+            metric_value=round(figure.value, 6),
+        )
+        for figure in (measures.figures if measures else ())
+        if figure.key != "loss"
+    ]
+    task = "classification" if metadata.has_classifier else "feature-extraction"
+    card = ModelCardData(
+        license=license_id,
+        library_name="timm" if for_timm else "inceptcli",
+        pipeline_tag=f"image-{task}",
+        tags=["image-classification", "inceptcli", *(["timm"] if for_timm else [])],
+        model_name=metadata.network.name if results else None,
+        eval_results=results or None,
+    )
+    return card.to_yaml().strip()
+
+
+def _use(for_timm: bool) -> str:
+    ours = "```\ninceptcli predict photo.jpg --weights hf-hub:OWNER/NAME\n```"
+    return f"{TIMM}\n\n{ours}" if for_timm else ours
+
+
+def _classes(metadata: WeightsMetadata) -> str:
+    if not metadata.has_classifier:
+        return "None: the network has no trained classifier."
+    if metadata.unnamed:
+        return f"{len(metadata.classes)}, whose names are not known."
+    if len(metadata.classes) > MOST_CLASSES:
+        return f"{len(metadata.classes)}, whose names are in the files."
+    rows = [
+        f"| {index} | {_text(entry.id)} | {_text(entry.name)} |"
+        for index, entry in enumerate(metadata.classes)
+    ]
+    return "\n".join(["| row | id | name |", "|---|---|---|", *rows])
+
+
+def _data_name(metadata: WeightsMetadata) -> str:
+    data = (metadata.recipe or {}).get("data")
+    if not isinstance(data, dict):
+        return "not known"
+    return printable(str(data.get("path") or "shapes"))
+
+
+def _data(metadata: WeightsMetadata, trained: Trained) -> str:
+    if metadata.recipe is None:
+        return "Not known: these weights say nothing of the images that they were trained on."
+    name = _data_name(metadata)
+    drawn = " (drawn by the program)" if name == "shapes" else ""
+    known = {"training": trained.training, "validation": trained.validation}
+    counts = [f"{count:,} {part} images" for part, count in known.items() if count is not None]
+    return f"{_text(name)}{drawn}{': ' * bool(counts)}{', '.join(counts)}."
+
+
+def _measures(measures: Measures | None) -> str:
+    if measures is None:
+        return "None is recorded."
+    images = "a number of images that is not recorded"
+    if measures.images is not None:
+        images = f"{measures.images:,} images"
+    rows = [
+        f"| {NAMES[figure.key]} | {figure.value:.4f} | "
+        + ("not known |" if (i := figure.interval) is None else f"{i[0]:.4f} to {i[1]:.4f} |")
+        for figure in measures.figures
+    ]
+    head = ["| measure | value | interval of 95 % |", "|---|---|---|"]
+    return "\n".join([f"On {images}: {_text(measures.what)}.", "", *head, *rows])
+
+
+def _recipe(metadata: WeightsMetadata) -> str:
+    if metadata.recipe is None:
+        return "Not known."
+    text = yaml.safe_dump(metadata.recipe, sort_keys=False, allow_unicode=False, width=90)
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _text(value: Any) -> str:
+    """Text that Markdown shows as it is."""
+    shown = escape(printable(str(value)), quote=False)
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", shown)

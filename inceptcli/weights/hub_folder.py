@@ -1,0 +1,95 @@
+"""A folder for a repository of the Hugging Face hub: as timm loads it, or a file of ours."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from inceptcli.weights.declared import CROP_MODES
+from inceptcli.weights.exporting import TimmExport, lacking_in_timm, to_timm
+from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata, save
+from inceptcli.weights.key_table import layout
+from inceptcli.weights.metadata import WeightsMetadata
+
+PLACES = {"data": ("path", "val_path"), "network": ("init",)}
+"""Keys of a recipe that name a place on the machine of whoever trained."""
+
+_PUBLIC = ("family", "repository", "revision", "commit", "sha256")
+"""Keys of a weights file's `source` that name no such place."""
+
+
+def write_for_hub(weights: Path, folder: Path) -> TimmExport | None:
+    """Write model.safetensors and config.json into `folder`, which is there, as timm has them.
+
+    Where timm has no such network, model.safetensors is a weights file of ours, which needs no
+    config.json, and None is returned.
+
+    Raises UserError when the weights cannot be read.
+    """
+    metadata = read_metadata(weights)
+    if lacking_in_timm(metadata.network) is not None:
+        network, metadata = load_network(weights)
+        save(folder / WEIGHTS_NAME, network.state_dict(), without_places(metadata))
+        return None
+    written = to_timm(weights, folder / WEIGHTS_NAME)
+    config = json.dumps(_config(metadata, written), indent=2, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(config, "utf-8", "backslashreplace")
+    return written
+
+
+def without_places(metadata: WeightsMetadata) -> WeightsMetadata:
+    """The same without folders of this machine, which nobody means to publish: names stay."""
+    source = {
+        key: value if key in _PUBLIC else re.sub(r"(?<!\S)\S*/", "", value)
+        for key, value in metadata.source.items()
+    }
+    recipe = None
+    if metadata.recipe is not None:
+        recipe = {name: _named(name, section) for name, section in metadata.recipe.items()}
+    return replace(metadata, recipe=recipe, source=source)
+
+
+def _named(name: str, section: Any) -> Any:
+    if not isinstance(section, dict):
+        return section
+    return {
+        key: PurePath(value).name
+        if key in PLACES.get(name, ()) and isinstance(value, str) and "hf-hub:" not in value
+        else value
+        for key, value in section.items()
+    }
+
+
+def _config(metadata: WeightsMetadata, written: TimmExport) -> dict[str, Any]:
+    """config.json as timm writes it."""
+    import timm
+
+    known = timm.get_pretrained_cfg(written.model)
+    assert known is not None
+    view = metadata.preprocessing
+    modes = {ours: theirs for theirs, ours in CROP_MODES.items()}
+    named = written.num_classes > 0 and not metadata.unnamed
+    return {
+        "architecture": written.model,
+        "num_classes": written.num_classes,
+        "num_features": layout(metadata.network)["classifier.weight"].shape[1],
+        **({"label_names": [entry.id for entry in metadata.classes]} if named else {}),
+        **({"label_descriptions": dict(metadata.classes)} if named else {}),
+        "pretrained_cfg": {
+            "custom_load": False,
+            "input_size": [3, *view.image_size],
+            "fixed_input_size": False,
+            "interpolation": view.interpolation,
+            "crop_pct": view.crop_fraction,
+            "crop_mode": modes[view.resize],
+            "mean": list(view.mean),
+            "std": list(view.std),
+            "num_classes": written.num_classes,
+            "pool_size": None,
+            "first_conv": known.first_conv,
+            "classifier": known.classifier,
+        },
+    }

@@ -1,0 +1,29 @@
+"""Where weights come from, in words. No torch."""
+
+from __future__ import annotations
+
+from inceptcli.weights.metadata import WeightsMetadata
+
+
+def origin_in_words(metadata: WeightsMetadata) -> list[str]:
+    """What a weights file says of where it comes from, and what is not known; a line each."""
+    parts = ["running average of the weights" if metadata.averaged else "weights as trained"]
+    if metadata.epoch is not None:
+        parts.append(f"after epoch {metadata.epoch}")
+    parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
+    lines = [", ".join(parts)]
+    source = dict(metadata.source)
+    if family := source.pop("family", None):
+        known = {"source sha256": metadata.source_sha256, **source}
+        origins = [f"{name} {value}" for name, value in known.items() if value]
+        lines.append(f"imported from {family}: {', '.join(origins)}")
+    if metadata.environment:
+        found = metadata.environment.items()
+        lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))
+    if metadata.assumed:
+        lines.append(f"assumed at import: {', '.join(metadata.assumed)}")
+    if metadata.unnamed:
+        lines.append("its classes are unnamed")
+    if not metadata.has_classifier:
+        lines.append("it has no trained classifier: it gives embeddings only")
+    return lines

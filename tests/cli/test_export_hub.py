@@ -1,0 +1,282 @@
+"""`export --to hub`: what timm loads, and a model card that says what is known."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from inceptcli.data.decode import decode
+from inceptcli.data.normalization import normalize
+from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.evaluation.results import wilson_interval
+from inceptcli.networks.registry import build, network_options
+from inceptcli.weights.file import load_network, read_metadata, save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.cli.conftest import TINY, check_one_line, inceptcli
+from tests.prediction.conftest import draw, save_small_network
+from tests.weights.loopback_hub import COMMIT, serving
+
+VIEW = Preprocessing((96, 96), "short-side", 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+CLASSES = (ClassName("n1", "cat"), ClassName("n2", "dog | <b>wolf</b>"), ClassName("n3", "`elk`"))
+
+
+def timms(path: Path, **changes: Any) -> Path:
+    """Weights of a network that timm has; answers differ."""
+    torch.manual_seed(0)
+    options = network_options("iv4-tf", num_classes=3)
+    network = build(options)
+    with torch.no_grad():
+        network.get_parameter("classifier.weight").mul_(40)
+    save(path, network.state_dict(), WeightsMetadata(options, CLASSES, VIEW, **changes))
+    return path
+
+
+def card_of(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands before the text of a model card, and its sections by their headings."""
+    text = (folder / "README.md").read_text("utf-8")
+    head: dict[str, Any] = yaml.safe_load(text.split("---\n")[1])
+    parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    bodies = [part.strip("\n") for part in parts[2::2]]
+    return head, dict(zip(parts[1::2], bodies, strict=True))
+
+
+def exported(weights: Path, output: Path, *flags: object) -> str:
+    """What is said while it is written."""
+    done = inceptcli("export", weights, "--to", "hub", "--output", output, *flags)
+    assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+    return done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_timm_loads_the_folder_and_sees_and_answers_the_same(tmp_path: Path) -> None:
+    import timm
+
+    weights = timms(tmp_path / "model.safetensors")
+    said = exported(weights, tmp_path / "a folder", "--license", "mit")
+    assert said.splitlines()[-1] == f"upload it with: hf upload OWNER/NAME '{tmp_path}/a folder'"
+    assert re.search("largest difference of the logits on 12 drawn pictures: ", said)
+    model: Any = timm.create_model(f"local-dir:{tmp_path}/a folder", pretrained=True).eval()
+    transforms: Any = timm.data
+    view = transforms.resolve_model_data_config(model)
+    transform = transforms.create_transform(**view, is_training=False)
+    network, metadata = load_network(weights)
+    for number in range(3):
+        picture = draw(tmp_path / f"{number}.png", number, (150 + 40 * number, 130))
+        with Image.open(picture) as image:
+            theirs: torch.Tensor = transform(image.convert("RGB"))[None]
+        crop = torch.from_numpy(VIEW.crop(decode(picture))).permute(2, 0, 1)[None]
+        ours = normalize(crop, VIEW.mean, VIEW.std)
+        assert torch.allclose(theirs, ours, atol=1e-5)
+        with torch.inference_mode():
+            assert torch.allclose(model(theirs), network(ours), atol=1e-4)
+    assert model.pretrained_cfg["label_names"] == [entry.id for entry in CLASSES]
+    assert model.pretrained_cfg["label_descriptions"]["n2"] == "dog | <b>wolf</b>"
+    head, _ = card_of(tmp_path / "a folder")
+    assert (head["library_name"], head["license"]) == ("timm", "mit")
+    files = {file.name: file.read_bytes() for file in (tmp_path / "a folder").iterdir()}
+    assert sorted(files) == ["README.md", "config.json", "model.safetensors"]
+    check_over_the_hub(files, weights, tmp_path, metadata)
+
+
+def check_over_the_hub(
+    files: dict[str, bytes], weights: Path, folder: Path, metadata: WeightsMetadata
+) -> None:
+    """As uploaded, timm's `hf-hub:` and ours give what the weights gave."""
+    with serving(files["model.safetensors"]) as hub:
+        hub.others = {"config.json": files["config.json"], "README.md": files["README.md"]}
+        code = (
+            "import timm, json; m = timm.create_model('hf-hub:me/pets', pretrained=True);"
+            "print(json.dumps([m.num_classes, float(m.last_linear.weight.sum())]))"
+        )
+        environment = hub.environment(folder / "home")
+        program = [sys.executable, "-c", code]
+        done = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+        count, total = json.loads(done.stdout)
+        classifier = load_network(weights)[0].get_parameter("classifier.weight")
+        assert (count, total) == (3, pytest.approx(float(classifier.detach().sum()), rel=1e-5))
+        answers = []
+        for name in (str(weights), "hf-hub:me/pets"):
+            words = ("predict", folder / "0.png", "--weights", name, "--format", "jsonl")
+            program = [sys.executable, "-m", "inceptcli", *map(str, words), "--device", "cpu"]
+            done = subprocess.run(
+                program, env=environment, capture_output=True, text=True, check=True
+            )
+            answers.append(json.loads(done.stdout)["predictions"])
+        assert answers[0] == answers[1]
+        kept = read_metadata(folder / f"home/inceptcli/hub/me--pets/{COMMIT}.safetensors")
+        assert (kept.classes, kept.preprocessing) == (metadata.classes, metadata.preprocessing)
+        assert (kept.assumed, kept.unnamed) == ([], False)
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
+    tmp_path: Path,
+) -> None:
+    import timm
+
+    weights = timms(tmp_path / "unnamed.safetensors", unnamed=True, assumed=["classes"])
+    exported(weights, tmp_path / "unnamed")
+    config = json.loads((tmp_path / "unnamed/config.json").read_text())
+    assert "label_names" not in config
+    assert card_of(tmp_path / "unnamed")[1]["Classes"] == "3, whose names are not known."
+    initialised = ["classifier.weight", "classifier.bias"]
+    weights = timms(tmp_path / "headless.safetensors", initialised=initialised)
+    exported(weights, tmp_path / "headless")
+    model = timm.create_model(f"local-dir:{tmp_path}/headless", pretrained=True)
+    assert model.num_classes == 0
+    head, parts = card_of(tmp_path / "headless")
+    assert head["pipeline_tag"] == "image-feature-extraction"
+    assert parts["Classes"] == "None: the network has no trained classifier."
+
+
+@pytest.mark.slow
+def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_path: Path) -> None:
+    for number in range(24):
+        split = "train" if number % 3 else "val"
+        draw(tmp_path / f"secret/pets/{split}/{'ab'[number % 2]}/{number}.png", number)
+    (tmp_path / "secret/pets/val/a/broken.png").write_bytes(b"no picture")
+    run = tmp_path / "secret" / "run"
+    words = ("train", *TINY, "--data", tmp_path / "secret/pets", "--output", run)
+    done = inceptcli(*words, "--set", "data.max_skipped=0.5")
+    assert done.exit_code == 0, done.stderr
+    said = exported(run, tmp_path / "out")
+    assert "timm has no irv1; it has iv4-tf and irv2-tf: the folder holds a weights file of" in said
+    assert "license: unknown; --license states it" in said
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "model.safetensors",
+    ]
+    for file in (tmp_path / "out").iterdir():
+        assert b"secret" not in file.read_bytes()
+    head, parts = card_of(tmp_path / "out")
+    assert (head["library_name"], head["license"]) == ("inceptcli", "unknown")
+    assert parts["Data"] == "pets: 16 training images, 8 validation images."
+    assert yaml.safe_load(parts["Recipe"])["data"]["path"] == "pets"
+    top1 = read_metadata(run / "model.safetensors").metrics["val_top1"]
+    low, high = wilson_interval(round(top1 * 8), 8)
+    assert f"| top-1 accuracy | {top1:.4f} | {low:.4f} to {high:.4f} |" in parts["Measures"]
+    assert parts["Measures"].startswith("On 8 images: the run's validation images, by which its")
+    found = head["model-index"][0]["results"][0]
+    assert found["dataset"] == {"name": "pets", "type": "imagefolder", "split": "val"}
+    assert found["metrics"][0]["value"] == pytest.approx(top1, abs=1e-6)
+    folder = ("--data", tmp_path / "secret/pets", "--format", "json", "--device", "cpu")
+    before = inceptcli("eval", run, *folder, "--skip-unreadable")
+    after = inceptcli("eval", tmp_path / "out", *folder, "--skip-unreadable")
+    assert json.loads(before.stdout)["per_class"] == json.loads(after.stdout)["per_class"]
+    (tmp_path / "eval.json").write_text(before.stdout)
+    exported(run, tmp_path / "out2", "--measures", tmp_path / "eval.json", "--license", "mit")
+    measured, values = card_of(tmp_path / "out2")[1]["Measures"], json.loads(before.stdout)
+    assert "split val, 1 crop of each image, 1 image that could not be read left out" in measured
+    for key in ("top1", "top5", "loss"):
+        low, high = values[f"{key}_interval"]
+        assert f"| {values[key]:.4f} | {low:.4f} to {high:.4f} |" in measured
+
+
+def test_names_of_strangers_are_neither_markup_nor_yaml(tmp_path: Path) -> None:
+    names = ["a|b", "<script>", "`x`", "---", "a\nb: c", "[l](http://x)"]
+    weights = save_small_network(tmp_path / "w.safetensors", names)
+    network, metadata = load_network(weights)
+    recipe = {"data": {"path": "/x/---\nlicense: evil"}, "network": {"init": "# ```\n"}}
+    source = {"family": "<b>", "classes": "--classes /home/me/names.txt"}
+    changed = replace(metadata, recipe=recipe, source=source, metrics={"val_top1": 0.5})
+    save(weights, network.state_dict(), changed)
+    exported(weights, tmp_path / "out", "--license", "cc-by-4.0")
+    head, parts = card_of(tmp_path / "out")
+    assert head["license"] == ModelCard.load(tmp_path / "out/README.md").data.license == "cc-by-4.0"
+    rows = parts["Classes"].splitlines()[2:]
+    assert [re.split(r"(?<!\\) \| ", row)[0] for row in rows] == [f"| {n}" for n in range(6)]
+    assert "<script>" not in "".join(parts.values())
+    assert list(parts) == [
+        "Use", "Classes", "Data", "Measures", "Preprocessing", "Recipe", "Origin", "License",
+    ]  # fmt: skip
+    assert "/home" not in "".join(parts.values())
+    assert "| top-1 accuracy | 0.5000 | not known |" in parts["Measures"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_network(tmp_path_factory.mktemp("run") / "model.safetensors")
+
+
+WRONG: dict[str, tuple[tuple[str, ...], str]] = {
+    "a folder that is not empty": (
+        ("--output", "FULL"),
+        "is not empty; give a new or empty",
+    ),
+    "a file": (("--output", "FULL/file"), "--to hub writes a folder; name one that is not there"),
+    "no folder above": (("--output", "none/out"), "--output none/out: No such file or directory"),
+    "no license": (("--output", "out", "--license", "My own!"), "must be a license's name on the"),
+    "no measures": (("--output", "out", "--measures", "none"), "none: No such file or directory"),
+    "other measures": (("--output", "out", "--measures", "FULL/file"), "not what `inceptcli eval"),
+    "of others": (("--output", "out", "--measures", "FULL/other"), "is of other classes than the"),
+    "NaN": (
+        ("--output", "out", "--measures", "FULL/nan"),
+        "not what `inceptcli eval --for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_use_is_one_line_and_leaves_nothing(
+    name: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FULL").mkdir()
+    (tmp_path / "FULL/file").write_text('{"top1": 1}')
+    measured: dict[str, Any] = {
+        "per_class": [{"class": "x"}], "split": "val", "images": 4, "crops": 1, "skipped": [],
+        "excluded": 0, "weights": ["w"], "top1": 0.5, "top1_interval": [0.1, 0.9], "top5": 1,
+        "top5_interval": [0.9, 1], "loss": 1, "loss_interval": None,
+    }  # fmt: skip
+    (tmp_path / "FULL/other").write_text(json.dumps(measured))
+    (tmp_path / "FULL/nan").write_text(json.dumps({**measured, "top1": float("nan")}))
+    flags, said = WRONG[name]
+    done = inceptcli("export", weights, "--to", "hub", *flags)
+    check_one_line(done, 2, said)
+    assert [path.name for path in tmp_path.iterdir()] == ["FULL"]
+    assert len([*(tmp_path / "FULL").iterdir()]) == 3
+
+
+def test_flags_of_the_card_are_for_the_hub_and_timm_is_named_where_it_is_missing(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("export", weights, "--to", "onnx", "--output", tmp_path / "a.onnx", "--license", "mit")
+    check_one_line(inceptcli(*words), 2, "--license mit is for --to hub")
+    monkeypatch.setattr("inceptcli.cli.export_hub.find_spec", lambda name: None)
+    monkeypatch.setattr("inceptcli.weights.exporting.lacking_in_timm", lambda options: None)
+    hub = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
+    check_one_line(inceptcli(*hub), 1, "--to hub needs timm; pip install 'inceptcli[timm]'")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_is_filled_and_a_wrong_export_leaves_it_empty(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+
+    def other(images: torch.Tensor, mean: Any, std: Any) -> Any:
+        return normalize(images, mean, std) + next(errors)
+
+    errors = iter(np.repeat([0.0, 0.5], 12).tolist())
+    with monkeypatch.context() as patched:
+        patched.setattr("inceptcli.prediction.torch_engine.normalize", other)
+        words = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
+        check_one_line(inceptcli(*words), 1, "nothing was written")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "out"]
+    exported(weights, tmp_path / "out")
+    assert (tmp_path / "out/README.md").is_file()
+    assert [*tmp_path.iterdir()] == [tmp_path / "out"]
