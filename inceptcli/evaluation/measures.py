@@ -77,6 +77,7 @@ def _how(values: dict[str, Any]) -> str:
     how += [f"{_count(int(values['excluded']))} left out"] * bool(values["excluded"])
     how += [f"{_count(skipped)} that could not be read left out"] * bool(skipped)
     how += ["fast_decode"] * bool(values.get("fast_decode"))
+    how += [f"precision {values['precision']}"] if "precision" in values else []
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
     return ", ".join(how)
 
