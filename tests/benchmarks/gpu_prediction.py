@@ -16,15 +16,16 @@ tests/benchmarks/results/.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any
 
 import timm
 import torch
@@ -41,10 +42,11 @@ from inceptcli.prediction.shortcuts import Precision
 from inceptcli.prediction.torch_engine import CudaEngine, TorchEngine
 from inceptcli.weights.file import load_network, read_metadata
 from inceptcli.weights.importing import convert
-from tests.benchmarks.comparison import in_turns, show, write
+from tests.benchmarks.comparison import RESULTS, in_turns, show, write
 from tests.benchmarks.gpu import Roofline
 
 PEER, SIDE, BATCH, ROUNDS = "inception_resnet_v2", 299, 256, 5
+PARTS = ("decode", "forward", "crops", "predict")
 IMAGES, FOR_CROPS, FOR_DECODING = 20_000, 400, 3_000
 
 TIMM = """
@@ -87,7 +89,7 @@ def saved(folder: Path) -> tuple[Path, Path]:
     return theirs, ours
 
 
-def forward(theirs: Path, ours: Path) -> dict[str, Any]:
+def forward(theirs: Path, ours: Path) -> Iterator[tuple[str, Any]]:
     """Seconds of a batch on the device, eager and compiled; the shares of the roofline."""
     device = torch.device("cuda")
     images = torch.randint(0, 256, (BATCH, SIDE, SIDE, 3), dtype=torch.uint8, device=device)
@@ -107,11 +109,10 @@ def forward(theirs: Path, ours: Path) -> dict[str, Any]:
         "timm, bf16, channels last": peer(torch.bfloat16, compiled=False),
         "timm, the same, compiled": peer(torch.bfloat16, compiled=True),
     }
-    for precision in get_args(Precision):
+    plain: tuple[Precision, ...] = ("32-true", "bf16-mixed", "bf16-true")
+    for precision in plain:
         contestants[f"ours, {precision}"] = _ours(ours, precision, images, False)
-    compiled: tuple[Precision, ...] = ("bf16-mixed", "bf16-true")
-    for precision in compiled:
-        contestants[f"ours, {precision}, compiled"] = _ours(ours, precision, images, True)
+    contestants["ours, bf16-mixed, compiled"] = _ours(ours, "bf16-mixed", images, True)
     ready = {name: _on_device(run) for name, run in contestants.items()}
     found = in_turns(ready, ROUNDS, time.perf_counter)
     show(f"forward, batch {BATCH}", found)
@@ -121,7 +122,7 @@ def forward(theirs: Path, ours: Path) -> dict[str, Any]:
     for name, row in found.items():
         rate = BATCH / row["seconds"]["median"]
         print(f"  {name:28} {rate:8.0f} images/s, {shares[name]:.2f} of the roofline", flush=True)
-    return {"batch": BATCH, "contestants": found, "roofline": shares}
+    yield from {"batch": BATCH, "contestants": found, "roofline": shares}.items()
 
 
 def _ours(weights: Path, precision: Precision, images: Tensor, compiled: bool) -> Callable[[], Any]:
@@ -142,14 +143,13 @@ def _on_device(run: Callable[[], Any]) -> Callable[[], None]:
     return timed
 
 
-def decoding(files: list[Path], weights: Path) -> dict[str, Any]:
+def decoding(files: list[Path], weights: Path) -> Iterator[tuple[str, float]]:
     """Crops a second by number of threads, and by a process for each processor."""
     preprocessing = read_metadata(weights).preprocessing
 
     def read(path: Path) -> tuple[int, ...]:
         return cut(decode(path), preprocessing, 1).shape
 
-    found = {}
     for threads in dict.fromkeys([1, 4, min(8, usable_cores()), usable_cores(), None]):
         title = f"{threads} threads" if threads else "as `predict` reads them"
         number = FOR_DECODING // 5 if threads == 1 else FOR_DECODING
@@ -157,9 +157,9 @@ def decoding(files: list[Path], weights: Path) -> dict[str, Any]:
         with readers(read, threads, fast=True) as (reading, at_once):
             for _ in _mapped(reading, islice(cycle(files), number), at_once):
                 pass
-        found[title] = number / (time.perf_counter() - begun)
-        print(f"decode and cut, {title}: {found[title]:.0f} a second", flush=True)
-    return found
+        rate = number / (time.perf_counter() - begun)
+        print(f"decode and cut, {title}: {rate:.0f} a second", flush=True)
+        yield title, rate
 
 
 def _mapped(read: Callable[[Path], Any], files: Iterable[Path], threads: int) -> Iterator[Any]:
@@ -186,12 +186,14 @@ def photographs(source: Path, folder: Path, number: int) -> list[Path]:
 def seconds(arguments: list[str]) -> float:
     """Of a whole process, which must succeed."""
     begun = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True)
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - begun
 
 
-def predicting(folder: Path, images: int, theirs: Path, ours: Path) -> dict[str, Any]:
-    """Whole processes, one run each: images a second."""
+def predicting(
+    folder: Path, images: int, theirs: Path, ours: Path
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Whole processes, one run each: seconds, and images a second."""
     (folder / "timm_script.py").write_text(TIMM)
     timm_script = [str(folder / "timm_script.py"), str(theirs), str(folder / "photographs")]
     cores = str(usable_cores())
@@ -201,25 +203,22 @@ def predicting(folder: Path, images: int, theirs: Path, ours: Path) -> dict[str,
     best = [str(folder / "best.csv"), "--best", "--workers", cores]
     runs = {
         "predict, bf16-mixed": [*predict, "--precision", "bf16-mixed"],
+        "timm, defaults of inference.py": [*timm_script, plain, "--workers", "2"],
+        "predict, bf16-mixed, compiled": [*predict, "--precision", "bf16-mixed", "--compile"],
+        "timm, at its best": [*timm_script, *best],
+        "predict, 32-true": predict,
         "predict, bf16-mixed, fast decode": [
             *predict, "--precision", "bf16-mixed", "--fast-decode"
         ],
-        "timm, defaults of inference.py": [*timm_script, plain, "--workers", "2"],
-        "predict, 32-true": predict,
-        "timm, at its best": [*timm_script, *best],
-        "predict, bf16-mixed, compiled": [*predict, "--precision", "bf16-mixed", "--compile"],
     }  # fmt: skip
-    found = {}
     for name, arguments in runs.items():
         taken = seconds(arguments)
-        found[name] = {"seconds": taken, "images_per_second": images / taken}
         print(f"{name}: {taken:.1f} s, {images / taken:.0f} images/s", flush=True)
-    return found
+        yield name, {"seconds": taken, "images_per_second": images / taken}
 
 
-def many_crops(folder: Path, ours: Path, files: list[Path]) -> dict[str, Any]:
-    """`eval --crops 144` over labelled images, and the same over none but a few: the difference."""
-    found = {}
+def many_crops(folder: Path, ours: Path, files: list[Path]) -> Iterator[tuple[str, float]]:
+    """`eval --crops 144` of many labelled images less the same of few: images a second."""
     classes = [entry.id for entry in read_metadata(ours).classes]
     rates = []
     for number in (FOR_CROPS // 10, FOR_CROPS):
@@ -227,13 +226,13 @@ def many_crops(folder: Path, ours: Path, files: list[Path]) -> dict[str, Any]:
         rows = [f"photographs/{path.name},{classes[0]}" for path in files[:number]]
         labels.write_text("path,label\n" + "\n".join(rows) + "\n")
         arguments = ["-m", "inceptcli", "eval", str(ours), "--data", str(labels), "--quiet"]
+        arguments += ["--format", "json"]
         taken = seconds([*arguments, "--crops", "144", "--precision", "bf16-mixed"])
         rates.append((number, taken))
-        found[f"{number} images"] = taken
     (few, sooner), (many, later) = rates
-    found["images_per_second"] = (many - few) / (later - sooner)
-    print(f"eval --crops 144, bf16-mixed: {found['images_per_second']:.1f} images/s", flush=True)
-    return found
+    rate = (many - few) / (later - sooner)
+    print(f"eval --crops 144, bf16-mixed: {rate:.1f} images/s", flush=True)
+    yield "bf16-mixed", rate
 
 
 def main() -> None:
@@ -244,24 +243,35 @@ def main() -> None:
     arguments = ArgumentParser()
     arguments.add_argument("photographs", type=Path)
     arguments.add_argument("--images", type=int, default=IMAGES)
-    arguments.add_argument("--only", nargs="+", default=["decode", "forward", "crops", "predict"])
+    arguments.add_argument("--only", nargs="+", default=PARTS)
     chosen = arguments.parse_args()
-    results: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(), "processors": usable_cores()
-    }  # fmt: skip
+    about = {"device": torch.cuda.get_device_name(), "processors": usable_cores()}
+    results: dict[str, Any] = {**about, **_parts_measured(about)}
     with TemporaryDirectory() as name:
         folder = Path(name)
         theirs, ours = saved(folder)
         files = photographs(chosen.photographs, folder / "photographs", chosen.images)
-        parts: dict[str, Callable[[], dict[str, Any]]] = {
+        parts: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {
             "decode": lambda: decoding(files, ours),
             "forward": lambda: forward(theirs, ours),
             "crops": lambda: many_crops(folder, ours, files),
             "predict": lambda: predicting(folder, len(files), theirs, ours),
         }
         for part in chosen.only:
-            results[part] = parts[part]()
-            write("gpu_prediction", ("torch", "timm"), results)
+            results[part] = {}
+            for title, found in parts[part]():
+                results[part][title] = found
+                write("gpu_prediction", ("torch", "timm"), results)
+
+
+def _parts_measured(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is on file of the same device: parts may be measured one by one."""
+    try:
+        there = json.loads((RESULTS / "gpu_prediction.json").read_text())
+    except FileNotFoundError:
+        return {}
+    same = all(there[name] == value for name, value in about.items())
+    return {name: there[name] for name in PARTS if same and name in there}
 
 
 if __name__ == "__main__":
