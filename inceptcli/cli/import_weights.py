@@ -23,6 +23,7 @@ EPILOG = """Examples:
   inceptcli import 20180402-114759-vggface2.pt --output faces.safetensors
   inceptcli import hf-hub:timm/inception_v4.tf_in1k --output iv4.safetensors
   inceptcli import irv2.weights.h5 --output irv2.safetensors
+  inceptcli import inception_resnet_v2_2016_08_30.ckpt --output irv2.safetensors
   inceptcli import model_best.pth.tar --output pets.safetensors --classes pets/train --mean 0.5
   inceptcli import runs/pets/checkpoints/step-000000500.ckpt --output step-500.safetensors
 """
@@ -71,9 +72,10 @@ def import_weights(
     source: Annotated[
         Path,
         Argument(
-            help="Weights of timm or Cadene (.safetensors, .pth, .bin), facenet-pytorch (.pt) or "
-            "Keras's InceptionResNetV2 (.weights.h5, .h5), or a run's checkpoints/step-N.ckpt; "
-            "recognised by what is in the file. Or hf-hub:owner/name[@revision].",
+            help="Weights of timm or Cadene (.safetensors, .pth, .bin), facenet-pytorch (.pt), "
+            "TF-slim (.ckpt, or its .index) or Keras (.keras, .weights.h5, .h5), or a run's "
+            "checkpoints/step-N.ckpt; recognised by what is in the file. Or "
+            "hf-hub:owner/name[@revision].",
             show_default=False,
         ),
     ],
@@ -101,6 +103,14 @@ def import_weights(
             "--raw", help="Take the weights as trained; default: their average, if it is there."
         ),
     ] = False,
+    auxiliary_head: Annotated[
+        bool,
+        Option(
+            "--auxiliary-head",
+            help="Keep TF-slim's auxiliary head, from which `train --init` with "
+            "network.auxiliary_weight starts; default: leave it out.",
+        ),
+    ] = False,
     partial: Annotated[
         bool, Option("--partial", help="Initialise tensors that the source lacks; default: refuse.")
     ] = False,
@@ -110,10 +120,11 @@ def import_weights(
 ) -> None:
     """Convert other people's weights into a file of ours.
 
-    Files of timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are recognised by what is
-    in them; no code in them is run. Training checkpoints, Lightning's .ckpt and an index of shards
-    (model.safetensors.index.json) are read, too: the dictionary and the prefix of the keys that fit
-    are found, and what is passed over is said.
+    Files of timm, Cadene, facenet-pytorch, TF-slim (the authors' release) and Keras
+    (InceptionResNetV2, Inception-v4) are recognised by what is in them; no code in them is run.
+    Training checkpoints, Lightning's .ckpt and an index of shards (model.safetensors.index.json)
+    are read, too: the dictionary and the prefix of the keys that fit are found, and what is passed
+    over is said.
 
     Classes and preprocessing come from the flags, else from the config.json that timm or
     transformers wrote beside the source; what neither says is assumed, which is printed and kept in
@@ -123,9 +134,11 @@ def import_weights(
     the run averages; network, classes and preprocessing come from the run directory.
     """
     from inceptcli.weights.hub import hub_name
+    from inceptcli.weights.tensorflow_checkpoint import meant
 
     repository = hub_name(str(source))
     if repository is None:
+        source = meant(source)
         _check_source(source)
     _check_output(source, output)
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
@@ -149,7 +162,13 @@ def import_weights(
 
     try:
         report = convert(
-            file, output, partial=partial, raw=raw, declared=declared, source_note=note
+            file,
+            output,
+            partial=partial,
+            raw=raw,
+            auxiliary_head=auxiliary_head,
+            declared=declared,
+            source_note=note,
         )
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UserError
+from inceptcli.networks.auxiliary_head import AuxiliaryHead
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build
 from inceptcli.text import composed
 from inceptcli.training.plan import Plan
-from inceptcli.weights.file import load_tensors, read_metadata
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.file import load_auxiliary_head, load_tensors, read_metadata
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 Freeze = Literal["none", "stem", "all-but-head"]
 
@@ -53,8 +54,7 @@ def start_from(
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialised)
-    same = [composed(n.id) for n in metadata.classes] == [composed(n.id) for n in classes]
-    if metadata.unnamed or not same:
+    if not _same_classes(metadata, classes):
         untrained |= {key for key in own if key.startswith(head_name(network))}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)
@@ -72,6 +72,36 @@ def start_from(
     network.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     head = f"classifier ({len(classes)} classes)" if new else "nothing"
     say(f"{path}: loaded {len(own) - len(new)} of {len(own)} tensors; new: {head}")
+
+
+def start_auxiliary_head(
+    head: AuxiliaryHead, path: Path, classes: tuple[ClassName, ...], say: Callable[[str], None]
+) -> None:
+    """Load the auxiliary head that the weights file at `path` has, if any, into `head`.
+
+    With other classes its classifier keeps its fresh values. Raises UserError where they do not
+    fit.
+    """
+    tensors, own = load_auxiliary_head(path), head.state_dict()
+    if not tensors:
+        say(f"{path}: without an auxiliary head, which starts at random values")
+        return
+    new = (
+        []
+        if _same_classes(read_metadata(path), classes)
+        else ["classifier.weight", "classifier.bias"]
+    )
+    for key in own.keys() - set(new):
+        if key not in tensors or tensors[key].shape != own[key].shape:
+            raise UserError(f"{path}: {key} of its auxiliary head does not fit")
+    head.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
+    what = f"; new: its classifier ({len(classes)} classes)" if new else ""
+    say(f"{path}: loaded the auxiliary head{what}")
+
+
+def _same_classes(metadata: WeightsMetadata, classes: tuple[ClassName, ...]) -> bool:
+    same = [composed(n.id) for n in metadata.classes] == [composed(n.id) for n in classes]
+    return same and not metadata.unnamed
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:

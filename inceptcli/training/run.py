@@ -33,7 +33,12 @@ from inceptcli.training.checkpoints import (
 from inceptcli.training.curves import Curves
 from inceptcli.training.dead_units import DeadUnits
 from inceptcli.training.failures import explained, reason_logged
-from inceptcli.training.fine_tuning import in_words, new_network, starting_network
+from inceptcli.training.fine_tuning import (
+    in_words,
+    new_network,
+    start_auxiliary_head,
+    starting_network,
+)
 from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
@@ -147,7 +152,10 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
         say(f"continuing from step {step}, weights and average as they were")
     data = _data(plan, trainer, say)
     checkpoint = found.path if found else None
-    trainer.fit(Classifier(network, plan), data, ckpt_path=checkpoint, weights_only=True)
+    classifier = Classifier(network, plan)
+    if classifier.auxiliary_head is not None and plan.init is not None and not found:
+        start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes, report)
+    trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _last_step(plan: Plan, num_ranks: int) -> int:

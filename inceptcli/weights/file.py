@@ -13,11 +13,15 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
+from inceptcli.weights.sorted_table import is_sorted_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 WEIGHTS_NAME = "model.safetensors"
+
+AUXILIARY_HEAD = "auxiliary_head."
+"""Before the keys of an imported auxiliary head, which only training uses."""
 
 
 def resolve(path: Path) -> Path:
@@ -32,6 +36,8 @@ def resolve(path: Path) -> Path:
             raise UsageError(f"{path}: no {WEIGHTS_NAME} in this folder; give a run directory")
         return path / WEIGHTS_NAME
     if not path.exists():
+        if (index := path.with_name(f"{path.name}.index")).is_file():
+            raise UsageError(f"{path}: a TensorFlow checkpoint{_import_advice(index)}")
         raise UsageError(f"{path}: no such weights file or run directory")
     if not path.is_file():  # a pipe would be waited for
         raise UsageError(f"{path}: not a regular file; give a weights file or run directory")
@@ -73,9 +79,11 @@ def _import_advice(path: Path) -> str:
     try:
         with path.open("rb") as file:
             start = file.read(9)
+        is_checkpoint = is_sorted_table(path)
     except OSError:
         return ""
-    if start.startswith((b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n")) or start[8:] == b"{":
+    formats = (b"PK\x03\x04", b"\x80", b"\x89HDF\r\n\x1a\n")
+    if is_checkpoint or start.startswith(formats) or start[8:] == b"{":
         return f"; convert it with {_import_command(path)}"
     return ""
 
@@ -86,10 +94,27 @@ def _import_command(path: Path) -> str:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor by its state-dict key, on the CPU; UserError when the file is damaged.
+    """Every tensor of the network by its state-dict key, on the CPU; UserError when it is damaged.
 
     Half and double precision become single precision, in which networks compute.
     """
+    loaded = _load(path)
+    return {key: tensor for key, tensor in loaded.items() if not key.startswith(AUXILIARY_HEAD)}
+
+
+def load_auxiliary_head(path: Path) -> dict[str, Tensor]:
+    """The auxiliary head's tensors by its own keys; none where it was not kept. As `load_tensors`.
+
+    Only training uses them.
+    """
+    return {
+        key.removeprefix(AUXILIARY_HEAD): tensor
+        for key, tensor in _load(path).items()
+        if key.startswith(AUXILIARY_HEAD)
+    }
+
+
+def _load(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
@@ -140,10 +165,18 @@ def reason(path: Path, error: Exception) -> str:
         return error.strerror or str(error)
     with path.open("rb") as file:
         start = file.read(512)
+    if is_sorted_table(path):
+        return "it is a TensorFlow checkpoint"
+    if start.startswith(b"\x89HDF\r\n\x1a\n") or start[30:43] == b"metadata.json":
+        return "it is a Keras file"
+    if start.startswith(b"\x1f\x8b"):
+        return "it is compressed by gzip; unpack it first"
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return "it is a PyTorch pickle, which could run code"
     if is_onnx(path) and isinstance(error, SafetensorError):
         return "it is an ONNX file, which runs but has no weights to train or export"
+    if start.startswith(b"\0\0") and start[8:9] != b"{":
+        return "it starts as a TensorFlow checkpoint and is cut short"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
     if start[257:262] == b"ustar":

@@ -1,4 +1,7 @@
-"""Other people's weights files, recognised by their bytes: safetensors, PyTorch pickles, HDF5."""
+"""Other people's weights files, recognised by their bytes.
+
+Safetensors, PyTorch's pickles, Keras's HDF5 files and archives, TensorFlow's checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ from zipfile import BadZipFile, ZipFile
 from safetensors import SafetensorError, safe_open
 
 from inceptcli.errors import UserError
-from inceptcli.text import printable
-from inceptcli.weights import keras_file, pickle_stubs
+from inceptcli.text import listed, printable
+from inceptcli.weights import keras_file, pickle_stubs, slim_keys, tensorflow_checkpoint
 from inceptcli.weights.file import reason
 from inceptcli.weights.run_checkpoint import step_of
+from inceptcli.weights.sorted_table import is_sorted_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +38,13 @@ class ForeignFile(NamedTuple):
 
     A file that is one dictionary has it at the place "". `is_keras` when the tensors stand in
     Keras's layer order. `run_step` is the optimizer step of a training checkpoint of ours.
+    `remarks` are sentences for the reader.
     """
 
     groups: dict[str, dict[str, Tensor]]
     is_keras: bool = False
     run_step: int | None = None
+    remarks: tuple[str, ...] = ()
 
 
 def read(path: Path) -> ForeignFile:
@@ -54,6 +60,8 @@ def read(path: Path) -> ForeignFile:
     try:
         with path.open("rb") as file:
             start = file.read(len(keras_file.SIGNATURE))
+        if is_sorted_table(path) or path.suffix == ".index":
+            return _checkpoint(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     if start == keras_file.SIGNATURE:
@@ -65,14 +73,27 @@ def read(path: Path) -> ForeignFile:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits; of an index, of it and its shards in order."""
-    files = [path, *_shards(path)] if path.name.endswith(".index.json") else [path]
+    """The file's SHA-256 in hexadecimal digits; of an index, of it and what it lists in order."""
+    files = [path]
+    if path.name.endswith(".index.json"):
+        files += _shards(path)
+    elif is_sorted_table(path):
+        files += tensorflow_checkpoint.data_files(path)
     digest = hashlib.sha256()
     for part in files:
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _checkpoint(path: Path) -> ForeignFile:
+    groups, others = tensorflow_checkpoint.read(path)
+    if not any(groups.values()):
+        raise UserError(f"{path}: a TensorFlow checkpoint without a network's tensors")
+    training = f"passed over {len(others)} variables that only training uses: {listed(others)}"
+    named = {place: slim_keys.completed(tensors) for place, tensors in groups.items()}
+    return ForeignFile(named, remarks=(training,) if others else ())
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:

@@ -15,8 +15,8 @@ from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
 from inceptcli.weights import foreign_file, run_checkpoint
 from inceptcli.weights.declared import Declared
-from inceptcli.weights.file import save
-from inceptcli.weights.key_table import KeyTable, layout
+from inceptcli.weights.file import AUXILIARY_HEAD, save
+from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.recognition import recognise
 from inceptcli.weights.settling import settle
@@ -55,6 +55,7 @@ def convert(
     *,
     partial: bool = False,
     raw: bool = False,
+    auxiliary_head: bool = False,
     declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
 ) -> ImportReport:
@@ -63,7 +64,14 @@ def convert(
     Raises:
         UserError: as `imported`. Nothing is written then.
     """
-    found = imported(source, partial=partial, raw=raw, declared=declared, source_note=source_note)
+    found = imported(
+        source,
+        partial=partial,
+        raw=raw,
+        auxiliary_head=auxiliary_head,
+        declared=declared,
+        source_note=source_note,
+    )
     try:  # names or sizes that no weights file may have
         WeightsMetadata.from_header(found.metadata.to_header())
     except ValueError as error:
@@ -84,27 +92,31 @@ def imported(
     *,
     partial: bool = False,
     raw: bool = False,
+    auxiliary_head: bool = False,
     declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
 ) -> Imported:
     """The network in another library's file.
 
     With `partial`, tensors that the source lacks are initialised; a missing classifier gets one
-    class. With `raw` the weights as trained are taken where there is an average, too. Of `declared`
-    the first that states something is right; the rest is assumed by the family. `source_note` is
+    class. With `raw` the weights as trained are taken where there is an average, too, and with
+    `auxiliary_head` the auxiliary head that TF-slim saves beside the network. Of `declared` the
+    first that states something is right; the rest is assumed by the family. `source_note` is
     kept in the metadata's `source`, beside the family. A training checkpoint of a run of ours is
     described by its run directory.
 
     Raises:
         UserError: the source cannot be read, would run code or is of another network; tensors are
             missing (unless `partial`), unexpected, misshapen or of another type; as many classes
-            are declared as the classifier does not have; the run of a checkpoint is gone.
-        UsageError: something is declared, or `partial`, of a checkpoint of a run.
+            are declared as the classifier does not have; `auxiliary_head`, and there is none; the
+            run of a checkpoint is gone.
+        UsageError: something is declared, `partial` or `auxiliary_head`, of a run's checkpoint.
     """
     file = foreign_file.read(source)
     if file.run_step is not None:
-        if partial or declared:
+        if partial or auxiliary_head or declared:
             flags = [entry.origin for entry in declared] + ["--partial"] * partial
+            flags += ["--auxiliary-head"] * auxiliary_head
             raise UsageError(
                 f"{source}: a {run_checkpoint.FAMILY}, which says itself what its network, classes "
                 f"and preprocessing are; leave out {', '.join(flags)}"
@@ -114,15 +126,23 @@ def imported(
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
     options = _options(table, tensors)
-    expected = layout(options)
+    if auxiliary_head:
+        expected = {**layout(options), **_auxiliary_head(source, table, options, tensors)}
+    else:
+        expected = layout(options)
+        tensors, passed_over = _without_auxiliary_head(table, options, tensors)
+        remarks += passed_over
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
-    if problems := _problems(expected, theirs, tensors, [] if partial else missing):
+    initialised = [key for key in missing if partial and not key.startswith(AUXILIARY_HEAD)]
+    lacking = [key for key in missing if key not in initialised]
+    if problems := _problems(expected, theirs, tensors, lacking):
         advice = "; --partial initialises what is missing" * (problems.keys() == {"missing"})
         clauses = "; ".join(problems.values())
         raise UserError(f"{source}: recognised as {table.family}, but {clauses}{advice}")
     said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
     note = {"weights": found.name} if found.place or found.prefix else {}
+    note |= {"auxiliary head": "kept"} if auxiliary_head else {}
     metadata = WeightsMetadata(
         options,
         said.classes,
@@ -130,11 +150,11 @@ def imported(
         averaged=found.averaged,
         source_sha256=foreign_file.sha256(source),
         source={"family": table.family, **note, **said.origins, **(source_note or {})},
-        initialised=missing,
+        initialised=initialised,
         assumed=said.assumed,
         unnamed=said.unnamed,
     )
-    ours = _converted(expected, theirs, tensors) | _initialised(options, missing)
+    ours = _converted(expected, theirs, tensors) | _initialised(options, initialised)
     remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
     return Imported(ours, metadata, tuple(remarks))
 
@@ -170,12 +190,39 @@ def _without_background(
     table: KeyTable, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors with 1000 ImageNet classes where there were 1001, and a remark about that."""
-    head = table.theirs(["classifier.weight", "classifier.bias"]).values()
-    rows = {tensors[key].shape[:1] for key in head if key in tensors}
+    modules = ["classifier", f"{AUXILIARY_HEAD}classifier"][: 1 + table.has_auxiliary_head]
+    heads = table.theirs(f"{module}.{part}" for module in modules for part in ("weight", "bias"))
+    rows = {
+        tensors[key].shape[:1]
+        for ours, key in heads.items()
+        if key in tensors and ours.startswith("classifier.")
+    }
     if not table.imagenet or rows != {(NUM_IMAGENET_CLASSES + 1,)}:
         return tensors, []
-    kept = {key: value[1:] if key in head else value for key, value in tensors.items()}
+    kept = {key: value[1:] if key in heads.values() else value for key, value in tensors.items()}
     return kept, ["dropped row 0 of the 1001-row classifier, the background class"]
+
+
+def _auxiliary_head(
+    source: Path, table: KeyTable, options: NetworkOptions, tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The layout of the auxiliary head; UserError where the source has none."""
+    expected = auxiliary_layout(options) if table.has_auxiliary_head else {}
+    if not tensors.keys() & table.theirs(expected).values():
+        raise UserError(f"{source}: --auxiliary-head: {table.family}, without one; leave it out")
+    return expected
+
+
+def _without_auxiliary_head(
+    table: KeyTable, options: NetworkOptions, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors of the network alone, and a remark where there were others."""
+    head = auxiliary_layout(options) if table.has_auxiliary_head else {}
+    theirs = set(table.theirs(head).values())
+    kept = {key: tensor for key, tensor in tensors.items() if key not in theirs}
+    if len(kept) == len(tensors):
+        return tensors, []
+    return kept, ["passed over the auxiliary head (--auxiliary-head keeps it for training)"]
 
 
 def _options(table: KeyTable, tensors: dict[str, Tensor]) -> NetworkOptions:

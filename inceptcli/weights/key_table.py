@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import NetworkOptions, build
+from inceptcli.weights.file import AUXILIARY_HEAD
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SEPARATOR = re.compile(r"[./]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +30,7 @@ class KeyTable:
             a.0.b and c.6.d to a.3.b and c.9.d; below the modules the names agree.
         preprocessing: What their images go through.
         imagenet: Whether 1000 classes are ImageNet's and a 1001st stands before them.
+        endings: What stands below the modules, ours to theirs, where the names do not agree.
     """
 
     family: str
@@ -33,21 +38,29 @@ class KeyTable:
     modules: Mapping[str, str]
     preprocessing: Preprocessing
     imagenet: bool = True
+    endings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_auxiliary_head(self) -> bool:
+        """Whether this library saves the auxiliary head with the network."""
+        return any(module.startswith(AUXILIARY_HEAD) for module in self.modules)
 
     def theirs(self, keys: Iterable[str]) -> dict[str, str]:
         """Each of our state-dict keys with theirs: the longest module that starts it is renamed."""
         modules = dict(self._expanded())
         renamed = {}
         for key in keys:
-            ours = next(part for part in _beginnings(key) if part in modules)
-            below = key.removeprefix(ours).replace(".batch_norm.", ".bn.")
-            renamed[key] = modules[ours] + below
+            ours = next(part for part in beginnings(key) if part in modules)
+            below = key.removeprefix(ours)
+            renamed[key] = modules[ours] + self.endings.get(
+                below, below.replace(".batch_norm.", ".bn.")
+            )
         return renamed
 
     def num_known(self, keys: Iterable[str]) -> int:
         """How many of another file's keys are below a module of theirs."""
         modules = set(self.their_modules())
-        return sum(any(part in modules for part in _beginnings(key)) for key in keys)
+        return sum(any(part in modules for part in beginnings(key)) for key in keys)
 
     def their_modules(self) -> Iterator[str]:
         """Their name of every module of the table."""
@@ -59,18 +72,21 @@ class KeyTable:
 
 
 def expand(name: str) -> list[str]:
-    """`a.0-2.b` is a.0.b, a.1.b, a.2.b; a name without a range is itself."""
-    counted = re.search(r"(?<=\.)(\d+)-(\d+)", name)
-    if counted is None:
+    """`a.0-2.b` is a.0.b, a.1.b, a.2.b, and `a_1b-c` a_1b, a_1c; without a range it is itself."""
+    if counted := re.search(r"(?<=[._])(\d+)-(\d+)", name):
+        first, last = int(counted[1]), int(counted[2])
+        parts = [str(number) for number in range(first, last + 1)]
+    elif counted := re.search(r"(?<=\d)([a-z])-([a-z])", name):
+        parts = [chr(letter) for letter in range(ord(counted[1]), ord(counted[2]) + 1)]
+    else:
         return [name]
-    first, last = int(counted[1]), int(counted[2])
-    return [name.replace(counted[0], str(index), 1) for index in range(first, last + 1)]
+    return [name.replace(counted[0], part, 1) for part in parts]
 
 
-def _beginnings(key: str) -> Iterator[str]:
-    """a.b.c, a.b, a."""
-    parts = key.split(".")
-    return (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+def beginnings(key: str) -> Iterator[str]:
+    """a.b.c, a.b, a; of a/b likewise."""
+    ends = [found.start() for found in SEPARATOR.finditer(key)]
+    return (key[:end] for end in (len(key), *reversed(ends)))
 
 
 @lru_cache(maxsize=8)
@@ -80,3 +96,15 @@ def layout(options: NetworkOptions) -> dict[str, Tensor]:
 
     with torch.device("meta"):
         return build(options).state_dict()
+
+
+@lru_cache(maxsize=8)
+def auxiliary_layout(options: NetworkOptions) -> dict[str, Tensor]:
+    """The same of the network's auxiliary head, as it stands in a weights file."""
+    import torch
+
+    from inceptcli.networks.auxiliary_head import AuxiliaryHead
+
+    with torch.device("meta"):
+        head = AuxiliaryHead(build(options)).state_dict()
+    return {f"{AUXILIARY_HEAD}{key}": value for key, value in head.items()}

@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, as far as ONNX files need it: finding fields, writing them.
+"""The wire format of Protocol Buffers, as far as files here need it: finding fields, writing them.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
@@ -32,13 +32,13 @@ def fields(data: Data, start: int, end: int) -> Iterator[Field]:
     place = start
     while place < end:
         begin = place
-        tag, place = _varint(data, place, end)
+        tag, place = varint(data, place, end)
         kind = tag & 7
         value = place
         if kind == VARINT:
-            _, place = _varint(data, place, end)
+            _, place = varint(data, place, end)
         elif kind == LENGTH_DELIMITED:
-            length, value = _varint(data, place, end)
+            length, value = varint(data, place, end)
             place = value + length
         elif kind in (FIXED_32, FIXED_64):
             place += 4 if kind == FIXED_32 else 8
@@ -49,6 +49,20 @@ def fields(data: Data, start: int, end: int) -> Iterator[Field]:
         yield Field(tag >> 3, begin, value, place)
 
 
+def varint(data: Data, place: int, end: int) -> tuple[int, int]:
+    """The number at `place`, and the place after it; ValueError where it does not end before `end`.
+
+    Seven bits in each of up to ten bytes, the lowest first; the last byte's eighth bit is 0.
+    """
+    value = 0
+    for shift, at in enumerate(range(place, min(end, place + 10))):
+        byte = data[at]
+        value |= (byte & 0x7F) << 7 * shift
+        if byte < 0x80:
+            return value, at + 1
+    raise ValueError("a number without an end")
+
+
 def text(number: int, value: bytes) -> bytes:
     """The field with this value: text, bytes or a message."""
     return _encoded(number << 3 | LENGTH_DELIMITED) + _encoded(len(value)) + value
@@ -57,17 +71,6 @@ def text(number: int, value: bytes) -> bytes:
 def whole_number(number: int, value: int) -> bytes:
     """The field with this value, 0 or more."""
     return _encoded(number << 3 | VARINT) + _encoded(value)
-
-
-def _varint(data: Data, place: int, end: int) -> tuple[int, int]:
-    """Seven bits in each of up to ten bytes, the lowest first; the last byte's eighth bit is 0."""
-    value = 0
-    for shift, at in enumerate(range(place, min(end, place + 10))):
-        byte = data[at]
-        value |= (byte & 0x7F) << 7 * shift
-        if byte < 0x80:
-            return value, at + 1
-    raise ValueError("a number without an end")
 
 
 def _encoded(value: int) -> bytes:

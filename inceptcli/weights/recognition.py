@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
 from inceptcli.text import printable
-from inceptcli.weights import facenet_keys, keras_keys, timm_keys
+from inceptcli.weights import facenet_keys, keras_keys, slim_keys, timm_keys
 from inceptcli.weights.foreign_file import ForeignFile, is_counter
-from inceptcli.weights.key_table import KeyTable, layout
+from inceptcli.weights.key_table import SEPARATOR, KeyTable, beginnings, layout
 from inceptcli.weights.run_checkpoint import CURRENT, STATE
 
 if TYPE_CHECKING:
@@ -25,9 +25,13 @@ TABLES = (
     timm_keys.INCEPTION_RESNET_V2,
     timm_keys.CADENE_INCEPTION_RESNET_V2,
     facenet_keys.INCEPTION_RESNET_V1,
+    slim_keys.INCEPTION_V4,
+    slim_keys.INCEPTION_RESNET_V2,
 )
 
-KNOWN = "timm, Cadene, facenet-pytorch and Keras's InceptionResNetV2 are read"
+KNOWN = (
+    "timm, Cadene, facenet-pytorch, TF-slim and Keras (InceptionResNetV2, Inception-v4) are read"
+)
 
 OTHER_NETWORKS = {
     "network.stem.": "a part of an inceptcli checkpoint; import checkpoints/step-N.ckpt itself",
@@ -42,10 +46,16 @@ OTHER_NETWORKS = {
     "blocks.0.attn.": "a vision transformer",
     "encoder.layers.encoder_layer_0.": "torchvision's vision transformer",
     "model.layers.0.": "a language model",
+    "InceptionV1/": "TF-slim's GoogLeNet",
+    "InceptionV3/": "TF-slim's Inception-v3",
+    "InceptionResnetV1/": "facenet for TensorFlow; facenet-pytorch has the same networks",
+    "resnet_v1_": "a ResNet",
+    "resnet_v2_": "a ResNet",
+    "layer_with_weights-": "Keras's own TensorFlow checkpoint; save the model as .weights.h5",
 }
 """Beginnings of keys that people's other networks have."""
 
-AVERAGED = {"ema", "swa", "averaged", "average", "avg", "shadow"}
+AVERAGED = {"ema", "swa", "averaged", "average", "avg", "shadow", "exponentialmovingaverage"}
 """Words in the names of averaged weights."""
 
 
@@ -146,11 +156,11 @@ def _modules() -> frozenset[str]:
 
 def _prefixes(key: str) -> list[str]:
     """What may stand before a table's key; of a.b.features.0.conv.weight `a.b.`."""
-    parts = key.split(".")
+    starts = [0, *(found.end() for found in SEPARATOR.finditer(key))]
     return [
-        "".join(f"{part}." for part in parts[:start])
-        for start in range(len(parts))
-        if any(".".join(parts[start : start + length]) in _modules() for length in (1, 2, 3))
+        key[:start]
+        for start in starts
+        if any(part in _modules() for part in beginnings(key[start:]))
     ]
 
 
@@ -192,7 +202,7 @@ def _remarks(chosen: Found, networks: list[Found], file: ForeignFile) -> list[st
         remarks.append(f"passed over {len(chosen.others)} other tensors: {listed}{more}")
     if counters := [key for key in file.groups[chosen.place] if is_counter(key)]:
         remarks.append(f"passed over {len(counters)} counters, as {printable(counters[0])}")
-    return remarks
+    return [*remarks, *file.remarks]
 
 
 def _looks_like(keys: list[str]) -> str:

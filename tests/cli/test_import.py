@@ -128,5 +128,5 @@ def test_usage_errors_and_help_import_no_torch(arguments: tuple[str, ...]) -> No
 
 def test_examples_are_commands_of_this_file() -> None:
     examples = [line for line in EPILOG.splitlines() if line.startswith("  ")]
-    assert len(examples) == 5
+    assert len(examples) == 7
     assert all(line.startswith("  inceptcli import ") for line in examples)

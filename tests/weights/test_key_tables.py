@@ -30,6 +30,8 @@ def renamed(table: KeyTable) -> dict[str, tuple[int, ...]]:
 def test_a_range_counts_along_on_both_sides() -> None:
     assert expand("inception_a.0-2.once") == [f"inception_a.{index}.once" for index in range(3)]
     assert expand("features.9-10.branch0") == ["features.9.branch0", "features.10.branch0"]
+    assert expand("Mixed_5b-e/Branch_0") == [f"Mixed_5{letter}/Branch_0" for letter in "bcde"]
+    assert expand("Repeat/block35_9-10/a") == ["Repeat/block35_9/a", "Repeat/block35_10/a"]
     assert expand("stem.0") == ["stem.0"]
 
 
