@@ -24,6 +24,12 @@ def by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def processes_here() -> int:
+    """How many torchrun has started on this machine, which share its processors; else 1."""
+    number = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(1, int(number)) if by_torchrun() and number.isdecimal() else 1
+
+
 def by_slurm() -> bool:
     """Whether SLURM did; not where salloc or srun opened a shell (bash, interactive)."""
     name = os.environ.get("SLURM_JOB_NAME")

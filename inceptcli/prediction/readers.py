@@ -18,6 +18,7 @@ from inceptcli.cores import usable_cores
 from inceptcli.data.decode import share_room
 from inceptcli.data.forking import loading_context
 from inceptcli.errors import UserError
+from inceptcli.launchers import processes_here
 from inceptcli.signals import STOPPING_SIGNALS, signals_held
 
 MOST_THREADS = 4
@@ -47,15 +48,16 @@ def readers(
     """What reads an item, and how many threads are to call it.
 
     It is `read` itself; or where a `fast` device waits for more than threads can decode, and no
-    number of `threads` is given, what has a process read it. Each processor then has one.
+    number of `threads` is given, what has a process read it. Each processor then has one,
+    or its share where torchrun has started several processes here.
     """
-    context = loading_context()
-    if threads or not fast or context is None or usable_cores() <= MOST_THREADS:
+    context, cores = loading_context(), usable_cores() // processes_here()
+    if threads or not fast or context is None or cores <= MOST_THREADS:
         yield read, threads or default_threads()
         return
-    processes = ReadingProcesses(read, usable_cores(), context)
+    processes = ReadingProcesses(read, cores, context)
     try:
-        yield processes.read, usable_cores()
+        yield processes.read, cores
     finally:
         processes.close()
 

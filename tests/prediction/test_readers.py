@@ -95,6 +95,20 @@ def test_processes_read_what_this_one_would_have_read(monkeypatch: pytest.Monkey
     assert os.getpid() not in ids
 
 
+def test_processes_of_torchrun_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inceptcli.prediction.readers.usable_cores", lambda: 16)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with readers(str, None, fast=True) as (_, threads):
+        assert threads == 16
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with readers(str, None, fast=True) as (_, threads):
+        assert threads == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    with readers(str, None, fast=True) as (reading, threads):
+        assert (reading, threads) == (str, 4)
+
+
 @pytest.mark.usefixtures("open_files")
 @pytest.mark.parametrize("crops", [1, 10])
 def test_answers_are_those_of_threads_in_the_order_of_the_items(
