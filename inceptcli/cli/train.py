@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from inceptcli.training.run_directory import RunDirectory
     from inceptcli.training.stopping import Stopping
 
+TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
+
 EPILOG = """Examples:
 
 \b
@@ -165,6 +167,14 @@ def train(
         Literal["auto", "never"],
         Option(help="auto continues the run in --output, never refuses to touch it."),
     ] = "auto",
+    fast_dev_run: Annotated[
+        bool,
+        Option(
+            "--fast-dev-run",
+            help="Train and validate one batch each and save nothing, to see whether a run would "
+            "work; default: off.",
+        ),
+    ] = False,
     quiet: Annotated[
         bool, Option("--quiet", help="No progress, no notices; default: off.")
     ] = False,
@@ -200,18 +210,22 @@ def train(
     stopping = Stopping((lambda line: None) if quiet else say_on_standard_error)
     with stopping.listening():
         settings = _settings(recipe, flags, changes or [])
+        if fast_dev_run:
+            settings = _trial(settings)
         stopping.requeue = settings.checkpoint.requeue
 
         from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
         from inceptcli.training.processes import is_first_process
-        from inceptcli.training.run_directory import RunDirectory
+        from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
 
         _check_launcher(settings.trainer)
-        directory = None if output is None else RunDirectory(output)
-        _check_recipe_stays(recipe, output)
+        directory = None if output is None or fast_dev_run else RunDirectory(output)
+        _check_recipe_stays(recipe, None if fast_dev_run else output)
         say = Display().say if is_first_process() and not quiet else None  # one of several ranks
         settings = completed(settings, directory, say)
+        if fast_dev_run:
+            directory = NoRunDirectory()
         directory = directory or RunDirectory(_new_folder(settings.network.name))
         _run(plan(settings, say, directory), directory, resume, quiet, stopping)
 
@@ -230,6 +244,21 @@ def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> 
     name = recipe or _default_recipe(wanted)
     values = override(read(find(name)), {})
     return check(override(values, _with_head_rate(values, wanted)), f"recipe {name} with flags")
+
+
+def _trial(settings: Recipe) -> Recipe:
+    """One batch of training and one of validation, by Lightning's meaning of the flag."""
+    from inceptcli.recipe.file import override
+    from inceptcli.recipe.schema import check
+
+    if settings.trainer.profiler != "none":
+        raise UsageError(
+            f"--fast-dev-run: saves nothing, so trainer.profiler {settings.trainer.profiler} has "
+            "no place for its report; leave one of them out, or give --epochs 1 "
+            "--set trainer.limit_batches=1 instead"
+        )
+    changes = {"trainer.epochs": 1, "trainer.limit_batches": 1, "trainer.logger": "none"}
+    return check(override(settings.as_dict(), changes), "--fast-dev-run")
 
 
 def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -270,11 +299,12 @@ def _run(
     import os
 
     from inceptcli.plots.canvas import quiet_matplotlib
+    from inceptcli.training.processes import is_first_process
     from inceptcli.training.run_directory import differing_keys
     from inceptcli.training.trained_data import check_data
 
     folder = directory.path
-    display = Display(quiet or not directory.writes)
+    display = Display(quiet or not is_first_process())
     say = display.say
     settings = planned.recipe
     there = directory.read_recipe()
@@ -294,7 +324,7 @@ def _run(
     from inceptcli.training.run import fit
 
     fit(planned, directory, say, display, stopping)
-    for line in ending(directory):
+    for line in ending(directory) if directory.keeps else [TRIED]:
         say(line)
 
 

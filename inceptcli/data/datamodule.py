@@ -25,7 +25,10 @@ from inceptcli.signals import STOPPING_SIGNALS, signals_held
 
 
 class ImageData(LightningDataModule):
-    """Training and validation images of one rank; the trainer's position says which."""
+    """Training and validation images of one rank; the trainer's position says which.
+
+    With `limit_batches` an epoch has no more batches, nor has its validation.
+    """
 
     def __init__(
         self,
@@ -36,11 +39,13 @@ class ImageData(LightningDataModule):
         batch_size: int,
         workers: Workers,
         seed: int,
+        limit_batches: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.val = train, val
         self.transform, self.preprocessing = transform, preprocessing
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.limit_batches = limit_batches
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches from the present position on; the length is a whole epoch's."""
@@ -53,18 +58,32 @@ class ImageData(LightningDataModule):
             lambda: batches_done(trainer),
             trainer.global_rank,
             trainer.world_size,
+            self.limit_batches,
         )
         images = TrainingImages(self.train, self.transform, self.seed)
         return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation image on exactly one rank."""
+        """Every validation image on exactly one rank; of a limited run evenly spaced ones."""
         trainer = self.trainer
         assert trainer is not None
-        share = ShareSampler(len(self.val), trainer.global_rank, trainer.world_size)
+        share = ShareSampler(
+            len(self.val), trainer.global_rank, trainer.world_size, self._num_validated()
+        )
         # All ranks take part in a validation, also one without an image.
         batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
         return self._loader(EvaluationImages(self.val, self.preprocessing), batch_sampler=batches)
+
+    def _num_validated(self) -> int:
+        if self.limit_batches is None:
+            return len(self.val)
+        assert self.trainer is not None
+        return min(len(self.val), self.limit_batches * self.batch_size * self.trainer.world_size)
+
+    @property
+    def _on_gpu(self) -> bool:
+        """Whether batches are copied to a CUDA device: from pinned memory nothing waits for it."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
         return _Loader(
@@ -73,7 +92,7 @@ class ImageData(LightningDataModule):
             num_workers=self.workers.number,
             prefetch_factor=self.workers.prefetched if self.workers.number else None,
             collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._on_gpu,
             persistent_workers=self.workers.number > 0,
             worker_init_fn=_leave_signals,
             multiprocessing_context=loading_context() if self.workers.number else None,

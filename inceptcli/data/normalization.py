@@ -17,11 +17,18 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """
     pixels = images.to(torch.float32, copy=True)
     if len(mean) == 1:
-        luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
+        luma = _beside(images, torch.tensor([0.299, 0.587, 0.114])).view(1, 3, 1, 1)
         pixels = (pixels * luma).sum(dim=1, keepdim=True)
     if len({*mean}) == len({*std}) == 1:  # in place: new memory costs more than the sums
         return pixels.mul_(1 / (255 * std[0])).sub_(mean[0] / std[0])
     shape = (1, len(mean), 1, 1)
-    scale = torch.tensor(std, device=images.device).mul(255).reciprocal().view(shape)
-    offset = torch.tensor(mean, device=images.device).div(torch.tensor(std).to(images.device))
-    return torch.addcmul(-offset.view(shape), pixels, scale)
+    scale = _beside(images, torch.tensor(std).mul(255).reciprocal()).view(shape)
+    offset = _beside(images, torch.tensor(mean).div(torch.tensor(std))).view(shape)
+    return torch.addcmul(-offset, pixels, scale)
+
+
+def _beside(images: Tensor, constants: Tensor) -> Tensor:
+    """`constants` where the images are; nothing waits for a GPU, as it would for other memory."""
+    if images.device.type != "cuda":
+        return constants.to(images.device)
+    return constants.pin_memory().to(images.device, non_blocking=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
@@ -12,7 +12,8 @@ class PositionedSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index): each epoch a permutation of all images from (seed, epoch).
 
     Ranks take turns, so that a batch of all ranks together is a run of consecutive places in the
-    permutation; the incomplete last batch of an epoch is dropped. `batches_done` says how many
+    permutation; the incomplete last batch of an epoch is dropped, and what is beyond
+    `limit_batches`. `batches_done` says how many
     batches of the whole training were processed: it alone decides epoch and offset, so a resumed
     run goes on with the very image that comes next, whatever workers had fetched ahead.
     """
@@ -25,10 +26,13 @@ class PositionedSampler(Sampler[tuple[int, int]]):
         batches_done: Callable[[], int],
         rank: int = 0,
         num_ranks: int = 1,
+        limit_batches: int | None = None,
     ) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
         self.batches_done, self.rank, self.num_ranks = batches_done, rank, num_ranks
         self.batches_per_epoch = num_images // (batch_size * num_ranks)
+        if limit_batches is not None:
+            self.batches_per_epoch = min(limit_batches, self.batches_per_epoch)
 
     def __len__(self) -> int:
         """Images of this rank in a whole epoch; an epoch entered midway yields fewer."""
@@ -45,10 +49,18 @@ class PositionedSampler(Sampler[tuple[int, int]]):
 
 
 class ShareSampler(Sampler[int]):
-    """Rank's share of the evaluation images: every image on exactly one rank, none twice."""
+    """Rank's share of the evaluation images: every image on exactly one rank, none twice.
 
-    def __init__(self, num_images: int, rank: int = 0, num_ranks: int = 1) -> None:
-        self.indices = range(rank, num_images, num_ranks)
+    Of all, or of `measured` ones that are spread evenly over them.
+    """
+
+    def __init__(
+        self, num_images: int, rank: int = 0, num_ranks: int = 1, measured: int | None = None
+    ) -> None:
+        numbers = range(rank, num_images if measured is None else measured, num_ranks)
+        self.indices: Sequence[int] = numbers
+        if measured is not None and measured < num_images:
+            self.indices = [number * num_images // measured for number in numbers]
 
     def __len__(self) -> int:
         """Images of this rank."""

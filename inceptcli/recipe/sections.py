@@ -110,6 +110,9 @@ class Trainer(Section):
     sync_batch_norm: bool = False
     checkpoint_activations: bool = False  # compute them again instead of keeping them
     compile: bool = False  # by torch.compile, when the first batch comes
+    deterministic: bool = False  # on a GPU: kernels that give the same bits each time, slower
+    limit_batches: Count | None = None  # of an epoch and of its validation, per device
+    profiler: Literal["none", "simple", "advanced", "pytorch"] = "none"
     logger: Literal["none", "csv", "tensorboard", "wandb", "mlflow", "comet"] = "none"
     stop_after: Annotated[str, AfterValidator(_duration)] | None = None  # such as 3h50m
 

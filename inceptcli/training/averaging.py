@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from typing import Any
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
 
 class ParameterAverage(WeightAveraging):
     """Exponential average of parameters and batch norm statistics, updated every optimizer step.
 
-    At update n (0-based) the memory is `decay`, or with `warm_up` min(decay, (1 + n) / (10 + n)).
-    The network holds the average while it is validated and after training.
+    The first update (0) copies; at update n the memory is `decay`, or with `warm_up`
+    min(decay, (1 + n) / (10 + n)). The network holds the average while it is validated and after
+    training.
     """
 
     def __init__(self, decay: float, warm_up: bool) -> None:
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__()
         self.decay, self.warm_up = decay, warm_up
+        self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def decay_at(self, update: int) -> float:
         """The share of the old average that update number `update` (0-based) keeps."""
         return min(self.decay, (1 + update) / (10 + update)) if self.warm_up else self.decay
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Pair the tensors, which stay where they are from now on."""
+        assert self._average_model is not None
+        self.pair(self._average_model.module, pl_module)
+
+    def pair(self, average: nn.Module, module: nn.Module) -> None:
+        """Take `average` for the average of `module`."""
+        by_type: defaultdict[torch.dtype, tuple[list[Tensor], list[Tensor]]]
+        by_type = defaultdict(lambda: ([], []))
+        for ours, theirs in zip(_tensors(average), _tensors(module), strict=True):
+            for side, tensor in zip(by_type[ours.dtype], (ours, theirs), strict=True):
+                side.append(tensor)
+        self._pairs = list(by_type.values())
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Update after an optimizer step.
+
+        torch's AveragedModel would look at its counter, which waits for the device.
+        """
+        if trainer.global_step > self._latest_update_step:
+            assert self._average_model is not None
+            self.update(self._latest_update_step)
+            self._average_model.n_averaged.add_(1)
+            self._latest_update_step = trainer.global_step
+
     @torch.no_grad()
-    def _average(self, averaged: Tensors, current: Tensors, updates: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - self.decay_at(int(updates)))
-        else:  # counters of batches
-            torch._foreach_copy_(averaged, current)
+    def update(self, number: int) -> None:
+        """The update of that number (0-based) of what `pair` has been given."""
+        for averaged, current in self._pairs:
+            if number and averaged[0].is_floating_point():
+                torch._foreach_lerp_(averaged, current, 1 - self.decay_at(number))
+            else:  # the first update, and counters of batches
+                torch._foreach_copy_(averaged, current)
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 class SharedBatchNorm(Callback):

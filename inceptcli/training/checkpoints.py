@@ -20,6 +20,7 @@ from inceptcli.data.dataset import Batch
 from inceptcli.errors import UserError
 from inceptcli.signals import EXIT_STOPPED
 from inceptcli.training.plan import Plan
+from inceptcli.training.ranks import Agreement
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import Stopping
 
@@ -59,6 +60,7 @@ class ResumeCheckpoint(Checkpoint):
         self.validated = True
         self.saved_step = 0
         self.saved_at = time.monotonic()
+        self._ranks = Agreement()
 
     def state_dict(self) -> dict[str, Any]:
         """Whether the weights of a finished epoch have been validated."""
@@ -70,6 +72,7 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from here; begin with a validation that is due."""
+        self._ranks.connect(trainer)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         if not self.validated:
             # Lightning takes the validation of a finished epoch for done, except for one that was
@@ -77,7 +80,7 @@ class ResumeCheckpoint(Checkpoint):
             validation = trainer.fit_loop.epoch_loop.val_loop
             validation.restarting = False
             validation._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
-        self.stopping.training = True
+        self.stopping.training = self.directory.keeps
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
@@ -87,8 +90,8 @@ class ResumeCheckpoint(Checkpoint):
             return
         due = time.monotonic() - self.saved_at >= 60 * self.settings.every_minutes
         steps = trainer.global_step - self.saved_step
-        stop = self._agreed(trainer, self.stopping.reason is not None)
-        if steps >= self.settings.every_steps or stop or (steps and self._agreed(trainer, due)):
+        stop = self._ranks.any(trainer, self.stopping.reason is not None)
+        if steps >= self.settings.every_steps or stop or (steps and self._ranks.any(trainer, due)):
             self._save(trainer)
         if stop:
             self._leave(trainer)
@@ -108,8 +111,9 @@ class ResumeCheckpoint(Checkpoint):
         dataloader_idx: int = 0,
     ) -> None:
         """Stop when asked to; only at batches that every rank has."""
-        common = -(-(len(self.plan.val) // trainer.world_size) // self.plan.batch_size)
-        if batch_idx < common and self._agreed(trainer, self.stopping.reason is not None):
+        images = self.plan.num_validated(trainer.world_size) // trainer.world_size
+        common = -(-images // self.plan.batch_size)
+        if batch_idx < common and self._ranks.any(trainer, self.stopping.reason is not None):
             self._leave(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -117,22 +121,19 @@ class ResumeCheckpoint(Checkpoint):
         self.validated = True
         self._save(trainer)
 
-    def _agreed(self, trainer: Trainer, wish: bool) -> bool:
-        if trainer.world_size == 1:
-            return wish
-        return bool(trainer.strategy.reduce_boolean_decision(wish, all=False))
-
     def _save(self, trainer: Trainer) -> None:
         self._write(trainer)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
     def _write(self, trainer: Trainer) -> None:
+        if not self.directory.keeps:
+            return
         trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
         if trainer.is_global_zero:
             self.directory.drop_old_checkpoints()
 
     def _leave(self, trainer: Trainer) -> None:
-        requeue = self._agreed(trainer, self.stopping.may_requeue)
+        requeue = self._ranks.any(trainer, self.stopping.may_requeue)
         if trainer.is_global_zero:
             reason = self.stopping.reason or "another process"
             before = "" if self.validated else ", before its validation"

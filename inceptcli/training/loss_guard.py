@@ -142,7 +142,7 @@ class LossGuard(Callback):
 
     def _end(self, trainer: Trainer, report: dict[str, Any]) -> None:
         path = self.directory.path / "diagnosis.json"
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.directory.keeps:
             with replacing(path) as temporary:
                 temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
         line = (
@@ -152,8 +152,8 @@ class LossGuard(Callback):
         self.directory.log(line)
         end_all(
             trainer,
-            f"{line}; see {path}; try a lower --lr, a longer schedule.warmup_epochs or --precision "
-            "bf16-mixed or 32-true",
+            f"{line}{self.directory.see(path.name)}; try a lower --lr, a longer "
+            "schedule.warmup_epochs or --precision bf16-mixed or 32-true",
         )
 
     def _diagnosis(self, recent: list[Trained], bad: int) -> dict[str, Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from inceptcli.data.augmentation import mixing
@@ -119,12 +124,55 @@ class Classifier(LightningModule):
             metric.reset()
         return results
 
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """Of the loss, under 16-mixed on an accelerator."""
+        scaler: torch.amp.GradScaler | None = getattr(self.trainer.precision_plugin, "scaler", None)
+        return scaler
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """As Lightning has it, but 16-mixed unscales the gradients of fused optimizers first.
+
+        These can unscale in their own step, so Lightning leaves it to them: gradients would still
+        be scaled where they are measured and clipped.
+        """
+        inner = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+        def closure() -> Any:
+            assert optimizer_closure is not None
+            loss = optimizer_closure()
+            if self._scaler is not None and getattr(inner, "_step_supports_amp_scaling", False):
+                self._scaler.unscale_(inner)
+            return loss
+
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by norm; Lightning's own refuses fused optimizers under mixed precision.
+
+        `optimizer_step` has unscaled the gradients.
+        """
+        if gradient_clip_val:
+            self.trainer.precision_plugin.clip_grad_by_norm(optimizer, gradient_clip_val)
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The recipe's optimizer; its schedule advances every optimizer step."""
-        # Under mixed precision Lightning does not clip the gradients of a fused optimizer.
-        fused = not self.plan.recipe.trainer.precision.endswith("-mixed")
         optimizer = optimizers.optimizer(
-            self.plan.recipe.optimizer, self, self.network.classifier, fused
+            self.plan.recipe.optimizer,
+            self,
+            self.network.classifier,
+            scaled=self._scaler is not None,
         )
         steps = self.plan.steps_per_epoch(self.trainer.world_size)
         epochs = self.plan.recipe.trainer.epochs

@@ -71,11 +71,13 @@ class RMSPropTF(Optimizer):
 
 
 def optimizer(
-    settings: methods.Optimizer, module: nn.Module, head: nn.Module, fused: bool
+    settings: methods.Optimizer, module: nn.Module, head: nn.Module, scaled: bool = False
 ) -> Optimizer:
     """The recipe's optimizer over what is trained of `module`, of which `head` is a part.
 
     Biases and batch norm do not decay; the head, the classifier, may have a rate of its own.
+    AdamW and SGD are torch's fused ones. SGD is not where gradients are `scaled` (16-mixed): fused,
+    it moves its momentum in steps that overflow and are to be skipped.
     """
     rate = settings.learning_rate
     of_head = {id(parameter) for parameter in head.parameters()}
@@ -90,10 +92,10 @@ def optimizer(
     groups = [group for group in groups if group["params"]]
     if isinstance(settings, methods.AdamW):
         first, second = settings.betas
-        return AdamW(groups, rate, (first, second), settings.epsilon, fused=fused)
+        return AdamW(groups, rate, (first, second), settings.epsilon, fused=True)
     if isinstance(settings, methods.MomentumSGD):
         momentum = settings.momentum
-        return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=fused)
+        return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=not scaled)
     if isinstance(settings, methods.Lamb):
         from timm.optim.lamb import Lamb
 

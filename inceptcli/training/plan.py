@@ -74,7 +74,15 @@ class Plan:
 
     def batches_per_epoch(self, num_ranks: int) -> int:
         """Batches of each rank in an epoch; the incomplete last one is dropped."""
-        return len(self.train) // (self.batch_size * num_ranks)
+        batches = len(self.train) // (self.batch_size * num_ranks)
+        limit = self.recipe.trainer.limit_batches
+        return batches if limit is None else min(limit, batches)
+
+    def num_validated(self, num_ranks: int) -> int:
+        """Images that a validation measures."""
+        limit = self.recipe.trainer.limit_batches
+        images = len(self.val)
+        return images if limit is None else min(images, limit * self.batch_size * num_ranks)
 
     def steps_per_epoch(self, num_ranks: int) -> int:
         """Optimizer steps in an epoch; the last one may be of fewer batches, their mean."""

@@ -54,7 +54,7 @@ class TrainingProgress(Callback):
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the validation instead."""
-        self._show("validation", len(self.plan.val))
+        self._show("validation", self.plan.num_validated(trainer.world_size))
 
     def on_validation_batch_end(
         self,

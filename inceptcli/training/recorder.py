@@ -21,6 +21,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.utilization import model_flops_utilization
 from inceptcli.weights.file import read_metadata, save
 from inceptcli.weights.metadata import WeightsMetadata
 
@@ -85,6 +86,12 @@ class Recorder(Callback):
         self.loss_count += 1
         self.train_seconds += self._count_seconds()
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the device: what it still has to do belongs to the training's time."""
+        if self.loss_sum is not None and self.loss_sum.is_cuda:
+            torch.cuda.synchronize(self.loss_sum.device)
+        self.train_seconds += self._count_seconds()
+
     def on_validation_batch_start(
         self,
         trainer: Trainer,
@@ -102,7 +109,7 @@ class Recorder(Callback):
         self.results = pl_module.validation_results()
         if self.results["val_top1"] > self.best_top1:
             self.best_top1 = self.results["val_top1"]
-            if trainer.is_global_zero:
+            if trainer.is_global_zero and self.directory.keeps:
                 self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,6 +120,8 @@ class Recorder(Callback):
         assert self.loss_sum is not None
         loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
         images = self.loss_count * self.plan.batch_size * trainer.world_size
+        speed = images / max(self.train_seconds, 1e-9)
+        utilization = model_flops_utilization(self.plan, trainer, speed)
         row = {
             "epoch": epoch,
             "step": step,
@@ -120,7 +129,8 @@ class Recorder(Callback):
             "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
             "train_loss": round(loss, 6),
             **{name: round(value, 6) for name, value in self.results.items()},
-            "images_per_second": round(images / max(self.train_seconds, 1e-9), 2),
+            "images_per_second": round(speed, 2),
+            "model_flops_utilization": "" if utilization is None else round(utilization, 4),
             "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
@@ -146,7 +156,7 @@ class Recorder(Callback):
         """Count what was skipped."""
         if self.skipped:
             images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
-            line = f"{images} skipped, see {self.directory.path}/skipped.csv"
+            line = f"{images} skipped{self.directory.see('skipped.csv')}"
             self.directory.log(line)
             self.say(line)
 
@@ -194,7 +204,7 @@ class Recorder(Callback):
             end_all(
                 trainer,
                 f"{len(self.skipped)} of {total} images could not be read, more than "
-                f"data.max_skipped {share:g} allows; see {self.directory.path}/skipped.csv",
+                f"data.max_skipped {share:g} allows{self.directory.see('skipped.csv')}",
             )
 
     def _save(self, trainer: Trainer, module: Classifier) -> None:

@@ -43,6 +43,7 @@ from inceptcli.training.logged_figures import LoggedFigures
 from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
+from inceptcli.training.profiling import build_profiler, reported
 from inceptcli.training.progress import TrainingProgress
 from inceptcli.training.rank_watch import RankWatch
 from inceptcli.training.recorder import Recorder, lost_weights
@@ -155,7 +156,8 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not found:
         start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes, report)
-    trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
+    with reported(trainer):
+        trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
 
 
 def _last_step(plan: Plan, num_ranks: int) -> int:
@@ -209,6 +211,7 @@ def _data(plan: Plan, trainer: Trainer, say: Callable[[str], None]) -> ImageData
         plan.batch_size,
         workers,
         plan.recipe.trainer.seed,
+        plan.recipe.trainer.limit_batches,
     )
 
 
@@ -243,6 +246,7 @@ def _trainer(
         sync_batchnorm=settings.sync_batch_norm,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],
+        profiler=build_profiler(settings.profiler, directory),
         default_root_dir=directory.path,
     )
     if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
@@ -263,16 +267,26 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     steps = f"{plan.steps_per_epoch(ranks)} steps per epoch"
     if (last := plan.last_step_images(ranks)) < plan.effective_batch(ranks):
         steps += f", the last of {last} images"
+    limit = recipe.trainer.limit_batches
+    limited = f"trainer.limit_batches {limit}: no more batches an epoch, and validation"
     return [
         f"{plan.network.name}: {layout.title} ({layout.layout}), {parameters:,} parameters",
         f"{recipe.data.path or 'shapes'}: {len(plan.classes)} classes, {len(plan.train):,} "
         f"training and {len(plan.val):,} validation images, {height}x{width} pixels",
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
         f"{steps}, {recipe.trainer.epochs} epochs",
-        f"precision {recipe.trainer.precision}, device {trainer.strategy.root_device.type}",
+        *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
+        _precision_in_words(recipe.trainer.precision, trainer),
         *([in_words(network, recipe.network.freeze)] if recipe.network.init else []),
         _averaging_in_words(recipe.averaging),
     ]
+
+
+def _precision_in_words(asked: str, trainer: Trainer) -> str:
+    """What is computed in: Lightning takes bf16-mixed for 16-mixed on a CPU."""
+    precision = str(trainer.precision)
+    instead = "" if precision == asked else f" ({asked} is for GPUs)"
+    return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
 
 
 def _averaging_in_words(averaging: Averaging) -> str:

@@ -31,6 +31,7 @@ METRICS = (
     "val_top1",
     "val_top5",
     "images_per_second",
+    "model_flops_utilization",
     "dead_units",
 )
 
@@ -41,6 +42,7 @@ KEPT_CHECKPOINTS = 2
 MAY_DIFFER = {
     "trainer.epochs",
     "trainer.logger",
+    "trainer.profiler",
     "trainer.checkpoint_activations",
     "data.path",
     "data.val_path",
@@ -54,7 +56,13 @@ MAY_DIFFER = {
 
 
 class RunDirectory:
-    """Paths and small files of a run; only global rank 0 writes."""
+    """Paths and small files of a run; only global rank 0 writes.
+
+    Attributes:
+        keeps: whether anything of the run is to be found there afterwards.
+    """
+
+    keeps = True
 
     def __init__(self, path: Path) -> None:
         """UsageError where a link lies in the folder or among its checkpoints."""
@@ -162,6 +170,10 @@ class RunDirectory:
         path = self.path / "recipe.yaml"
         return check(read(path), str(path)) if path.is_file() else None
 
+    def see(self, name: str) -> str:
+        """`; see PATH`, the end of a line that sends the reader to that file."""
+        return f"; see {self.path / name}" if self.keeps else ""
+
     def log(self, line: str) -> None:
         """A line for train.log."""
         if self.writes:
@@ -230,7 +242,7 @@ class RunDirectory:
         with path.open(newline="", errors="replace") as file:
             whole = (line for line in file if line.endswith("\n"))  # a full disk cuts the last
             rows = [
-                {column: row[column] for column in columns}
+                {column: row.get(column, "") for column in columns}
                 for row in csv.DictReader(whole)
                 if columns[-1] in row and (at := _step(row)) is not None and at <= step
             ]
@@ -247,6 +259,20 @@ class RunDirectory:
     def skipped(self) -> dict[Number, str]:
         """The images in skipped.csv, with the reasons."""
         return read_skipped(self.path / "skipped.csv")
+
+
+class NoRunDirectory(RunDirectory):
+    """Stands for the folder of a trial, of which nothing is kept and which goes on with no run."""
+
+    keeps = False
+
+    def __init__(self) -> None:
+        self.path = Path(os.devnull) / "trial"  # where nothing can be
+        self.writes = False
+        self._lock = None
+
+    def log_from_any_rank(self, line: str) -> None:
+        """Nothing."""
 
 
 def _step(row: Mapping[str, Any]) -> int | None:

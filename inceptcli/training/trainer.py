@@ -33,6 +33,8 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
             strategy=settings.strategy,
             precision=settings.precision,
             gradient_clip_val=settings.clip_norm,
+            deterministic=settings.deterministic,
+            benchmark=not settings.deterministic,
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -56,6 +58,9 @@ def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
         start_others()
     # Lightning's handlers leave without saving; ours are there already.
     vars(trainer._signal_connector)["register_signal_handlers"] = lambda: None
+    # What they would have noted is told to all ranks at each batch, which waits for the device.
+    loop: Any = trainer.fit_loop.epoch_loop
+    loop._broadcast_sigterm_tensor = lambda: None
     return trainer
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from types import SimpleNamespace
 
+import torch
 from torch import nn
 
 from inceptcli.data.datamodule import ImageData
@@ -17,7 +18,9 @@ def test_a_worker_survives_the_signals_of_its_group_and_ends_with_its_main_proce
     size = (75, 75)
     images = Shapes(0, 40, size, "train")
     data = ImageData(images, images, nn.Identity(), Preprocessing(size), 4, Workers(1, 1), 0)
-    data.trainer = SimpleNamespace(global_rank=0, world_size=1)  # type: ignore[assignment]
+    data.trainer = SimpleNamespace(  # type: ignore[assignment]
+        global_rank=0, world_size=1, strategy=SimpleNamespace(root_device=torch.device("cpu"))
+    )
     batches = iter(data.val_dataloader())
     next(batches)
     (worker,) = batches._workers  # type: ignore[attr-defined]

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.multiprocessing.spawn import start_processes
-from torch.optim.swa_utils import AveragedModel
 
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.weights.file import load_tensors, read_metadata, save
@@ -32,15 +31,15 @@ def test_parameters_and_statistics_are_averaged_and_counters_copied() -> None:
     network = nn.BatchNorm2d(1)
     assert network.running_var is not None
     assert network.num_batches_tracked is not None
-    average = ParameterAverage(0.75, warm_up=False)
-    model = AveragedModel(network, multi_avg_fn=average._average, use_buffers=True)
+    average, model = ParameterAverage(0.75, warm_up=False), nn.BatchNorm2d(1)
+    average.pair(model, network)
     with torch.no_grad():
-        for value in (1.0, 5.0):
+        for update, value in enumerate((1.0, 5.0)):
             network.weight.fill_(value)
             network.running_var.fill_(2 * value)
             network.num_batches_tracked.fill_(int(value))
-            model.update_parameters(network)
-    averaged = {name: tensor.item() for name, tensor in model.module.state_dict().items()}
+            average.update(update)
+    averaged = {name: tensor.item() for name, tensor in model.state_dict().items()}
     assert averaged["weight"] == 2.0  # 0.75 * 1 + 0.25 * 5
     assert averaged["running_var"] == 4.0
     assert averaged["num_batches_tracked"] == 5

@@ -103,7 +103,7 @@ def test_each_network_knows_its_head_and_its_stem() -> None:
 def test_the_head_may_have_a_rate_of_its_own() -> None:
     network = build(options())
     settings = methods.AdamW(learning_rate=0.001, head_learning_rate=0.01)
-    groups = optimizer(settings, network, network.classifier, fused=False).param_groups
+    groups = optimizer(settings, network, network.classifier).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(network.parameters()))
     for name, parameter in network.named_parameters():
