@@ -1,15 +1,16 @@
-"""The LightningModule: a network, its loss, its metrics."""
+"""The LightningModules: a network and its measures; its loss and what trains it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
@@ -18,37 +19,142 @@ from inceptcli.data.augmentation import mixing
 from inceptcli.data.datamodule import batches_done
 from inceptcli.data.dataset import Batch
 from inceptcli.data.normalization import normalize
+from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import seed_from
+from inceptcli.errors import UserError
 from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, AuxiliaryHead
 from inceptcli.networks.network import Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import frozen_parts, keep
 from inceptcli.training.plan import Plan
+from inceptcli.weights.file import load_network, resolve
+from inceptcli.weights.metadata import ClassName
 
 
-class Classifier(LightningModule):
+class Measures(nn.Module):
+    """Mean loss without smoothing, top-1 and top-5 (fractions), summed exactly over all ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Looking for NaN would wait for the device at each batch, and leave such losses out.
+        self.loss, self.top1, self.top5 = (MeanMetric(nan_strategy="disable") for _ in range(3))
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add images: logits (N, classes) and labels (N,)."""
+        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        self.loss.update(functional.cross_entropy(logits, labels, reduction="none"))
+        self.top1.update(best[:, 0].float())
+        self.top5.update(best.any(dim=1).float())
+
+    def named(self, part: str) -> dict[str, MeanMetric]:
+        """PART_loss, PART_top1 and PART_top5."""
+        return {f"{part}_{name}": getattr(self, name) for name in ("loss", "top1", "top5")}
+
+
+class ImageClassifier(LightningModule):
+    """Measures and asks `network` by Lightning's Trainer: `validate`, `test` and `predict`.
+
+    A batch is a Batch or begins with its members: uint8 images (N, 3, H, W) as `preprocessing`
+    crops them, and labels (N,), places in `classes`. `predict` takes images alone, too.
+    """
+
+    def __init__(
+        self, network: nn.Module, classes: Sequence[ClassName], preprocessing: Preprocessing
+    ) -> None:
+        super().__init__()
+        self.network, self.classes, self.preprocessing = network, classes, preprocessing
+        self.val_measures, self.test_measures = Measures(), Measures()
+
+    @classmethod
+    def load(cls, weights: Path | str) -> Self:
+        """That of a weights file or run directory, which is not to be trained.
+
+        Raises UsageError when there is none, UserError when it cannot be read or has no trained
+        classifier.
+        """
+        path = resolve(Path(weights))
+        network, metadata = load_network(path)
+        if not metadata.has_classifier:
+            raise UserError(f"{path}: has no trained classifier")
+        network = network.to(memory_format=torch.channels_last)
+        return cls(network, metadata.classes, metadata.preprocessing)
+
+    def pixels(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 -> what the network reads (N, C, H, W)."""
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f"images must be uint8, 0 to 255, got {images.dtype}; they are normalized here"
+            )
+        return normalize(images, self.preprocessing.mean, self.preprocessing.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W), uint8 -> logits (N, classes), float32."""
+        logits: Tensor = self.network(self.pixels(images)).float()
+        return logits
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each image."""
+        self._measure(batch, self.val_measures)
+
+    def validation_results(self) -> dict[str, float]:
+        """val_loss, val_top1, val_top5 (fractions) over all ranks; forgets them afterwards."""
+        results = {}
+        for name, metric in self.val_measures.named("val").items():
+            results[name] = float(metric.compute())
+            metric.reset()
+        return results
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Measure each image as `eval` does: test_loss, test_top1 and test_top5.
+
+        Raises UserError for an image that cannot be read.
+        """
+        self._check_whole(batch)
+        self._measure(batch, self.test_measures)
+        self.log_dict(self.test_measures.named("test"), batch_size=len(batch[0]))
+
+    def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
+        """Logits (N, classes), float32, of each image in order.
+
+        Raises UserError for an image that cannot be read.
+        """
+        self._check_whole(batch)
+        images = batch if isinstance(batch, Tensor) else batch[0]
+        logits: Tensor = self(images)
+        return logits
+
+    def _measure(self, batch: Batch, measures: Measures) -> None:
+        images, labels = batch[:2]
+        if len(labels):
+            measures.update(self(images), labels)
+
+    def _check_whole(self, batch: Batch | Tensor) -> None:
+        """UserError where `collate` has left an image out, so that rows would be out of place."""
+        if isinstance(batch, Batch) and batch.skipped:
+            number, reason = batch.skipped[0]
+            raise UserError(f"image {number} of the loader's dataset cannot be read: {reason}")
+
+
+class Classifier(ImageClassifier):
     """Trains and validates `network` on batches of uint8 images."""
 
+    network: Network
+
     def __init__(self, network: Network, plan: Plan) -> None:
-        super().__init__()
-        self.network, self.plan = network, plan
+        super().__init__(network, plan.classes, plan.preprocessing)
+        self.plan = plan
         self._kept = frozen_parts(network, plan.recipe.network.freeze)
         keep(self._kept)
         self.auxiliary_weight = plan.recipe.network.auxiliary_weight or 0.0
         self.auxiliary_head = AuxiliaryHead(network) if self.auxiliary_weight else None
         augmentation = plan.recipe.augmentation
         self._mix = mixing(augmentation.mixup, augmentation.cutmix, plan.network.num_classes)
-        self.val_loss, self.val_top1, self.val_top5 = MeanMetric(), MeanMetric(), MeanMetric()
 
     def train(self, mode: bool = True) -> Classifier:
         """As torch has it, but frozen parts stay in evaluation mode."""
         super().train(mode)
         keep(self._kept)
         return self
-
-    def pixels(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 -> what the network reads (N, C, H, W)."""
-        return normalize(images, self.plan.preprocessing.mean, self.plan.preprocessing.std)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout draws from (seed, batches processed, rank), so that no state needs saving."""
@@ -104,25 +210,6 @@ class Classifier(LightningModule):
         """Training goes on with what was compiled."""
         if self.plan.recipe.trainer.compile:
             torch.compiler.set_stance("default")
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss without smoothing, top-1 and top-5 of each image; summed exactly over all ranks."""
-        if not len(batch.labels):
-            return
-        logits = self.network(self.pixels(batch.images)).float()
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == batch.labels[:, None]
-        self.val_loss.update(functional.cross_entropy(logits, batch.labels, reduction="none"))
-        self.val_top1.update(best[:, 0].float())
-        self.val_top5.update(best.any(dim=1).float())
-
-    def validation_results(self) -> dict[str, float]:
-        """val_loss, val_top1, val_top5 (fractions) over all ranks; forgets them afterwards."""
-        results = {}
-        for name in ("val_loss", "val_top1", "val_top5"):
-            metric: MeanMetric = getattr(self, name)
-            results[name] = float(metric.compute())
-            metric.reset()
-        return results
 
     @property
     def _scaler(self) -> torch.amp.GradScaler | None:
