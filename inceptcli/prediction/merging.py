@@ -15,6 +15,9 @@ from inceptcli.prediction.predict import Answer
 from inceptcli.prediction.shard import Shard
 from inceptcli.text import printable
 
+PIECE_BYTES = 2**14
+"""Of a part of JSON lines that are read at once."""
+
 SHOWN = 10
 """How many shards a message names one by one."""
 
@@ -96,8 +99,23 @@ def _read(path: Path, record: PartRecord) -> Iterator[Answer]:
     if record.format == "parquet":
         yield from read_parquet(path)
         return
-    with path.open("rb") as file:
-        yield from map(from_line, file)
+    yield from map(from_line, _lines(path))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """A file's lines; it is open only while a piece is read, for a job may have thousands."""
+    rest, start = b"", 0
+    while True:
+        with path.open("rb") as file:
+            file.seek(start)
+            piece = file.read(PIECE_BYTES)
+        start += len(piece)
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        if not piece:
+            break
+    if rest:
+        yield rest
 
 
 def _parts(paths: Sequence[Path]) -> list[Path]:

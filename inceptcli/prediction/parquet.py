@@ -51,10 +51,12 @@ def read_parquet(path: Path) -> Iterator[Answer]:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
+        number_of_groups = file.num_row_groups
+    for number in range(number_of_groups):
+        with ParquetFile(path) as file:  # open no longer: a job may have thousands
             group = file.read_row_group(number)
-            for start in range(0, len(group), ROWS_AT_ONCE):
-                yield from map(answer_of, group.slice(start, ROWS_AT_ONCE).to_pylist())
+        for start in range(0, len(group), ROWS_AT_ONCE):
+            yield from map(answer_of, group.slice(start, ROWS_AT_ONCE).to_pylist())
 
 
 def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:

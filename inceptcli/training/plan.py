@@ -45,6 +45,10 @@ class Plan:
     preprocessing: Preprocessing
     init: Path | None
 
+    def __deepcopy__(self, memo: object) -> Plan:
+        """Itself, which never changes: the running average copies the module that has it."""
+        return self
+
     @property
     def train(self) -> ListedSource:
         """The images that train."""

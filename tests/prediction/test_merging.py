@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -47,6 +49,28 @@ def test_fewer_pictures_than_shards_are_fine(inputs: int, tmp_path: Path) -> Non
     for number in range(4):
         work(tmp_path / str(number), record("jsonl", (number, 4)), SOURCES[:inputs])
     assert merged(tmp_path) == EXPECTED[:inputs]
+
+
+@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
+def test_more_parts_than_files_may_be_open_are_merged(
+    output_format: Literal["jsonl", "parquet"], tmp_path: Path
+) -> None:
+    sources = [Source(f"{number}.jpg") for number in range(300)]
+    for number in range(60):
+        work(tmp_path / str(number), record(output_format, (number, 60)), sources)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    is_open = len([*Path("/proc/self/fd").iterdir()])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (is_open + 20, limits[1]))
+    try:
+        found = merged(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found == [answer(source) for source in sources]
+
+
+def test_rows_longer_than_a_piece_are_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inceptcli.prediction.merging.PIECE_BYTES", 7)
+    assert merged(folder) == EXPECTED
 
 
 def remove(folder: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,14 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 from torch.multiprocessing.spawn import start_processes
 
+from inceptcli.networks.registry import build
+from inceptcli.recipe.schema import check
 from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import plan
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import inceptcli
-from tests.training.conftest import Train
+from tests.training.conftest import TINY, Train
 from tests.training.test_resume import rows, stop_at
 
 
@@ -25,6 +30,12 @@ def test_the_memory_of_the_average_warms_up() -> None:
         0.99,
     ]
     assert ParameterAverage(0.99, warm_up=False).decay_at(0) == 0.99
+
+
+def test_the_average_copies_no_list_of_images() -> None:
+    planned = plan(check(TINY))
+    module = Classifier(build(planned.network), planned)
+    assert deepcopy(module).plan is planned
 
 
 def test_parameters_and_statistics_are_averaged_and_counters_copied() -> None:
