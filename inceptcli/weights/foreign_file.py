@@ -21,6 +21,7 @@ from inceptcli.errors import UserError
 from inceptcli.text import listed, printable
 from inceptcli.weights import keras_file, pickle_stubs, slim_keys, tensorflow_checkpoint
 from inceptcli.weights.file import reason
+from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.run_checkpoint import step_of
 from inceptcli.weights.sorted_table import is_sorted_table
 
@@ -38,13 +39,14 @@ class ForeignFile(NamedTuple):
 
     A file that is one dictionary has it at the place "". `is_keras` when the tensors stand in
     Keras's layer order. `run_step` is the optimizer step of a training checkpoint of ours.
-    `remarks` are sentences for the reader.
+    `remarks` are sentences for the reader, `config` is what a Keras model says of itself.
     """
 
     groups: dict[str, dict[str, Tensor]]
     is_keras: bool = False
     run_step: int | None = None
     remarks: tuple[str, ...] = ()
+    config: KerasConfig | None = None
 
 
 def read(path: Path) -> ForeignFile:
@@ -64,8 +66,9 @@ def read(path: Path) -> ForeignFile:
             return _checkpoint(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    if start == keras_file.SIGNATURE:
-        return ForeignFile({"": keras_file.read(path)}, is_keras=True)
+    if start == keras_file.SIGNATURE or (start.startswith(ZIP) and _is_keras_archive(path)):
+        tensors, config, remarks = keras_file.read(path)
+        return ForeignFile({"": tensors}, is_keras=True, remarks=remarks, config=config)
     if start.startswith((ZIP, PICKLE)):
         loaded = _unpickled(path, start)
         return ForeignFile(_groups(path, loaded), run_step=step_of(loaded))
@@ -143,8 +146,6 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path, start: bytes) -> Any:
     import torch
 
-    if start.startswith(ZIP):
-        _check_archive(path)
     # Files from before PyTorch 1.6 are no archives and cannot be mapped.
     is_archive = start.startswith(ZIP)
     try:
@@ -168,14 +169,12 @@ def _unpickled(path: Path, start: bytes) -> Any:
         raise UserError(f"{path}: damaged or not PyTorch's: {first}") from error
 
 
-def _check_archive(path: Path) -> None:
+def _is_keras_archive(path: Path) -> bool:
     try:
         with ZipFile(path) as archive:
-            names = archive.namelist()
+            return keras_file.is_archive(archive.namelist())
     except BadZipFile as error:
         raise UserError(f"{path}: damaged or incomplete archive: {error}") from error
-    if "model.weights.h5" in names:
-        raise UserError(f"{path}: a .keras archive; unpack it and import its model.weights.h5")
 
 
 def _groups(path: Path, loaded: Any) -> dict[str, dict[str, Tensor]]:

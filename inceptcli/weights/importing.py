@@ -13,9 +13,11 @@ from torch import Tensor
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
+from inceptcli.text import listed
 from inceptcli.weights import foreign_file, run_checkpoint
 from inceptcli.weights.declared import Declared
 from inceptcli.weights.file import AUXILIARY_HEAD, save
+from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.recognition import recognise
@@ -140,6 +142,8 @@ def imported(
         advice = "; --partial initialises what is missing" * (problems.keys() == {"missing"})
         clauses = "; ".join(problems.values())
         raise UserError(f"{source}: recognised as {table.family}, but {clauses}{advice}")
+    if file.config is not None:
+        declared = [*declared, *_of_keras(source, file.config, declared)]
     said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
     note = {"weights": found.name} if found.place or found.prefix else {}
     note |= {"auxiliary head": "kept"} if auxiliary_head else {}
@@ -157,6 +161,22 @@ def imported(
     ours = _converted(expected, theirs, tensors) | _initialised(options, initialised)
     remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
     return Imported(ours, metadata, tuple(remarks))
+
+
+def _of_keras(source: Path, config: KerasConfig, declared: Sequence[Declared]) -> list[Declared]:
+    """What a Keras model says of its images.
+
+    Raises UserError where it changes their values in an unknown way, and nothing else says them.
+    """
+    stated = {name for entry in declared for name in entry.preprocessing}
+    if config.unread and not stated >= {"mean", "std"}:
+        raise UserError(
+            f"{source}: layers before its first convolution change pixel values in a way that is "
+            f"not read ({listed(config.unread)}); --mean and --std say what the network gets"
+        )
+    if not config.preprocessing:
+        return []
+    return [Declared(f"{source}, its own layers", preprocessing=config.preprocessing)]
 
 
 def _of_run(source: Path, groups: dict[str, dict[str, Tensor]], step: int, raw: bool) -> Imported:

@@ -93,7 +93,7 @@ def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Found:
     if file.is_keras:
         tensors = file.groups[""]
         try:
-            return Found(keras_keys.table(tensors), tensors)
+            return Found(keras_keys.table(tensors), tensors, remarks=file.remarks)
         except ValueError as error:
             raise UserError(f"{path}: looks like another Keras network: {error}") from error
     networks = [network for place in file.groups for network in _networks(place, file.groups)]

@@ -66,13 +66,16 @@ def test_cadenes_keys_are_timms_but_for_the_classifier() -> None:
     assert cadenes - timms == {"last_linear.weight", "last_linear.bias"}
 
 
-def test_kerass_order_has_every_convolution_once() -> None:
+@pytest.mark.parametrize("network", keras_keys.NETWORKS, ids=lambda network: network.family)
+def test_kerass_orders_have_every_convolution_once(network: keras_keys.KerasNetwork) -> None:
     ours = [
         key.removesuffix(".weight").removesuffix(".conv")
-        for key, tensor in layout(network_options("irv2-tf")).items()
+        for key, tensor in layout(network_options(network.network)).items()
         if tensor.ndim == 4
     ]
-    assert sorted(keras_keys.convolutions()) == sorted(ours)
+    for order, is_sorted in network.orders():
+        assert sorted(order) == sorted(ours)
+        assert not is_sorted or order == ours
 
 
 def test_class_names_are_distinct() -> None:
