@@ -52,6 +52,7 @@ SAID: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[str]]] = {
                            offset=[-m / s for m, s in zip(*IMAGENET.values(), strict=True)]), BASE],
                     SIZE | IMAGENET, []),
     "by others": ([layer("Lambda"), layer("Multiply", "x"), BASE], SIZE, ["lambda", "multiply"]),
+    "by nothing": ([layer("TrueDivide", 0), BASE], SIZE, ["truedivide"]),
     "upside down": ([layer("Rescaling", scale=-1), BASE], SIZE, ["Rescaling"]),
     "of any size": ([layer("InputLayer", batch_shape=[None, None, None, 3]),
                      layer("Resizing", height=160, width=192), layer("Conv2D")],
