@@ -20,6 +20,8 @@ PLAIN, SNAPPY = 0, 1
 """How a block is compressed."""
 
 LONGEST_KEY = 4096
+MOST_ENTRIES = 100_000
+"""A training checkpoint of the largest network has some 5,000."""
 
 
 class Entry(NamedTuple):
@@ -54,13 +56,17 @@ def entries(data: mmap) -> Iterator[Entry]:
         raise ValueError("it is cut short")
     _, place = _block(data, len(data) - FOOTER)  # of keys that TensorFlow never writes
     index, _ = _block(data, place)
-    left = len(data)
-    for entry in _entries(data, index):
-        block, _ = _block(data, entry.start)
+    left, count = len(data), 0
+    for place_of_block in _entries(data, index):
+        block, _ = _block(data, place_of_block.start)
         left -= block.end - block.start
         if left < 0:
             raise ValueError("its blocks overlap")
-        yield from _entries(data, block)
+        for entry in _entries(data, block):
+            count += 1
+            if count > MOST_ENTRIES:
+                raise ValueError(f"it has over {MOST_ENTRIES} entries")
+            yield entry
 
 
 def _block(data: mmap, place: int) -> tuple[Block, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from math import prod
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -19,7 +20,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 from inceptcli.weights.crc32c import crc32c, masked
 from inceptcli.weights.protobuf import LENGTH_DELIMITED, Field, fields, varint
-from inceptcli.weights.sorted_table import LONGEST_KEY, Entry, entries
+from inceptcli.weights.sorted_table import LONGEST_KEY, MOST_ENTRIES, Entry, entries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +43,7 @@ VALUES = {FLOAT: 5, DOUBLE: 6}
 DIMENSION, LENGTH = 2, 1
 
 MOST_DIMENSIONS, LARGEST_DIMENSION = 8, 2**31 - 1
+MOST_FIELDS = 64
 MAXIMUM_INDEX = 64 * 1024**2
 """Bytes of a version 2 index; of the largest network here, as it trains, it has some 200 kB."""
 
@@ -128,7 +130,7 @@ def _shards(path: Path, data: mmap, first: Entry | None) -> list[Path]:
         raise ValueError("it is a sorted table of something else")
     if data[first.start : first.start + 1] == META_TAG:
         return []
-    header = {field.number: field for field in fields(data, first.start, first.end)}
+    header = _parts(data, first.start, first.end)
     if ENDIANNESS in header and _number(data, header[ENDIANNESS]):
         raise ValueError("its numbers are big-endian, which is not read")
     if len(data) > MAXIMUM_INDEX:
@@ -147,7 +149,7 @@ def _bundle(data: mmap, shards: list[Path], found: Iterable[Entry]) -> dict[str,
     total = 0
     for entry in found:
         name = _name(entry.key)
-        parts = {field.number: field for field in fields(data, entry.start, entry.end)}
+        parts = _parts(data, entry.start, entry.end)
         if SLICES in parts:
             raise ValueError(f"{name} is partitioned, which is not read")
         values = {key: _number(data, parts[key]) for key in WHOLE_NUMBERS if key in parts}
@@ -177,11 +179,11 @@ def _slices(path: Path, data: mmap, found: Iterable[Entry]) -> dict[str, Stored]
     described: dict[str, tuple[int, tuple[int, ...]]] = {}
     stored = {}
     for entry in found:
-        for part in fields(data, entry.start, entry.end):
+        for part in _fields(data, entry.start, entry.end):
             if part.number == META:
                 described |= _described(data, part)
             elif part.number == DATA:
-                inner = {field.number: field for field in fields(data, part.start, part.end)}
+                inner = _parts(data, part.start, part.end)
                 name = _name(_bytes(data, inner.get(SLICE_NAME)))
                 if name not in described:
                     raise ValueError(f"{name} has values but no shape")
@@ -198,11 +200,13 @@ def _slices(path: Path, data: mmap, found: Iterable[Entry]) -> dict[str, Stored]
 
 def _described(data: mmap, meta: Field) -> dict[str, tuple[int, tuple[int, ...]]]:
     """DataType and shape of each tensor that a SavedTensorSliceMeta lists."""
-    described = {}
+    described: dict[str, tuple[int, tuple[int, ...]]] = {}
     for tensor in fields(data, meta.start, meta.end):
         if tensor.number != META_TENSOR:
             continue
-        found = list(fields(data, tensor.start, tensor.end))
+        if len(described) == MOST_ENTRIES:
+            raise ValueError(f"it has over {MOST_ENTRIES} tensors")
+        found = _fields(data, tensor.start, tensor.end)
         parts = {field.number: field for field in found}
         name = _name(_bytes(data, parts.get(META_NAME)))
         if sum(field.number == META_SLICE for field in found) > 1:
@@ -214,7 +218,7 @@ def _described(data: mmap, meta: Field) -> dict[str, tuple[int, tuple[int, ...]]
 
 def _values(data: mmap, tensor: Field, number: int, name: str) -> tuple[int, int]:
     """Where a TensorProto has its values: packed, in one field."""
-    found = [field for field in fields(data, tensor.start, tensor.end) if field.number == number]
+    found = [part for part in _fields(data, tensor.start, tensor.end) if part.number == number]
     if len(found) > 1:
         raise ValueError(f"{name} has values in {len(found)} parts, which is not read")
     return (found[0].start, found[0].end) if found else (0, 0)
@@ -223,13 +227,25 @@ def _values(data: mmap, tensor: Field, number: int, name: str) -> tuple[int, int
 def _shape(data: mmap, shape: Field | None, name: str) -> tuple[int, ...]:
     """The sizes in a TensorShapeProto; one that is left out is 0."""
     sizes: list[int] = []
-    for dimension in fields(data, shape.start, shape.end) if shape else ():
+    for dimension in _fields(data, shape.start, shape.end) if shape else ():
         if dimension.number == DIMENSION:
-            inner = {field.number: field for field in fields(data, *dimension[2:])}
+            inner = _parts(data, dimension.start, dimension.end)
             sizes.append(_number(data, inner[LENGTH]) if LENGTH in inner else 0)
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) > LARGEST_DIMENSION:
         raise ValueError(f"{name} has a shape that no tensor of a network has")
     return tuple(sizes)
+
+
+def _fields(data: mmap, start: int, end: int) -> list[Field]:
+    """The fields of a message that has few."""
+    found = list(islice(fields(data, start, end), MOST_FIELDS + 1))
+    if len(found) > MOST_FIELDS:
+        raise ValueError(f"a message has over {MOST_FIELDS} fields")
+    return found
+
+
+def _parts(data: mmap, start: int, end: int) -> dict[int, Field]:
+    return {field.number: field for field in _fields(data, start, end)}
 
 
 def _number(data: mmap, field: Field) -> int:

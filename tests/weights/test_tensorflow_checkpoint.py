@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import subprocess
@@ -17,6 +18,7 @@ import torch
 
 from inceptcli.errors import UserError
 from inceptcli.weights.crc32c import LANE, POLYNOMIAL, crc32c
+from inceptcli.weights.foreign_file import sha256
 from inceptcli.weights.protobuf import text, whole_number
 from inceptcli.weights.tensorflow_checkpoint import AVERAGE, read
 from tests.cli.conftest import check_one_line, inceptcli
@@ -156,6 +158,10 @@ INDICES: dict[str, Callable[[], bytes]] = {
     ),
     "its blocks overlap": repeated,
     "a key or a value is longer than its block": long_key,
+    "a message has over 64 fields": lambda: two_of(more=whole_number(9, 1) * 100),
+    "it has over 100000 entries": lambda: sorted_table(
+        [(b"", HEADER), *((b"%06d" % n, b"") for n in range(100_000))], per_block=10**6
+    ),
     "it is a sorted table of something else": lambda: sorted_table([(b"a", b"b")]),
     "a block ends": lambda: second_table([(b"", HEADER)], [(b"", varint(10**9) + varint(9))]),
 }
@@ -183,6 +189,46 @@ def test_a_missing_data_file_and_a_partitioned_variable_are_named(
     write_version_1(Path("old.ckpt"), BETA, slices=2)
     done = inceptcli("import", "old.ckpt", "--output", "a.safetensors")
     check_one_line(done, 1, "InceptionV4/a/BatchNorm/beta is partitioned, which is not read")
+
+
+def test_a_version_1_with_too_many_tensors_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inceptcli.weights.tensorflow_checkpoint.MOST_ENTRIES", 3)
+    path = write_version_1(tmp_path / "old.ckpt", ARRAYS)
+    with pytest.raises(UserError, match="it has over 3 tensors"):
+        read(path)
+
+
+def test_tensors_may_lie_in_several_data_files(tmp_path: Path) -> None:
+    values = [np.arange(3, dtype="f4"), np.arange(5, dtype="f4")]
+    pairs = [(b"", whole_number(1, 2))]
+    for number, array in enumerate(values):
+        (tmp_path / f"a.ckpt.data-{number:05}-of-00002").write_bytes(array.tobytes())
+        pairs.append((b"ab"[number : number + 1], entry(array, 0, shard=number)))
+    (tmp_path / "a.ckpt.index").write_bytes(sorted_table(pairs))
+    found = read(tmp_path / "a.ckpt.index").groups[""]
+    assert [found[name].tolist() for name in "ab"] == [[0, 1, 2], [0, 1, 2, 3, 4]]
+    before = sha256(tmp_path / "a.ckpt.index")
+    (tmp_path / "a.ckpt.data-00001-of-00002").write_bytes(b"x")
+    assert sha256(tmp_path / "a.ckpt.index") != before
+
+
+def test_what_was_cut_short_or_is_still_packed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = write_version_1(Path("old.ckpt"), ARRAYS).read_bytes()
+    Path("old.ckpt").write_bytes(whole[:-20])
+    Path("inception_v4_2016_09_09.tar.gz").write_bytes(gzip.compress(whole))
+    write_version_2(Path("new.ckpt"), ARRAYS)
+    Path("new.ckpt.index").write_bytes(Path("new.ckpt.index").read_bytes()[:-20])
+    for name, said in (
+        ("old.ckpt", "it starts as a TensorFlow checkpoint and is cut short"),
+        ("new.ckpt", "new.ckpt.index: a damaged TensorFlow checkpoint: it is cut short"),
+        ("inception_v4_2016_09_09.tar.gz", "it is compressed by gzip; unpack it first"),
+    ):
+        check_one_line(inceptcli("import", name, "--output", "a.safetensors"), 1, said)
 
 
 def test_every_name_of_a_checkpoint_leads_to_it(
