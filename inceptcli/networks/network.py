@@ -113,7 +113,8 @@ def initialize(network: nn.Module) -> None:
     Inception-v4 code. Biases start at zero, batch norm at identity.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        # On the meta device there is nothing to set, and torch 2.11 imports its compiler for it.
+        if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
             before_relu = isinstance(module, nn.Conv2d) and module.bias is None
             variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
             # Cutting the tails at two deviations leaves 0.8796 of the deviation.

@@ -189,3 +189,14 @@ def test_initial_variance_is_two_over_fan_in_before_a_relu_and_one_over_it_elsew
     assert linear.weight.var().item() == pytest.approx(1 / 576, rel=0.02)
     assert before_relu.weight.abs().max() < 2.01 * (2 / 576) ** 0.5 / 0.8796
     assert not linear.bias.any()
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_what_is_loaded_next_is_not_initialised(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("torch.nn.init.trunc_normal_", draw)
+    with torch.device("meta"):
+        network = build(network_options(name))
+    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
