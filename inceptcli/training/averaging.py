@@ -29,8 +29,13 @@ class ParameterAverage(WeightAveraging):
         return min(self.decay, (1 + update) / (10 + update)) if self.warm_up else self.decay
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Pair the tensors, which stay where they are from now on."""
+        """Keep the average beside the network; pair the tensors, which stay where they are now.
+
+        Lightning makes it before the network is on its device, and leaves it on the CPU: each step
+        would copy all parameters there.
+        """
         assert self._average_model is not None
+        self._average_model.to(pl_module.device)
         self.pair(self._average_model.module, pl_module)
 
     def pair(self, average: nn.Module, module: nn.Module) -> None:

@@ -130,7 +130,7 @@ class Recorder(Callback):
             "train_loss": round(loss, 6),
             **{name: round(value, 6) for name, value in self.results.items()},
             "images_per_second": round(speed, 2),
-            "model_flops_utilization": "" if utilization is None else round(utilization, 4),
+            "model_flops_utilization": "" if utilization is None else f"{utilization:.4g}",
             "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
@@ -156,7 +156,7 @@ class Recorder(Callback):
         """Count what was skipped."""
         if self.skipped:
             images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
-            line = f"{images} skipped{self.directory.see('skipped.csv')}"
+            line = f"{images} skipped{self.directory.see('skipped.csv', ', ')}"
             self.directory.log(line)
             self.say(line)
 

@@ -170,9 +170,9 @@ class RunDirectory:
         path = self.path / "recipe.yaml"
         return check(read(path), str(path)) if path.is_file() else None
 
-    def see(self, name: str) -> str:
-        """`; see PATH`, the end of a line that sends the reader to that file."""
-        return f"; see {self.path / name}" if self.keeps else ""
+    def see(self, name: str, before: str = "; ") -> str:
+        """`; see PATH`, the part of a line that sends the reader to that file."""
+        return f"{before}see {self.path / name}" if self.keeps else ""
 
     def log(self, line: str) -> None:
         """A line for train.log."""

@@ -46,10 +46,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    """Lightning advises on loaders without workers and on devices that are there."""
+def _as_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without TF32, and without Lightning's advice on workers and devices."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
+        warnings.simplefilter("ignore")
         yield
 
 
