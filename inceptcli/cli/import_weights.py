@@ -88,8 +88,8 @@ def import_weights(
             metavar="FILE|FOLDER",
             show_default="config.json beside the source; else ImageNet's 1000, or unnamed",
             help="Names of the classes in the order of the classifier's rows: a text file with one "
-            "a line, JSON (a list, or names and rows), or the folder of class folders that the "
-            "network was trained on.",
+            "a line (or TF-slim's 0:daisy), JSON (a list, or names and rows), or the folder of "
+            "class folders that the network was trained on.",
         ),
     ] = None,
     image_size: ImageSize = None,

@@ -22,6 +22,8 @@ MAXIMUM_BYTES = 64 * 1024**2
 PLACEHOLDER = re.compile(r"LABEL_\d+")
 """transformers' names of classes that have none."""
 
+SLIM_LINE = re.compile(r"(\d{1,9}):(.+)")
+
 CROP_MODES = {"center": "short-side", "squash": "squash"}
 
 
@@ -107,8 +109,9 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
 def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
     """The classes in the order of the classifier's rows, from a file or a folder of class folders.
 
-    A text file has a name on each line; JSON is a list of names, or an object from names to rows
-    or from rows to names. Folders count in the order of torchvision's ImageFolder.
+    A text file has a name on each line, or a row and a name (`0:daisy`) as TF-slim writes them; JSON
+    is a list of names, or an object from names to rows or from rows to names. Folders count in the
+    order of torchvision's ImageFolder.
 
     Raises UsageError when there are none, or a name is there twice.
     """
@@ -131,10 +134,24 @@ def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
         except ValueError as error:
             raise UsageError(f"--classes {path}: not JSON: {error}") from error
     else:
-        names = [line.strip() for line in _text(path).splitlines() if line.strip()]
+        names = _of_lines(path, [line.strip() for line in _text(path).splitlines()])
     if not names:
         raise UsageError(f"--classes {path}: lists no class")
     return _named(path, [(name, name) for name in names])
+
+
+def _of_lines(path: Path, lines: Sequence[str]) -> list[str]:
+    """A name on each line; TF-slim's labels.txt has the row before it, as in `0:daisy`."""
+    names = [line for line in lines if line]
+    numbered = [found for name in names if (found := SLIM_LINE.fullmatch(name))]
+    if not names or len(numbered) < len(names):
+        return names
+    rows = {found[1]: found[2] for found in numbered}
+    if len(rows) < len(names) or set(map(int, rows)) != set(range(len(names))):
+        raise UserError(
+            f"{path}: its {len(names)} classes must have the rows 0 to {len(names) - 1}"
+        )
+    return [name for _, name in sorted(rows.items(), key=lambda row: int(row[0]))]
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:

@@ -130,6 +130,20 @@ def _check_own(file: Any) -> None:
 Layers = list[tuple[str, list["NDArray[np.float32]"]]]
 
 
+class _Reading:
+    """Reads datasets up to a limit: a layer may name one that another has read."""
+
+    def __init__(self) -> None:
+        self.left = MAXIMUM_BYTES
+
+    def __call__(self, dataset: Any) -> NDArray[np.float32]:
+        self.left -= dataset.nbytes
+        if self.left < 0:
+            raise ValueError(f"its layers have over {MAXIMUM_BYTES} bytes")
+        values: NDArray[np.float32] = dataset[()]
+        return values
+
+
 def _numbered(file: Any) -> Layers:
     """`.weights.h5`: `layers/KIND_N/vars/M`; N counts each kind in the order of `model.layers`.
 
@@ -147,12 +161,13 @@ def _numbered(file: Any) -> Layers:
     found.sort(key=lambda name: [_number(part.rpartition("_")[2]) for part in name.split("/")])
     layers: Layers = []
     names = set()
+    values = _Reading()
     for place in found:
         variables = file[place]
         name = str(variables.attrs.get("name", place))
         name = place if name in names else name
         names.add(name)
-        layers.append((name, [variables[key][()] for key in sorted(variables, key=_number)]))
+        layers.append((name, [values(variables[key]) for key in sorted(variables, key=_number)]))
     return layers
 
 
@@ -179,12 +194,13 @@ def _named(group: Any) -> tuple[Layers, list[str]]:
     """
     layers: Layers = []
     all_weights = []
+    values = _Reading()
     for layer in map(_text, group.attrs["layer_names"]):
         weights = [_text(name) for name in group[layer].attrs["weight_names"]]
         all_weights += weights
         parts: dict[str, list[NDArray[np.float32]]] = {}
         for name in weights:
-            parts.setdefault(name.rpartition("/")[0], []).append(group[layer][name][()])
+            parts.setdefault(name.rpartition("/")[0], []).append(values(group[layer][name]))
         layers += [
             (layer if len(parts) == 1 else name.rpartition("/")[2], arrays)
             for name, arrays in parts.items()

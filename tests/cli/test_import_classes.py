@@ -168,3 +168,21 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
         done = inceptcli("import", source, "--output", tmp_path / "o.safetensors", *flags)
         check_one_line(done, code, reason)
     assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_labels_of_tf_slim_have_their_rows_before_them(tmp_path: Path) -> None:
+    torch.save(numbered(INCEPTION_V4), tmp_path / "a.pth")
+    labels = tmp_path / "labels.txt"
+    command = ("import", tmp_path / "a.pth", "--output", tmp_path / "a.safetensors")
+    labels.write_text("0:daisy\n2:tulip: red\n1:rose\n")
+    done = inceptcli(*command, "--classes", labels)
+    assert done.exit_code == 0, done.output
+    found = read_metadata(tmp_path / "a.safetensors").classes
+    assert [entry.id for entry in found] == ["daisy", "rose", "tulip: red"]
+    labels.write_text("0:daisy\n1:rose\n1:tulip\n")
+    check_one_line(
+        inceptcli(*command, "--classes", labels), 1, "its 3 classes must have the rows 0 to 2"
+    )
+    labels.write_text("daisy\n1:rose\ntulip\n")
+    assert inceptcli(*command, "--classes", labels).exit_code == 0
+    assert read_metadata(tmp_path / "a.safetensors").classes[1].id == "1:rose"

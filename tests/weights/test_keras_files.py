@@ -16,6 +16,7 @@ import pytest
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.importing import imported
 from inceptcli.weights.keras_config import parse
+from inceptcli.weights.keras_file import read
 from inceptcli.weights.key_table import layout
 from tests.cli.conftest import check_one_line, inceptcli
 
@@ -184,3 +185,32 @@ def test_weights_that_claim_more_than_a_network_has_are_not_unpacked(
     archive("a.keras", "{}", cycle)
     done = inceptcli("import", "a.keras", "--output", "a.safetensors")
     check_one_line(done, 1, "its model.weights.h5 has over 100 bytes")
+
+
+def test_frozen_layers_that_are_saved_last_stand_in_the_models_order(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["model_config"] = model(layer("Functional", layers=[layer("A"), layer("B")]))
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [b"functional"]
+        for name in ("b", "a"):
+            group[f"functional/{name}/kernel"] = np.zeros((1, 1, 3, 8), "f4")
+        names = [b"b/kernel", b"a/kernel"]
+        group["functional"].attrs["weight_names"] = names
+    assert list(read(tmp_path / "a.h5").tensors) == ["a.weight", "b.weight"]
+
+
+@pytest.mark.parametrize("form", ["names", "numbers"])
+def test_a_dataset_that_many_layers_have_is_not_read_for_ever(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("inceptcli.weights.keras_file.MAXIMUM_BYTES", 1000)
+    with h5py.File("a.h5", "w") as file:
+        file["layers/a/vars/0"] = np.zeros(100, "f4")
+        for number in range(1, 4):
+            file[f"layers/a/vars/{number}"] = file["layers/a/vars/0"]
+        if form == "names":
+            file.attrs["layer_names"] = [b"layers"]
+            file["layers"].attrs["weight_names"] = [b"a/vars/0"] * 4
+    done = inceptcli("import", "a.h5", "--output", "a.safetensors")
+    check_one_line(done, 1, "its layers have over 1000 bytes")
