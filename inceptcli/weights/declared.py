@@ -109,9 +109,9 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
 def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
     """The classes in the order of the classifier's rows, from a file or a folder of class folders.
 
-    A text file has a name on each line, or a row and a name (`0:daisy`) as TF-slim writes them; JSON
-    is a list of names, or an object from names to rows or from rows to names. Folders count in the
-    order of torchvision's ImageFolder.
+    A text file has a name on each line, or a row and a name (`0:daisy`), as TF-slim writes them.
+    JSON is a list of names, or an object from names to rows or from rows to names. Folders count in
+    the order of torchvision's ImageFolder.
 
     Raises UsageError when there are none, or a name is there twice.
     """
