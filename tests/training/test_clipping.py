@@ -24,9 +24,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 SHORT: dict[str, Any] = {"trainer__epochs": 1, "data__train_size": 8, "averaging__decay": 0.0}
 """Two steps."""
 
-CUDA = pytest.param(
-    "gpu", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-)
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def norm(tensors: Iterator[Tensor | None]) -> float:
@@ -90,9 +88,15 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
     handle.remove()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("accelerator", ["cpu", CUDA])
+@pytest.mark.parametrize(
+    ("accelerator", "precision", "name"),
+    [
+        *(("cpu", precision, name) for precision in PRECISIONS for name in OPTIMIZERS),
+        pytest.param("gpu", "bf16-mixed", "adamw", marks=needs_cuda),
+        pytest.param("gpu", "16-mixed", "adamw", marks=needs_cuda),
+        pytest.param("gpu", "16-mixed", "sgd", marks=needs_cuda),
+    ],
+)
 def test_large_gradients_are_clipped_in_every_precision(
     train: Train,
     steps: Steps,
@@ -145,7 +149,7 @@ def test_optimizers_are_fused_where_that_is_right(
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
-@pytest.mark.parametrize("accelerator", ["cpu", CUDA])
+@pytest.mark.parametrize("accelerator", ["cpu", pytest.param("gpu", marks=needs_cuda)])
 def test_a_step_that_overflows_is_skipped_and_leaves_no_trace(
     train: Train, steps: Steps, monkeypatch: pytest.MonkeyPatch, accelerator: str, name: str
 ) -> None:
