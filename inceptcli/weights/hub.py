@@ -27,8 +27,8 @@ LARGEST_BYTES = 4 * 1024**3
 SMALL_BYTES = 64 * 1024**2
 """The hub keeps larger files by their sha256, smaller ones perhaps as git does."""
 
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9_][\w.-]*", re.ASCII)
-_REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 
 _AGAIN = (408, 429)
 """HTTP errors of the client's kind that say nothing about the file."""

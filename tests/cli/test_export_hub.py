@@ -199,7 +199,9 @@ def test_names_of_strangers_are_neither_markup_nor_yaml(tmp_path: Path) -> None:
     assert head["license"] == ModelCard.load(tmp_path / "out/README.md").data.license == "cc-by-4.0"
     rows = parts["Classes"].splitlines()[2:]
     assert [re.split(r"(?<!\\) \| ", row)[0] for row in rows] == [f"| {n}" for n in range(6)]
+    assert [len(re.findall(r"(?<!\\)\|", row)) for row in rows] == [4] * 6
     assert "<script>" not in "".join(parts.values())
+    assert "[l](" not in "".join(parts.values())
     assert list(parts) == [
         "Use", "Classes", "Data", "Measures", "Preprocessing", "Recipe", "Origin", "License",
     ]  # fmt: skip

@@ -235,6 +235,7 @@ def test_a_hub_that_is_down_leaves_what_the_cache_has_and_one_that_answers_does_
         ("hf-hub:me/pets@", "must be hf-hub:owner/name"),
         ("hf-hub:me/pets@a b", "must be hf-hub:owner/name"),
         ("hf-hub:me/pets@../../a", "must be hf-hub:owner/name"),
+        (f"hf-hub:me/pets@{'a' * 201}", "must be hf-hub:owner/name"),
     ],
 )
 @pytest.mark.parametrize("command", ["predict", "eval", "summarize", "export", "import", "train"])
