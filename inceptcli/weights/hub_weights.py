@@ -20,7 +20,13 @@ from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
 from inceptcli.weights import hub
 from inceptcli.weights.declared import Declared, declared_in
-from inceptcli.weights.file import load_network, read_metadata, save
+from inceptcli.weights.file import (
+    AUXILIARY_HEAD,
+    load_auxiliary_head,
+    load_network,
+    read_metadata,
+    save,
+)
 from inceptcli.weights.hub import COMMIT, CONFIG, WEIGHTS, Absent, HubName, Unavailable
 
 Say = Callable[[str], None]
@@ -172,11 +178,13 @@ def _is_ours(weights: Path) -> bool:
 def _keep_ours(name: HubName, found: Repository, kept: Path) -> None:
     try:
         network, metadata = load_network(found.weights)
+        head = load_auxiliary_head(found.weights)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
+    tensors = network.state_dict() | {f"{AUXILIARY_HEAD}{key}": head[key] for key in head}
     source = {"family": OURS, **metadata.source, **found.note}
     sha256 = found.note["sha256"]
-    save(kept, network.state_dict(), replace(metadata, source=source, source_sha256=sha256))
+    save(kept, tensors, replace(metadata, source=source, source_sha256=sha256))
 
 
 def _convert(name: HubName, found: Repository, kept: Path, tell: Say) -> None:

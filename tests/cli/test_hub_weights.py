@@ -16,7 +16,13 @@ import torch
 from safetensors.torch import save
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.weights.file import read_metadata
+from inceptcli.weights.file import (
+    AUXILIARY_HEAD,
+    load_auxiliary_head,
+    load_network,
+    read_metadata,
+)
+from inceptcli.weights.file import save as write_weights
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.prediction.conftest import IDS, draw, save_small_network
 from tests.weights.foreign_files import knowing
@@ -42,6 +48,9 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     """Two weights files of this program."""
     folder = tmp_path_factory.mktemp("ours")
     files = [save_small_network(folder / f"{n}.safetensors", IDS[:n]) for n in (6, 5)]
+    network, metadata = load_network(files[0])
+    head = {f"{AUXILIARY_HEAD}bias": torch.ones(2)}
+    write_weights(files[0], network.state_dict() | head, metadata)
     return [file.read_bytes() for file in files]
 
 
@@ -166,6 +175,7 @@ def test_our_own_files_answer_measure_export_and_start_training(
     kept = tmp_path / "inceptcli/hub/me--pets" / f"{COMMIT}.safetensors"
     assert read_metadata(kept).source["family"] == "a weights file of inceptcli"
     assert read_metadata(kept).source_sha256 == hashlib.sha256(ours[0]).hexdigest()
+    assert load_auxiliary_head(kept).keys() == {"bias"}
     exported = run(hub, tmp_path, "export", NAME, "--to", "onnx", "--output", tmp_path / "a.onnx")
     assert exported.returncode == 0, exported.stderr
     assert read_metadata(tmp_path / "a.onnx").source["commit"] == COMMIT

@@ -77,17 +77,18 @@ def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
     """The class names in the order of the labels, from classes.json or classes.txt beside shards.
 
     The one (a list) is what `data shard` writes, the other has one name a line; either may lie in
-    the folder above. Raises UserError when there is none, or one that is not a list of names, or
+    the folder above. Names are as they stand there: two that differ in Unicode's form only are two
+    labels of one class. Raises UserError when there is none, or one that is not a list of names, or
     two that differ.
     """
-    lists: dict[tuple[str, ...], Path] = {}
+    lists: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
     for folder in dict.fromkeys(path.parent for path in shards):
         names, path = _names_near(folder)
-        lists.setdefault(names, path)
+        lists.setdefault(tuple(map(composed, names)), (names, path))
     if len(lists) > 1:
-        one, other, *_ = map(_shown, lists.values())
+        one, other, *_ = (_shown(path) for _, path in lists.values())
         raise UserError(f"{one} and {other} list different classes; give shards of one data set")
-    return next(iter(lists))
+    return next(iter(lists.values()))[0]
 
 
 def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
@@ -118,8 +119,7 @@ def _names_in(path: Path) -> tuple[str, ...]:
         raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{_shown(path)}: must list class names, none of them empty")
-    names = [*map(composed, names)]
-    if len(set(names)) < len(names) or len(names) < 2:
+    if len(set(names)) < len(names) or len(set(map(composed, names))) < 2:
         raise UserError(f"{_shown(path)}: must list at least two names that all differ")
     return tuple(names)
 

@@ -129,7 +129,7 @@ def index_of(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     if values is None:
         return scan(shard, label_of)
     labels = values["labels"]
-    if label_of is not None and labels and max(labels) >= len(label_of):
+    if label_of is not None and labels and max(labels) >= _number_of(label_of):
         raise UserError(_unknown_label(shard, max(labels), label_of))
     return ShardIndex(
         values["members"],
@@ -247,7 +247,7 @@ def _add(
         except (ValueError, OSError) as error:
             index.add_problem(image.name, printable(str(error)))
             continue
-        if label_of is not None and not 0 <= label < len(label_of):
+        if label_of is not None and not 0 <= label < _number_of(label_of):
             raise UserError(_unknown_label(shard, label, label_of))
         index.add(image.name, image.offset, image.size, label)
 
@@ -296,14 +296,20 @@ def _label(file: Any, member: Member | None, label_of: Mapping[str, int]) -> int
         label = json.loads(text)["label"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError("its .json must have a label") from error
-    label = label_of.get(composed(label), label) if isinstance(label, str) else label
+    if isinstance(label, str):
+        label = label_of.get(label, label_of.get(composed(label), label))
     if not isinstance(label, int) or isinstance(label, bool):
         raise ValueError(f"label of its .json must be a class, got {str(label)[:20]!r}")
     return label
 
 
+def _number_of(label_of: Mapping[str, int]) -> int:
+    """How many labels there are; a class may have two names."""
+    return max(label_of.values(), default=-1) + 1
+
+
 def _unknown_label(shard: Path, label: int, label_of: Mapping[str, int]) -> str:
     return (
         f"{printable(str(shard))}: label {label}, but the list of classes beside the shards has "
-        f"{len(label_of)}"
+        f"{_number_of(label_of)}"
     )

@@ -169,11 +169,15 @@ def open_shards(
 ) -> ShardSource:
     """The samples of all `shards`, whose labels are positions in `classes`.
 
+    Names that differ in Unicode's form only (NFC, NFD) are one class, which has the first's place.
+
     `say` is told in one line which files of the shards are no samples.
 
     Raises UserError when a label is not, or when none of them can be read.
     """
-    label_of = {name: label for label, name in enumerate(classes)}
+    names = [*map(composed, classes)]
+    label_of = {name: label for label, name in reversed([*enumerate(names)])}
+    label_of |= {name: label for label, name in enumerate(classes)}
     members: list[bytes] = []
     problems: dict[tuple[int, int], str] = {}
     columns: list[tuple[NDArray[np.int64], ...]] = []
@@ -193,8 +197,10 @@ def open_shards(
         raise UserError(f"{printable(str(shards[0]))}: no image in the shards: {reason}")
     if left_out and say:
         say(f"{printable(str(shards[0].parent))}: {left_out}")
+    place_of_name = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    labels = np.array([place_of_name[name] for name in names])[labels]
     source = ShardSource(
-        classes,
+        tuple(place_of_name),
         tuple(shards),
         tuple(members),
         problems,
