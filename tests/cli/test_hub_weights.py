@@ -170,7 +170,12 @@ def test_our_own_files_answer_measure_export_and_start_training(
     local = tmp_path / "ours.safetensors"
     local.write_bytes(ours[0])
     done = predict(hub, tmp_path, pictures)
-    assert answers(done) == answers(predict(hub, tmp_path, pictures, str(local)))
+    # Tensors that lie elsewhere in a file are summed in another order.
+    for ours_kept, ours_local in zip(
+        answers(done), answers(predict(hub, tmp_path, pictures, str(local))), strict=True
+    ):
+        assert ours_kept["class"] == ours_local["class"]
+        assert ours_kept["probability"] == pytest.approx(ours_local["probability"], abs=1e-6)
     assert not [line for line in hub.asked if not line.endswith((".safetensors", "config.json"))]
     kept = tmp_path / "inceptcli/hub/me--pets" / f"{COMMIT}.safetensors"
     assert read_metadata(kept).source["family"] == "a weights file of inceptcli"
