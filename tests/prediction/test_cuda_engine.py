@@ -15,13 +15,12 @@ from inceptcli.prediction.predict import Seen, examine
 from inceptcli.prediction.shortcuts import Precision
 from inceptcli.prediction.torch_engine import CudaEngine, TorchEngine
 from tests.cli.conftest import inceptcli
-from tests.prediction.test_precision import BF16_ROUNDING, deviations
+from tests.prediction.test_precision import BF16_ROUNDING, FLOAT32_ROUNDING, deviations
 from tests.prediction.test_torch_engine import random_crops
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 AT_ONCE = 6
-FLOAT32_ROUNDING = 1e-4
 
 
 def engine_of(
@@ -53,7 +52,7 @@ def test_other_precisions_differ_by_their_rounding(
     crops = random_crops(AT_ONCE)
     found = engine_of(weights, precision).logits(crops)
     assert found.dtype == np.float32
-    assert 0 < deviations(found, engine.logits(crops)) < BF16_ROUNDING
+    assert FLOAT32_ROUNDING < deviations(found, engine.logits(crops)) < BF16_ROUNDING
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
