@@ -30,6 +30,9 @@ Number = tuple[str, int]
 START = 65536
 """Bytes of a file that are read."""
 
+DAMAGE = (EOFError, LookupError, OSError, RecursionError, TypeError, ValueError, zlib.error)
+"""What a damaged file of JSON lines raises."""
+
 PARTS = {"train": "training", "val": "validation"}
 
 
@@ -107,7 +110,7 @@ class KeptIdentity:
         try:
             with gzip.open(self.path) as file:
                 yield file
-        except (EOFError, LookupError, OSError, TypeError, ValueError, zlib.error) as error:
+        except DAMAGE as error:
             raise UserError(
                 f"{self.path}: cannot be read ({error}), so nobody knows what the run there was "
                 "trained on; give another --output"

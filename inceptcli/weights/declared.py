@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from inceptcli.data.open_data import open_dataset
+from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName
@@ -131,7 +132,7 @@ def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
     if path.suffix.lower() == ".json":
         try:
             names = _ordered(path, json.loads(_text(path)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"--classes {path}: not JSON: {error}") from error
     else:
         names = _of_lines(path, [line.strip() for line in _text(path).splitlines()])
@@ -163,9 +164,11 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAXIMUM_BYTES:
             raise UserError(f"{path}: over the limit of {MAXIMUM_BYTES} bytes")
-        return path.read_text("utf-8-sig", "surrogateescape")
+        return text_of(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _ordered(path: Path | str, labels: Any) -> list[str]:

@@ -132,6 +132,14 @@ def as_classes_of_shards_measured(folder: Path, content: bytes) -> list[object]:
     return ["eval", "WEIGHTS", "--data", *as_classes_of_shards(folder, content)[-1:]]
 
 
+def as_classes_to_import(folder: Path, content: bytes) -> list[object]:
+    (folder / "model.pth").write_bytes(b"no weights")
+    name = "classes.json" if content[:1] in b"[{" and content else "classes.txt"
+    (folder / name).write_bytes(content)
+    output = folder / "model.safetensors"
+    return ["import", folder / "model.pth", "--output", output, "--classes", folder / name]
+
+
 def as_data_to_check(folder: Path, content: bytes) -> list[object]:
     return ["data", "check", *as_list(folder, content)[-1:]]
 
@@ -144,6 +152,7 @@ PLACES: dict[str, Callable[[Path, bytes], list[object]]] = {
     "--exclude": as_exclusions,
     "classes of shards": as_classes_of_shards,
     "classes of shards, measured": as_classes_of_shards_measured,
+    "import --classes": as_classes_to_import,
     "data check of a list": as_data_to_check,
 }
 
@@ -167,7 +176,7 @@ def command(case: Case, folder: Path, weights: Path) -> list[str]:
         draw(folder / f"{number}.png", number)
     place, content = case
     words = PLACES[place](folder, HOSTILE[content])
-    words += ["--format", "json"]
+    words += ["--format", "json"] if words[0] != "import" else []
     words += ["--device", "cpu"] if words[0] == "eval" else []
     return [str(weights) if word == "WEIGHTS" else str(word) for word in words]
 

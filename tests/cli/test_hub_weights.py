@@ -279,6 +279,11 @@ def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_pa
     refused(predict(hub, tmp_path, pictures), f"{NAME}: {network}inception_v4 and inception_resnet")
     fetched = [line for line in hub.asked[before:] if line.startswith("GET")]
     assert fetched == [f"GET /me/pets/resolve/{LATER}/config.json"]
+    hub.size = 5 * 1024**3
+    said = f"{NAME}: model.safetensors has 5368709120 bytes, over 4294967296"
+    refused(predict(hub, tmp_path, pictures), said)
+    hub.size, hub.commits = 0, {"main": "../../../evil"}
+    refused(predict(hub, tmp_path, pictures), "(it names no commit)")
     hub.file = None
     advice = "only model.safetensors is fetched; download what it has and give it to inceptcli"
     refused(predict(hub, tmp_path, pictures), f"{NAME} has no model.safetensors; {advice} import")

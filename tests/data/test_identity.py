@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -257,7 +258,7 @@ def test_classes_of_shards_in_another_order_are_told_apart(tmp_path: Path) -> No
     assert difference(kept, identity(tmp_path), ()) == said
 
 
-@pytest.mark.parametrize("content", [b"", b"text", None])
+@pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"[" * 200_000), None])
 def test_a_damaged_record_is_an_error(tmp_path: Path, content: bytes | None) -> None:
     root = fill(tmp_path / "data")
     path = tmp_path / "kept.gz"

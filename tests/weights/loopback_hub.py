@@ -47,6 +47,7 @@ class Hub(ThreadingHTTPServer):
         others: Its other files by name, whose hash is git's.
         commits: The commit of each branch and tag; commits are known by themselves, too.
         cut: Whether connections end after half of a file, and no range of one can be had.
+        size: What the hub states of model.safetensors instead of its size, bytes, if any.
         status: What every request is answered with, when not 200.
         asked: Method and path of each request so far.
     """
@@ -56,7 +57,7 @@ class Hub(ThreadingHTTPServer):
         self.file, self.sent = file, file
         self.others: dict[str, bytes] = {}
         self.commits = {"main": COMMIT}
-        self.cut, self.status = False, 200
+        self.cut, self.status, self.size = False, 200, 0
         self.asked: list[str] = []
 
     @property
@@ -116,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "model.safetensors":
             self.send_header("ETag", '"not-the-hash"')
             self.send_header("X-Linked-Etag", f'"{hashlib.sha256(stated).hexdigest()}"')
-            self.send_header("X-Linked-Size", str(len(stated)))
+            self.send_header("X-Linked-Size", str(hub.size or len(stated)))
         else:
             self.send_header("ETag", f'"{git_hash(stated)}"')
         return body

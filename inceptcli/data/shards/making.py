@@ -173,7 +173,7 @@ def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
         same = json.loads(path.read_bytes()) == list(classes)
     except OSError as error:
         raise UserError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         same = False
     if not same:
         raise UsageError(

@@ -106,13 +106,19 @@ def test_no_shard_is_larger_than_it_may_be_unless_one_image_is(
         ("missing", "out", "missing: no such folder"),
         ("data", "taken", r"train-000099\.tar: not one of the 6 shards"),
         ("data", "others", r"classes\.json: lists other classes than the 3 here"),
+        ("data", "deep", r"classes\.json: lists other classes than the 3 here"),
     ],
 )
 def test_outputs_that_cannot_be_are_named(
     root: str, output: str, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder.parent)
-    for name, text in (("taken/train-000099.tar", ""), ("others/classes.json", '["a", "b"]')):
+    files = {
+        "taken/train-000099.tar": "",
+        "others/classes.json": '["a", "b"]',
+        "deep/classes.json": "[" * 200_000,
+    }
+    for name, text in files.items():
         Path(name).parent.mkdir()
         Path(name).write_text(text)
     with pytest.raises(UsageError, match=said):
