@@ -27,6 +27,7 @@ TABLES = (
     facenet_keys.INCEPTION_RESNET_V1,
     slim_keys.INCEPTION_V4,
     slim_keys.INCEPTION_RESNET_V2,
+    slim_keys.INCEPTION_RESNET_V1,
 )
 
 KNOWN = (
@@ -48,7 +49,6 @@ OTHER_NETWORKS = {
     "model.layers.0.": "a language model",
     "InceptionV1/": "TF-slim's GoogLeNet",
     "InceptionV3/": "TF-slim's Inception-v3",
-    "InceptionResnetV1/": "facenet for TensorFlow; facenet-pytorch has the same networks",
     "resnet_v1_": "a ResNet",
     "resnet_v2_": "a ResNet",
     "layer_with_weights-": "Keras's own TensorFlow checkpoint; save the model as .weights.h5",

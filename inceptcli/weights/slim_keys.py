@@ -1,6 +1,7 @@
 """TF-slim's names of the two networks that the paper's authors released, with auxiliary heads.
 
-Source: nets/inception_v4.py and nets/inception_resnet_v2.py of TF-slim.
+And of Inception-ResNet-v1 for faces, which is written in TF-slim, too. Source: nets/inception_v4.py
+and nets/inception_resnet_v2.py of TF-slim, src/models/inception_resnet_v1.py of facenet.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.weights import facenet_keys
 from inceptcli.weights.key_table import KeyTable
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ ENDINGS = {
     ".weight": "/weights",
     ".bias": "/biases",
     ".conv.weight": "/weights",
+    ".linear.weight": "/weights",
     ".batch_norm.weight": GAMMA,
     ".batch_norm.bias": BETA,
     ".batch_norm.running_mean": "/BatchNorm/moving_mean",
@@ -111,6 +114,11 @@ _BLOCK_35 = (
 )
 _BLOCK_17 = _path("direct", 0, "1x1") | _path("deep", 1, "0a_1x1", "0b_1x7", "0c_7x1") | _LINEAR
 _BLOCK_8 = _path("direct", 0, "1x1") | _path("deep", 1, "0a_1x1", "0b_1x3", "0c_3x1") | _LINEAR
+_REDUCTION_B = (
+    _path("short", 0, "0a_1x1", "1a_3x3")
+    | _path("once", 1, "0a_1x1", "1a_3x3")
+    | _path("twice", 2, "0a_1x1", "0b_3x3", "1a_3x3")
+)
 
 INCEPTION_RESNET_V2 = KeyTable(
     family="TF-slim, Inception-ResNet-v2",
@@ -133,9 +141,7 @@ INCEPTION_RESNET_V2 = KeyTable(
             "inception_a.0-9 = Repeat/block35_1-10/": _BLOCK_35,
             "reduction_a = Mixed_6a/": _REDUCTION_A,
             "inception_b.0-19 = Repeat_1/block17_1-20/": _BLOCK_17,
-            "reduction_b = Mixed_7a/": _path("short", 0, "0a_1x1", "1a_3x3")
-            | _path("once", 1, "0a_1x1", "1a_3x3")
-            | _path("twice", 2, "0a_1x1", "0b_3x3", "1a_3x3"),
+            "reduction_b = Mixed_7a/": _REDUCTION_B,
             "inception_c.0-8 = Repeat_2/block8_1-9/": _BLOCK_8,
             "inception_c.9 = Block8/": _BLOCK_8,
             "auxiliary_head = AuxLogits/": {
@@ -147,6 +153,36 @@ INCEPTION_RESNET_V2 = KeyTable(
         },
     ),
     preprocessing=PREPROCESSING,
+    endings=ENDINGS,
+)
+
+
+INCEPTION_RESNET_V1 = KeyTable(
+    family="facenet in TensorFlow, Inception-ResNet-v1",
+    network="irv1-facenet",
+    modules=_convolutions(
+        "InceptionResnetV1",
+        {
+            " = ": {
+                "stem.0": "Conv2d_1a_3x3",
+                "stem.1": "Conv2d_2a_3x3",
+                "stem.2": "Conv2d_2b_3x3",
+                "stem.4": "Conv2d_3b_1x1",
+                "stem.5": "Conv2d_4a_3x3",
+                "stem.6": "Conv2d_4b_3x3",
+                "embedding": "Bottleneck",
+            },
+            "inception_a.0-4 = Repeat/block35_1-5/": _BLOCK_35,
+            "reduction_a = Mixed_6a/": _REDUCTION_A,
+            "inception_b.0-9 = Repeat_1/block17_1-10/": _BLOCK_17,
+            "reduction_b = Mixed_7a/": _REDUCTION_B,
+            "inception_c.0-4 = Repeat_2/block8_1-5/": _BLOCK_8,
+            "inception_c.5 = Block8/": _BLOCK_8,
+        },
+    )
+    | {"classifier": "Logits"},
+    preprocessing=facenet_keys.INCEPTION_RESNET_V1.preprocessing,
+    imagenet=False,
     endings=ENDINGS,
 )
 
