@@ -17,6 +17,16 @@ UNREAD = {"Lambda", "Normalization", "SlicingOpLambda", "TFOpLambda", "TensorFlo
 ARITHMETIC = {"Add", "Divide", "Multiply", "Subtract", "TrueDivide"}
 """Of a tensor and a number."""
 
+FUNCTIONS = {
+    "__operators__.add": "Add",
+    "math.add": "Add",
+    "math.divide": "Divide",
+    "math.multiply": "Multiply",
+    "math.subtract": "Subtract",
+    "math.truediv": "TrueDivide",
+}
+"""The same in Keras 2, where all of it is a TFOpLambda."""
+
 MOST_LAYERS = 100_000
 
 
@@ -84,7 +94,10 @@ def _layers(config: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if isinstance(nested, list):
             waiting += reversed(nested)
         elif isinstance(inner, dict):
-            yield str(layer.get("class_name")), str(inner.get("name")), layer
+            kind = str(layer.get("class_name"))
+            if kind == "TFOpLambda":
+                kind = FUNCTIONS.get(str(inner.get("function")), kind)
+            yield kind, str(inner.get("name")), layer
     raise ValueError(f"its configuration has over {MOST_LAYERS} layers")
 
 
@@ -126,6 +139,9 @@ def _operand(layer: dict[str, Any]) -> list[float] | None:
     """The number that stands after the tensor in a call such as `x / 127.5`."""
     try:
         (node,) = layer["inbound_nodes"]
+        if isinstance(node, list):  # Keras 2: the tensor's layer, two indices, other arguments
+            tensor, _, _, named = node
+            return _channels(named["y"]) if isinstance(tensor, str) else None
         tensor, number = node["args"]
         return _channels(number) if isinstance(tensor, dict) else None
     except (KeyError, TypeError, ValueError):

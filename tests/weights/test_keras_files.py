@@ -31,6 +31,11 @@ def layer(kind: str, *operands: Any, **config: Any) -> dict[str, Any]:
     return {"class_name": kind, "config": config, "inbound_nodes": nodes}
 
 
+def keras_2(function: str, operand: float) -> dict[str, Any]:
+    node = ["input_1", 0, 0, {"y": operand, "name": None}]
+    return {**layer("TFOpLambda", function=function), "inbound_nodes": [node]}
+
+
 def model(*layers: dict[str, Any]) -> str:
     whole = {"class_name": "Functional", "config": {"name": "outer", "layers": list(layers)}}
     return json.dumps(whole)
@@ -47,6 +52,10 @@ SAID: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[str]]] = {
     "nothing": ([BASE], SIZE, []),
     "scaled to -1 and 1": ([layer("Rescaling", scale=1 / 127.5, offset=-1), BASE], SIZE | HALF, []),
     "by operators": ([layer("TrueDivide", 127.5), layer("Subtract", 1), BASE], SIZE | HALF, []),
+    "by operators of Keras 2": (
+        [keras_2("math.truediv", 127.5), keras_2("math.subtract", 1.0), BASE], SIZE | HALF, []
+    ),
+    "by others of Keras 2": ([keras_2("math.pow", 2.0), BASE], SIZE, ["tfoplambda"]),
     "twice": ([layer("Rescaling", scale=1 / 255), layer("Rescaling", scale=2, offset=-1), BASE],
               SIZE | HALF, []),
     "by channels": ([layer("Rescaling", scale=[1 / 255 / std for std in IMAGENET["std"]],
