@@ -137,9 +137,8 @@ def evaluate(
     reason); accuracies are fractions of 1, the loss is the mean of -log of the label's probability.
     What was skipped counts nowhere else and leaves the exit code 0. With --fast-decode, and only
     then, JSON and the CSV files have fast_decode, which is true, and with another --precision than
-    32-true precision. The page of --report loads nothing
-    from elsewhere; what it shows is in the JSON and in the CSV files of --predictions and
-    --confusion too.
+    32-true precision. The page of --report loads nothing from elsewhere; what it shows is in the
+    JSON and in the CSV files of --predictions and --confusion too.
 
     Under torchrun or srun each image is measured by one process, and the first one speaks.
     """
@@ -147,15 +146,13 @@ def evaluate(
 
     _check_suffixes(predictions, confusion, report)
     processes = Processes.found()
-    number_of_devices = checked_devices(devices)
-    if processes.size > 1 and number_of_devices != 1:
-        raise UsageError(f"--devices {devices}: under torchrun or srun each process has one")
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
         from inceptcli.evaluation.images import Wanted, images_to_measure
         from inceptcli.evaluation.results import Origin
         from inceptcli.prediction.ensemble import Ensemble
 
+        number_of_devices = _devices(devices, processes.size)
         notices, shown = Display(not is_first), Display(quiet or not is_first)
         told = None if shown.quiet else shown.say
         files, members = ensemble_files(weights, crops, shown)
@@ -174,7 +171,6 @@ def evaluate(
 
         from inceptcli.evaluation.evaluate import evaluate as measure
         from inceptcli.evaluation.evaluate import share
-        from inceptcli.evaluation.writers import as_json, as_table
 
         stack.enter_context(processes.joined())
         ensemble = Ensemble.load(
@@ -198,14 +194,27 @@ def evaluate(
             )
         for write in outputs:
             write(result)
-    if not is_first:
-        return
+    if is_first:
+        _tell(result, origin, format, notices)
+
+
+def _devices(devices: str, processes: int) -> int | Literal["auto"]:
+    found = checked_devices(devices)
+    if processes > 1 and found != 1:
+        raise UsageError(f"--devices {devices}: under torchrun or srun each process has one")
+    return found
+
+
+def _tell(result: Evaluation, origin: Origin, form: str, notices: Display) -> None:
+    """What was skipped, then the figures on standard output."""
+    from inceptcli.evaluation.writers import as_json, as_table
+
     for name, reason in result.skipped:
         notices.say(f"skipped {name}: {reason}")
     if result.skipped:
-        notices.say(f"{len(result.skipped)} of {len(source)} images skipped")
-    form = as_json if format == "json" else as_table
-    echo(form(result, origin))
+        total = len(result.images) + len(result.skipped)
+        notices.say(f"{len(result.skipped)} of {total} images skipped")
+    echo((as_json if form == "json" else as_table)(result, origin))
 
 
 def _read(

@@ -27,7 +27,7 @@ class Peak(NamedTuple):
 # sparsity alone are halved. GeForce: appendices of NVIDIA's Ada (2022) and Blackwell (2025) white
 # papers, Tensor TFLOPS with FP32 accumulate.
 PEAKS = {
-    r"Tesla V100-(SXM2|SXM3)-\d+GB(-LS)?": Peak(125, None, None, 15.7),
+    r"Tesla V100-SXM2-\d+GB(-LS)?": Peak(125, None, None, 15.7),
     r"Tesla V100-PCIE-\d+GB": Peak(112, None, None, 14),
     r"Tesla T4": Peak(65, None, None, 8.1),
     r"(NVIDIA )?A100-(SXM4|PCIE|PCIe|SXM)-\d+GB": Peak(312, 312, 156, 19.5),
