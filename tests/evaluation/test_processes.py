@@ -207,10 +207,13 @@ def under_torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_two_processes_measure_each_image_once_and_agree_with_one(
-    weights: Path, data: Path, tmp_path: Path
+    weights: Path, data: Path, tmp_path: Path, precision: str
 ) -> None:
-    flags = ("--data", data / "list.csv", "--format", "json", "--predictions")
+    flags = (
+        "--precision", precision, "--data", data / "list.csv", "--format", "json", "--predictions",
+    )  # fmt: skip
     results: list[dict[str, Any]] = []
     tables: list[list[dict[str, str]]] = []
     for number, batch_size in enumerate((1, 7)):
@@ -241,3 +244,11 @@ def test_an_error_in_another_process_is_said_once_by_the_first(weights: Path, da
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert errors == [f"Error: {data}/empty.png: empty file; --skip-unreadable leaves such images out"]  # fmt: skip  # noqa: E501
+
+
+@pytest.mark.slow
+def test_more_devices_than_one_are_refused_once(weights: Path, data: Path) -> None:
+    done = under_torchrun(weights, "--data", data / "list.csv", "--devices", "2")
+    assert done.returncode != 0
+    errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert errors == ["Error: --devices 2: under torchrun or srun each process has one"]
