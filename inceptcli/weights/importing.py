@@ -127,7 +127,7 @@ def imported(
     found = recognise(source, file, raw)
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
-    options = _options(table, tensors)
+    options = _options(table, tensors, file.config.epsilon if file.config else None)
     if auxiliary_head:
         expected = {**layout(options), **_auxiliary_head(source, table, options, tensors)}
     else:
@@ -245,11 +245,13 @@ def _without_auxiliary_head(
     return kept, ["passed over the auxiliary head (--auxiliary-head keeps it for training)"]
 
 
-def _options(table: KeyTable, tensors: dict[str, Tensor]) -> NetworkOptions:
+def _options(table: KeyTable, tensors: dict[str, Tensor], epsilon: float | None) -> NetworkOptions:
     """The released network with as many classes as the source's classifier has rows or biases."""
     head = table.theirs(["classifier.weight", "classifier.bias"]).values()
     rows = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
-    return network_options(table.network, num_classes=max(1, rows[0]) if rows else 1)
+    return network_options(
+        table.network, num_classes=max(1, rows[0]) if rows else 1, batch_norm_eps=epsilon
+    )
 
 
 def _problems(

@@ -27,6 +27,9 @@ FUNCTIONS = {
 }
 """The same in Keras 2, where all of it is a TFOpLambda."""
 
+Layer = tuple[str, str, dict[str, Any]]
+"""Class, name and JSON."""
+
 MOST_LAYERS = 100_000
 
 
@@ -35,11 +38,15 @@ class KerasConfig:
     """What a configuration says; nothing where there is none.
 
     `order` are the names of all layers in the order of `model.layers`, nested ones where their
-    model stands. `preprocessing` has fields of Preprocessing. `unread` are layers before the first
-    convolution that change pixel values in another way than those that are read.
+    model stands. `convolutions` has the strides and the padding ("same" or "valid") of each
+    convolution by name, `epsilon` is that of the batch norms. `preprocessing` has fields of
+    Preprocessing. `unread` are layers before the first convolution that change pixel values in
+    another way than those that are read.
     """
 
     order: list[str] = field(default_factory=list)
+    convolutions: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    epsilon: float | None = None
     preprocessing: dict[str, Any] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
@@ -53,11 +60,30 @@ def parse(text: bytes | str | None) -> KerasConfig:
     except RecursionError as error:
         raise ValueError("its configuration is nested too deeply") from error
     found = KerasConfig([name for _, name, _ in layers])
+    _note_computation(found, layers)
+    first = next((i for i, (kind, *_) in enumerate(layers) if kind in CONVOLUTIONS), len(layers))
+    _note_preprocessing(found, layers[:first])
+    return found
+
+
+def _note_computation(found: KerasConfig, layers: list[Layer]) -> None:
+    epsilons = set()
+    for kind, name, layer in layers:
+        config = layer["config"]
+        strides, padding = config.get("strides"), config.get("padding")
+        if kind in CONVOLUTIONS and isinstance(strides, list) and padding in ("same", "valid"):
+            found.convolutions[name] = tuple(strides), padding
+        if kind == "BatchNormalization" and isinstance(config.get("epsilon"), float):
+            epsilons.add(config["epsilon"])
+    if len(epsilons) > 1:
+        raise ValueError(f"its batch norms have several epsilons: {sorted(epsilons)[:3]}")
+    found.epsilon = next(iter(epsilons), None)
+
+
+def _note_preprocessing(found: KerasConfig, layers: list[Layer]) -> None:
     size: tuple[int, int] | None = None
     scale, offset = [1.0] * 3, [0.0] * 3
     for kind, name, layer in layers:
-        if kind in CONVOLUTIONS:
-            break
         size = _size(kind, layer) or size
         numbers = _numbers(kind, layer)
         if numbers is not None:
@@ -68,18 +94,19 @@ def parse(text: bytes | str | None) -> KerasConfig:
             found.unread.append(name)
     if size is not None:
         found.preprocessing["image_size"] = size
-    if (scale, offset) != ([1.0] * 3, [0.0] * 3):
-        if min(scale) <= 0:
-            found.unread.append("Rescaling")
-        else:  # Keras counts pixel values to 255, Preprocessing to 1
-            std = [1 / (255 * one) for one in scale]
-            mean = [-one * part for one, part in zip(offset, std, strict=True)]
-            found.preprocessing["mean"] = tuple(round(value, 9) + 0.0 for value in mean)
-            found.preprocessing["std"] = tuple(round(value, 9) for value in std)
-    return found
+    if (scale, offset) == ([1.0] * 3, [0.0] * 3):
+        return
+    if min(scale) <= 0:
+        found.unread.append("Rescaling")
+        return
+    # Keras counts pixel values to 255, Preprocessing to 1.
+    std = [1 / (255 * one) for one in scale]
+    mean = [-one * part for one, part in zip(offset, std, strict=True)]
+    found.preprocessing["mean"] = tuple(round(value, 9) + 0.0 for value in mean)
+    found.preprocessing["std"] = tuple(round(value, 9) for value in std)
 
 
-def _layers(config: Any) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _layers(config: Any) -> Iterator[Layer]:
     """Class, name and JSON of every layer in order, those of nested models in their place."""
     waiting = [config]
     for _ in range(MOST_LAYERS):

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.networks.registry import network_options
+from inceptcli.networks.registry import build, network_options
+from inceptcli.text import printable
+from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.key_table import KeyTable, expand, layout
 
 if TYPE_CHECKING:
@@ -183,6 +185,29 @@ def table(tensors: dict[str, Tensor]) -> KeyTable:
             f"layers; {known}"
         )
     return next((found for found in fitting if _has_shapes(found, tensors)), fitting[0])
+
+
+def check_layers(found: KeyTable, config: KerasConfig) -> None:
+    """ValueError where a convolution has another stride or padding than in the network."""
+    import torch
+    from torch import nn
+
+    if not config.convolutions:
+        return
+    with torch.device("meta"):
+        network = build(network_options(found.network))
+    for ours, theirs in found.modules.items():
+        module = network.get_submodule(ours)
+        if theirs not in config.convolutions or not isinstance(module, nn.Conv2d):
+            continue
+        strides, padding = config.convolutions[theirs]
+        expected = "valid" if module.padding == (0, 0) else "same"
+        is_padded = module.kernel_size != (1, 1) and padding != expected
+        if strides != module.stride or is_padded:
+            raise ValueError(
+                f"{printable(theirs)} has strides {list(strides)} and padding {padding}, where "
+                f"{found.family} has {list(module.stride)} and {expected}"
+            )
 
 
 def _counts(network: KerasNetwork) -> str:

@@ -14,6 +14,7 @@ from inceptcli.networks.registry import network_options
 from inceptcli.text import printable
 from inceptcli.weights import facenet_keys, keras_keys, slim_keys, timm_keys
 from inceptcli.weights.foreign_file import ForeignFile, is_counter
+from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.key_table import SEPARATOR, KeyTable, beginnings, layout
 from inceptcli.weights.run_checkpoint import CURRENT, STATE
 
@@ -93,7 +94,9 @@ def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Found:
     if file.is_keras:
         tensors = file.groups[""]
         try:
-            return Found(keras_keys.table(tensors), tensors, remarks=file.remarks)
+            table = keras_keys.table(tensors)
+            keras_keys.check_layers(table, file.config or KerasConfig())
+            return Found(table, tensors, remarks=file.remarks)
         except ValueError as error:
             raise UserError(f"{path}: looks like another Keras network: {error}") from error
     networks = [network for place in file.groups for network in _networks(place, file.groups)]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from inceptcli.networks.registry import network_options
+from inceptcli.weights.file import read_metadata
 from inceptcli.weights.importing import imported
 from inceptcli.weights.keras_config import parse
 from inceptcli.weights.keras_file import read
@@ -158,6 +159,28 @@ def test_pixel_values_that_are_changed_in_an_unknown_way_are_not_guessed(
 def cycle(file: Any) -> None:
     file["layers/a/vars/0"] = np.zeros((2, 2, 2, 2), "f4")
     file["layers/a/again"] = file["layers"]
+
+
+def with_layers(name: str, *layers: dict[str, Any]) -> str:
+    return archive(name, model(BASE, *layers), sorted_by_name)
+
+
+def test_what_a_model_computes_otherwise_is_kept_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    valid = {"strides": [2, 2], "padding": "valid"}
+    norm = layer("BatchNormalization", epsilon=1e-5)
+    with_layers("a.keras", layer("Conv2D", **{**valid, "name": "conv2d_1"}), norm)
+    command = ("import", "a.keras", "--output", "a.safetensors")
+    done = inceptcli(*command)
+    assert done.exit_code == 0, done.output
+    assert read_metadata(Path("a.safetensors")).network.batch_norm_eps == 1e-5
+    with_layers("a.keras", layer("Conv2D", strides=[1, 1], padding="same", name="conv2d_1"))
+    said = "conv2d_1 has strides [1, 1] and padding same, where Keras, Inception-v4 has [2, 2] and"
+    check_one_line(inceptcli(*command), 1, f"looks like another Keras network: {said} valid")
+    with_layers("a.keras", norm, layer("BatchNormalization", epsilon=1e-3))
+    check_one_line(inceptcli(*command), 1, "its batch norms have several epsilons: [1e-05, 0.001]")
 
 
 HOSTILE: dict[str, Callable[[], object]] = {
