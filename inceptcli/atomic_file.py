@@ -41,6 +41,10 @@ def replacing(path: Path) -> Iterator[Path]:
     except KeyboardInterrupt as stop:
         stop.add_note(_left(path))
         raise
+    except OSError as error:
+        if error.filename == str(temporary):  # a name that nobody gave
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
         del _unfinished[temporary]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,13 +17,15 @@ def open_no_follow(path: Path, mode: str, newline: str | None = None) -> IO[Any]
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW, 0o666)
 
-    return open(path, mode, newline=newline, opener=opener)
+    errors = None if "b" in mode else "replace"
+    return open(path, mode, newline=newline, errors=errors, opener=opener)
 
 
-def check_no_links(folder: Path, flag: str) -> None:
+def check_no_links(folder: Path, flag: str, files: Collection[str] = ()) -> None:
     """UsageError for what is neither a regular file nor a folder directly in `folder`.
 
-    A run directory from somebody else may have links in it to files that the run would then change.
+    Nor may one of `files` be a folder. A run directory from somebody else may have links in it to
+    files that the run would then change.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -30,8 +33,10 @@ def check_no_links(folder: Path, flag: str) -> None:
         return
     for entry in entries:
         kind = entry.stat(follow_symlinks=False).st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            what = "a link" if stat.S_ISLNK(kind) else "neither a file nor a folder"
+        is_folder = stat.S_ISDIR(kind)
+        if not stat.S_ISREG(kind) and (not is_folder or entry.name in files):
+            other = "a folder" if is_folder else "neither a file nor a folder"
+            what = "a link" if stat.S_ISLNK(kind) else other
             raise UsageError(
                 f"{flag} {folder}: {entry.name} is {what}, which a run directory must not hold; "
                 "remove it"

@@ -55,10 +55,16 @@ class ReportingGroup(LazyGroup):
             error.message = error.message.removeprefix("Value error, ")
             raise
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
+            if error.filename is None or error.strerror is None:
                 raise
-            echo(f"Error: {printable(str(error.filename)[:40])}...: {error.strerror}", err=True)
-            raise Exit(UsageError.exit_code) from None
+            is_long = error.errno == errno.ENAMETOOLONG
+            name = printable(os.fsdecode(error.filename))
+            name = f"{name[:40]}..." if is_long else name
+            echo(f"Error: {name}: {error.strerror}", err=True)
+            raise Exit((UsageError if is_long else UserError).exit_code) from None
+        except MemoryError:
+            echo("Error: not enough memory", err=True)
+            raise Exit(UserError.exit_code) from None
 
 
 app = Typer(

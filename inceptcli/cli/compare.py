@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os.path
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -97,7 +98,7 @@ def compare(
         raise UsageError(f"--by {by}: the paper gives epochs only; leave out --by or --paper")
     thresholds = _thresholds(reach)
     if output is not None:
-        _check_output(output)
+        _check_output(output, runs or [])
     metrics = list(dict.fromkeys(map(str, metric or []))) or _all_metrics(bool(runs))
     curves = _curves(runs or [], metrics, paper)
 
@@ -108,8 +109,11 @@ def compare(
     if output is not None:
         from inceptcli.plots.comparison import draw_comparison, write_comparison_csv
 
-        draw_comparison(output, curves, metrics, by)
-        write_comparison_csv(output.with_suffix(".csv"), curves)
+        try:
+            draw_comparison(output, curves, metrics, by)
+            write_comparison_csv(output.with_suffix(".csv"), curves)
+        except OSError as error:
+            raise UsageError(f"--output {output}: {error.strerror or error}") from error
 
 
 def _thresholds(reach: str | None) -> list[float]:
@@ -124,7 +128,7 @@ def _thresholds(reach: str | None) -> list[float]:
     return list(dict.fromkeys(values))
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, runs: list[Path]) -> None:
     from inceptcli.plots.comparison import COLUMNS
 
     twin = path.with_suffix(".csv")
@@ -132,8 +136,9 @@ def _check_output(path: Path) -> None:
         raise UsageError(f"--output {path}: must end in .png")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}")
-    OutputFiles({"--output": path, "the points of --output": twin})
-    if twin.exists():
+    written = OutputFiles({"--output": path, "the points of --output": twin})
+    written.check(run / "metrics.csv" for run in runs)
+    if os.path.exists(twin):  # noqa: PTH110 (Path raises where a folder is closed)
         with twin.open(errors="replace") as file:
             if file.readline(200).strip() != ",".join(COLUMNS):
                 raise UsageError(

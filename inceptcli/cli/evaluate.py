@@ -160,7 +160,7 @@ def evaluate(
         found = images_to_measure(wanted, list(zip(files, members, strict=True)), told)
         source = found.source
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
-        OutputFiles(written).check(_read(files, data, exclude, source))
+        OutputFiles(written).check(_read([*files, *found.read], data, exclude, source))
         outputs: list[Callable[[Evaluation], None]] = []
         shortcuts = chosen_shortcuts(fast_decode, precision)
         origin = Origin(weights, found.data, crops, found.excluded, shortcuts, found.split)
@@ -218,16 +218,15 @@ def _tell(result: Evaluation, origin: Origin, form: str, notices: Display) -> No
 
 
 def _read(
-    weights: Iterable[Path], data: str | None, exclude: Path | None, source: ImageSource
+    files: Iterable[Path], data: str | None, exclude: Path | None, source: ImageSource
 ) -> Iterator[Path]:
-    """All files that are read: weights, lists, labels and images or shards."""
-    from inceptcli.data.label_files import LABEL_FILES
+    """All files that are read: `files` (weights, labels), lists, and images or shards."""
     from inceptcli.data.shards.files import CLASS_FILES
     from inceptcli.data.shards.index import index_path
     from inceptcli.data.shards.source import ShardSource
     from inceptcli.data.sources import FolderSource
 
-    yield from weights
+    yield from files
     if exclude is not None:
         yield exclude
     folders = set() if data is None else {Path(data), Path(data).parent}
@@ -240,7 +239,7 @@ def _read(
         yield from map(index_path, source.shards)
         folders |= {folder for shard in source.shards for folder in shard.absolute().parents[:2]}
     for folder in folders:
-        for name in (*LABEL_FILES, *CLASS_FILES):
+        for name in CLASS_FILES:
             yield folder / name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,7 +141,7 @@ def import_weights(
     if repository is None:
         source = meant(source)
         _check_source(source)
-    _check_output(source, output)
+    _check_output(output, _read(source, classes) if repository is None else [])
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
 
     from inceptcli.weights.declared import Declared, class_list, config_beside
@@ -182,18 +183,27 @@ def _check_source(source: Path) -> None:
         raise UsageError(f"{source}: {state}; give the weights file itself")
 
 
-def _check_output(source: Path, output: Path) -> None:
-    if output.is_dir():
+def _check_output(output: Path, read: Iterable[Path]) -> None:
+    if os.path.isdir(output):  # noqa: PTH112 (Path raises where a folder is closed)
         raise UsageError(f"--output {output}: is a folder; give the name of a file in it")
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: no folder {output.parent}")
-    OutputFiles({"--output": output}).check([source])
+    OutputFiles({"--output": output}).check(read)
     if output.suffix.lower() != ".safetensors":
         raise UsageError(f"--output {output}: must end in .safetensors, which is what is written")
     if not os.access(output.parent, os.W_OK) or (
         output.exists() and not os.access(output, os.W_OK)
     ):
         raise UsageError(f"--output {output}: not writable")
+
+
+def _read(source: Path, classes: Path | None) -> list[Path]:
+    """All files that may be read: shards of an index, and what the run of a checkpoint says."""
+    from inceptcli.weights.foreign_file import files_of
+    from inceptcli.weights.run_checkpoint import files_beside
+
+    beside = [source.with_name("config.json"), *files_beside(source)]
+    return [*files_of(source), *beside, *([] if classes is None else [classes])]
 
 
 def _preprocessing(

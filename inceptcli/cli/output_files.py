@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inceptcli.prediction.inputs import Source
 
 MAXIMUM_LINKS = 40
+STANDARD_INPUT = 0
 
 
 class OutputFiles:
@@ -38,19 +39,26 @@ class OutputFiles:
             if (key := _key(path)) is not None:
                 self._flags[key] = f"{flag} {path}"
 
-    def check(self, inputs: Iterable[Path | str]) -> None:
-        """UsageError when one of the inputs is an output, by whatever name; nothing is written."""
+    def check(self, inputs: Iterable[Path | str | int]) -> None:
+        """UsageError when one of the inputs is an output, by whatever name; nothing is written.
+
+        STANDARD_INPUT may be a file, too.
+        """
         if not self._flags:
             return
         for path in inputs:
             written = self._flags.get(_key(path) or (-1, -1))
             if written is not None:
-                raise UsageError(f"{written}: is read as {path}; name another file")
+                name = "standard input" if path == STANDARD_INPUT else path
+                raise UsageError(f"{written}: is read as {name}; name another file")
 
     def watch(self, sources: Iterator[Source]) -> Iterator[Source]:
-        """The same images, each checked before it is passed on."""
+        """The same images, each checked before it is passed on; of one in a tar file that."""
+        from inceptcli.data.shards.index import index_path
+
         for source in sources:
-            self.check([source.path if source.in_tar is None else source.in_tar.shard])
+            shard = source.in_tar and source.in_tar.shard
+            self.check([source.path] if shard is None else [shard, index_path(shard)])
             yield source
 
 
@@ -77,13 +85,13 @@ def _leads_into_proc(path: Path) -> bool:
         path = Path(os.path.realpath(path.parent), path.name)
         if path.is_relative_to("/proc"):
             return True
-        if not path.is_symlink():
+        if not os.path.islink(path):  # noqa: PTH114 (Path raises where a folder is closed)
             return False
         path = path.parent / path.readlink()
     return False
 
 
-def _key(path: Path | str) -> tuple[int, int] | None:
+def _key(path: Path | str | int) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 (a Path would take twice the time)
     except (OSError, ValueError):

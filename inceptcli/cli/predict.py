@@ -14,9 +14,9 @@ from typer import Argument, Exit, Option
 from inceptcli.cli.ensemble_files import ensemble_files
 from inceptcli.cli.interruption import noted
 from inceptcli.cli.names import complete_weights
-from inceptcli.cli.output_files import OutputFiles
+from inceptcli.cli.output_files import STANDARD_INPUT, OutputFiles
 from inceptcli.cli.predict_extras import Extras, gallery_writer
-from inceptcli.cli.predict_shard import Write, place_of, predict_shard
+from inceptcli.cli.predict_shard import Place, Write, part_files, place_of, predict_shard
 from inceptcli.cli.results_stream import (
     SUFFIXES_IN_WORDS,
     check_installed,
@@ -203,10 +203,10 @@ def predict(
         raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
     check_suffix("--gallery", gallery, ".html", ".htm")
     chosen = _installed(place.format if place else output_format or format_of(output) or "table")
-    written = OutputFiles(_outputs(place.path if place else output, gallery, embeddings))
+    written = OutputFiles(_outputs(place, output, gallery, embeddings))
     names = weights or ["imagenet"]
     files, metadata = ensemble_files(names, crops, Display(quiet))
-    written.check([*paths, *files])
+    written.check([*paths, *files, *[STANDARD_INPUT] * ("-" in paths)])
     extras = Extras(explain, class_name, embeddings)
     shortcuts = chosen_shortcuts(fast_decode, precision)
     extras.check(files, crops, output, shortcuts, compile_networks)
@@ -292,8 +292,10 @@ def _installed(output_format: str) -> str:
 
 
 def _outputs(
-    output: Path | None, gallery: Path | None, embeddings: Path | None
+    place: Place | None, output: Path | None, gallery: Path | None, embeddings: Path | None
 ) -> dict[str, Path | None]:
+    if place is not None:
+        return part_files(place)
     from inceptcli.prediction.embeddings import paths_file
 
     has_paths = embeddings is not None and embeddings.suffix == ".npy"

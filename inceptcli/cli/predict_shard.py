@@ -46,6 +46,15 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
     return Place(output, cast(Literal["jsonl", "parquet"], chosen), share)
 
 
+def part_files(place: Place) -> dict[str, Path | None]:
+    """What is written of a part, by what a message calls it."""
+    from inceptcli.prediction.part_record import record_path, rows_path
+
+    files = {"--output": place.path, "the record of --output": record_path(place.path)}
+    rows = rows_path(place.path, place.format)
+    return {**files, **({} if rows == place.path else {"the rows of --output": rows})}
+
+
 def predict_shard(
     place: Place,
     job: tuple[Sequence[Path], int, int, Shortcuts],

@@ -56,6 +56,8 @@ def writing(place: str) -> Iterator[None]:
     except BrokenPipeError:
         raise Exit(128 + signal.SIGPIPE) from None
     except OSError as error:
+        if error.filename is not None and not place.endswith(str(error.filename)):
+            raise  # of a file that is read
         raise UserError(f"{place}: {error.strerror or error}") from error
 
 

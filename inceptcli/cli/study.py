@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
 from inceptcli.cli.names import complete_study
+from inceptcli.cli.output_files import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
+from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
@@ -79,8 +82,14 @@ def study(
     settings = check_study(read(file), str(file))
     if seeds is not None:
         settings = settings.model_copy(update={"seeds": list(range(seeds))})
-    if output.exists() and not output.is_dir():
+    if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"--output {output}: not a folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {output}: {error.strerror}") from error
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise UsageError(f"--output {output}: cannot be written")
 
     from inceptcli.signals import EXIT_STOPPED, after_imports, signals_to_take
     from inceptcli.studies.runs import check_one_data, runs_of, train_all
@@ -91,6 +100,8 @@ def study(
     say = Display(quiet).say
     try:
         runs = runs_of(settings, output)
+        for run in runs:
+            OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
         check_one_data(settings, runs, data)
         results = train_all(settings, runs, data, jobs, say)
         check_one_data(settings, runs, data)  # the data may have changed meanwhile
@@ -140,7 +151,7 @@ def judge(study: Study, results: list[Result]) -> dict[str, Any]:
 def _as_table(judged: dict[str, Any]) -> str:
     width = max(map(len, judged["arms"]))
     lines = [
-        judged["question"],
+        printable(judged["question"]),
         "",
         f"{'':<{width}}  {judged['measure']} by seed, last top-1 error",
     ]

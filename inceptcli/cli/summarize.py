@@ -154,10 +154,11 @@ def _described(
 
 def _check_figure(figure: Path, network: str) -> None:
     from inceptcli.plots.network_figure import SUFFIXES
+    from inceptcli.weights.file import WEIGHTS_NAME
 
     if figure.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--figure {figure}: must end with {', '.join(SUFFIXES)}")
-    OutputFiles({"--figure": figure}).check([network])
+    OutputFiles({"--figure": figure}).check([network, Path(network, WEIGHTS_NAME)])
 
 
 def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.folders import LabelledImages, where
-from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_SHOWN
+from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
+from inceptcli.regular_file import read_regular
 from inceptcli.text import printable
 
 MAXIMUM_BYTES = 64 * 1024**2
@@ -47,7 +48,7 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
     entries = _entries(file)
     for line, entry in entries:
         if entry.isascii() and entry.isdecimal():
-            if not 1 <= int(entry) <= NUM_VALIDATION_IMAGES:
+            if len(entry) > LONGEST_NUMBER or not 1 <= int(entry) <= NUM_VALIDATION_IMAGES:
                 raise UserError(
                     f"{printable(str(file))} line {line}: a number of a validation image must be "
                     f"1 to {NUM_VALIDATION_IMAGES}, got {entry[:20]}"
@@ -74,9 +75,7 @@ def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Rema
 def _entries(file: Path) -> list[tuple[int, str]]:
     """Lines that are not empty, with their numbers."""
     try:
-        if file.stat().st_size > MAXIMUM_BYTES:
-            raise UsageError(f"{printable(str(file))}: over the limit of {MAXIMUM_BYTES} bytes")
-        text = text_of(file.read_bytes())
+        text = text_of(read_regular(file, MAXIMUM_BYTES))
     except OSError as error:
         raise UsageError(f"--exclude {printable(str(file))}: {error.strerror}") from error
     except ValueError as error:

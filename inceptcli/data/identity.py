@@ -27,6 +27,8 @@ from inceptcli.text import listed, printable
 Number = tuple[str, int]
 """Part (train or val) of an image and its place there, 0-based."""
 
+LONGEST_REASON = 200
+
 START = 65536
 """Bytes of a file that are read."""
 
@@ -34,6 +36,9 @@ DAMAGE = (EOFError, LookupError, OSError, RecursionError, TypeError, ValueError,
 """What a damaged file of JSON lines raises."""
 
 PARTS = {"train": "training", "val": "validation"}
+
+MOST_TIMES, AND_MORE = 200, 2**20
+"""Bytes that the file may have uncompressed, as many times its own; names take 20 times."""
 
 
 class Listed(NamedTuple):
@@ -96,23 +101,27 @@ class KeptIdentity:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._opened() as lines:
-            self.sha256 = str(json.loads(lines.readline())["sha256"])
+            self.sha256 = str(json.loads(next(lines, b""))["sha256"])
 
     @cached_property
     def _listing(self) -> tuple[tuple[str, ...], list[Listed]]:
         with self._opened() as lines:
-            lines.readline()
+            next(lines, b"")
             classes, *images = map(json.loads, lines)
-            return tuple(classes), [Listed(*image) for image in images]
+            if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+                raise ValueError("its classes are no list of names")
+            return tuple(classes), [_checked(Listed(*image), len(classes)) for image in images]
 
     @contextmanager
-    def _opened(self) -> Iterator[gzip.GzipFile]:
+    def _opened(self) -> Iterator[Iterator[bytes]]:
         try:
+            most = MOST_TIMES * self.path.stat().st_size + AND_MORE
             with gzip.open(self.path) as file:
-                yield file
+                yield _lines_of(file, most)
         except DAMAGE as error:
+            reason = printable(str(error)[:LONGEST_REASON]) or "it is cut short"
             raise UserError(
-                f"{self.path}: cannot be read ({error}), so nobody knows what the run there was "
+                f"{self.path}: cannot be read ({reason}), so nobody knows what the run there was "
                 "trained on; give another --output"
             ) from error
 
@@ -132,6 +141,28 @@ class KeptIdentity:
         if len(is_val) < len(self.images) or sorted(is_val) != sorted(names):
             return None
         return [is_val[name] for name in names]
+
+
+def _lines_of(file: gzip.GzipFile, most: int) -> Iterator[bytes]:
+    """The lines of a file that has at most so many bytes; ValueError where it has more."""
+    while line := file.readline(most + 1):
+        most -= len(line)
+        if most < 0:
+            raise ValueError("it is far longer than its compressed form")
+        yield line
+
+
+def _checked(image: Listed, classes: int) -> Listed:
+    """ValueError where the types are not those of an image."""
+    numbers = (image.label, image.bytes)
+    if (
+        image.part not in PARTS
+        or not all(isinstance(text, str) for text in (image.name, image.start))
+        or not all(type(number) is int for number in numbers)
+        or not 0 <= image.label < classes
+    ):
+        raise ValueError("a line is no image")
+    return image
 
 
 def difference(kept: KeptIdentity, now: DataIdentity, may_change: Collection[Number]) -> str | None:

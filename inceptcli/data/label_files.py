@@ -13,6 +13,7 @@ from typing import NamedTuple
 from inceptcli.data.folders import LabelledImages
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
+from inceptcli.regular_file import read_regular
 from inceptcli.text import composed, printable
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
@@ -28,9 +29,6 @@ KAGGLE_LABELS = "LOC_val_solution.csv"
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC/val")
 """Where Kaggle's archive has them, beside that file."""
 
-LABEL_FILES = ("labels.csv", "val.txt", "synsets.txt", DEVKIT_LABELS, KAGGLE_LABELS)
-"""What lies in a flat folder of ILSVRC or beside it."""
-
 LONGEST_NUMBER = 18
 """Digits; Python refuses to read thousands of them."""
 
@@ -43,12 +41,13 @@ MAXIMUM_BYTES = 256 * 1024**2
 class EvaluationImages(NamedTuple):
     """Images for `eval`, the folder that their paths start from, and what should be said of them.
 
-    `notes` are lines for people.
+    `notes` are lines for people, `read` the files that list the images.
     """
 
     images: LabelledImages
     root: Path
     notes: tuple[str, ...] = ()
+    read: tuple[Path, ...] = ()
 
 
 def evaluation_images(
@@ -65,7 +64,8 @@ def evaluation_images(
     if data.is_file() and data.name == KAGGLE_LABELS:
         return flat(_kaggle_folder(data), ids, names, data)
     if data.is_file() and data.suffix.lower() == ".csv":
-        return EvaluationImages(listed(data, ids, names, allow_outside=allow_outside), data.parent)
+        images = listed(data, ids, names, allow_outside=allow_outside)
+        return EvaluationImages(images, data.parent, read=(data,))
     if data.is_file():
         raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of path and label")
     folder = _flat_folder(data)
@@ -152,7 +152,8 @@ def flat(
     )
     absent = len(label_of) - len(images)
     note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
-    return EvaluationImages(found, folder, (note,) if absent else ())
+    read = (file, file.parent / "synsets.txt")
+    return EvaluationImages(found, folder, (note,) if absent else (), read)
 
 
 def _real(place: str, folders: dict[str, str]) -> str:
@@ -269,9 +270,7 @@ def _labelled_names(file: Path) -> Iterator[tuple[int, str, str]]:
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > MAXIMUM_BYTES:
-            raise UserError(f"{_shown(file)}: over the limit of {MAXIMUM_BYTES} bytes")
-        return text_of(file.read_bytes())
+        return text_of(read_regular(file, MAXIMUM_BYTES))
     except OSError as error:
         raise UserError(f"{_shown(file)}: cannot be read: {error.strerror}") from error
     except ValueError as error:

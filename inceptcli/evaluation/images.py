@@ -39,7 +39,8 @@ class Wanted(NamedTuple):
 class Found(NamedTuple):
     """The images, what they are of, how many were left out, and lines for people.
 
-    `val_fraction` is the share by which they were told apart, if they were.
+    `val_fraction` is the share by which they were told apart, if they were; `read` are the files
+    that list them.
     """
 
     source: ImageSource
@@ -48,6 +49,7 @@ class Found(NamedTuple):
     excluded: int = 0
     notes: tuple[str, ...] = ()
     val_fraction: float | None = None
+    read: tuple[Path, ...] = ()
 
 
 def images_to_measure(
@@ -196,11 +198,13 @@ def _given(
     split: Measured = "all" if Path(data).is_file() else "val"
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")
-    images, _, notes = evaluation_images(Path(data), ids, names, allow_outside=wanted.allow_outside)
+    images, _, notes, read = evaluation_images(
+        Path(data), ids, names, allow_outside=wanted.allow_outside
+    )
     if metadata.unnamed:
         count = f"{file}: its {len(ids)} classes are unnamed"
         notes = (*notes, f"{count}; labels were read as the numbers of the classifier's rows")
-    return Found(FolderSource(images), data, split, notes=notes)
+    return Found(FolderSource(images), data, split, notes=notes, read=read)
 
 
 def _without(found: Found, exclude: Path) -> Found:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from inceptcli.data.shards.source import TarImage
 
 CHUNK_BYTES = 65536
+LONGEST_PATH = 65536
 
 
 class Source(NamedTuple):
@@ -68,7 +69,7 @@ class Utf8:
 
 def is_image_file(path: str) -> bool:
     """Whether a path is one image, so far as its name says: no folder, pattern or tar shard."""
-    return Path(path).is_file() and not path.endswith(".tar")
+    return os.path.isfile(path) and not path.endswith(".tar")  # noqa: PTH113 (never raises)
 
 
 def standard_input() -> ByteStream:
@@ -111,7 +112,7 @@ def find_sources(
 
 
 def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
-    if not Path(path).is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 (Path raises where a folder is closed)
         if path.endswith(".tar"):
             yield from _in_shard(Path(path), left_out)
         else:
@@ -160,4 +161,9 @@ def _separated(stream: ByteStream, separator: bytes) -> Iterator[bytes]:
     while chunk := stream.read(CHUNK_BYTES):
         *whole, rest = (rest + chunk).split(separator)
         yield from whole
+        if len(rest) > LONGEST_PATH:
+            raise UserError(
+                f"standard input: a path of over {LONGEST_PATH} bytes; give paths one per line, or "
+                "with --null each with a NUL character behind it"
+            )
     yield rest

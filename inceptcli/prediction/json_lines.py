@@ -8,6 +8,9 @@ from typing import Any
 from inceptcli.prediction.predict import Answer, Prediction
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 
+LONGEST_ROW = 64 * 1024**2
+"""Bytes; 100,000 classes of 600 each."""
+
 
 def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
     """An object with path, predictions (class, index, probability) and error; plain ASCII.

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.prediction.json_lines import from_line
+from inceptcli.prediction.json_lines import LONGEST_ROW, from_line
 from inceptcli.prediction.parquet import check_pyarrow, read_parquet
 from inceptcli.prediction.part_record import PartRecord, PathDigest, read_record, record_path
 from inceptcli.prediction.predict import Answer
@@ -99,11 +99,16 @@ def _read(path: Path, record: PartRecord) -> Iterator[Answer]:
     if record.format == "parquet":
         yield from read_parquet(path)
         return
+    if not path.is_file():  # a pipe would be waited for
+        raise ValueError("not a regular file")
     yield from map(from_line, _lines(path))
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """A file's lines; it is open only while a piece is read, for a job may have thousands."""
+    """A file's lines; it is open only while a piece is read, for a job may have thousands.
+
+    ValueError where one is longer than any of ours.
+    """
     rest, start = b"", 0
     while True:
         with path.open("rb") as file:
@@ -114,6 +119,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         yield from lines
         if not piece:
             break
+        if len(rest) > LONGEST_ROW:
+            raise ValueError("a line without an end")
     if rest:
         yield rest
 

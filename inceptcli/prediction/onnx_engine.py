@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 from inceptcli.cores import divide_threads
 from inceptcli.errors import UserError
 from inceptcli.prediction.engine import Outputs
+from inceptcli.text import printable
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.onnx_file import check_graph, without_tensors
+from inceptcli.weights.onnx_limits import check_limits
 
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 
-ERRORS_ONLY = 3
-"""ONNX Runtime's severity; its warnings are about its own optimisations."""
+ERRORS_ONLY, NOTHING = 3, 4
+"""ONNX Runtime's severities; its warnings are about its own optimisations.
+
+What goes wrong with a network is raised, too, and what is logged has colours and the file's names.
+"""
+
+LONGEST_REASON = 300
 
 
 class OnnxEngine:
@@ -31,18 +38,22 @@ class OnnxEngine:
         """Load the network and make it ready to run: sooner, and slower, for `few_images`.
 
         On a CPU the threads are divided among `at_once` images.
-        Raises UserError when the file cannot be used, ONNX Runtime is not installed, or it has no
-        such device.
+        Raises UserError when the file cannot be used or asks for more than networks of ours do,
+        ONNX Runtime is not installed, or it has no such device.
         """
         metadata = read_metadata(weights)
-        try:
-            check_graph(weights)
-        except ValueError as error:
-            raise UserError(f"{weights}: not an ONNX file of inceptcli: {error}") from error
         self._weights = weights
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         try:
+            check_graph(weights)
             import onnxruntime
+
+            file = weights.resolve()  # tensors must lie in its folder; a link may lead out of it
+            # Its tensors are mapped; of a model that has them in itself there would be two copies.
+            model = without_tensors(file)
+            check_limits(model, metadata.preprocessing.image_size)
+        except ValueError as error:
+            raise UserError(f"{weights}: not an ONNX file of inceptcli: {error}") from error
         except ImportError as error:
             raise UserError(
                 f"{weights}: an ONNX file needs ONNX Runtime; pip install 'inceptcli[onnx]'"
@@ -50,7 +61,7 @@ class OnnxEngine:
         onnxruntime.disable_telemetry_events()
         onnxruntime.set_default_logger_severity(ERRORS_ONLY)
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
+        options.log_severity_level = NOTHING
         images, options.intra_op_num_threads = divide_threads(at_once)
         if few_images:  # which rewriting the graph would keep waiting
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -58,17 +69,15 @@ class OnnxEngine:
         # from those that decode.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.provider = find_provider(device, onnxruntime.get_available_providers())
-        file = weights.resolve()  # tensors must lie in this folder, and a link may lead out of it
         options.add_session_config_entry(TENSORS_FOLDER, str(file.parent))
         try:
-            # Its tensors are mapped; of a model that has them in itself there would be two copies.
-            model = without_tensors(file)
             self.session = onnxruntime.InferenceSession(model, options, [self.provider])
         except Exception as error:  # its exceptions have no class in common
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{weights}: ONNX Runtime cannot load it: {reason}") from error
+            raise UserError(f"{weights}: ONNX Runtime cannot load it: {_reason(error)}") from error
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
+        self._quietly = onnxruntime.RunOptions()
+        self._quietly.log_severity_level = NOTHING
         self._output, self._width = self._find_output(metadata)
         self._on_cpu = self.provider[0] == "CPUExecutionProvider"
         self._pool = ThreadPoolExecutor(images) if self._on_cpu and images > 1 else None
@@ -110,10 +119,10 @@ class OnnxEngine:
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
-            (found,) = self.session.run([self._output], {"images": images})
+            (found,) = self.session.run([self._output], {"images": images}, self._quietly)
         except Exception as error:  # see above
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{self._weights}: ONNX Runtime cannot run it: {reason}") from error
+            problem = f"ONNX Runtime cannot run it: {_reason(error)}"
+            raise UserError(f"{self._weights}: {problem}") from error
         expected = len(images), self._width
         shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
         if shape != expected or dtype != np.float32:
@@ -122,6 +131,10 @@ class OnnxEngine:
                 f"of {shape}"
             )
         return cast("NDArray[np.float32]", found)
+
+
+def _reason(error: Exception) -> str:
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:LONGEST_REASON])
 
 
 def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ROWS, PREDICTIONS = 10_000, 10_000
 """A row group has at most so many; whichever comes first."""
 
+LARGEST_GROUP, MOST_VALUES = 2**28, 2**20
+"""Bytes of a group that is read, and values of a column; a row has at most 100,000 predictions."""
+
 ROWS_AT_ONCE = 100
 """What is turned from Arrow's columns into Python's objects together, which take more room."""
 
@@ -54,9 +57,21 @@ def read_parquet(path: Path) -> Iterator[Answer]:
         number_of_groups = file.num_row_groups
     for number in range(number_of_groups):
         with ParquetFile(path) as file:  # open no longer: a job may have thousands
+            about = file.metadata.row_group(number)
+            size = max(about.total_byte_size, about.num_rows)
+            values = (about.column(place).num_values for place in range(about.num_columns))
+            if size > LARGEST_GROUP or max(values, default=0) > MOST_VALUES:
+                raise ValueError("a row group larger than any of ours")
             group = file.read_row_group(number)
         for start in range(0, len(group), ROWS_AT_ONCE):
-            yield from map(answer_of, group.slice(start, ROWS_AT_ONCE).to_pylist())
+            yield from map(_answer, group.slice(start, ROWS_AT_ONCE).to_pylist())
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    try:
+        return answer_of(row)
+    except (KeyError, TypeError) as error:
+        raise ValueError("no answer") from error
 
 
 def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:

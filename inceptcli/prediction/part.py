@@ -21,7 +21,7 @@ from inceptcli.errors import UsageError
 from inceptcli.file_lock import lock
 from inceptcli.no_follow import open_no_follow
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.json_lines import as_line, from_line
+from inceptcli.prediction.json_lines import LONGEST_ROW, as_line, from_line
 from inceptcli.prediction.parquet import write_parquet
 from inceptcli.prediction.part_record import (
     Finished,
@@ -29,15 +29,11 @@ from inceptcli.prediction.part_record import (
     PathDigest,
     read_record,
     record_path,
+    rows_path,
     write_record,
 )
 from inceptcli.prediction.predict import Answer
 from inceptcli.text import printable
-
-
-def rows_path(part: Path, record: PartRecord) -> Path:
-    """Where the rows of an unfinished part lie: in the part itself, if that is JSON lines."""
-    return part if record.format == "jsonl" else part.with_name(f".{part.name}.rows")
 
 
 class Part:
@@ -118,7 +114,7 @@ class Part:
         self.is_finished = True
 
     def _paths_done(self) -> Iterator[str]:
-        with rows_path(self.path, self.record).open("rb") as file:
+        with rows_path(self.path, self.record.format).open("rb") as file:
             for answer, _ in _whole_rows(file):
                 yield answer.path
 
@@ -139,7 +135,7 @@ def open_part(path: Path, record: PartRecord, say: Callable[[str], None]) -> Ite
     when it cannot be written.
     """
     place = f"--output {printable(str(path))}"
-    rows = rows_path(path, record)
+    rows = rows_path(path, record.format)
     was_there = path.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +182,7 @@ def _agreed(path: Path, rows: Path, record: PartRecord, place: str) -> PartRecor
 
 def _whole_rows(file: IO[bytes]) -> Iterator[tuple[Answer, int]]:
     """Each row up to the first that is torn, with its length in bytes."""
-    for line in file:
+    while line := file.readline(LONGEST_ROW):
         if not line.endswith(b"\n"):
             return
         try:

@@ -15,10 +15,12 @@ from inceptcli.atomic_file import replacing
 from inceptcli.prediction.shard import Shard
 from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.recipe.section import Section
+from inceptcli.regular_file import read_regular
 from inceptcli.text import utf8
 
 VERSION = 1
 MOST_SHARDS = 10**6
+MOST_BYTES = 2**20
 Number = Annotated[int, Field(ge=0, lt=2**62)]
 
 
@@ -139,12 +141,15 @@ def record_path(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
 
 
+def rows_path(part: Path, part_format: str) -> Path:
+    """Where the rows of an unfinished part lie: in the part itself, if that is JSON lines."""
+    return part if part_format == "jsonl" else part.with_name(f".{part.name}.rows")
+
+
 def read_record(part: Path) -> PartRecord | None:
     """The record of a part; None when there is none that can be read."""
     try:
-        if not record_path(part).is_file():  # a pipe would be waited for
-            return None
-        found = _Record.model_validate(json.loads(record_path(part).read_bytes()))
+        found = _Record.model_validate(json.loads(read_regular(record_path(part), MOST_BYTES)))
         shard = Shard(*found.shard)
         if shard.number >= shard.num_shards:
             return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
-from zipfile import ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -23,6 +23,14 @@ from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import Agreement
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import Stopping
+
+NEEDED = {
+    "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
+    "pytorch-lightning_version", "state_dict",
+}  # fmt: skip
+"""What Lightning reads of a checkpoint."""
+
+MOST_STEPS = 2**40
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -192,6 +200,8 @@ def _damage(path: Path) -> str | None:
     """What is wrong with the bytes of a checkpoint, which is a zip file; None when nothing is."""
     try:
         with ZipFile(path) as archive:
+            if any(info.compress_type != ZIP_STORED for info in archive.infolist()):
+                return "torch compresses nothing, and this is compressed"
             member = archive.testzip()
     except (OSError, MemoryError):
         raise
@@ -212,8 +222,12 @@ def _resumable(path: Path) -> Resumable:
     try:
         content = _content(path)
         validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
-        step = int(content["global_step"])
-    except (RuntimeError, KeyError, TypeError, UnpicklingError) as error:
+        step = content["global_step"]
+        if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
+            raise ValueError("global_step must be a number of steps")
+        if missing := NEEDED - content.keys():
+            raise KeyError(min(missing))
+    except (RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{path}: is whole, but no checkpoint that this version reads: {reason}"

@@ -12,12 +12,15 @@ from typing import IO, Any
 
 from inceptcli.atomic_file import replacing
 from inceptcli.data.identity import Number
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.file_lock import lock
 from inceptcli.no_follow import check_no_links, open_no_follow
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
+from inceptcli.regular_file import read_regular
+from inceptcli.text import printable
+from inceptcli.training.csv_rows import number_in, rows_in
 from inceptcli.training.processes import is_first_process
 from inceptcli.training.skipped import add_skipped, read_skipped
 
@@ -38,6 +41,21 @@ METRICS = (
 DEAD_UNITS = ("epoch", "step", "stage", "share")
 
 KEPT_CHECKPOINTS = 2
+
+FILES = {
+    "curves.png", "data.jsonl.gz", "dead_units.csv", "diagnosis.json", "lock", "logger.json",
+    "metrics.csv", "model.safetensors", "recipe.yaml", "skipped.csv", "stopped", "train.log",
+}  # fmt: skip
+"""What a run writes beside its folders."""
+
+FOLDERS = ("checkpoints", "csv", "tensorboard")
+"""Of the run and of loggers that write where they find something."""
+
+LONGEST_OWNER = 200
+"""Characters of the name that a process leaves in `lock`."""
+
+MOST_BYTES = 2**20
+"""Of a small file."""
 
 MAY_DIFFER = {
     "trainer.epochs",
@@ -65,9 +83,14 @@ class RunDirectory:
     keeps = True
 
     def __init__(self, path: Path) -> None:
-        """UsageError where a link lies in the folder or among its checkpoints."""
-        check_no_links(path, "--output")
-        check_no_links(path / "checkpoints", "--output")
+        """UsageError where a link lies in it or in a folder of it, or a folder for a file."""
+        check_no_links(path, "--output", FILES)
+        for name in FOLDERS:
+            check_no_links(path / name, "--output")
+        try:
+            path.exists()
+        except OSError as error:  # in a closed folder
+            raise UsageError(f"--output {path}: {error.strerror}") from error
         self.path = path
         self.writes = is_first_process()
         self._lock: IO[str] | None = None
@@ -94,11 +117,11 @@ class RunDirectory:
             locked = lock(self._lock, notices.append)
         except BlockingIOError as error:
             self._lock.seek(0)
-            owner = self._lock.read().strip() or "another process"
+            owner = self._lock.read(LONGEST_OWNER).strip() or "another process"
             self._lock.close()
             raise UsageError(f"--output {self.path}: {owner} is training in this folder") from error
         self._lock.seek(0)
-        dead = self._lock.read().strip()
+        dead = printable(self._lock.read(LONGEST_OWNER).strip())
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._lock.flush()
@@ -143,7 +166,7 @@ class RunDirectory:
         """Whether a run has left anything that training anew would overwrite."""
         damaged = (self.path / "checkpoints").glob("step-*.damaged")
         stopped = self.path / "stopped"
-        was_stopped = stopped.is_file() and "after step" in stopped.read_text()
+        was_stopped = stopped.is_file() and b"after step" in read_regular(stopped, MOST_BYTES)
         return self.weights.exists() or any(damaged) or was_stopped or bool(self.read_metrics())
 
     def forget_stop(self) -> None:
@@ -213,16 +236,21 @@ class RunDirectory:
 
     def read_metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; damaged ones are left out."""
-        path = self.path / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="", errors="replace") as file:
-            return [row for row in csv.DictReader(file) if _step(row) is not None]
+        rows = rows_in(self.path / "metrics.csv")
+        return [row for row in rows if number_in(row, "step") is not None]
 
     def logged_as(self, logger: str) -> str | None:
         """What a logger's service calls this run, once it has told."""
         path = self.path / "logger.json"
-        version = json.loads(path.read_text()).get(logger) if path.is_file() else None
+        try:
+            noted = json.loads(read_regular(path, MOST_BYTES))
+            version = noted.get(logger)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"{path}: is damaged; remove it, and the run gets a new name"
+            ) from error
         return None if version is None else str(version)
 
     def note_logged_as(self, logger: str, version: str) -> None:
@@ -239,13 +267,11 @@ class RunDirectory:
         path = self.path / name
         if not self.writes or not path.is_file():
             return
-        with path.open(newline="", errors="replace") as file:
-            whole = (line for line in file if line.endswith("\n"))  # a full disk cuts the last
-            rows = [
-                {column: row.get(column, "") for column in columns}
-                for row in csv.DictReader(whole)
-                if columns[-1] in row and (at := _step(row)) is not None and at <= step
-            ]
+        rows = [
+            {column: row.get(column, "") for column in columns}
+            for row in rows_in(path)
+            if columns[-1] in row and (at := number_in(row, "step")) is not None and at <= step
+        ]
         with replacing(path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
@@ -273,12 +299,6 @@ class NoRunDirectory(RunDirectory):
 
     def log_from_any_rank(self, line: str) -> None:
         """Nothing."""
-
-
-def _step(row: Mapping[str, Any]) -> int | None:
-    """The optimizer step of a row; None where it says none."""
-    text = row.get("step")
-    return int(text) if isinstance(text, str) and text.isdecimal() else None
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

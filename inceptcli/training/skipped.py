@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from inceptcli.atomic_file import replacing
 from inceptcli.data.decode import UnreadableImage
-from inceptcli.data.identity import Number
+from inceptcli.data.identity import PARTS, Number
 from inceptcli.no_follow import open_no_follow
 from inceptcli.text import defused, printable
+from inceptcli.training.csv_rows import number_in, rows_in
 
 if TYPE_CHECKING:
     from inceptcli.training.plan import Plan
@@ -22,14 +23,11 @@ COLUMNS = ("path", "reason", "part", "number")
 
 def read_skipped(path: Path) -> dict[Number, str]:
     """The images listed in the file at `path`, with the reasons; a line cut short is left out."""
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        return {
-            (row["part"], int(row["number"])): row["reason"]
-            for row in csv.DictReader(file)
-            if row["part"] and row["number"]
-        }
+    return {
+        (row["part"], number): row.get("reason", "")
+        for row in rows_in(path)
+        if row.get("part") in PARTS and (number := number_in(row, "number")) is not None
+    }
 
 
 def add_skipped(path: Path, name: str, number: Number, reason: str) -> None:
@@ -56,8 +54,11 @@ def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], No
 
 
 def _can_be_read(plan: Plan, number: Number) -> bool:
+    part, place = number
+    if place >= len(plan.part(part)):  # of other data, which has no such image
+        return True
     try:
-        plan.part(number[0]).image(number[1])
+        plan.part(part).image(place)
     except UnreadableImage:
         return False
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from inceptcli.data.open_data import open_dataset
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
+from inceptcli.regular_file import read_regular
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName
 
@@ -25,6 +27,7 @@ PLACEHOLDER = re.compile(r"LABEL_\d+")
 
 SLIM_LINE = re.compile(r"(\d{1,9}):(.+)")
 
+NUMBER = re.compile("[0-9]{1,9}")
 CROP_MODES = {"center": "short-side", "squash": "squash"}
 
 
@@ -94,7 +97,7 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
             raise UserError(f"{path}: input_size must be [channels, height, width], got {size!r}")
         stated["image_size"] = tuple(size[1:])
     if (mode := fields.get("crop_mode")) is not None:
-        if mode not in CROP_MODES:
+        if not isinstance(mode, str) or mode not in CROP_MODES:
             known = " and ".join(CROP_MODES)
             raise UserError(f"{path}: crop_mode {mode!r} is not read; {known} are")
         stated["resize"] = CROP_MODES[mode]
@@ -162,9 +165,7 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAXIMUM_BYTES:
-            raise UserError(f"{path}: over the limit of {MAXIMUM_BYTES} bytes")
-        return text_of(path.read_bytes())
+        return text_of(read_regular(path, MAXIMUM_BYTES))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except ValueError as error:
@@ -178,7 +179,9 @@ def _ordered(path: Path | str, labels: Any) -> list[str]:
         if all(isinstance(value, int) for value in labels.values()):
             numbered = {row: name for name, row in labels.items()}
         else:
-            numbered = {int(row) if row.isdecimal() else row: name for row, name in labels.items()}
+            numbered = {
+                int(row) if NUMBER.fullmatch(row) else row: name for row, name in labels.items()
+            }
         if len(numbered) != len(labels) or set(numbered) != set(range(len(labels))):
             raise UserError(
                 f"{path}: its {len(labels)} classes must have the rows 0 to {len(labels) - 1}"
@@ -193,6 +196,6 @@ def _named(path: Path | str, entries: Sequence[tuple[str, str]]) -> tuple[ClassN
     classes = tuple(ClassName(*map(composed, entry)) for entry in entries)
     ids = [entry.id for entry in classes]
     if len(set(ids)) != len(ids):
-        twice = next(key for key in ids if ids.count(key) > 1)
+        twice = next(key for key, count in Counter(ids).items() if count > 1)
         raise UsageError(f"{path}: names the class {printable(twice)} twice")
     return classes

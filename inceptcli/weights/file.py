@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -11,13 +12,20 @@ from safetensors import SafetensorError, safe_open
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build
-from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.metadata import LONGEST_REASON, WeightsMetadata
 from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
 from inceptcli.weights.sorted_table import is_sorted_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TWICE_AS_WIDE = 2
+"""Double precision is read, too."""
+
+LONGEST_HEADER = 100 * 10**6
+"""Bytes that safetensors reads."""
+
+STEP = "step-[0-9]{1,18}"
 WEIGHTS_NAME = "model.safetensors"
 
 AUXILIARY_HEAD = "auxiliary_head."
@@ -45,7 +53,8 @@ def resolve(path: Path) -> Path:
 
 
 def _not_yet(run: Path) -> str:
-    saved = {int(path.stem[5:]): path for path in (run / "checkpoints").glob("step-*.ckpt")}
+    found = (run / "checkpoints").glob("step-*.ckpt")
+    saved = {int(path.stem[5:]): path for path in found if re.fullmatch(STEP, path.stem)}
     step = max(saved, default=0)
     recipe = quote(str(run / "recipe.yaml"))
     as_it_is = f"; as it is, {_import_command(saved[step])}" if saved else ""
@@ -137,8 +146,12 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
     metadata = read_metadata(path)
     with torch.device("meta"):  # what is loaded next need not be initialised first
         network = build(metadata.network)
+    ours = network.state_dict()
+    largest = TWICE_AS_WIDE * sum(tensor.nbytes for tensor in ours.values()) + LONGEST_HEADER
+    if path.stat().st_size > largest:  # before it is read
+        raise UserError(f"{path}: tensors do not fit {metadata.network.name}: over {largest} bytes")
     tensors = load_tensors(path)
-    for key, expected in network.state_dict().items():
+    for key, expected in ours.items():
         if key in tensors and tensors[key].dtype != expected.dtype:
             found = f"{key} is of {tensors[key].dtype}, expected {expected.dtype}"
             raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {found}")
@@ -146,6 +159,7 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
         network.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
+        first = f"{first[:LONGEST_REASON]}..." if len(first) > LONGEST_REASON else first
         raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {first}") from error
     return network.eval(), metadata
 

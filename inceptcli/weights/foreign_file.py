@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 import sys
 import warnings
+from collections import deque
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 from safetensors import SafetensorError, safe_open
 
 from inceptcli.errors import UserError
+from inceptcli.regular_file import read_regular
 from inceptcli.text import listed, printable
 from inceptcli.weights import keras_file, pickle_stubs, slim_keys, tensorflow_checkpoint
 from inceptcli.weights.file import reason
@@ -28,9 +30,15 @@ from inceptcli.weights.sorted_table import is_sorted_table
 if TYPE_CHECKING:
     from torch import Tensor
 
+SHARD = re.compile(r"(?!.*\.json$)[^/\0\ud800-\udfff]{1,200}(?<!^\.)(?<!^\.\.)")
+"""A name of a file beside an index, which is no index itself."""
+
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 MAXIMUM_DEPTH = 8
-MAXIMUM_INDEX = 64 * 1024**2
+MOST_TENSORS, LONGEST_KEY, LONGEST_REASON = 20_000, 300, 300
+"""Of one dictionary, of characters of a key and of a message; irv2-tf has 1,300 tensors."""
+
+MAXIMUM_INDEX = 16 * 1024**2
 """Bytes of a JSON file that lists shards."""
 
 
@@ -75,15 +83,17 @@ def read(path: Path) -> ForeignFile:
     return ForeignFile({"": _safetensors(path)})
 
 
+def files_of(path: Path) -> list[Path]:
+    """The file; of an index, it and what it lists in order."""
+    if path.name.endswith(".index.json"):
+        return [path, *_shards(path)]
+    return [path, *(tensorflow_checkpoint.data_files(path) if is_sorted_table(path) else ())]
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal digits; of an index, of it and what it lists in order."""
-    files = [path]
-    if path.name.endswith(".index.json"):
-        files += _shards(path)
-    elif is_sorted_table(path):
-        files += tensorflow_checkpoint.data_files(path)
     digest = hashlib.sha256()
-    for part in files:
+    for part in files_of(path):
         with part.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -120,16 +130,15 @@ def _shards(index: Path) -> list[Path]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        if index.stat().st_size > MAXIMUM_INDEX:
-            raise ValueError(f"over {MAXIMUM_INDEX} bytes")
-        found = json.loads(index.read_bytes())["weight_map"].items()
+        found = json.loads(read_regular(index, MAXIMUM_INDEX))["weight_map"].items()
     except OSError as error:
         raise UserError(f"{index}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{index}: no index of shards: it needs a weight_map") from error
     for _, name in found:
-        if not isinstance(name, str) or Path(name).name != name or name.endswith(".json"):
-            raise UserError(f"{index}: names the shard {name!r}; a shard lies beside its index")
+        if not isinstance(name, str) or not SHARD.fullmatch(name):
+            shown = reprlib.repr(name)
+            raise UserError(f"{index}: names the shard {shown}; a shard lies beside its index")
     return dict(found)
 
 
@@ -150,46 +159,55 @@ def _unpickled(path: Path, start: bytes) -> Any:
     is_archive = start.startswith(ZIP)
     try:
         with warnings.catch_warnings(action="ignore"):  # about a protocol that is then refused
-            try:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
-            except UnpicklingError:  # extras beside the tensors, which stubs stand for
-                return torch.load(
-                    path,
-                    map_location="cpu",
-                    weights_only=False,
-                    mmap=is_archive,
-                    pickle_module=sys.modules[pickle_stubs.__name__],
-                )
+            # torch's own weights_only builds a bytearray of any length, and takes minutes.
+            return torch.load(
+                path,
+                map_location="cpu",
+                weights_only=False,
+                mmap=is_archive,
+                pickle_module=sys.modules[pickle_stubs.__name__],
+            )
     except pickle_stubs.UnsafePickleError as error:
         what = f"a pickle that could run code (it refers to {error}) is not read"
         raise UserError(f"{path}: {what}; save its state_dict() alone") from error
     # torch.load documents no list for damaged files: RuntimeError, EOFError, KeyError were seen.
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: damaged or not PyTorch's: {first}") from error
+        shown = printable(first[:LONGEST_REASON])
+        raise UserError(f"{path}: damaged or not PyTorch's: {shown}") from error
 
 
 def _is_keras_archive(path: Path) -> bool:
     try:
         with ZipFile(path) as archive:
-            return keras_file.is_archive(archive.namelist())
+            names = archive.namelist()
+            compressed = any(info.compress_type != ZIP_STORED for info in archive.infolist())
     except BadZipFile as error:
         raise UserError(f"{path}: damaged or incomplete archive: {error}") from error
+    is_keras = keras_file.is_archive(names)
+    if compressed and not is_keras:  # a few bytes may become gigabytes
+        raise UserError(f"{path}: a compressed archive, which PyTorch does not write")
+    return is_keras
 
 
 def _groups(path: Path, loaded: Any) -> dict[str, dict[str, Tensor]]:
     """Dictionaries that have tensors, however deep they are nested."""
     groups: dict[str, dict[str, Tensor]] = {}
-    waiting: list[tuple[str, Any, int]] = [("", loaded, 0)]
-    stubs = []
+    waiting: deque[tuple[str, Any, int]] = deque([("", loaded, 0)])
+    stubs, met = [], set[int]()
     while waiting:
-        place, value, depth = waiting.pop(0)
+        place, value, depth = waiting.popleft()
+        if id(value) in met:  # a pickle may have one dictionary in many places
+            continue
+        met.add(id(value))
         if isinstance(value, pickle_stubs.Stub):
             stubs.append(f"{value.origin} at {place}" if place else value.origin)
         if not isinstance(value, dict) or depth > MAXIMUM_DEPTH:
             continue
         if tensors := {key: tensor for key, tensor in value.items() if _is_plain(key, tensor)}:
             groups[place] = tensors
+            if len(tensors) > MOST_TENSORS:
+                raise UserError(f"{path}: has {len(tensors)} tensors, over {MOST_TENSORS}")
         waiting += [
             (f"{place}.{key}" if place else key, inner, depth + 1)
             for key, inner in value.items()
@@ -209,6 +227,7 @@ def _is_plain(key: Any, value: Any) -> bool:
 
     return (
         isinstance(key, str)
+        and len(key) <= LONGEST_KEY
         and isinstance(value, torch.Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"

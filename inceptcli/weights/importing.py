@@ -17,6 +17,7 @@ from inceptcli.text import listed
 from inceptcli.weights import foreign_file, run_checkpoint
 from inceptcli.weights.declared import Declared
 from inceptcli.weights.file import AUXILIARY_HEAD, save
+from inceptcli.weights.header import MOST_CLASSES
 from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import WeightsMetadata
@@ -127,7 +128,10 @@ def imported(
     found = recognise(source, file, raw)
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
-    options = _options(table, tensors, file.config.epsilon if file.config else None)
+    try:
+        options = _options(table, tensors, file.config.epsilon if file.config else None)
+    except ValueError as error:
+        raise UserError(f"{source}: recognised as {table.family}, but {error}") from error
     if auxiliary_head:
         expected = {**layout(options), **_auxiliary_head(source, table, options, tensors)}
     else:
@@ -249,6 +253,8 @@ def _options(table: KeyTable, tensors: dict[str, Tensor], epsilon: float | None)
     """The released network with as many classes as the source's classifier has rows or biases."""
     head = table.theirs(["classifier.weight", "classifier.bias"]).values()
     rows = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
+    if rows and rows[0] > MOST_CLASSES:
+        raise ValueError(f"its classifier has {rows[0]} classes, over {MOST_CLASSES}")
     return network_options(
         table.network, num_classes=max(1, rows[0]) if rows else 1, batch_norm_eps=epsilon
     )

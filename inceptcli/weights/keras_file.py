@@ -27,6 +27,9 @@ MAXIMUM_BYTES = 2**30
 MAXIMUM_OVERHEAD = 2**26
 """Of what else is in a file: names, groups, the configuration."""
 
+DEEPEST = 20
+"""Groups in one another; a longer way takes h5py minutes."""
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 """Members of an archive."""
@@ -111,6 +114,8 @@ def _check_own(file: Any) -> None:
 
     # The visit ends with what is returned; h5py loses an exception.
     def link_problem(name: str, link: Any) -> str | None:
+        if name.count("/") > DEEPEST:
+            return f"its groups are nested more than {DEEPEST} deep"
         is_external = isinstance(link, h5py.ExternalLink)
         return f"{name} lies in another file, which is not read" if is_external else None
 
@@ -137,6 +142,8 @@ class _Reading:
         self.left = MAXIMUM_BYTES
 
     def __call__(self, dataset: Any) -> NDArray[np.float32]:
+        if dataset.dtype.kind not in "fiu":
+            raise ValueError(f"{dataset.name} is not of numbers")
         self.left -= dataset.nbytes
         if self.left < 0:
             raise ValueError(f"its layers have over {MAXIMUM_BYTES} bytes")

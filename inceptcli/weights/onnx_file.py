@@ -29,6 +29,10 @@ OPERATORS = {
 """All that exported networks need; none of them loops or calls another graph."""
 
 EXTERNAL = 1  # a TensorProto.DataLocation
+MOST_GRAPH_BYTES = 16 * 2**20
+"""Without its larger tensors; irv2-tf with 64 modules of each kind has 2 MB."""
+
+MOST_HEADER_BYTES = 32 * 2**20
 LONGEST_NAME = 40
 SMALLEST_TENSOR = 1024
 """Bytes; what is smaller stays in the graph."""
@@ -54,6 +58,8 @@ def read_onnx_header(path: Path) -> dict[str, str]:
     with _model(path) as (data, parts):
         for part in parts:
             if part.number == METADATA_PROPS:
+                if part.end - part.start > MOST_HEADER_BYTES:
+                    raise ForeignGraphError(f"its metadata has over {MOST_HEADER_BYTES} bytes")
                 entry = {
                     found.number: data[found.start : found.end].decode()
                     for found in fields(data, part.start, part.end)
@@ -74,11 +80,14 @@ def without_tensors(path: Path) -> bytes:
             if part.number == GRAPH
             else data[part.begin : part.end]
             for part in parts
+            if part.number != METADATA_PROPS
         )
 
 
 def check_graph(path: Path) -> None:
     """ForeignGraphError where the network may run for ever or has tensors in another file.
+
+    Also where it is larger without its tensors than those are. See `onnx_limits` for the rest.
 
     Networks that `export` writes have plain nodes of OPERATORS, and all tensors in themselves.
     """
@@ -91,7 +100,14 @@ def check_graph(path: Path) -> None:
 
 
 def _check_parts(data: mmap, graph: Field) -> None:
+    size = 0
     for part in fields(data, graph.start, graph.end):
+        if part.number != INITIALIZER:
+            size += part.end - part.begin
+        else:
+            size += _size_without_data(data, part)
+        if size > MOST_GRAPH_BYTES:
+            raise ForeignGraphError(f"its network has over {MOST_GRAPH_BYTES} bytes beside tensors")
         if part.number == NODE:
             _check_node(data, part)
         elif part.number == SPARSE_INITIALIZER:
@@ -100,6 +116,16 @@ def _check_parts(data: mmap, graph: Field) -> None:
             inside = {field.number for field in fields(data, part.start, part.end)}
             if inside & {EXTERNAL_DATA, DATA_LOCATION}:
                 raise ForeignGraphError("its tensors lie in another file, which is not read")
+
+
+def _size_without_data(data: mmap, tensor: Field) -> int:
+    inside = fields(data, tensor.start, tensor.end)
+    return sum(field.end - field.begin for field in inside if not _is_moved(field))
+
+
+def _is_moved(field: Field) -> bool:
+    """Whether it is a tensor's data that `without_tensors` leaves where it lies."""
+    return field.number == RAW_DATA and field.end - field.start >= SMALLEST_TENSOR
 
 
 def _check_node(data: mmap, node: Field) -> None:
@@ -144,7 +170,7 @@ def _initializer(data: mmap, tensor: Field, file_name: str) -> bytes:
     kept, external = [], []
     for part in fields(data, tensor.start, tensor.end):
         size = part.end - part.start
-        if part.number != RAW_DATA or size < SMALLEST_TENSOR:
+        if not _is_moved(part):
             kept.append(data[part.begin : part.end])
             continue
         place = {"location": file_name, "offset": str(part.start), "length": str(size)}

@@ -12,6 +12,9 @@ from typing import NamedTuple
 VARINT, FIXED_64, LENGTH_DELIMITED, FIXED_32 = 0, 1, 2, 5
 """Kinds of field."""
 
+MOST_FIELDS = 200_000
+"""Of one message; a network of ours has 10,000."""
+
 Data = bytes | mmap
 
 
@@ -27,13 +30,17 @@ class Field(NamedTuple):
 def fields(data: Data, start: int, end: int) -> Iterator[Field]:
     """Each field of the message that `data` has from `start` to `end`.
 
-    Raises ValueError where there is none or it is longer than the message.
+    Raises ValueError where there is none, it is longer than the message, or there are more than
+    MOST_FIELDS.
     """
-    place = start
+    place, left = start, MOST_FIELDS
     while place < end:
         begin = place
         tag, place = varint(data, place, end)
-        kind = tag & 7
+        number, kind = divmod(tag, 8)
+        left -= 1
+        if not number or not left:  # a file of zeros would be fields number 0
+            raise ValueError("no field has the number 0" if left else "too many fields")
         value = place
         if kind == VARINT:
             _, place = varint(data, place, end)
@@ -46,7 +53,7 @@ def fields(data: Data, start: int, end: int) -> Iterator[Field]:
             raise ValueError(f"no field is of kind {kind}")
         if place > end:
             raise ValueError(f"a field ends {place - end} bytes after its message")
-        yield Field(tag >> 3, begin, value, place)
+        yield Field(number, begin, value, place)
 
 
 def varint(data: Data, place: int, end: int) -> tuple[int, int]:

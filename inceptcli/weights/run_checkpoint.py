@@ -66,6 +66,12 @@ def taken(source: Path, groups: dict[str, dict[str, Tensor]], raw: bool) -> Take
     return Taken(place, tensors, averaged, remarks)
 
 
+def files_beside(source: Path) -> list[Path]:
+    """What describes a checkpoint if it lies in a run's folder of checkpoints."""
+    run = source.resolve().parent.parent
+    return [run / name for name in (RECIPE, DATA, WEIGHTS_NAME)] * (source.suffix == ".ckpt")
+
+
 def described(source: Path) -> tuple[WeightsMetadata, str]:
     """What the run that `source` lies in says of its network, and a remark on where.
 

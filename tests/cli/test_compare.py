@@ -162,7 +162,7 @@ def test_a_run_in_progress_is_compared_and_one_without_an_epoch_left_out(tmp_pat
         (["--paper", "--reach", "nan"], "--reach must be numbers over 0 such as 30,25,22"),
         (["--paper", "--output", "out.pdf"], "--output out.pdf: must end in .png"),
         (["--paper", "--output", "no/out.png"], "--output no/out.png: there is no folder no"),
-        (["run", "--output", "run/metrics.png"], "run/metrics.csv, which the points would replace"),
+        (["run", "--output", "run/metrics.png"], "is read as run/metrics.csv"),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inceptcli.errors import UserError
+from inceptcli.prediction.inputs import find_sources
 from inceptcli.prediction.predict import Answer
 from inceptcli.prediction.writers import write_csv
 from tests.cli.conftest import check_one_line, inceptcli, picture
@@ -87,6 +90,100 @@ def test_a_lone_surrogate_in_an_index_makes_it_no_index(weights: Path, tmp_path:
     )
     assert done.exit_code == 0, done.output
     assert ",1," in done.stdout.splitlines()[1]
+
+
+def test_samples_of_an_index_do_not_share_their_bytes(weights: Path, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 0)
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        archive.add(tmp_path / "a.png", "a.png")
+    size, many = (tmp_path / "s.tar").stat().st_size, 1000
+    index = {
+        "inceptcli_shard": 1, "bytes": size, "members": ["b.png"] * many,
+        "positions": [0] * many, "offsets": [0] * many, "sizes": [size] * many,
+        "labels": [0] * many,
+    }  # fmt: skip
+    (tmp_path / "s.tar.json").write_text(json.dumps(index))
+    command = ["predict", tmp_path / "s.tar", "--weights", weights, "--device", "cpu"]
+    done = inceptcli(*command, "--format", "csv", "--top-k", "1")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("\n") == 2
+
+
+def hole(path: Path, start: bytes = b"") -> None:
+    """A file of gigabytes that takes no room."""
+    with path.open("wb") as file:
+        file.write(start)
+        file.truncate(6 * 2**30)
+
+
+def tar_of_a_long_header(path: Path) -> None:
+    header = tarfile.TarInfo("a")
+    header.type, header.size = tarfile.XHDTYPE, 5 * 2**30
+    hole(path, header.tobuf(tarfile.GNU_FORMAT))
+
+
+def test_a_hole_as_a_tar_file_or_beside_it_is_not_read(weights: Path, tmp_path: Path) -> None:
+    tar_of_a_long_header(tmp_path / "s.tar")
+    hole(tmp_path / "s.tar.json")
+    done = inceptcli("predict", tmp_path / "s.tar", "--weights", weights, "--device", "cpu")
+    assert done.exit_code == 1
+    assert "a header of 5368709120 bytes" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["record", "rows", "pipe"])
+def test_a_hole_or_a_pipe_as_a_part_is_not_read(what: str, part: Path) -> None:
+    if what == "pipe":
+        part.unlink()
+        os.mkfifo(part)
+    else:
+        hole(part.with_name("part.jsonl.json") if what == "record" else part)
+    done = inceptcli("merge", part, "--quiet")
+    if what == "record":
+        check_one_line(done, 2, "no part of predict --shard")
+    else:
+        check_one_line(done, 1, "0 rows can be read, of 1")
+
+
+@pytest.mark.parametrize("rows", [1, 2**21])
+def test_a_row_group_of_another_program_is_not_read(rows: int, tmp_path: Path) -> None:
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    table = arrow.table({"path": arrow.array(range(rows))})
+    parquet.write_table(table, tmp_path / "p.parquet", row_group_size=rows)
+    record = {
+        "inceptcli_part": 1, "shard": [0, 1], "format": "parquet", "weights": [], "crops": 1,
+        "top_k": 5, "fast_decode": False, "precision": "32-true",
+        "finished": {"rows": 1, "unreadable": 0, "inputs": 1, "inputs_sha256": "0"},
+    }  # fmt: skip
+    (tmp_path / "p.parquet.json").write_text(json.dumps(record))
+    check_one_line(inceptcli("merge", tmp_path / "p.parquet"), 1, "0 rows can be read, of 1")
+
+
+@pytest.mark.parametrize("flags", [[], ["--null"]])
+def test_a_path_that_does_not_end_is_refused(flags: list[str], tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"x" * 100_000)
+    with (
+        (tmp_path / "list").open("rb", buffering=0) as stream,
+        pytest.raises(UserError, match="a path of over 65536 bytes"),
+    ):
+        list(find_sources(["-"], stream, null=bool(flags)))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "number"])
+def test_a_list_of_exclusions_is_a_file_of_numbers_and_paths(
+    kind: str, weights: Path, tmp_path: Path
+) -> None:
+    picture(tmp_path / "a.png", 0)
+    (tmp_path / "l.csv").write_text("path,label\na.png,n0\n")
+    exclude = tmp_path / "x"
+    if kind == "pipe":
+        os.mkfifo(exclude)
+    elif kind == "device":
+        exclude.symlink_to("/dev/zero")
+    else:
+        exclude.write_text("9" * 5000)
+    done = inceptcli("eval", weights, "--data", tmp_path / "l.csv", "--exclude", exclude)
+    said = "must be 1 to 50000" if kind == "number" else "not a regular file"
+    check_one_line(done, 1 if kind == "number" else 2, said)
 
 
 class Terminal(io.StringIO):

@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.cli.conftest import check_one_line, inceptcli, picture
 
@@ -82,6 +85,92 @@ def test_an_output_over_an_input_is_refused_and_the_input_stays(case: str, place
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     check_one_line(inceptcli(*line.split()), 2, f"is read as {said}")
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def strange_inputs(place: Path) -> None:
+    """Files that commands read without being told their names, or by links."""
+    name = "ILSVRC2012_val_00000001.JPEG"
+    for folder in ("inside/val", "kaggle/ILSVRC/Data/CLS-LOC/val"):
+        (place / folder).mkdir(parents=True)
+        shutil.copy("photos/0.png", place / folder / name)
+    Path("inside/val/labels.csv").write_text(f"file,label\n{name},n0\n")
+    boxes = f"ImageId,PredictionString\n{Path(name).stem},n0 1 2 3 4\n"
+    Path("kaggle/LOC_val_solution.csv").write_text(boxes)
+    for folder in ("linked", "shards", "classes/a", "classes/b"):
+        Path(folder).mkdir(parents=True)
+    Path("linked/model.safetensors").symlink_to("../w.svg")
+    Path("m.png").write_text("epoch,step,seconds,val_top1\n1,1,1,0.5\n")
+    Path("linked/metrics.csv").symlink_to("../m.png")
+    save_file({"a": torch.zeros(1)}, "part.safetensors")
+    index = {"weight_map": {"a": "part.safetensors"}}
+    Path("m.safetensors.index.json").write_text(json.dumps(index))
+    Path("names.safetensors").write_text("a\n")
+    (place / "run/checkpoints").mkdir()
+    torch.save({}, "run/checkpoints/step-1.ckpt")
+    with tarfile.open("s.tar", "w") as archive:
+        archive.add("photos/0.png", "a.png")
+    Path("s.tar.json").write_text("{}")
+    Path("classes/a/0.png").symlink_to("../../shards/images-000000.tar")
+    shutil.copy("photos/0.png", "shards/images-000000.tar")
+    shutil.copy("photos/1.png", "classes/b/1.png")
+
+
+UNNAMED_INPUTS = {
+    "labels in the folder of a folder": (
+        "eval run --data inside --predictions inside/val/labels.csv", "inside/val/labels.csv"
+    ),
+    "labels above the folder": (
+        "eval run --data kaggle/ILSVRC/Data/CLS-LOC/val --confusion kaggle/LOC_val_solution.csv",
+        "kaggle/LOC_val_solution.csv",
+    ),
+    "weights of a run": ("summarize linked --figure w.svg", "linked/model.safetensors"),
+    "metrics of a run": ("compare linked --output m.png", "linked/metrics.csv"),
+    "shard of weights": (
+        "import m.safetensors.index.json --output part.safetensors", "part.safetensors"
+    ),
+    "names of classes": (
+        "import part.safetensors --classes names.safetensors --output names.safetensors",
+        "names.safetensors",
+    ),
+    "run of a checkpoint": (
+        "import run/checkpoints/step-1.ckpt --output run/model.safetensors", "model.safetensors"
+    ),
+    "index of a shard": (f"{PREDICT} s.tar --format json --output s.tar.json", "s.tar.json"),
+    "image by a link": ("data shard classes --output shards --workers 1", "classes/a/0.png"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNNAMED_INPUTS)
+def test_an_output_over_an_input_that_nobody_named_is_refused(case: str, place: Path) -> None:
+    strange_inputs(place)
+    line, said = UNNAMED_INPUTS[case]
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    done = inceptcli(*line.split())
+    check_one_line(done, 2, "is read as ")
+    assert said in done.stderr
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_that_standard_input_is_may_not_be_the_output(place: Path) -> None:
+    Path("list.txt").write_text("photos/0.png\n")
+    with Path("list.txt").open("rb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "inceptcli", *PREDICT.split(), "-", "--output", "list.txt"],
+            stdin=stream, capture_output=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"Error: --output list.txt: is read as standard input; name another file\n"
+    )
+    assert Path("list.txt").read_text() == "photos/0.png\n"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.json", ".a.parquet.rows"])
+def test_what_lies_beside_a_part_is_a_regular_file(name: str, place: Path) -> None:
+    os.mkfifo(place / "out" / name)
+    output = f"out/{name.removesuffix('.json').removesuffix('.rows').removeprefix('.')}"
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", output]
+    check_one_line(inceptcli(*command), 2, f"out/{name}: not a regular file")
 
 
 def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:

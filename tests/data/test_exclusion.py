@@ -77,7 +77,7 @@ def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
 def test_the_organisers_blacklist_leaves_83_of_120(given_data: Path) -> None:
     folder = given_data / "imagenet-val"
     ids, names = zip(*imagenet_classes(), strict=True)
-    images, root, notes = evaluation_images(folder, ids, names)
+    images, root, notes, _ = evaluation_images(folder, ids, names)
     assert len(images.paths) == 120
     assert notes == ()
     left = exclude(images, folder / "blacklist.txt", [folder, root])

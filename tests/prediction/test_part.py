@@ -14,8 +14,8 @@ import pytest
 from inceptcli.errors import UsageError
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.parquet import read_parquet
-from inceptcli.prediction.part import Part, open_part, rows_path
-from inceptcli.prediction.part_record import PartRecord, read_record, record_path
+from inceptcli.prediction.part import Part, open_part
+from inceptcli.prediction.part_record import PartRecord, read_record, record_path, rows_path
 from inceptcli.prediction.predict import Answer, Prediction
 from inceptcli.prediction.shard import Shard
 
@@ -122,7 +122,7 @@ def test_rows_cut_at_any_byte_go_on_to_the_same_part(
         path = tmp_path / f"cut-{length}"
         with open_part(path, job, print) as part:
             part.write(())
-        rows_path(path, job).write_bytes(content[:length])
+        rows_path(path, job.format).write_bytes(content[:length])
         assert work(path, job, SOURCES[:5]) == share[content[:length].count(b"\n") :]
         assert rows(path, output_format) == rows(whole, output_format)
         for entry in (path, record_path(path)):
@@ -155,10 +155,10 @@ def test_a_stop_between_the_parquet_file_and_its_record_is_made_good(
         with pytest.raises(KeyboardInterrupt):
             work(path, job)
     assert path.exists()
-    assert rows_path(path, job).exists()
+    assert rows_path(path, job.format).exists()
     assert work(path, job) == []
     assert rows(path, "parquet") == [answer(source) for source in SOURCES[::2]]
-    assert not rows_path(path, job).exists()
+    assert not rows_path(path, job.format).exists()
 
 
 CHANGES = {

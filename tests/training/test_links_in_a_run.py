@@ -9,7 +9,7 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.no_follow import open_no_follow
-from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.run_directory import FILES, RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 
 WRITTEN = [
@@ -29,6 +29,21 @@ def test_a_link_in_a_run_directory_is_refused_by_name(name: str, tmp_path: Path)
     check_one_line(done, 2, f"{Path(name).name} is a link")
     assert theirs.read_text() == "theirs\n"
     assert [path for path in run.rglob("*") if path.is_file()] == [run / name]
+
+
+@pytest.mark.parametrize("name", ["tensorboard/hparams.yaml", "csv/version_0"])
+def test_a_link_in_the_folder_of_a_logger_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).symlink_to("../../theirs")
+    done = inceptcli("train", *TINY, "--output", tmp_path)
+    check_one_line(done, 2, f"{Path(name).name} is a link")
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_folder_where_a_file_of_the_run_would_be_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    done = inceptcli("train", *TINY, "--output", tmp_path)
+    check_one_line(done, 2, f"{name} is a folder, which a run directory must not hold")
 
 
 def test_a_pipe_in_a_run_directory_is_refused_by_name(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
@@ -99,6 +100,86 @@ def external() -> TensorProto:
     return tensor
 
 
+def grown(*nodes: onnx.NodeProto, **constants: object) -> Path:
+    """A graph that computes with more besides, from constants such as `a=np.zeros(3)`."""
+    tensors = tuple(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    )
+    return onnx_file(*nodes, tensors=tensors)
+
+
+def doubled(times: int) -> list[onnx.NodeProto]:
+    names = ["images", *(f"x{number}" for number in range(times))]
+    return [
+        helper.make_node("Cast", ["images"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["y", "y"], ["x0"], axis=1),
+        *(helper.make_node("Concat", [x] * 2, [y], axis=1) for x, y in pairwise(names[1:])),
+    ]
+
+
+def with_tail(tail: bytes) -> Path:
+    path = onnx_file()
+    path.write_bytes(path.read_bytes() + tail)
+    return path
+
+
+ONE, LARGE = np.ones(1, np.float32), np.zeros((60_000, 1), np.float32)
+PADS = [30_000] * 4
+ASKING: dict[str, Callable[[], object]] = {
+    "x, made by Expand, is of 3000000000, over 1228576 values": lambda: grown(
+        helper.make_node("Expand", ["a", "s"], ["x"]), a=ONE, s=np.array([3 * 10**9])
+    ),
+    "x, made by Add, is of 60000x60000, over": lambda: grown(
+        helper.make_node("Add", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
+    ),
+    "x, made by Gemm, is of 60000x60000, over": lambda: grown(
+        helper.make_node("Gemm", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
+    ),
+    "x, made by Conv, is of 1x1x60075x60075, over": lambda: grown(
+        helper.make_node("Cast", ["images"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["y"], ["z"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["z", "a"], ["x"], pads=PADS), a=np.ones((1, 3, 1, 1), np.float32)
+    ),
+    "x6, made by Concat, is of 1x9600x75x3, over": lambda: grown(*doubled(18)),
+    "1.1e+13 multiply-adds for an image, over 1.2e+10": lambda: grown(
+        *(helper.make_node("Gemm", ["a", "a"], [f"x{number}"]) for number in range(9_999 - 3)),
+        a=np.zeros((1024, 1024), np.float32)
+    ),
+    "its network has over 10000 nodes": lambda: grown(
+        *(helper.make_node("Relu", ["a"], [f"x{number}"]) for number in range(10_000)), a=ONE
+    ),
+    "x, made by Div, is not of numbers that networks of ours compute with": lambda: grown(
+        helper.make_node("Div", ["a", "b"], ["x"]), a=np.array([-(2**63)]), b=np.array([-1])
+    ),
+    "x, made by Cast, is not of numbers": lambda: grown(
+        helper.make_node("Cast", ["images"], ["x"], to=TensorProto.STRING)
+    ),
+    "s, made by Shape, is not of numbers that networks of ours compute with": lambda: grown(
+        helper.make_node("Shape", ["a"], ["s"]), helper.make_node("Expand", ["a", "s"], ["x"]),
+        a=ONE,
+    ),
+    "it is a damaged ONNX file": lambda: with_tail(bytes(1000)),
+    "damaged ONNX file, perhaps cut short": lambda: with_tail(b"\x78\0" * 300_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ASKING)
+def test_a_graph_that_asks_for_more_than_ours_is_refused_before_it_is_run(said: str) -> None:
+    ASKING[said]()
+    done = inceptcli("predict", "a.png", "--weights", "a.onnx", "--device", "cpu", "--quiet")
+    check_one_line(done, 1, said)
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("content", ["zeros", "metadata"])
+def test_a_hole_of_gigabytes_is_no_onnx_file(content: str, place: Path) -> None:
+    with (place / "a.onnx").open("wb") as file:
+        file.write(b"\x08\x0a" if content == "zeros" else b"\x08\x0a\x72\x80\x80\x80\x80\x18")
+        file.truncate((6 << 30) + file.tell())
+    done = inceptcli("predict", "a.png", "--weights", "a.onnx", "--device", "cpu", "--quiet")
+    check_one_line(done, 1, "a.onnx: not an inceptcli weights file: it")
+
+
 def constant() -> onnx.NodeProto:
     value = helper.make_tensor("v", TensorProto.FLOAT, [1], [1])
     return helper.make_node("Cast", ["images"], ["x"], to=1, value=value)
@@ -111,7 +192,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a node has a tensor or a graph in it": lambda: onnx_file(constant()),
     "its tensors lie in another file": lambda: onnx_file(tensors=(external(),)),
     "its logits must be float32 of (1, 6), got float32 of (1, 5)": lambda: onnx_file(classes=5),
-    "ONNX Runtime cannot run it": lambda: onnx_file(
+    "the shapes in its network are unknown": lambda: onnx_file(
         tensors=(helper.make_tensor("w", TensorProto.FLOAT, [4, 6], range(24)),)
     ),
 }

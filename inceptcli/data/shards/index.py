@@ -13,12 +13,19 @@ from typing import Any, NamedTuple
 from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut
 from inceptcli.errors import UserError
+from inceptcli.regular_file import read_regular
 from inceptcli.text import composed, printable
 
 VERSION = 1
 """Of the index that `data shard` writes beside each shard."""
 
 MAXIMUM_LABEL_BYTES = 1024**2
+MAXIMUM_INDEX_BYTES = 64 * 1024**2
+"""Of 400,000 samples."""
+
+LONGEST_HEADER = 2**17
+"""Bytes of names and attributes that a tar file may have before a member."""
+
 BLOCK = 512
 
 
@@ -73,6 +80,20 @@ class Member(NamedTuple):
     problem: str | None
 
 
+class _Headers:
+    """A tar file for whoever reads its headers: these are short."""
+
+    def __init__(self, file: Any) -> None:
+        self.seek, self.tell, self._file = file.seek, file.tell, file
+
+    def read(self, size: int) -> bytes:
+        """So many bytes; ReadError for more than a header has."""
+        if size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        found: bytes = self._file.read(size)
+        return found
+
+
 class _Ended(Exception):  # noqa: N818 - it names what was met
     """A shard ends before its end, or goes on with what is no tar file; the message says how."""
 
@@ -88,10 +109,7 @@ def read_index(shard: Path) -> dict[str, Any] | None:
     A shard shorter than its index says is its own: it was cut.
     """
     try:
-        if not index_path(shard).is_file():  # a pipe would be waited for
-            return None
-        with index_path(shard).open("rb") as file:
-            values = json.load(file)
+        values = json.loads(read_regular(index_path(shard), MAXIMUM_INDEX_BYTES))
         if values["inceptcli_shard"] != VERSION or shard.stat().st_size > values["bytes"]:
             return None
         columns = [values[name] for name in ("members", "positions", "offsets", "sizes", "labels")]
@@ -100,6 +118,7 @@ def read_index(shard: Path) -> dict[str, Any] | None:
             len({len(column) for column in columns}) == 1
             and all(isinstance(member, str) and _encodes(member) for member in columns[0])
             and all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers)
+            and sum(values["sizes"]) <= values["bytes"] < 2**62  # or samples share their bytes
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -150,10 +169,10 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
     Where nobody asks for labels, every image is a sample.
     """
     index = ShardIndex()
-    if shard.exists() and not shard.is_file():
-        index.add_problem("", "not a regular file")
-        return index
     try:
+        if shard.exists() and not shard.is_file():
+            index.add_problem("", "not a regular file")
+            return index
         with shard.open("rb") as file:
             sample: list[Member] = []
             try:
@@ -178,7 +197,7 @@ def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
     `left_out` counts what is hidden or a storage box's own.
     """
     try:
-        archive = tarfile.TarFile(fileobj=file)
+        archive = tarfile.TarFile(fileobj=_Headers(file))  # type: ignore[arg-type]
         end = -1
         while (entry := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # or all of them are kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Callable, Sequence
@@ -13,10 +14,10 @@ from pathlib import Path
 from inceptcli.atomic_file import replacing
 from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_for, unheard
 from inceptcli.data.parallel import in_processes
-from inceptcli.data.shards.index import BLOCK
+from inceptcli.data.shards.index import BLOCK, index_path
 from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
 from inceptcli.data.splits import in_words, other_folders, split_folders, split_named
-from inceptcli.errors import UsageError, UserError
+from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
 LAYOUT = re.compile(r"[^%]*%(0\d)?d[^%]*\.tar")
@@ -69,6 +70,7 @@ def shard_folder(
         tasks += [
             Task(shard, root, group, classes) for shard, group in zip(shards, groups, strict=True)
         ]
+    _check_not_read(tasks)
     _write_classes(tasks[0].shard.parent, classes)
     written: list[Written] = []
     total, done = sum(len(task.entries) for task in tasks), 0
@@ -98,7 +100,7 @@ def _splits(root: Path, say: Say) -> dict[str, LabelledImages]:
 
 
 def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
-    if Path(output).resolve().is_relative_to(root.resolve()):
+    if Path(os.path.realpath(output)).is_relative_to(root.resolve()):
         raise UsageError(f"--output {printable(output)}: must lie outside {printable(str(root))}")
     if "%" not in output and not output.endswith(".tar"):
         return {split: f"{output}/{split}-%06d.tar" for split in splits}
@@ -162,6 +164,28 @@ def _check_others(pattern: str, shards: Sequence[Path]) -> None:
             )
 
 
+def _check_not_read(tasks: Sequence[Task]) -> None:
+    """UsageError where an image, by a link perhaps, is a file that would be replaced."""
+    classes = tasks[0].shard.parent / "classes.json"
+    written = (file for task in tasks for file in (task.shard, index_path(task.shard)))
+    there = {_identity(file): file for file in (classes, *written) if file.exists()}
+    for task in tasks if there else []:
+        for entry in task.entries:
+            if (file := there.get(_identity(task.root / entry.path))) is not None:
+                raise UsageError(
+                    f"--output {printable(str(file))}: is read as "
+                    f"{printable(str(task.root / entry.path))}; give another --output"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # named by whoever reads it
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
     """The list that all shards of a folder have in common; one that is there has to be the same."""
     path = folder / "classes.json"
@@ -172,7 +196,7 @@ def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
                 temporary.write_text(json.dumps(classes, indent=0))
         same = json.loads(path.read_bytes()) == list(classes)
     except OSError as error:
-        raise UserError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
     except (ValueError, RecursionError):
         same = False
     if not same:

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 from inceptcli.atomic_file import replacing
 from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.shards.index import VERSION, ShardIndex, index_path, read_index, scan
+from inceptcli.data.shards.index import (
+    MAXIMUM_INDEX_BYTES,
+    VERSION,
+    ShardIndex,
+    index_path,
+    read_index,
+    scan,
+)
 from inceptcli.errors import UserError
 from inceptcli.text import printable
 
@@ -63,7 +70,13 @@ def write_shard(task: Task) -> Written:
         there = {**_write(task), "made_from": made_from}
         path = index_path(task.shard)
         with _explained(path), replacing(path) as temporary:
-            temporary.write_text(json.dumps(there))
+            text = json.dumps(there)
+            if len(text) > MAXIMUM_INDEX_BYTES:
+                raise UserError(
+                    f"{printable(str(path))}: an index of {len(text)} bytes, over the limit of "
+                    f"{MAXIMUM_INDEX_BYTES}; give a smaller --size or --count"
+                )
+            temporary.write_text(text)
     left_out = tuple(LeftOut(str(task.root / path), reason) for path, reason in there["left_out"])
     return Written(task.shard, len(there["labels"]), there["bytes"], there["sha256"], left_out)
 

@@ -1,0 +1,41 @@
+"""The rows of a run's tables, which somebody else may have written. No torch."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+from inceptcli.errors import UserError
+from inceptcli.regular_file import read_regular
+
+MAXIMUM_BYTES = 64 * 2**20
+LONGEST_NUMBER = 18
+"""Digits; Python refuses to read thousands of them."""
+
+
+def rows_in(path: Path) -> Iterator[dict[str, str]]:
+    """Rows with as many fields as columns; a line cut short by a full disk is none.
+
+    None where there is no such file. Raises UserError when it is no table.
+    """
+    try:
+        text = read_regular(path, MAXIMUM_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    reader = csv.DictReader(StringIO(text[: text.rfind("\n") + 1], newline=""))
+    try:
+        for row in reader:
+            if None not in row and None not in row.values():
+                yield row
+    except csv.Error as error:  # a field over 128 KiB
+        raise UserError(f"{path}, line {reader.line_num}: {error}; remove the file") from error
+
+
+def number_in(row: dict[str, str], column: str) -> int | None:
+    """The whole number in a column, from 0; None where there is none."""
+    text = row.get(column, "")
+    return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None

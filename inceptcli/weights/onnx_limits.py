@@ -1,0 +1,165 @@
+"""How much memory and work a stranger's ONNX network asks for, known before it is run.
+
+ONNX's own shape inference tells the size of every value for one image. What decides shapes are
+constants, and the number of images that the operator Shape reads: no others are let in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from inceptcli.text import printable
+from inceptcli.weights.onnx_file import ForeignGraphError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, ValueInfoProto
+
+MOST_NODES = 10_000
+"""With 64 modules of each kind irv2-tf has 3,000."""
+
+VALUES_PER_PIXEL, MORE_VALUES = 32, 2**20
+"""The largest tensor of a network: 16 values for each pixel of the image, or its classes."""
+
+WORK_PER_PIXEL, MORE_WORK = 2_000_000, 10**9
+"""Multiply-adds; those of iv4 with 64 modules of each kind are 1.3 million, and of 100,000 classes
+at most 0.3 billion more."""
+
+MOST_DIMENSIONS = 16
+"""Of a tensor; so many whole numbers are a shape."""
+
+LONGEST_NAME = 40
+Shape = tuple[int, ...]
+
+
+def check_limits(model: bytes, image_size: tuple[int, int]) -> None:
+    """That the `model` asks for no more than networks of ours do for an image (height, width).
+
+    Raises ForeignGraphError where it does or where that cannot be known, ImportError without onnx.
+    """
+    import onnx
+    from onnx.shape_inference import InferenceError, infer_shapes
+
+    try:
+        loaded = onnx.load_model_from_string(model)
+        _forget_shapes(loaded, (1, *image_size, 3))
+        _fold_shapes(loaded, (1, *image_size, 3))
+        inferred = infer_shapes(loaded, check_type=True, strict_mode=True)
+    except ForeignGraphError:
+        raise
+    except (InferenceError, ValueError, RuntimeError) as error:
+        reason = printable((str(error).splitlines() or [type(error).__name__])[0][:200])
+        raise ForeignGraphError(f"the shapes in its network are unknown: {reason}") from error
+    except Exception as error:  # protobuf's own DecodeError
+        raise ForeignGraphError("its network is damaged") from error
+    _check(inferred, math.prod(image_size))
+
+
+def _forget_shapes(model: ModelProto, images: Shape) -> None:
+    """What the graph says of its own shapes would be believed; only its input is known."""
+    graph = model.graph
+    if [value.name for value in graph.input] != ["images"]:
+        raise ForeignGraphError("its network must have one input, images")
+    del graph.value_info[:]
+    for output in graph.output:
+        output.type.tensor_type.ClearField("shape")
+    shape = graph.input[0].type.tensor_type.shape
+    del shape.dim[:]
+    for side in images:
+        shape.dim.add(dim_value=side)
+
+
+def _fold_shapes(model: ModelProto, images: Shape) -> None:
+    """Constants in place of the nodes that compute shapes, Shape of the images and Concat.
+
+    Shape inference can follow them, too, but would copy whatever tensor passes for one.
+    """
+    from onnx import TensorProto, numpy_helper
+
+    graph = model.graph
+    known = {
+        each.name: tuple(numpy_helper.to_array(each).tolist())
+        for each in graph.initializer
+        if each.data_type == TensorProto.INT64
+        and len(each.dims) <= 1
+        and math.prod(each.dims) <= MOST_DIMENSIONS
+    }
+    kept = []
+    for node in graph.node:
+        values: Shape | None = None
+        if node.op_type == "Shape" and list(node.input) == ["images"]:
+            ends = {attribute.name: attribute.i for attribute in node.attribute}
+            values = images[ends.get("start") : ends.get("end")]
+        elif node.op_type == "Concat" and all(each in known for each in node.input):
+            values = sum((known[each] for each in node.input), start=())
+        if values is None or len(node.output) != 1 or len(values) > MOST_DIMENSIONS:
+            kept.append(node)
+            continue
+        known[node.output[0]] = values
+        constant = graph.initializer.add(
+            name=node.output[0], data_type=TensorProto.INT64, dims=[len(values)]
+        )
+        constant.int64_data.extend(values)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _check(model: ModelProto, pixels: int) -> None:
+    graph = model.graph
+    if len(graph.node) > MOST_NODES:
+        raise ForeignGraphError(f"its network has over {MOST_NODES} nodes")
+    shapes: dict[str, Shape] = {each.name: tuple(each.dims) for each in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        _add_value(shapes, value)
+    most, work = VALUES_PER_PIXEL * pixels + MORE_VALUES, 0
+    kinds = _kinds(model)
+    for node in graph.node:
+        name = node.output[0][:LONGEST_NAME] if node.output else ""
+        where = f"{printable(name)}, made by {node.op_type},"
+        if not all(each in shapes for each in (*node.input, *node.output) if each):
+            raise ForeignGraphError(f"the shape of {where} cannot be known beforehand")
+        if not {kinds.get(output) for output in node.output if output} <= _may_be(node.op_type):
+            raise ForeignGraphError(f"{where} is not of numbers that networks of ours compute with")
+        if any(math.prod(shapes[each]) > most for each in node.output if each):
+            size = "x".join(map(str, shapes[node.output[0]]))
+            raise ForeignGraphError(f"{where} is of {size}, over {most} values for an image")
+        work += _work(node, [shapes.get(each, ()) for each in node.input], shapes[node.output[0]])
+    if work > (limit := WORK_PER_PIXEL * pixels + MORE_WORK):
+        raise ForeignGraphError(f"it takes {work:.1e} multiply-adds for an image, over {limit:.1e}")
+
+
+def _add_value(shapes: dict[str, Shape], value: ValueInfoProto) -> None:
+    found = value.type.tensor_type.shape.dim
+    if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in found):
+        shapes[value.name] = tuple(dim.dim_value for dim in found)
+
+
+def _kinds(model: ModelProto) -> Mapping[str, int]:
+    return {
+        value.name: value.type.tensor_type.elem_type
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
+
+
+def _may_be(operator: str) -> set[int | None]:
+    """Types of a node's output: float32, and bytes as long as the image is turned alone."""
+    from onnx import TensorProto
+
+    turned = {TensorProto.UINT8} if operator == "Transpose" else set[int]()
+    return {TensorProto.FLOAT, *turned}
+
+
+def _work(node: NodeProto, inputs: Sequence[Shape], output: Shape) -> int:
+    """About as many multiply-adds, at least one for each value that is read or written."""
+    values = math.prod(output)
+    read = sum(map(math.prod, inputs))
+    if node.op_type == "Conv":
+        return read + values * math.prod(inputs[1][1:])
+    if node.op_type == "Gemm":
+        inner = next((a.i for a in node.attribute if a.name == "transA"), 0)
+        return read + values * inputs[0][0 if inner else 1]
+    if node.op_type in ("MaxPool", "AveragePool"):
+        kernel = next((a.ints for a in node.attribute if a.name == "kernel_shape"), ())
+        return read + values * min(math.prod(kernel), math.prod(inputs[0][2:]))
+    return read + values
