@@ -119,3 +119,35 @@ def test_a_file_that_may_not_be_read_is_named(
     assert found == code
     (line,) = (line for line in lines if closed in line)
     assert "ermission denied" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("predict --weights run hidden/a.png --format csv", 1),
+        ("predict --weights run hidden/s.tar", 1),
+        ("predict --weights hidden/w photo.png", 1),
+        ("eval run --data hidden/l.csv", 1),
+        ("eval run --data l.csv --exclude hidden/x", 2),
+        ("merge hidden/parts", 1),
+        ("compare hidden/run", 1),
+        ("summarize hidden/w", 1),
+        ("export hidden/w --to timm --output e.safetensors", 1),
+        ("import hidden/a.pth --output e.safetensors", 1),
+        ("train --data hidden/d --output new", 1),
+        ("train --recipe hidden/r.yaml --output new", 1),
+        ("predict --weights run photo.png --format csv --output hidden/new.csv", 2),
+        ("import run/model.safetensors --output hidden/e.safetensors", 2),
+        ("compare --paper --output hidden/c.png", 2),
+        ("study shortcut --output hidden/study", 2),
+        ("train --output hidden/run " + " ".join(TINY).replace("[1, 1, 1]", "[1,1,1]"), 2),
+    ],
+)
+def test_a_folder_that_may_not_be_entered_is_one_line(place: Path, command: str, code: int) -> None:
+    (place / "hidden").mkdir(mode=0)
+    found, lines = without_rights(place, *command.split())
+    (place / "hidden").chmod(0o755)
+    errors = [line for line in lines if line.startswith("Error: ")]
+    assert (found, len(errors)) == (code, 1), lines
+    assert "hidden" in errors[0]
+    assert not list((place / "hidden").iterdir())
