@@ -142,3 +142,9 @@ def test_a_home_that_nobody_has_is_refused_unless_a_file_has_the_name(
     check_one_line(done, 2, "no such home folder; a file of that name is ./~nobody-here/x.html")
     (tmp_path / "~draft").touch()
     assert with_home("~draft") == "~draft"
+
+
+def test_a_tag_before_what_it_does_not_fit_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("trainer: {epochs: !!timestamp soon}\n")
+    done = inceptcli("train", "--recipe", tmp_path / "r.yaml", "--output", tmp_path / "run")
+    check_one_line(done, 2, "r.yaml: not YAML: a tag does not fit what stands behind it")

@@ -8,7 +8,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +40,7 @@ MAXIMUM_FILE_BYTES = 512 * 1024**2
 """What the most pixels take uncompressed; some formats are read whole before they are looked at."""
 
 STRIP_PIXELS = 2**20
-"""Of grey of more than 8 bits, computed with at once; each takes some 30 bytes."""
+"""Computed with at once; each takes some 30 bytes."""
 
 _JPEG, _EXIF_SEGMENT, _SCAN = b"\xff\xd8\xff", 0xE1, 0xDA
 """How a JPEG starts, and its markers before EXIF and before the pixels."""
@@ -296,22 +296,40 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         return _grey(image, (1.0, 255.0))
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _grey(image, (65535.0,))
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB"))
+    if not image.has_transparency_data or _is_unused(image):
+        return _by_strips(image, lambda strip: strip.convert("RGB"))
+    return _by_strips(image, _over_white)
+
+
+def _is_unused(image: Image.Image) -> bool:
+    """Whether the fourth byte of a bitmap of 32 bits is, as so often, zero everywhere."""
+    return image.format == "BMP" and not any(
+        strip.convert("RGBA").getchannel("A").getbbox() for _, strip in _strips(image)
+    )
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """On the page that cut-outs and logos are made for; colours under transparency are junk."""
     transparent = image.convert("RGBA")
-    # Bitmaps of 32 bits often leave the fourth byte unused, at zero.
-    if image.format == "BMP" and transparent.getchannel("A").getbbox() is None:
-        return np.array(image.convert("RGB"))
-    # White, the page that cut-outs and logos are made for; the colours under transparency are junk.
     white = Image.new("RGB", image.size, "white")
     white.paste(transparent, mask=transparent)
-    return np.array(white)
+    return white
+
+
+def _by_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> NDArray[np.uint8]:
+    """The pixels of `convert`, which needs several copies of what it is given."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in _strips(image):
+        pixels[top : top + strip.height] = np.asarray(convert(strip))
+    return pixels
 
 
 def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
     """As RGB: white is the first full scale that holds all values, else the values' maximum."""
     low, high = np.inf, -np.inf
-    for _, values in _strips(image):
+    for _, values in _values(image):
         finite = np.isfinite(values)
         low = min(low, float(values.min(where=finite, initial=np.inf)))
         high = max(high, float(values.max(where=finite, initial=-np.inf)))
@@ -320,7 +338,7 @@ def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
     factor = 255 / (high - low) if high > low else 0.0
     transparent = image.info.get("transparency")
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for top, values in _strips(image):
+    for top, values in _values(image):
         levels = np.nan_to_num(values * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
         grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
         if transparent is not None:
@@ -329,9 +347,14 @@ def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
     return pixels
 
 
-def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """The values of a few rows after another, and the number of the first: little memory."""
+def _values(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Those of each strip, and the number of its first row."""
+    for top, strip in _strips(image):
+        yield top, np.asarray(strip).astype(np.float32)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A few rows after another, and the number of the first: little memory."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        yield top, np.asarray(image.crop((0, top, image.width, bottom))).astype(np.float32)
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

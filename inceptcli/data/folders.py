@@ -279,6 +279,11 @@ def _walk(folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = N
     return sorted(found)
 
 
+def _is_file_or_nothing(link: Path) -> bool:
+    """Whether a link leads to a regular file, or nowhere; a pipe would be waited for."""
+    return os.path.isfile(link) or not os.path.exists(link)  # noqa: PTH110, PTH113 (never raise)
+
+
 class _Listing(NamedTuple):
     """What identifies a folder, and its folders and files by name, without what is passed over."""
 
@@ -303,7 +308,9 @@ def _list(folder: Path) -> _Listing:
                         folders.append(path)
                 elif entry.name.startswith("."):
                     left_out.add_hidden(entry.name)
-                elif entry.is_file(follow_symlinks=False) or entry.is_symlink():
+                elif entry.is_file(follow_symlinks=False) or (
+                    entry.is_symlink() and _is_file_or_nothing(path)
+                ):
                     files.append(path)
     except OSError as error:
         raise UserError(f"{_shown(folder)}: cannot be read: {error.strerror}") from error

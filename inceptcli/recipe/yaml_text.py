@@ -61,7 +61,10 @@ def load(text: str) -> Any:
         yaml.YAMLError, ValueError, RecursionError: it is no such text; the first for a key that a
             mapping has twice.
     """
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except AttributeError as error:  # PyYAML's own, of !!timestamp before what is none
+        raise yaml.YAMLError("a tag does not fit what stands behind it") from error
 
 
 def dump(values: Mapping[str, Any]) -> str:

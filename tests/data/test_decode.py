@@ -285,3 +285,20 @@ def test_decoding_imports_no_torch() -> None:
     modules = "inceptcli.data.decode, inceptcli.data.preprocessing, inceptcli.data.folders"
     program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("RGB", "PNG"), ("RGBA", "PNG"), ("RGBA", "BMP")])
+def test_colours_take_little_more_memory_than_their_pixels_and_come_out_the_same(
+    mode: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (600, 700, len(mode)), np.uint8)
+    path = tmp_path / "a"
+    Image.fromarray(levels).save(path, kind)
+    whole = decode(path)
+    monkeypatch.setattr(decoding, "STRIP_PIXELS", 7000)
+    tracemalloc.start()
+    found = decode(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(found, whole)
+    assert peak < 1.3 * whole.nbytes

@@ -56,6 +56,15 @@ def test_a_link_to_nowhere_is_listed_and_a_pipe_is_not(tmp_path: Path) -> None:
     assert find_images(tmp_path) == [tmp_path / "gone.jpg"]
 
 
+@pytest.mark.parametrize("name", ["b.png", "b"])
+def test_a_link_to_a_pipe_or_a_device_is_no_image(name: str, tmp_path: Path) -> None:
+    touch(tmp_path, "photos/a.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "photos" / name).symlink_to("../pipe")
+    (tmp_path / "photos" / f"c{name}").symlink_to("/dev/zero")
+    assert find_images(tmp_path / "photos") == [tmp_path / "photos/a.png"]
+
+
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="absent: cannot be read: No such file or directory"):
         find_images(tmp_path / "absent")
