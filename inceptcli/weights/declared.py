@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inceptcli.data.open_data import open_dataset
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.regular_file import read_regular
@@ -120,6 +119,8 @@ def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
     Raises UsageError when there are none, or a name is there twice.
     """
     if path.is_dir():
+        from inceptcli.data.open_data import open_dataset  # and all that reads shards
+
         dataset = open_dataset(str(path), say)
         which = dataset.training or dataset.default or "all"
         names = list(dataset.images(which, None, say).classes)
