@@ -15,7 +15,7 @@ from inceptcli.data.image_formats import SUFFIXES
 from tests.odd_files import OddFiles
 
 HEAVY = ("torch", "torchvision", "lightning", "torchmetrics")
-NEEDLESS = (*HEAVY, "ssl", "tarfile", "jinja2", "pyarrow", "matplotlib", "captum")
+NEEDLESS = (*HEAVY, "ssl", "jinja2", "pyarrow", "matplotlib", "captum")
 REPORT = f"""
 import sys
 from pathlib import Path
