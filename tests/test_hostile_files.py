@@ -1,13 +1,15 @@
 """Whatever stands in a file that another program may have written: a result, or one line.
 
 The commands themselves read it, so that an exception is seen which a reader raises and no command
-expects. A few examples by default, 2,000 of each kind among the slow tests.
+expects. A few examples by default, 200 of each kind among the slow tests, and as many as
+INCEPTCLI_EXAMPLES says: 2,000 take a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import shutil
 import signal
 import struct
@@ -28,6 +30,8 @@ from inceptcli.prediction.part_record import PathDigest
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
+
+MANY = int(os.environ.get("INCEPTCLI_EXAMPLES", "200"))
 
 CLASSES = ("n0", "n1")
 MOST_BYTES = 2 * 1024**3
@@ -225,7 +229,7 @@ def check(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("examples", [15, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_any_content_is_a_result_or_one_line(
     kind: str, examples: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
