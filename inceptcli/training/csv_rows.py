@@ -22,7 +22,7 @@ def rows_in(path: Path) -> Iterator[dict[str, str]]:
     """
     try:
         text = read_regular(path, MAXIMUM_BYTES).decode(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error

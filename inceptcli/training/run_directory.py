@@ -245,7 +245,7 @@ class RunDirectory:
         try:
             noted = json.loads(read_regular(path, MOST_BYTES))
             version = noted.get(logger)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise UserError(
