@@ -56,6 +56,8 @@ class Page:
         element = self.one(selector)
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
+        # Timers that it set, as a reset does, fire before this one.
+        self.driver.execute_async_script("setTimeout(arguments[0])")
 
     def press(self, selector: str, *keys: str) -> None:
         element = self.one(selector)
