@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -52,3 +52,24 @@ def page() -> Iterator["Page"]:
 
     with browser() as page:
         yield page
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The steps of training and validation that are done."""
+    from inceptcli.training.module import Classifier
+
+    done: list[str] = []
+    training_step, validation_step = Classifier.training_step, Classifier.validation_step
+
+    def train(self: Any, batch: Any, batch_idx: int) -> Any:
+        done.append("training_step")
+        return training_step(self, batch, batch_idx)
+
+    def validate(self: Any, batch: Any, batch_idx: int) -> None:
+        done.append("validation_step")
+        validation_step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", train)
+    monkeypatch.setattr(Classifier, "validation_step", validate)
+    return done

@@ -75,10 +75,11 @@ class TorchEngine:
         """
         network, metadata = load_network(weights)
         torch.set_num_threads(compute_threads())
-        network = network.to(find_device(device))
+        found = find_device(device)
+        network = network.to(found)
         if compile_network or not few_images:
             fold_batch_norm(network)
-        if find_device(device).type == "cuda":
+        if found.type == "cuda":
             return CudaEngine(network, metadata, device, precision, at_once, compile_network)
         if compile_network:
             network.compile()

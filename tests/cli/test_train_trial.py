@@ -16,25 +16,6 @@ from tests.cli.conftest import TINY, check_one_line, inceptcli
 TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
 
 
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The steps of training and validation that are done."""
-    done: list[str] = []
-    training_step, validation_step = Classifier.training_step, Classifier.validation_step
-
-    def train(self: Classifier, batch: Any, batch_idx: int) -> Any:
-        done.append("training_step")
-        return training_step(self, batch, batch_idx)
-
-    def validate(self: Classifier, batch: Any, batch_idx: int) -> None:
-        done.append("validation_step")
-        validation_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Classifier, "training_step", train)
-    monkeypatch.setattr(Classifier, "validation_step", validate)
-    return done
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

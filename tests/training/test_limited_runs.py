@@ -9,30 +9,9 @@ from typing import Any
 import pytest
 
 from inceptcli.data.sampler import ShareSampler
-from inceptcli.training.module import Classifier
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, rows, stop_at, stop_in_validation
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The steps of training and validation that are done."""
-    done: list[str] = []
-    training_step, validation_step = Classifier.training_step, Classifier.validation_step
-
-    def train(self: Classifier, batch: Any, batch_idx: int) -> Any:
-        done.append("training_step")
-        return training_step(self, batch, batch_idx)
-
-    def validate(self: Classifier, batch: Any, batch_idx: int) -> None:
-        done.append("validation_step")
-        validation_step(self, batch, batch_idx)
-
-    monkeypatch.setattr(Classifier, "training_step", train)
-    monkeypatch.setattr(Classifier, "validation_step", validate)
-    return done
-
 
 LIMITED: dict[str, Any] = {"trainer__limit_batches": 2}
 

@@ -224,7 +224,7 @@ def test_train_says_that_it_starts_from_the_auxiliary_head(with_head: Path, tmp_
         picture(tmp_path / "data" / ("train", "val")[number // 3] / name / "a.png", number)
     command = [
         "train", "--init", with_head, "--data", tmp_path / "data", "--output", tmp_path / "run",
-        "--batch-size", "3", "--workers", "0", "--epochs", "1", "--accelerator", "cpu",
+        "--batch-size", "3", "--epochs", "1", "--accelerator", "cpu",
         "--set", "network.auxiliary_weight=0.4",
     ]  # fmt: skip
     done = inceptcli(*command)
