@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "lightning", "torchmetrics", "onnxruntime", "timm", "matplotlib")
+HEAVY = (
+    "torch", "torchvision", "lightning", "torchmetrics", "onnx", "onnxruntime", "timm",
+    "matplotlib",
+)  # fmt: skip
 
 USAGE = [
     ([], 2),
@@ -47,6 +50,9 @@ USAGE = [
     (["predict", "image.jpg", "--shard", "2/2", "--output", "x"], 2),
     (["merge", "missing"], 2),
     (["summarize", "missing"], 2),
+    (["summarize", "irv2", "--depth", "2"], 0),
+    (["summarize", "iv3", "--format", "json"], 0),
+    (["summarize", "irv2", "irv2-tf"], 0),
     (["compare", "--help"], 0),
     (["compare", "missing"], 2),
     (["compare", "--paper"], 0),

@@ -25,7 +25,7 @@ EPILOG = """Examples:
   inceptcli export runs/pets --to hub --output pets-hub --license mit
 """
 
-NEEDED = {"timm": ("timm",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+NEEDED = {"timm": ("timm",)}
 """Packages by target, which the extra of the same name installs."""
 
 SUFFIXES = {"timm": ".safetensors", "onnx": ".onnx"}
@@ -45,8 +45,8 @@ def export(
     to: Annotated[
         Literal["timm", "onnx", "hub"],
         Option(
-            help="timm's inception_v4 or inception_resnet_v2, ONNX for any runtime, or a folder "
-            "for the Hugging Face hub."
+            help="timm's inception_v4, inception_resnet_v2 or inception_v3, ONNX for any runtime, "
+            "or a folder for the Hugging Face hub."
         ),
     ],
     output: Annotated[
@@ -101,7 +101,7 @@ def export(
     Runtime; the largest difference is printed on standard error.
 
     An ONNX file takes images (N, H, W, 3), RGB of 0 to 255, uint8, of any number N, and gives
-    logits (N, classes), or embeddings (N, width) of a network without a trained classifier:
+    logits (N, classes), if the classifier was trained, and features (N, width), the embeddings:
     normalisation is part of it, the crop is not. Its metadata has class names
     and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
 

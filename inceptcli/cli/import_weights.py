@@ -73,8 +73,8 @@ def import_weights(
     source: Annotated[
         Path,
         Argument(
-            help="Weights of timm or Cadene (.safetensors, .pth, .bin), facenet-pytorch (.pt), "
-            "TF-slim (.ckpt, or its .index) or Keras (.keras, .weights.h5, .h5), or a run's "
+            help="Weights of timm, torchvision or Cadene (.safetensors, .pth), "
+            "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, .weights.h5, .h5), or a run's "
             "checkpoints/step-N.ckpt; recognised by what is in the file. Or "
             "hf-hub:owner/name[@revision].",
             show_default=False,
@@ -108,7 +108,7 @@ def import_weights(
         bool,
         Option(
             "--auxiliary-head",
-            help="Keep TF-slim's auxiliary head, from which `train --init` with "
+            help="Keep TF-slim's or torchvision's auxiliary head, from which `train --init` with "
             "network.auxiliary_weight starts; default: leave it out.",
         ),
     ] = False,
@@ -121,7 +121,7 @@ def import_weights(
 ) -> None:
     """Convert other people's weights into a file of ours.
 
-    Files of timm, Cadene, facenet-pytorch, TF-slim (the authors' release) and Keras
+    Files of timm, torchvision, Cadene, facenet-pytorch, TF-slim (the authors' release) and Keras
     (InceptionResNetV2, Inception-v4) are recognised by what is in them; no code in them is run.
     Training checkpoints, Lightning's .ckpt and an index of shards (model.safetensors.index.json)
     are read, too: the dictionary and the prefix of the keys that fit are found, and what is passed

@@ -232,6 +232,7 @@ def predict(
             pictures=len(paths) if place is None and all(map(is_image_file, paths)) else None,
             compile_networks=compile_networks,
             precision=precision,
+            gradients=explain is not None,
         )
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many

@@ -55,11 +55,9 @@ class Extras(NamedTuple):
                 raise UsageError(f"{flag} is for one network and one crop, --crops 1")
             if compile_networks:
                 raise UsageError(f"{flag} looks into the network; leave out --compile")
-            if is_onnx(files[0]) and (
-                flag == "--explain" or read_metadata(files[0]).has_classifier
-            ):
+            if is_onnx(files[0]) and flag == "--explain":
                 raise UsageError(
-                    f"{flag}: {files[0]} is an ONNX file, which gives logits only; give the "
+                    f"{flag}: {files[0]} is an ONNX file, which gives no gradients; give the "
                     "weights that it was exported from"
                 )
         if self.explain is not None:

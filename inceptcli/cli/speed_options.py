@@ -55,9 +55,9 @@ Compile = Annotated[
     bool,
     Option(
         "--compile",
-        help="Compile the networks with torch.compile: a minute or more before the first answer, "
-        "seconds once its cache (TORCHINDUCTOR_CACHE_DIR) has them, then faster; for weights "
-        "files. Default: off.",
+        help="On a GPU, compile the networks with torch.compile: a minute or more before the first "
+        "answer, seconds once its cache (TORCHINDUCTOR_CACHE_DIR) has them, then faster; for "
+        "weights files. Default: off.",
     ),
 ]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager
 
-from inceptcli.networks.blocks import regions
 from inceptcli.networks.network import Network
+from inceptcli.networks.torch_modules import regions
 
 MOST_VARIANTS = 64
 """Of compiled code: sizes, modes and kinds of modules; torch gives up at 8."""
@@ -31,17 +30,6 @@ def compile_stages(network: Network, device: str) -> None:
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
             module.compile(dynamic=False, options=options)
-
-
-def weights_as_constants() -> AbstractContextManager[None]:
-    """What this thread compiles meanwhile, in inference mode, may never see other weights.
-
-    On a CPU it lays them out once, as packing.py does, and takes each ReLU with its convolution.
-    """
-    import torch._inductor.config
-
-    constants: AbstractContextManager[None] = torch._inductor.config.patch(freezing=True)
-    return constants
 
 
 def compilation_failure(error: Exception) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,18 +110,15 @@ def _stage(
 def _boxes(stage: StageSummary) -> dict[str, Box]:
     """Each box by its place; modules like the first are told once."""
     described = {
-        layer.name: Box(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
+        layer: Box(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
         for layer in stage.layers
     }
-    if not stage.name.startswith("inception_"):
-        return described
-    modules = {
-        number: {name.split(".", 2)[2]: described[name] for name in names}
-        for number, names in groupby(described, lambda name: int(name.split(".")[1]))
-    }
-    told = {f"{stage.name}.each.{name}": box for name, box in modules[0].items()}
-    for number, module in modules.items():
-        for name, box in module.items():
-            if box != modules[0].get(name):
-                told[f"{stage.name}.{number}.{name}"] = box
+    first = {layer.box: box for layer, box in described.items() if layer.module == 0}
+    told = {}
+    for layer, box in described.items():
+        if not layer.module:  # the first module, or the only one
+            place = layer.name if layer.module is None else f"{stage.name}.each.{layer.box}"
+            told[place] = box
+        elif box != first.get(layer.box):
+            told[layer.name] = box
     return told

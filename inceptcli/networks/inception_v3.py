@@ -1,74 +1,124 @@
-"""Inception-v3, the paper's point of comparison: torchvision's own layers under its own names.
+"""Inception-v3, the paper's point of comparison, as its authors released it.
 
-Figures and tables are those of "Rethinking the Inception Architecture" (arXiv 1512.00567).
+Figures and tables are those of "Rethinking the Inception Architecture" (arXiv 1512.00567), without
+the auxiliary classifier. Source of the widths: TF-slim and torchvision, which agree.
 """
 
 from __future__ import annotations
 
-from torch import nn
-
-from inceptcli.networks.network import Network, initialize, set_batch_norm
+from inceptcli.networks.boxes import AveragePool, Box, Conv, Description, Fork, MaxPool, Stage
 from inceptcli.networks.registry import NetworkOptions
 
-FIGURES = {
-    "Conv2d_1a_3x3": "Rethinking, Table 1",
-    "Conv2d_2a_3x3": "Rethinking, Table 1",
-    "Conv2d_2b_3x3": "Rethinking, Table 1",
-    "maxpool1": "Rethinking, Table 1",
-    "Conv2d_3b_1x1": "Rethinking, Table 1",
-    "Conv2d_4a_3x3": "Rethinking, Table 1",
-    "maxpool2": "Rethinking, Table 1",
-    "Mixed_5b": "Rethinking, Figure 5",
-    "Mixed_5c": "Rethinking, Figure 5",
-    "Mixed_5d": "Rethinking, Figure 5",
-    "Mixed_6a": "Rethinking, Figure 10",
-    "Mixed_6b": "Rethinking, Figure 6",
-    "Mixed_6c": "Rethinking, Figure 6",
-    "Mixed_6d": "Rethinking, Figure 6",
-    "Mixed_6e": "Rethinking, Figure 6",
-    "Mixed_7a": "Rethinking, Figure 10",
-    "Mixed_7b": "Rethinking, Figure 7",
-    "Mixed_7c": "Rethinking, Figure 7",
-}
 
+def describe(options: NetworkOptions) -> Description:
+    """Table 1 of Rethinking; sizes at 299x299.
 
-def build(options: NetworkOptions) -> Network:
-    """Table 1 of Rethinking, without the auxiliary classifier.
-
-    Differs from Table 1: stem and modules are torchvision's, which follow the released weights.
+    Differs from Table 1: four 17x17 modules, not five, and the widths of the modules, which are not
+    printed, are the released weights'.
     """
-    from torchvision.models import Inception3
+    stages = [
+        Stage("stem", "Rethinking, Table 1", stem()),  # 35x35x192
+        Stage(
+            "inception_a",
+            "Rethinking, Figure 5",
+            [inception_a(64, pooled) for pooled in (32, 64, 64)],
+        ),  # 35x35x288
+        Stage("reduction_a", "Rethinking, Figure 10", reduction_a()),  # 17x17x768
+        Stage(
+            "inception_b",
+            "Rethinking, Figure 6",
+            [inception_b(width) for width in (128, 160, 160, 192)],
+        ),  # 17x17x768
+        Stage("reduction_b", "Rethinking, Figure 10", reduction_b()),  # 8x8x1280
+        Stage("inception_c", "Rethinking, Figure 7", [inception_c()] * 2),  # 8x8x2048
+    ]
+    return Description(options, stages, overall_figure="Rethinking, Table 1")
 
-    layers = Inception3(
-        options.num_classes, aux_logits=False, init_weights=False, dropout=options.dropout
+
+def stem() -> list[Box]:
+    """Table 1 up to 35x35: 299x299x3 -> 35x35x192.
+
+    Differs from Table 1: a pool in place of its last stride, and 1x1 before the last convolution,
+    as in the released weights.
+    """
+    return [
+        Conv("3x3", 32, stride=2, valid=True),
+        Conv("3x3", 32, valid=True),
+        Conv("3x3", 64),
+        MaxPool(),
+        Conv("1x1", 80),
+        Conv("3x3", 192, valid=True),
+        MaxPool(),
+    ]
+
+
+def inception_a(direct: int, pooled: int) -> Fork:
+    """Figure 5, the 35x35 module; widths of its direct and its pooled path vary.
+
+    Differs from Figure 5: one path has a 5x5, not two 3x3, as in the released weights.
+    """
+    return Fork(
+        direct=[Conv("1x1", direct)],
+        once=[Conv("1x1", 48), Conv("5x5", 64)],
+        twice=[Conv("1x1", 64), Conv("3x3", 96), Conv("3x3", 96)],
+        pooled=[AveragePool(), Conv("1x1", pooled)],
     )
-    return InceptionV3(options, layers)
 
 
-class InceptionV3(Network):
-    """Images (N, C, H, W) in [-1, 1], sides of at least 75 -> logits (N, num_classes).
+def reduction_a() -> Fork:
+    """Figure 10, 35x35x288 -> 17x17x768.
 
-    State-dict keys are torchvision's. Average pools count their padding, as torchvision's do.
+    Differs from Figure 10: its strided path has no 1x1, as in the released weights.
     """
+    return Fork(
+        strided=[Conv("3x3", 384, stride=2, valid=True)],
+        deep=[Conv("1x1", 64), Conv("3x3", 96), Conv("3x3", 96, stride=2, valid=True)],
+        pooled=[MaxPool()],
+    )
 
-    def __init__(self, options: NetworkOptions, layers: nn.Module) -> None:
-        nn.Module.__init__(self)  # the stages are torchvision's, not built from figures
-        self.options = options
-        self.figures = dict(FIGURES)
-        self.head_figures = dict.fromkeys(
-            ("average_pooling", "dropout", "fc"), "Rethinking, Table 1"
-        )
-        for name, layer in layers.named_children():
-            self.add_module(name, layer)
-        self.num_features = self.classifier.in_features
-        first = self.get_submodule("Conv2d_1a_3x3")
-        first.conv = nn.Conv2d(options.in_channels, 32, 3, stride=2, bias=False)
-        set_batch_norm(self, options)
-        initialize(self)
 
-    @property
-    def classifier(self) -> nn.Linear:  # type: ignore[override]  # torchvision calls it fc
-        """The last layer."""
-        layer = self.fc
-        assert isinstance(layer, nn.Linear)
-        return layer
+def inception_b(width: int) -> Fork:
+    """Figure 6 with n = 7, the 17x17 module: 768 channels in and out, `width` in the factors."""
+    return Fork(
+        direct=[Conv("1x1", 192)],
+        once=[Conv("1x1", width), Conv("1x7", width), Conv("7x1", 192)],
+        twice=[
+            Conv("1x1", width),
+            Conv("7x1", width),
+            Conv("1x7", width),
+            Conv("7x1", width),
+            Conv("1x7", 192),
+        ],
+        pooled=[AveragePool(), Conv("1x1", 192)],
+    )
+
+
+def reduction_b() -> Fork:
+    """Figure 10, 17x17x768 -> 8x8x1280.
+
+    Differs from Figure 10: its deep path is 1x7, 7x1 and 3x3, as in the released weights.
+    """
+    return Fork(
+        short=[Conv("1x1", 192), Conv("3x3", 320, stride=2, valid=True)],
+        deep=[
+            Conv("1x1", 192),
+            Conv("1x7", 192),
+            Conv("7x1", 192),
+            Conv("3x3", 192, stride=2, valid=True),
+        ],
+        pooled=[MaxPool()],
+    )
+
+
+def inception_c() -> Fork:
+    """Figure 7, the 8x8 module: 2048 channels leave it."""
+    return Fork(
+        direct=[Conv("1x1", 320)],
+        once=[Conv("1x1", 384), Fork(wide=[Conv("1x3", 384)], tall=[Conv("3x1", 384)])],
+        twice=[
+            Conv("1x1", 448),
+            Conv("3x3", 384),
+            Fork(wide=[Conv("1x3", 384)], tall=[Conv("3x1", 384)]),
+        ],
+        pooled=[AveragePool(), Conv("1x1", 192)],
+    )

@@ -5,90 +5,79 @@ State-dict keys are the paper layout's; only kernels are transposed. Source: TF-
 
 from __future__ import annotations
 
-from inceptcli.networks.blocks import Fork, Path, average_pool, conv, fork, max_pool, repeat
+from inceptcli.networks.boxes import AveragePool, Box, Conv, Description, Fork, MaxPool, Stage
 from inceptcli.networks.inception_v4 import inception_a, reduction_b
-from inceptcli.networks.network import Network, Stage
 from inceptcli.networks.registry import NetworkOptions
 from inceptcli.networks.shared_figures import reduction_a
 
 
-def build(options: NetworkOptions) -> Network:
+def describe(options: NetworkOptions) -> Description:
     """Figure 9, the overall schema; Figures 4, 7 and 8 are the paper's own."""
     assert options.repeats is not None
     a, b, c = options.repeats
     stages = [
-        Stage("stem", "Figure 3, 1x7 first", stem),
-        Stage("inception_a", "Figure 4", repeat(a, inception_a)),
+        Stage("stem", "Figure 3, 1x7 first", stem()),
+        Stage("inception_a", "Figure 4", [inception_a()] * a),
         Stage("reduction_a", "Figure 7", reduction_a(k=192, l=224, m=256, n=384)),
-        Stage("inception_b", "Figure 5, 7x1 first", repeat(b, inception_b)),
-        Stage("reduction_b", "Figure 8", reduction_b),
-        Stage("inception_c", "Figure 6, 3x1 first", repeat(c, inception_c)),
+        Stage("inception_b", "Figure 5, 7x1 first", [inception_b()] * b),
+        Stage("reduction_b", "Figure 8", reduction_b()),
+        Stage("inception_c", "Figure 6, 3x1 first", [inception_c()] * c),
     ]
-    return Network(options, stages, overall_figure="Figure 9")
+    return Description(options, stages, overall_figure="Figure 9")
 
 
-def stem(in_channels: int) -> Path:
+def stem() -> list[Box]:
     """Figure 3: 299x299x3 -> 35x35x384.
 
     Differs from Figure 3: 1x7 precedes 7x1, as in the released weights; the last 3x3 convolution
     has stride 2 and the last pool is 3x3.
     """
-    return Path(
-        in_channels,
-        [
-            conv("3x3", 32, stride=2, valid=True),
-            conv("3x3", 32, valid=True),
-            conv("3x3", 64),
-            fork(pooled=[max_pool()], strided=[conv("3x3", 96, stride=2, valid=True)]),
-            fork(
-                short=[conv("1x1", 64), conv("3x3", 96, valid=True)],
-                deep=[
-                    conv("1x1", 64),
-                    conv("1x7", 64),
-                    conv("7x1", 64),
-                    conv("3x3", 96, valid=True),
-                ],
-            ),
-            fork(strided=[conv("3x3", 192, stride=2, valid=True)], pooled=[max_pool()]),
-        ],
-    )
+    return [
+        Conv("3x3", 32, stride=2, valid=True),
+        Conv("3x3", 32, valid=True),
+        Conv("3x3", 64),
+        Fork(pooled=[MaxPool()], strided=[Conv("3x3", 96, stride=2, valid=True)]),
+        Fork(
+            short=[Conv("1x1", 64), Conv("3x3", 96, valid=True)],
+            deep=[Conv("1x1", 64), Conv("1x7", 64), Conv("7x1", 64), Conv("3x3", 96, valid=True)],
+        ),
+        Fork(strided=[Conv("3x3", 192, stride=2, valid=True)], pooled=[MaxPool()]),
+    ]
 
 
-def inception_b(in_channels: int) -> Fork:
-    """Figure 5, the 17x17 module: (N, 1024, H, W) -> (N, 1024, H, W).
+def inception_b() -> Fork:
+    """Figure 5, the 17x17 module: 1024 channels in and out.
 
     Differs from Figure 5: in the fourth path 7x1 precedes 1x7, and the third path's second 1x7 is
     7x1, as in the released weights.
     """
     return Fork(
-        in_channels,
-        direct=[conv("1x1", 384)],
-        once=[conv("1x1", 192), conv("1x7", 224), conv("7x1", 256)],
+        direct=[Conv("1x1", 384)],
+        once=[Conv("1x1", 192), Conv("1x7", 224), Conv("7x1", 256)],
         twice=[
-            conv("1x1", 192),
-            conv("7x1", 192),
-            conv("1x7", 224),
-            conv("7x1", 224),
-            conv("1x7", 256),
+            Conv("1x1", 192),
+            Conv("7x1", 192),
+            Conv("1x7", 224),
+            Conv("7x1", 224),
+            Conv("1x7", 256),
         ],
-        pooled=[average_pool(), conv("1x1", 128)],
+        pooled=[AveragePool(), Conv("1x1", 128)],
     )
 
 
-def inception_c(in_channels: int) -> Fork:
-    """Figure 6, the 8x8 module: (N, 1536, H, W) -> (N, 1536, H, W).
+def inception_c() -> Fork:
+    """Figure 6, the 8x8 module: 1536 channels in and out.
 
     Differs from Figure 6: in the fourth path 3x1 precedes 1x3, as in the released weights.
     """
     return Fork(
-        in_channels,
-        direct=[conv("1x1", 256)],
-        once=[conv("1x1", 384), fork(wide=[conv("1x3", 256)], tall=[conv("3x1", 256)])],
+        direct=[Conv("1x1", 256)],
+        once=[Conv("1x1", 384), Fork(wide=[Conv("1x3", 256)], tall=[Conv("3x1", 256)])],
         twice=[
-            conv("1x1", 384),
-            conv("3x1", 448),
-            conv("1x3", 512),
-            fork(wide=[conv("1x3", 256)], tall=[conv("3x1", 256)]),
+            Conv("1x1", 384),
+            Conv("3x1", 448),
+            Conv("1x3", 512),
+            Fork(wide=[Conv("1x3", 256)], tall=[Conv("3x1", 256)]),
         ],
-        pooled=[average_pool(), conv("1x1", 256)],
+        pooled=[AveragePool(), Conv("1x1", 256)],
     )

@@ -1,58 +1,48 @@
-"""The overall figure: named stages, global average pool, dropout, classifier."""
+"""A described network as a torch module: training, accelerators, heat maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from inceptcli.networks.blocks import Residual, Step
+from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
+from inceptcli.networks.boxes import Description, channels_after
 from inceptcli.networks.recomputing import recomputed
-from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions
-
-
-class Stage(NamedTuple):
-    """One box of the overall figure (Figures 9 and 15)."""
-
-    name: str
-    figure: str
-    step: Step
+from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, describe
+from inceptcli.networks.torch_modules import initialize, module_of
 
 
 class Network(nn.Module):
     """Images (N, C, H, W) in [-1, 1], sides of at least 75 -> logits (N, num_classes).
 
-    Stages follow the overall figure. `figures` says where each is drawn and `head_figures` where
-    average pool, dropout and classifier are; `num_features` is the width of `embed`. With
-    `recompute` training keeps few activations; see recomputing.py.
+    Stages follow the overall figure, and `figures` says where each is drawn. `num_features` is the
+    width of `embed`. With `recompute` training keeps few activations; see recomputing.py. In
+    training mode a network with an embedding needs two images or more, for its batch norm.
     """
 
     recompute = False
 
-    def __init__(
-        self, options: NetworkOptions, stages: Sequence[Stage], overall_figure: str
-    ) -> None:
+    def __init__(self, description: Description) -> None:
         super().__init__()
-        self.options = options
-        self.figures = {stage.name: stage.figure for stage in stages}
-        self.head_figures = dict.fromkeys(
-            ("average_pooling", "dropout", "classifier"), overall_figure
-        )
+        self.options = options = description.options
+        self.figures = {stage.name: stage.figure for stage in description.stages}
         channels = options.in_channels
-        for stage in stages:
-            box = stage.step(channels)
-            self.add_module(stage.name, box)
-            channels = box.out_channels
-        if options.batch_norm_on_sums:
-            for module in list(self.modules()):
-                if isinstance(module, Residual):
-                    module.normalize_sum()
-        self.num_features = channels
+        for stage in description.stages:
+            self.add_module(stage.name, module_of(stage.boxes, channels, options))
+            channels = channels_after(stage.boxes, channels)
         self.dropout = nn.Dropout(options.dropout)
-        self.classifier = nn.Linear(channels, options.num_classes)
-        set_batch_norm(self, options)
+        self.embedding: nn.Sequential | None = None
+        if description.embedding_width is not None:
+            width = description.embedding_width
+            norm = nn.BatchNorm1d(width, options.batch_norm_eps, options.batch_norm_momentum)
+            parts = OrderedDict(linear=nn.Linear(channels, width, bias=False), batch_norm=norm)
+            self.embedding = nn.Sequential(parts)
+        self.num_features = description.num_features
+        self.classifier = nn.Linear(self.num_features, options.num_classes)
         initialize(self)
 
     def forward_stages(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -81,17 +71,25 @@ class Network(nn.Module):
             pass
         return features
 
+    def read(self, features: Tensor) -> Tensor:
+        """The last stage's output (N, C, H, W) -> what the classifier reads (N, num_features)."""
+        pooled: Tensor = self.dropout(features.mean(dim=(2, 3)))
+        return pooled if self.embedding is None else self.embedding(pooled)
+
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> pooled features (N, num_features)."""
-        return self.embedding_of(self.forward_features(images).mean(dim=(2, 3)))
+        """(N, C, H, W) -> embeddings (N, num_features)."""
+        return self.embedding_of(self.read(self.forward_features(images)))
 
     def embedding_of(self, read: Tensor) -> Tensor:
-        """What the classifier reads (N, num_features) as `embed` gives it: here unchanged."""
-        return read
+        """What the classifier reads (N, num_features) as `embed` gives it.
+
+        Unchanged, but of length 1 where the network has an embedding, as its authors compare faces.
+        """
+        return read if self.embedding is None else functional.normalize(read, dim=1)
 
     def classify(self, features: Tensor) -> Tensor:
         """The last stage's output (N, C, H, W) -> logits (N, num_classes)."""
-        logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
+        logits: Tensor = self.classifier(self.read(features))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
@@ -99,26 +97,21 @@ class Network(nn.Module):
         return self.classify(self.forward_features(images))
 
 
-def set_batch_norm(network: nn.Module, options: NetworkOptions) -> None:
-    """Give every batch norm of `network` the epsilon and the momentum of `options`."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.eps, module.momentum = options.batch_norm_eps, options.batch_norm_momentum
+class AuxiliaryHead(nn.Module):
+    """The last 17x17 features (N, in_channels, H, W), H and W at least 17 -> logits (N, classes).
 
-
-def initialize(network: nn.Module) -> None:
-    """He initialisation: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
-
-    Truncated normal at two deviations, as TensorFlow's variance_scaling_initializer in the released
-    Inception-v4 code. Biases start at zero, batch norm at identity.
+    See auxiliary_head.py.
     """
-    for module in network.modules():
-        # On the meta device there is nothing to set, and torch 2.11 imports its compiler for it.
-        if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
-            before_relu = isinstance(module, nn.Conv2d) and module.bias is None
-            variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
-            # Cutting the tails at two deviations leaves 0.8796 of the deviation.
-            deviation = variance**0.5 / 0.8796
-            nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+
+    def __init__(self, options: NetworkOptions) -> None:
+        super().__init__()
+        path = auxiliary_path()
+        channels = describe(options).channels_after(AUXILIARY_STAGE)
+        self.path = module_of(path, channels, options)
+        self.classifier = nn.Linear(channels_after(path, channels), options.num_classes)
+        initialize(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, in_channels, H, W) -> logits (N, num_classes)."""
+        logits: Tensor = self.classifier(self.path(features).mean(dim=(2, 3)))
+        return logits

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from inceptcli.networks.blocks import Residual, regions
+from inceptcli.networks.torch_modules import ResidualModule, regions
 
 
 def recomputed(stage: nn.Module, features: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def recomputed(stage: nn.Module, features: Tensor) -> Tensor:
     Gradients and running statistics are the same to the bit.
     """
     for module in regions(stage):
-        if isinstance(module, Residual):
+        if isinstance(module, ResidualModule):
             # The ReLU reads its output, which the next module keeps. Without it nothing reads what
             # the Linear gives, and that convolution, a third of the module, is not computed again.
             features = module.activate(_recomputed(module, features, False))

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inceptcli.networks.boxes import Description
     from inceptcli.networks.network import Network
 
 MINIMUM_IMAGE_SIZE = 75
@@ -18,7 +19,9 @@ class NetworkOptions:
     """Everything that decides a network's shape and behaviour; a weights file stores exactly this.
 
     `repeats` and `residual_scales` belong to the A, B and C modules in this order. Networks without
-    residual modules have no scales (None), and Inception-v3 has neither.
+    residual modules have no scales (None), and Inception-v3 has neither. Average pools divide by
+    the pixels inside the image; with `count_padding` by all nine, as torchvision's and timm's
+    Inception-v3 do.
     """
 
     name: str
@@ -31,6 +34,7 @@ class NetworkOptions:
     dropout: float = 0.2
     batch_norm_eps: float = 0.001
     batch_norm_momentum: float = 0.1
+    count_padding: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in a weights file's metadata."""
@@ -39,7 +43,7 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class Layout:
-    """One registered network: where it is built, what it is, its default options."""
+    """One registered network: where it is described, what it is, its default options."""
 
     module: str
     title: str
@@ -47,12 +51,23 @@ class Layout:
     repeats: tuple[int, int, int] | None = (5, 10, 5)
     residual_scales: tuple[float, float, float] | None = (0.17, 0.10, 0.20)
     dropout: float = 0.2
+    has_padded_pools: bool = True
 
 
 NETWORKS = {
     "iv4": Layout("inception_v4", "Inception-v4", "paper, Figures 3-9", (4, 7, 3), None),
-    "irv1": Layout("inception_resnet_v1", "Inception-ResNet-v1", "paper, Figures 7 and 10-15"),
-    "irv2": Layout("inception_resnet_v2", "Inception-ResNet-v2", "paper, Figures 3, 7 and 15-19"),
+    "irv1": Layout(
+        "inception_resnet_v1",
+        "Inception-ResNet-v1",
+        "paper, Figures 7 and 10-15",
+        has_padded_pools=False,
+    ),
+    "irv2": Layout(
+        "inception_resnet_v2",
+        "Inception-ResNet-v2",
+        "paper, Figures 3, 7 and 15-19",
+        has_padded_pools=False,
+    ),
     "iv4-tf": Layout(
         "inception_v4_tf",
         "Inception-v4",
@@ -72,9 +87,10 @@ NETWORKS = {
         "released for faces: a sixth C module and a 512-d embedding",
         (5, 10, 6),
         dropout=0.6,
+        has_padded_pools=False,
     ),
     "iv3": Layout(
-        "inception_v3", "Inception-v3", "torchvision's own class", None, None, dropout=0.5
+        "inception_v3", "Inception-v3", "released by its authors", None, None, dropout=0.5
     ),
 }
 
@@ -105,11 +121,26 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
             f"{name} has no residual modules, so residual_scales, shortcut and batch_norm_on_sums "
             "cannot be set"
         )
+    if given.get("count_padding") and not layout.has_padded_pools:
+        raise ValueError(f"{name} has no padded average pools, so count_padding cannot be set")
     if layout.repeats is None and "repeats" in given:
         raise ValueError(f"{name} has fixed modules, so repeats cannot be set")
     if min(given.get("repeats", (1,))) < 1:
         raise ValueError(f"repeats must be at least 1 each, got {given['repeats']}")
     return replace(defaults, **given)
+
+
+def describe(options: NetworkOptions) -> Description:
+    """The network as its figures draw it; imports no torch.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if options.name not in NETWORKS:
+        raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
+    module = import_module(f"inceptcli.networks.{NETWORKS[options.name].module}")
+    description: Description = module.describe(options)
+    return description
 
 
 def build(options: NetworkOptions) -> Network:
@@ -118,8 +149,6 @@ def build(options: NetworkOptions) -> Network:
     Raises:
         ValueError: an unknown name.
     """
-    if options.name not in NETWORKS:
-        raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
-    module = import_module(f"inceptcli.networks.{NETWORKS[options.name].module}")
-    network: Network = module.build(options)
-    return network
+    from inceptcli.networks.network import Network
+
+    return Network(describe(options))

@@ -1,42 +1,60 @@
-"""Sizes of a network by stage and by layer, on the meta device: no memory, no computing."""
+"""Sizes of a network by stage and by box, computed from its description; no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
-import torch
-from torch import Tensor, nn
-
-from inceptcli.networks.blocks import Residual
-from inceptcli.networks.registry import NETWORKS, NetworkOptions, build
+from inceptcli.networks.boxes import (
+    AveragePool,
+    Boxes,
+    Conv,
+    Description,
+    Fork,
+    MaxPool,
+    Residual,
+    Stage,
+)
+from inceptcli.networks.registry import (
+    MINIMUM_IMAGE_SIZE,
+    NETWORKS,
+    NetworkOptions,
+    describe,
+)
 
 Shape = tuple[int, ...]
-
-REPEATED_STAGES = ("inception_a", "inception_b", "inception_c")
-"""The stages that an option's `repeats` are for, in this order."""
 
 
 @dataclass(frozen=True)
 class LayerSummary:
     """One box of a figure: a convolution with its batch norm and ReLU, a Linear, a pool.
 
-    `name` is the module's; shapes are (C, H, W) or (C,); only convolutions and linear layers count
-    as multiply-adds.
+    `module` numbers the module of a stage that repeats them, `box` is its place in the module or
+    stage, "" where it is the whole stage. Shapes are (C, H, W) or (C,); only convolutions and
+    linear layers count as multiply-adds.
     """
 
-    name: str
+    stage: str
+    module: int | None
+    box: str
     kind: str
     output_shape: Shape
     parameters: int
     multiply_adds: int
+
+    @property
+    def name(self) -> str:
+        """The torch module's name."""
+        number = "" if self.module is None else str(self.module)
+        return ".".join(filter(None, (self.stage, number, self.box)))
 
 
 @dataclass(frozen=True)
 class StageSummary:
     """One box of the overall figure, and `figure`, where it is drawn; sums over its layers.
 
-    It holds `repeats` modules of one kind, which the names of its layers number from 0.
+    It holds `repeats` modules, which its layers number from 0.
     """
 
     name: str
@@ -67,27 +85,18 @@ def summarize(options: NetworkOptions, image_size: tuple[int, int]) -> Summary:
     Raises:
         ValueError: an unknown network, or a side under 75 pixels.
     """
-    with torch.device("meta"):
-        network = build(options).eval()
-        images = torch.empty(1, options.in_channels, *image_size)
-    shapes: dict[str, Shape] = {}
-    for name, module in network.named_modules():
-        module.register_forward_hook(_note_shape(shapes, name))
-    with torch.no_grad():
-        network(images)
-    sums = _residual_sums(network)
-    last_stage = list(network.figures)[-1]
-    shapes["average_pooling"] = shapes[last_stage][:1]  # the one box that is no module
-    layers = [
-        _layer(name, module, shapes[name], sums.get(name, ""))
-        for name, module in _boxes("", network)
-        if name in shapes  # torchvision's Inception-v3 has a pool that is not called
-    ]
-    repeats = dict(zip(REPEATED_STAGES, options.repeats or (), strict=False))
-    stages = [
-        _stage(name, figure, repeats.get(name, 1), shapes[name], layers)
-        for name, figure in (network.figures | network.head_figures).items()
-    ]
+    if min(image_size) < MINIMUM_IMAGE_SIZE:
+        smallest = f"{MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE}"
+        given = "x".join(map(str, image_size))
+        raise ValueError(f"images must be at least {smallest} pixels, got {given}")
+    description = describe(options)
+    shape: Shape = (options.in_channels, *image_size)
+    stages = []
+    for stage in description.stages:
+        found = _stage(stage, shape, options)
+        stages.append(found)
+        shape = found.output_shape
+    stages += _head(description)
     return Summary(
         options.name,
         NETWORKS[options.name].layout,
@@ -99,65 +108,111 @@ def summarize(options: NetworkOptions, image_size: tuple[int, int]) -> Summary:
     )
 
 
-def _note_shape(shapes: dict[str, Shape], name: str) -> Callable[[nn.Module, object, Tensor], None]:
-    def note(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-        shapes[name] = tuple(output.shape[1:])
-
-    return note
-
-
-def _boxes(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The innermost modules that hold nothing but layers of torch's own, with their names."""
-    if not any(list(child.children()) for child in module.children()):
-        yield name, module
-        return
-    for child_name, child in module.named_children():
-        yield from _boxes(f"{name}.{child_name}".lstrip("."), child)
+def _stage(stage: Stage, shape: Shape, options: NetworkOptions) -> StageSummary:
+    modules = stage.modules
+    layers: list[LayerSummary] = []
+    for number, boxes in enumerate([stage.boxes] if modules is None else modules):
+        walk = _Walk(stage.name, None if modules is None else number, options)
+        shape = walk.shape_after("", boxes, shape)
+        layers += walk.layers
+    return _summed(stage.name, stage.figure, len(modules or [0]), shape, layers)
 
 
-def _residual_sums(network: nn.Module) -> dict[str, str]:
-    """How what leaves a Linear is added, by the Linear's name."""
-    return {
-        f"{name}.linear": (f", scale {module.scale:g}" if module.shortcut else ", no shortcut")
-        + ("" if module.activation else ", no ReLU after the sum")
-        for name, module in network.named_modules()
-        if isinstance(module, Residual)
-    }
-
-
-def _stage(
+def _summed(
     name: str, figure: str, repeats: int, shape: Shape, layers: list[LayerSummary]
 ) -> StageSummary:
-    own = [layer for layer in layers if layer.name == name or layer.name.startswith(f"{name}.")]
-    parameters = sum(layer.parameters for layer in own)
-    return StageSummary(
-        name, figure, repeats, shape, parameters, sum(layer.multiply_adds for layer in own), own
-    )
+    parameters = sum(layer.parameters for layer in layers)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
+    return StageSummary(name, figure, repeats, shape, parameters, multiply_adds, layers)
 
 
-def _layer(name: str, module: nn.Module, shape: Shape, remark: str) -> LayerSummary:
-    positions = torch.Size(shape[1:]).numel()
-    weights = sum(
-        part.weight.numel() for part in module.modules() if isinstance(part, nn.Conv2d | nn.Linear)
-    )
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    return LayerSummary(name, _kind(module) + remark, shape, parameters, weights * positions)
-
-
-def _kind(module: nn.Module) -> str:
-    """What the figures print in the box, in words."""
-    layer = next(part for part in module.modules() if not list(part.children()))
-    if isinstance(layer, nn.Conv2d):
-        height, width = layer.kernel_size
-        kind = f"{height}x{width} {'linear' if layer is module else 'conv'}"
-        valid = layer.padding == (0, 0) and (height, width) != (1, 1)
-        return (
-            kind + (", stride 2" if layer.stride == (2, 2) else "") + (", valid" if valid else "")
+def _head(description: Description) -> Iterator[StageSummary]:
+    """What follows the last stage, and is drawn in the overall figure."""
+    pooled, figure = description.pooled_channels, description.overall_figure
+    yield _summed("average_pooling", figure, 1, (pooled,), [])
+    dropout = LayerSummary("dropout", None, "", "dropout", (pooled,), 0, 0)
+    yield _summed("dropout", figure, 1, (pooled,), [dropout])
+    if (width := description.embedding_width) is not None:
+        weights = pooled * width
+        linear = LayerSummary(
+            "embedding", None, "", "linear", (width,), weights + 2 * width, weights
         )
-    if isinstance(layer, nn.MaxPool2d):
-        return "3x3 max pool, stride 2, valid"
-    if isinstance(layer, nn.AvgPool2d):
-        return "3x3 average pool"
-    if isinstance(layer, nn.BatchNorm2d):
-        return "batch norm"
-    return "dropout" if isinstance(layer, nn.Dropout) else "linear"
+        yield _summed("embedding", "released code", 1, (width,), [linear])
+    classes, read = description.options.num_classes, description.num_features
+    linear = LayerSummary(
+        "classifier", None, "", "linear", (classes,), (read + 1) * classes, read * classes
+    )
+    yield _summed("classifier", figure, 1, (classes,), [linear])
+
+
+class _Walk:
+    """Through the boxes of one module, which it lists."""
+
+    def __init__(self, stage: str, module: int | None, options: NetworkOptions) -> None:
+        self.stage, self.module, self.options = stage, module, options
+        self.layers: list[LayerSummary] = []
+
+    def shape_after(self, place: str, boxes: Boxes, shape: Shape) -> Shape:
+        """What leaves `boxes`, which stand at `place` and which `shape` (C, H, W) enters."""
+        channels, *grid = shape
+        match boxes:
+            case Conv():
+                shape = boxes.channels, *boxes.grid_after((grid[0], grid[1]))
+                weights = channels * boxes.channels * prod(boxes.size)
+                self._add(place, _conv(boxes), shape, weights, 2 * boxes.channels)
+            case MaxPool() | AveragePool():
+                shape = channels, *boxes.grid_after((grid[0], grid[1]))
+                self._add(place, _pool(boxes), shape)
+            case Fork():
+                paths = [
+                    self.shape_after(_below(place, name), path, shape)
+                    for name, path in boxes.paths.items()
+                ]
+                joined = sum(path[0] for path in paths)
+                if not isinstance(boxes, Residual):
+                    return joined, *paths[0][1:]
+                self._add_sum(place, boxes, joined, shape)
+            case _:
+                for index, box in enumerate(boxes):
+                    shape = self.shape_after(_below(place, str(index)), box, shape)
+        return shape
+
+    def _add_sum(self, place: str, residual: Residual, joined: int, shape: Shape) -> None:
+        kind = "1x1 linear"
+        kind += f", scale {residual.scale:g}" if self.options.shortcut else ", no shortcut"
+        kind += "" if residual.activation else ", no ReLU after the sum"
+        self._add(_below(place, "linear"), kind, shape, joined * shape[0], shape[0])
+        if self.options.batch_norm_on_sums:
+            self._add(_below(place, "sum_batch_norm"), "batch norm", shape, 0, 2 * shape[0])
+
+    def _add(
+        self, place: str, kind: str, shape: Shape, weights: int = 0, other_parameters: int = 0
+    ) -> None:
+        """A box whose `weights` are multiplied at each position of its output."""
+        multiply_adds = weights * prod(shape[1:])
+        self.layers.append(
+            LayerSummary(
+                self.stage,
+                self.module,
+                place,
+                kind,
+                shape,
+                weights + other_parameters,
+                multiply_adds,
+            )
+        )
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _conv(conv: Conv) -> str:
+    """What the figures print in the box, in words."""
+    strided = ", stride 2" if conv.stride == 2 else ""
+    valid = conv.valid and conv.kernel != "1x1"
+    return f"{conv.kernel} conv{strided}{', valid' if valid else ''}"
+
+
+def _pool(pool: MaxPool | AveragePool) -> str:
+    return "3x3 max pool, stride 2, valid" if isinstance(pool, MaxPool) else "3x3 average pool"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from inceptcli.networks.registry import NetworkOptions
-    from inceptcli.networks.summary import Shape, StageSummary, Summary
+    from inceptcli.networks.summary import Shape, Summary
 
 SUFFIXES = (".svg", ".png", ".pdf")
 
@@ -81,59 +80,44 @@ def network_figure(summary: Summary, options: NetworkOptions, title: str) -> Fig
 
 
 def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
-    """The boxes in the order of data flow; neighbours of one figure are one repeated box."""
+    """The boxes in the order of data flow."""
     rows = []
-    for (figure, kind), group in groupby(summary.stages, lambda stage: _kind(stage, options)):
-        stages = list(group)
-        count = stages[0].repeats * len(stages)
-        title = _title(stages, kind, options)
+    for stage in summary.stages:
+        title = _title(stage.name, options)
         rows.append(
             Row(
-                title if count == 1 else f"{count} x {title}",
-                figure,
-                stages[-1].output_shape,
-                sum(stage.parameters for stage in stages),
-                sum(stage.multiply_adds for stage in stages),
-                _colour(stages[0].name),
+                title if stage.repeats == 1 else f"{stage.repeats} x {title}",
+                stage.figure,
+                stage.output_shape,
+                stage.parameters,
+                stage.multiply_adds,
+                _colour(stage.name),
             )
         )
     return rows
 
 
-def _kind(stage: StageSummary, options: NetworkOptions) -> tuple[str, str]:
-    """What neighbours share that are one box: torchvision names every module of Inception-v3."""
-    module = stage.name.startswith("Mixed")
-    return stage.figure, stage.name[: len("Mixed_5")] if module else stage.name
-
-
-def _title(stages: Sequence[StageSummary], kind: str, options: NetworkOptions) -> str:
+def _title(name: str, options: NetworkOptions) -> str:
     """The name that Figures 9 and 15 print."""
     block = "Inception-resnet" if options.residual_scales else "Inception"
-    letter = kind[-1].upper()
+    letter = name[-1].upper()
     titles = {
         "stem": "Stem",
         "average_pooling": "Average Pooling",
         "dropout": f"Dropout (keep {1 - options.dropout:g})",
         "classifier": "Softmax",
-        "fc": "Softmax",
         "embedding": "Embedding",
         "projection": "1x1 Conv",
     }
-    if kind.startswith("inception_"):
+    if name.startswith("inception_"):
         return f"{block}-{letter}"
-    if kind.startswith("reduction_"):
-        return f"Reduction-{letter}"
-    if len(stages) > 1:
-        return f"{kind}{stages[0].name[len(kind)]}-{stages[-1].name[len(kind)]}"
-    return titles.get(kind, stages[0].name)
+    return f"Reduction-{letter}" if name.startswith("reduction_") else titles[name]
 
 
 def _colour(name: str) -> str:
-    if name.startswith("reduction") or name in ("Mixed_6a", "Mixed_7a"):
+    if name.startswith("reduction_"):
         return COLOURS["reduction"]
-    letters = {"inception_": name[-1], "Mixed_5": "a", "Mixed_6": "b", "Mixed_7": "c"}
-    found = [letter for start, letter in letters.items() if name.startswith(start)]
-    return COLOURS[found[0]] if found else PLAIN
+    return COLOURS[name[-1]] if name.startswith("inception_") else PLAIN
 
 
 def _draw_header(axes: Any, summary: Summary, title: str, height: float) -> None:

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.shapes import CLASSES, draw
+from inceptcli.data.shapes import draw
 from inceptcli.errors import UserError
 from inceptcli.prediction.engine import EmbeddingEngine
-from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.file import WEIGHTS_NAME, load_network
+from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 
 Target = Literal["timm", "onnx", "hub"]
@@ -25,7 +24,7 @@ LARGEST_DIFFERENCE = 1e-3
 """Of two logits, in standard deviations of all logits; what float32 rounding makes is 1e-5."""
 
 MAXIMUM_PICTURES = 32
-NOISE_PICTURES = 2
+DRAWN_PICTURES, NOISE_PICTURES = 3, 1
 
 
 class Check(NamedTuple):
@@ -55,21 +54,14 @@ def export(
 
     Raises UserError when the weights cannot be exported or the logits differ; remove `output` then.
     """
-    network, metadata = load_network(weights)
+    metadata = read_metadata(weights)
     crops = _crops(images, metadata.preprocessing)
-    engine = TorchEngine(network, metadata, "cpu")
     if target == "onnx":
-        from inceptcli.prediction.export_onnx import OPSET, export_onnx
-        from inceptcli.prediction.onnx_engine import OnnxEngine
-
-        export_onnx(network, metadata, output, opset or OPSET)
-        onnx_engine = OnnxEngine(output, "cpu")
-        exported = _numbers(onnx_engine, metadata, crops)
-    elif target == "hub":
-        exported = _through_hub(weights, output, metadata, crops)
+        exported, expected = _through_onnx(weights, output, opset, metadata, crops)
     else:
-        exported = _through_timm(weights, output, metadata, crops)
-    expected = _numbers(engine, metadata, crops)
+        through = _through_hub if target == "hub" else _through_timm
+        exported = through(weights, output, metadata, crops)
+        expected = _by_torch(weights, metadata, crops)
     spread = float(expected.std())
     difference = float(np.abs(exported - expected).max())
     if not difference <= LARGEST_DIFFERENCE * spread:  # true of NaN, too
@@ -88,11 +80,39 @@ def _numbers(
     return engine.logits(crops) if metadata.has_classifier else engine.outputs(crops).embeddings
 
 
+def _by_torch(
+    weights: Path, metadata: WeightsMetadata, crops: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    from inceptcli.prediction.torch_engine import TorchEngine
+
+    return _numbers(TorchEngine(load_network(weights)[0], metadata, "cpu"), metadata, crops)
+
+
+def _through_onnx(
+    weights: Path,
+    output: Path,
+    opset: int | None,
+    metadata: WeightsMetadata,
+    crops: NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of the file written, and of the weights that it was made from."""
+    from inceptcli.networks.onnx_graph import OPSET
+    from inceptcli.prediction.export_onnx import export_onnx
+    from inceptcli.prediction.onnx_engine import OnnxEngine
+
+    export_onnx(weights, output, opset or OPSET)
+    exported, expected = (
+        _numbers(OnnxEngine(file, "cpu", few_images=True), metadata, crops)
+        for file in (output, weights)
+    )
+    return exported, expected
+
+
 def _crops(images: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     if not images:
         size = preprocessing.image_size
         noise = np.random.default_rng(0).integers(256, size=(NOISE_PICTURES, *size, 3))
-        shapes = [draw(0, index, size) for index in range(len(CLASSES))]
+        shapes = [draw(0, index, size) for index in range(DRAWN_PICTURES)]
         return np.concatenate([np.stack(shapes), noise.astype(np.uint8)])
     crops = []
     for path in images:
@@ -111,6 +131,7 @@ def _through_timm(
     import timm
     from safetensors.torch import load_file
 
+    from inceptcli.prediction.torch_engine import TorchEngine
     from inceptcli.weights.exporting import to_timm
 
     written = to_timm(weights, output)
@@ -125,9 +146,10 @@ def _through_hub(
     from inceptcli.weights.hub_folder import write_for_hub
 
     if write_for_hub(weights, folder) is None:
-        network, found = load_network(folder / WEIGHTS_NAME)
-        return _numbers(TorchEngine(network, found, "cpu"), found, crops)
+        return _by_torch(folder / WEIGHTS_NAME, metadata, crops)
     import timm
+
+    from inceptcli.prediction.torch_engine import TorchEngine
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     return TorchEngine(model, metadata, "cpu").logits(crops)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
+from inceptcli.prediction.devices import is_cpu
 from inceptcli.prediction.shortcuts import Precision
+from inceptcli.progress.display import Display
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
-FEW_IMAGES = 4
-"""What prepares a network to be faster takes as long as it saves for five of irv2-tf at 299."""
+FEW_IMAGES = 12
+"""What ONNX Runtime rewrites takes as long as it saves for 13 images, of irv2-tf at 299."""
 
 
 class Engine(Protocol):
@@ -71,45 +74,6 @@ class EmbeddingEngine(Engine, Protocol):
         """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
 
 
-BATCH_SIZE, CUDA_BATCH_SIZE = 16, 256
-
-
-def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
-    """How many crops at once: BATCH_SIZE, on a CUDA device the whole pictures about its own.
-
-    A large batch keeps a GPU busy, and a CPU computes crop by crop. UserError as `load_engine`.
-    """
-    if all(map(is_onnx, weights)):
-        return BATCH_SIZE
-    from inceptcli.prediction.torch_engine import find_device
-
-    if find_device(device).type != "cuda":
-        return BATCH_SIZE
-    return round(CUDA_BATCH_SIZE / crops) * crops
-
-
-def devices_of(weights: Iterable[Path], device: str, devices: int | Literal["auto"]) -> list[str]:
-    """The names of so many devices of a kind, from the first on; auto means all that there are.
-
-    Raises UsageError when there are not so many, or one is named by its number, or an ONNX file is
-    among the weights.
-    """
-    if devices == 1 or (devices == "auto" and any(map(is_onnx, weights))):
-        return [device]
-    if onnx := next(filter(is_onnx, weights), None):
-        raise UsageError(f"--devices {devices}: {onnx} is an ONNX file, which one device computes")
-    from inceptcli.prediction.torch_engine import available_devices, find_device
-
-    found = find_device(device)
-    there = available_devices()[found.type] if found.index is None else 1
-    wanted = there if devices == "auto" else devices
-    if wanted > there:
-        raise UsageError(
-            f"--devices {devices}: --device {device} is {there} here; --devices auto takes all"
-        )
-    return [device] if wanted == 1 else [f"{found.type}:{number}" for number in range(wanted)]
-
-
 def load_engine(
     weights: Path,
     device: str = "auto",
@@ -118,19 +82,19 @@ def load_engine(
     images: int | None = None,
     compile_network: bool = False,
     precision: Precision = "32-true",
+    gradients: bool = False,
 ) -> Engine:
-    """The engine for a weights file: ONNX Runtime for an ONNX file, torch for any other.
+    """The engine for a weights file: ONNX Runtime on a CPU and for an ONNX file, else torch.
 
     It is made for `images` in all, None where that is not known, of which it is mostly given
-    `batch_size` at once. For FEW_IMAGES it is ready sooner and may take longer for each; with
-    `compile_network` it is ready later and takes less.
+    `batch_size` at once. On a CPU it is ready sooner for FEW_IMAGES and takes longer for each.
+    With `compile_network` it is ready later and takes less. With `gradients` torch computes, and on
+    a CPU in another `precision`, too.
 
     Raises UserError when the file cannot be used or this machine has no such device, UsageError
     when an ONNX file is to be compiled or computed in another `precision`, or the device has no use
     for that.
     """
-    few = images is not None and images <= FEW_IMAGES
-    at_once = batch_size if images is None else min(batch_size, images)
     if is_onnx(weights):
         if compile_network:
             raise UsageError(
@@ -142,16 +106,31 @@ def load_engine(
                 f"--precision {precision}: {weights} is an ONNX file, which computes in 32-true; "
                 "give the weights that it was exported from"
             )
-        from inceptcli.prediction.onnx_engine import OnnxEngine
+    on_cpu = is_cpu(device)
+    if on_cpu and compile_network:
+        raise UsageError(
+            "--compile is for a GPU; on a CPU ONNX Runtime computes, which has its own kernels; "
+            "leave it out"
+        )
+    at_once = batch_size if images is None else min(batch_size, images)
+    if is_onnx(weights) or (on_cpu and precision == "32-true" and not gradients):
+        few = images is not None and images <= FEW_IMAGES
+        try:
+            from inceptcli.prediction.onnx_engine import OnnxEngine
 
-        return OnnxEngine(weights, device, few_images=few, at_once=at_once)
+            return OnnxEngine(weights, device, few_images=few, at_once=at_once)
+        except ImportError as error:
+            if is_onnx(weights):
+                raise UserError(f"{weights}: an ONNX file needs ONNX Runtime: {error}") from error
+            tell_of_torch(str(error))
     from inceptcli.prediction.torch_engine import TorchEngine
 
     return TorchEngine.load(
-        weights,
-        device,
-        few_images=few,
-        at_once=at_once,
-        compile_network=compile_network,
-        precision=precision,
+        weights, device, at_once=at_once, compile_network=compile_network, precision=precision
     )
+
+
+@cache
+def tell_of_torch(reason: str) -> None:
+    """Say once why torch computes on a CPU."""
+    Display().say(f"ONNX Runtime cannot be imported ({reason}); torch computes, and takes longer")

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from inceptcli.data.crops import Crops, check, cut, needed_side
 from inceptcli.errors import UsageError
+from inceptcli.prediction.devices import BATCH_SIZE, default_batch_size, devices_of
 from inceptcli.prediction.engine import (
-    BATCH_SIZE,
     AsynchronousEngine,
     EmbeddingEngine,
     Engine,
-    default_batch_size,
-    devices_of,
     load_engine,
 )
 from inceptcli.prediction.shortcuts import Precision
@@ -73,6 +71,7 @@ class Ensemble:
         pictures: int | None = None,
         compile_networks: bool = False,
         precision: Precision = "32-true",
+        gradients: bool = False,
     ) -> Ensemble:
         """The networks of weights files, which see `crops` of each of so many `pictures`.
 
@@ -91,6 +90,7 @@ class Ensemble:
                     images=images,
                     compile_network=compile_networks,
                     precision=precision,
+                    gradients=gradients,
                 )
                 for file in weights
             ]

@@ -1,69 +1,70 @@
-"""A network as one ONNX file that any runtime can use: pixels in, logits out."""
+"""A weights file as one ONNX file that any runtime can use: pixels in, logits and features out."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, save
 
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.networks.onnx_graph import OPSET, onnx_graph
+from inceptcli.networks.registry import describe
+from inceptcli.networks.state_dict import STATISTICS
+from inceptcli.weights.file import read_metadata
+from inceptcli.weights.stored_tensors import stored_tensors
 
-OPSET = 20
-"""ONNX Runtime reads it since 1.17 (January 2024); these networks need nothing newer."""
-
-IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
-"""By opset, the version of the file format that came with it: older runtimes read no newer one."""
-
-
-class FromPixels(nn.Module):
-    """A network with its normalisation in front: crops as Preprocessing.crop returns them."""
-
-    def __init__(
-        self, network: nn.Module, preprocessing: Preprocessing, embeds: bool = False
-    ) -> None:
-        super().__init__()
-        self.network, self.preprocessing, self.embeds = network, preprocessing, embeds
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, 3), RGB of 0 to 255, uint8 -> logits (N, num_classes), or embeddings."""
-        mean, std = self.preprocessing.mean, self.preprocessing.std
-        pixels = normalize(images.permute(0, 3, 1, 2), mean, std)
-        found: Tensor = self.network.embed(pixels) if self.embeds else self.network(pixels)  # type: ignore[operator]  # a method of Network
-        return found
+Tensors = dict[str, NDArray[np.float32]]
 
 
-def export_onnx(
-    network: nn.Module, metadata: WeightsMetadata, output: Path, opset: int = OPSET
-) -> None:
-    """Write `network` as ONNX: `images` (N, H, W, 3), uint8, any N, to `logits` (N, num_classes).
+def export_onnx(weights: Path, output: Path, opset: int = OPSET) -> None:
+    """Write our weights file as ONNX, batch norm folded and the tensors in it; see `onnx_graph`.
 
-    Of a network without a trained classifier the output is `embeddings` (N, num_features). `opset`
-    is one of IR_VERSIONS.
-
-    H and W are those of the preprocessing. Normalisation is part of the graph, and batch norm is
-    folded into the convolutions. The model's metadata has what our weights file's header has, under
-    the same key.
+    The model's metadata has what our weights file's header has, under the same key.
+    Raises UserError when the file cannot be used.
     """
-    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
-
-    # Two pictures: torch would take an example of one for a network that knows no other number.
-    example = torch.zeros(2, *metadata.preprocessing.image_size, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        FromPixels(network, metadata.preprocessing, not metadata.has_classifier).eval(),
-        (example,),
-        input_names=["images"],
-        output_names=["logits" if metadata.has_classifier else "embeddings"],
-        opset_version=opset,
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
-        verbose=False,
+    metadata = read_metadata(weights)
+    view, options = metadata.preprocessing, metadata.network
+    stored = stored_tensors(weights, options)
+    tensors = folded(
+        {key: tensor.read(weights) for key, tensor in stored.items()}, options.batch_norm_eps
     )
-    assert program is not None
-    # torch notes at every node the source lines that it came from, with this machine's paths.
-    ClearMetadataAndDocStringPass()(program.model)
-    program.model.ir_version = IR_VERSIONS[opset]
-    program.model.metadata_props.update(metadata.to_header())
-    program.save(output, external_data=False)
+    model: ModelProto = onnx_graph(
+        describe(options),
+        view.image_size,
+        view.mean,
+        view.std,
+        has_classifier=metadata.has_classifier,
+        folded=True,
+        opset=opset,
+    )
+    for parameter in model.graph.initializer:
+        if parameter.data_location == TensorProto.EXTERNAL:
+            parameter.ClearField("data_location")
+            del parameter.external_data[:]
+            parameter.raw_data = tensors.pop(parameter.name).astype("<f4").tobytes()
+    for key, value in metadata.to_header().items():
+        model.metadata_props.add(key=key, value=value)
+    save(model, output)
+
+
+def folded(tensors: Tensors, epsilon: float) -> Tensors:
+    """The state dict with each batch norm in the convolution or Linear before it.
+
+    Those have a bias then. A batch norm on a residual's sum has none before it and stays.
+    """
+    found = dict(tensors)
+    for key in tensors:
+        name, _, layer = key.rpartition(".batch_norm.")
+        if layer != "running_var":
+            continue
+        weight_of = f"{name}.linear" if f"{name}.linear.weight" in tensors else f"{name}.conv"
+        scale, offset, mean, variance = (
+            tensors[f"{name}.batch_norm.{part}"].astype(np.float64) for part in STATISTICS
+        )
+        factor = scale / np.sqrt(variance + epsilon)
+        weight = tensors[f"{weight_of}.weight"]
+        by_filter = factor.reshape(-1, *[1] * (weight.ndim - 1))
+        found[f"{weight_of}.weight"] = weight * by_filter.astype(np.float32)
+        found[f"{weight_of}.bias"] = (offset - mean * factor).astype(np.float32)
+    return found

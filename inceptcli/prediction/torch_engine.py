@@ -1,12 +1,10 @@
-"""The engine that runs a network with torch, on the CPU or one accelerator."""
+"""The engine that runs a network with torch, on one accelerator, or where gradients are wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from threading import get_ident
 from typing import TypeVar
 
 import numpy as np
@@ -14,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inceptcli.cores import compute_threads, divide_threads
+from inceptcli.cores import compute_threads
 from inceptcli.data.normalization import normalize
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.compiling import compilation_failure, weights_as_constants
+from inceptcli.networks.compiling import compilation_failure
 from inceptcli.networks.folding import fold_batch_norm
 from inceptcli.networks.network import Network
-from inceptcli.networks.packing import can_pack, pack_convolutions
 from inceptcli.prediction.cuda_pipeline import CudaPipeline
 from inceptcli.prediction.engine import Outputs, Pending
 from inceptcli.prediction.shortcuts import Precision
@@ -50,26 +47,21 @@ class TorchEngine:
         self._dtype, self._is_mixed = DTYPES[bits], kind == "mixed"
         network = network.eval().to(self.device, None if self._is_mixed else self._dtype)
         self.network = network.to(memory_format=torch.channels_last)
-        self._pool: ThreadPoolExecutor | None = None
-        self._constant = False  # the weights, for what is compiled
 
     @staticmethod
     def load(
         weights: Path,
         device: str = "auto",
         *,
-        few_images: bool = False,
         at_once: int = 1,
         compile_network: bool = False,
         precision: Precision = "32-true",
     ) -> TorchEngine:
         """The network of a weights file, on `device` as find_device reads it.
 
-        Batch norm is folded into the convolutions, and on a CPU their weights are laid out once,
-        but for `few_images`, which that would keep waiting; there the threads are divided among
-        `at_once` images. On CUDA it is a CudaEngine, which is given `at_once` crops at most. With
-        `compile_network` torch.compile makes the first images take a minute or more and all others
-        less.
+        Batch norm is folded into the convolutions. On CUDA it is a CudaEngine, which is given
+        `at_once` crops at most. With `compile_network` torch.compile makes the first images take a
+        minute or more and all others less.
         Raises UserError when the file cannot be used or this machine has no such device, UsageError
         when that has no use for the precision.
         """
@@ -77,24 +69,12 @@ class TorchEngine:
         torch.set_num_threads(compute_threads())
         found = find_device(device)
         network = network.to(found)
-        if compile_network or not few_images:
-            fold_batch_norm(network)
+        fold_batch_norm(network)
         if found.type == "cuda":
             return CudaEngine(network, metadata, device, precision, at_once, compile_network)
         if compile_network:
             network.compile()
-        engine = TorchEngine(network, metadata, device, precision)
-        on_cpu = engine.device.type == "cpu"
-        is_float32 = precision == "32-true"
-        engine._constant = on_cpu and compile_network and is_float32
-        if on_cpu and is_float32 and not (few_images or compile_network) and can_pack():
-            pack_convolutions(engine.network)
-        images, threads = divide_threads(at_once)
-        if on_cpu and images > 1:
-            engine._pool = ThreadPoolExecutor(
-                images, initializer=torch.set_num_threads, initargs=(threads,)
-            )
-        return engine
+        return TorchEngine(network, metadata, device, precision)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes).
@@ -113,7 +93,7 @@ class TorchEngine:
         # more than 1e-5; one picture at a time is never affected.
         parts = torch.split(pixels, 1 if self.device.type == "cpu" else len(pixels))
         with self._explained(len(pixels)), _exact_convolutions():
-            return list(self._pool.map(compute, parts) if self._pool else map(compute, parts))
+            return list(map(compute, parts))
 
     @contextmanager
     def _explained(self, num_images: int) -> Iterator[None]:
@@ -133,15 +113,18 @@ class TorchEngine:
 
     @torch.inference_mode()
     def _forward(self, images: Tensor) -> Tensor:
-        with weights_as_constants() if self._constant else nullcontext():
-            return self._network_on(images)
+        return self._network_on(images)
 
     def _network_on(self, images: Tensor) -> Tensor:
         """Pixel values (N, 3, H, W), uint8, to logits in the precision that is asked for."""
-        read = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+        pixels = self._normalized(images)
         with self._mixed():
-            logits: Tensor = self.network(read if self._is_mixed else read.to(self._dtype))
+            logits: Tensor = self.network(pixels)
         return logits
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        pixels = normalize(images, self.preprocessing.mean, self.preprocessing.std)
+        return pixels if self._is_mixed else pixels.to(self._dtype)
 
     def _mixed(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, self._dtype) if self._is_mixed else nullcontext()
@@ -153,22 +136,19 @@ class TorchEngine:
         return self.network.num_features
 
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
-        """The logits, and of the same pass what the classifier read; see EmbeddingEngine."""
-        assert isinstance(self.network, Network)
-        read: dict[int, Tensor] = {}  # by thread
+        """The logits, and of the same pass the embeddings; see EmbeddingEngine."""
+        network = self.network
+        assert isinstance(network, Network)
 
+        @torch.inference_mode()
         def compute(part: Tensor) -> tuple[Tensor, Tensor]:
-            return self._forward(part), read.pop(get_ident())
+            pixels = self._normalized(part)
+            with self._mixed():
+                read = network.read(network.forward_features(pixels))
+                return network.classifier(read), network.embedding_of(read)
 
-        hook = self.network.classifier.register_forward_pre_hook(
-            lambda _, inputs: read.update({get_ident(): inputs[0]})
-        )
-        try:
-            logits, embeddings = zip(*self._computed(images, compute), strict=True)
-        finally:
-            hook.remove()
-        with torch.inference_mode():
-            return Outputs(_array(logits), _array(map(self.network.embedding_of, embeddings)))
+        logits, embeddings = zip(*self._computed(images, compute), strict=True)
+        return Outputs(_array(logits), _array(embeddings))
 
 
 class CudaEngine(TorchEngine):

@@ -26,6 +26,7 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     batch_norm_eps: Positive | None = None
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
+    count_padding: bool | None = None  # in average pools, as torchvision's iv3 does
     in_channels: Literal[1, 3] | None = None  # 1: images are turned grey
     init: Place | None = None  # what to start from: as --weights has it
     freeze: Literal["none", "stem", "all-but-head"] = "none"

@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from inceptcli.networks.blocks import Path, Residual
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NetworkOptions
+from inceptcli.networks.torch_modules import ResidualModule
 from inceptcli.training.module import Classifier
 from inceptcli.training.ranks import from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
@@ -91,8 +91,8 @@ def rectified_outputs(network: Network) -> dict[str, nn.Module]:
     found = {}
     for name in network.figures:
         stage = network.get_submodule(name)
-        parts = list(stage.children()) if isinstance(stage, Path) else [stage]
-        linear = [isinstance(part, Residual) and not part.activation for part in parts]
+        parts = list(stage.children()) if isinstance(stage, nn.Sequential) else [stage]
+        linear = [isinstance(part, ResidualModule) and not part.activation for part in parts]
         rectified = [part for part, bare in zip(parts, linear, strict=True) if not bare]
         if rectified and next(stage.parameters(), None) is not None:
             found[name] = rectified[-1]

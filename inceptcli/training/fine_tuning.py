@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UserError
-from inceptcli.networks.auxiliary_head import AuxiliaryHead
-from inceptcli.networks.network import Network
+from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import build
 from inceptcli.text import composed
 from inceptcli.training.plan import Plan
@@ -55,7 +54,7 @@ def start_from(
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialised)
     if not _same_classes(metadata, classes):
-        untrained |= {key for key in own if key.startswith(head_name(network))}
+        untrained |= {key for key in own if key.startswith("classifier.")}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)
     channels = own[first].shape[1]
@@ -63,7 +62,7 @@ def start_from(
         say(f"{path}: {tensors[first].shape[1]} input channels, adapted to {channels}")
         tensors[first] = adapted(tensors[first], channels)
     new = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
-    missing = [key for key in new if not key.startswith(head_name(network))]
+    missing = [key for key in new if not key.startswith("classifier.")]
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of the network's tensors would start at random values, the "
@@ -112,12 +111,6 @@ def adapted(weight: Tensor, channels: int) -> Tensor:
     """
     total = weight.sum(dim=1, keepdim=True)
     return total.expand(-1, channels, -1, -1).div(channels).clone()
-
-
-def head_name(network: Network) -> str:
-    """The classifier's place in the state dict, such as `classifier.`."""
-    (name,) = (name for name, part in network.named_modules() if part is network.classifier)
-    return f"{name}."
 
 
 def frozen_parts(network: Network, freeze: Freeze) -> list[nn.Module]:

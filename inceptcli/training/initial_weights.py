@@ -16,7 +16,10 @@ from inceptcli.weights.file import read_metadata
 from inceptcli.weights.published import find, preprocessing_of, published_name
 from inceptcli.weights.published_names import DEFAULT_NETWORK
 
-SHAPING = ("repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps")
+SHAPING = (
+    "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
+    "count_padding",
+)  # fmt: skip
 """Options without which the weights mean something else."""
 
 TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")

@@ -22,8 +22,8 @@ from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.sampler import seed_from
 from inceptcli.errors import UserError
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, AuxiliaryHead
-from inceptcli.networks.network import Network
+from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE
+from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import frozen_parts, keep
 from inceptcli.training.plan import Plan
@@ -146,7 +146,7 @@ class Classifier(ImageClassifier):
         self._kept = frozen_parts(network, plan.recipe.network.freeze)
         keep(self._kept)
         self.auxiliary_weight = plan.recipe.network.auxiliary_weight or 0.0
-        self.auxiliary_head = AuxiliaryHead(network) if self.auxiliary_weight else None
+        self.auxiliary_head = AuxiliaryHead(network.options) if self.auxiliary_weight else None
         augmentation = plan.recipe.augmentation
         self._mix = mixing(augmentation.mixup, augmentation.cutmix, plan.network.num_classes)
 

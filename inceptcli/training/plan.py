@@ -24,7 +24,7 @@ from inceptcli.weights.header import parse
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
 
-AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf")
+AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf", "iv3")
 AUXILIARY_IMAGE_SIZE = 299
 """Pixels; smaller images leave less than the 17x17 features that the head needs."""
 
@@ -198,8 +198,6 @@ def _check_batch_size(recipe: Recipe, images: int) -> None:
 
 def _check_freeze(recipe: Recipe) -> None:
     freeze = recipe.network.freeze
-    if freeze == "stem" and recipe.network.name == "iv3":
-        raise UsageError("network.freeze stem: iv3 has no stage of that name; all-but-head has")
     if freeze != "none" and recipe.network.init is None:
         raise UsageError(
             f"network.freeze {freeze}: would keep random values for good; give --init with weights"
@@ -212,7 +210,7 @@ def _check_auxiliary_head(recipe: Recipe) -> None:
     if recipe.network.name not in AUXILIARY_NETWORKS:
         raise UsageError(
             f"network.auxiliary_weight: {recipe.network.name} has no auxiliary classifier; "
-            f"{' and '.join(AUXILIARY_NETWORKS)} have one, as released"
+            f"{', '.join(AUXILIARY_NETWORKS)} have one, as released"
         )
     if min(recipe.data.height_and_width) < AUXILIARY_IMAGE_SIZE:
         raise UsageError(

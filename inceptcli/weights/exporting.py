@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import NetworkOptions, network_options
-from inceptcli.weights import timm_keys
+from inceptcli.weights import timm_keys, torchvision_keys
 from inceptcli.weights.file import load_network
 
 TIMM = {
     "iv4-tf": ("inception_v4", timm_keys.INCEPTION_V4),
     "irv2-tf": ("inception_resnet_v2", timm_keys.INCEPTION_RESNET_V2),
+    "iv3": ("inception_v3", torchvision_keys.INCEPTION_V3),
 }
 
 
@@ -32,12 +33,14 @@ class TimmExport:
 def lacking_in_timm(options: NetworkOptions) -> str | None:
     """Why timm cannot have a network, or None."""
     if options.name not in TIMM:
-        return f"timm has no {options.name}; it has {' and '.join(TIMM)}"
-    released = network_options(options.name, num_classes=options.num_classes)
+        *others, last = TIMM
+        return f"timm has no {options.name}; it has {', '.join(others)} and {last}"
+    known = TIMM[options.name][1].options
+    released = network_options(options.name, num_classes=options.num_classes, **known)
     if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
         return (
             f"timm has {options.name} with three input channels and the released repeats, residual "
-            "scales and batch norm epsilon only"
+            f"scales, batch norm epsilon and count_padding {released.count_padding} only"
         )
     return None
 

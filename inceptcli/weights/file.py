@@ -12,18 +12,12 @@ from safetensors import SafetensorError, safe_open
 from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build
-from inceptcli.weights.metadata import LONGEST_REASON, WeightsMetadata
+from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
 from inceptcli.weights.sorted_table import is_sorted_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-TWICE_AS_WIDE = 2
-"""Double precision is read, too."""
-
-LONGEST_HEADER = 100 * 10**6
-"""Bytes that safetensors reads."""
 
 STEP = "step-[0-9]{1,18}"
 WEIGHTS_NAME = "model.safetensors"
@@ -107,8 +101,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
     Half and double precision become single precision, in which networks compute.
     """
-    loaded = _load(path)
-    return {key: tensor for key, tensor in loaded.items() if not key.startswith(AUXILIARY_HEAD)}
+    return _load(path, of_auxiliary_head=False)
 
 
 def load_auxiliary_head(path: Path) -> dict[str, Tensor]:
@@ -116,19 +109,19 @@ def load_auxiliary_head(path: Path) -> dict[str, Tensor]:
 
     Only training uses them.
     """
-    return {
-        key.removeprefix(AUXILIARY_HEAD): tensor
-        for key, tensor in _load(path).items()
-        if key.startswith(AUXILIARY_HEAD)
-    }
+    loaded = _load(path, of_auxiliary_head=True)
+    return {key.removeprefix(AUXILIARY_HEAD): tensor for key, tensor in loaded.items()}
 
 
-def _load(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
+def _load(path: Path, *, of_auxiliary_head: bool) -> dict[str, Tensor]:
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        with safe_open(path, framework="pt") as file:
+            tensors = {
+                key: file.get_tensor(key)
+                for key in file.offset_keys()
+                if key.startswith(AUXILIARY_HEAD) == of_auxiliary_head
+            }
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch's, of a file it cannot map
         raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
     return {
         key: tensor.float() if tensor.is_floating_point() else tensor
@@ -143,24 +136,13 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
     """
     import torch
 
+    from inceptcli.weights.stored_tensors import stored_tensors
+
     metadata = read_metadata(path)
+    stored_tensors(path, metadata.network)  # refuses those that do not fit before they are read
     with torch.device("meta"):  # what is loaded next need not be initialised first
         network = build(metadata.network)
-    ours = network.state_dict()
-    largest = TWICE_AS_WIDE * sum(tensor.nbytes for tensor in ours.values()) + LONGEST_HEADER
-    if path.stat().st_size > largest:  # before it is read
-        raise UserError(f"{path}: tensors do not fit {metadata.network.name}: over {largest} bytes")
-    tensors = load_tensors(path)
-    for key, expected in ours.items():
-        if key in tensors and tensors[key].dtype != expected.dtype:
-            found = f"{key} is of {tensors[key].dtype}, expected {expected.dtype}"
-            raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {found}")
-    try:
-        network.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        first = f"{first[:LONGEST_REASON]}..." if len(first) > LONGEST_REASON else first
-        raise UserError(f"{path}: tensors do not fit {metadata.network.name}: {first}") from error
+    network.load_state_dict(load_tensors(path), assign=True)
     return network.eval(), metadata
 
 
@@ -173,12 +155,22 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> N
         save_file(plain, temporary, metadata.to_header())
 
 
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file starts so: eight bytes are its header's length, and the header is an object.
+
+    The length may look like the start of another format.
+    """
+    return start[5:9] == b"\0\0\0{"
+
+
 def reason(path: Path, error: Exception) -> str:
     """Why `path`, which `error` was raised about, is no safetensors file: by its first bytes."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     with path.open("rb") as file:
         start = file.read(512)
+    if is_safetensors(start):
+        return str(error)
     if is_sorted_table(path):
         return "it is a TensorFlow checkpoint"
     if start.startswith(b"\x89HDF\r\n\x1a\n") or start[30:43] == b"metadata.json":
@@ -189,7 +181,7 @@ def reason(path: Path, error: Exception) -> str:
         return "it is a PyTorch pickle, which could run code"
     if is_onnx(path) and isinstance(error, SafetensorError):
         return "it is an ONNX file, which runs but has no weights to train or export"
-    if start.startswith(b"\0\0") and start[8:9] != b"{":
+    if start.startswith(b"\0\0"):
         return "it starts as a TensorFlow checkpoint and is cut short"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"

@@ -22,7 +22,7 @@ from inceptcli.errors import UserError
 from inceptcli.regular_file import read_regular
 from inceptcli.text import listed, printable
 from inceptcli.weights import keras_file, pickle_stubs, slim_keys, tensorflow_checkpoint
-from inceptcli.weights.file import reason
+from inceptcli.weights.file import is_safetensors, reason
 from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.run_checkpoint import step_of
 from inceptcli.weights.sorted_table import is_sorted_table
@@ -69,15 +69,17 @@ def read(path: Path) -> ForeignFile:
         return ForeignFile({"": _sharded(path)})
     try:
         with path.open("rb") as file:
-            start = file.read(len(keras_file.SIGNATURE))
+            start = file.read(9)
         if is_sorted_table(path) or path.suffix == ".index":
             return _checkpoint(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    if start == keras_file.SIGNATURE or (start.startswith(ZIP) and _is_keras_archive(path)):
+    if start.startswith(keras_file.SIGNATURE) or (
+        start.startswith(ZIP) and _is_keras_archive(path)
+    ):
         tensors, config, remarks = keras_file.read(path)
         return ForeignFile({"": tensors}, is_keras=True, remarks=remarks, config=config)
-    if start.startswith((ZIP, PICKLE)):
+    if start.startswith((ZIP, PICKLE)) and not is_safetensors(start):
         loaded = _unpickled(path, start)
         return ForeignFile(_groups(path, loaded), run_step=step_of(loaded))
     return ForeignFile({"": _safetensors(path)})

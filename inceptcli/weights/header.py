@@ -58,6 +58,7 @@ class Network(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_eps: Ratio
     batch_norm_momentum: Ratio
+    count_padding: bool = False
 
 
 class View(Section):

@@ -158,11 +158,11 @@ def _config(
     declared = declared_in(config.path, f"{CONFIG} of {name.repository}", tell)
     if declared is None:
         return [], None
-    known = [architecture for architecture, _ in TIMM.values()]
-    if declared.architecture is not None and declared.architecture not in known:
+    *known, last = (architecture for architecture, _ in TIMM.values())
+    if declared.architecture is not None and declared.architecture not in (*known, last):
         raise UserError(
             f"{name}: its {CONFIG} says {declared.architecture}, which is no network of this "
-            f"program; of timm's, {' and '.join(known)} are"
+            f"program; of timm's, {', '.join(known)} and {last} are"
         )
     return [declared], None
 

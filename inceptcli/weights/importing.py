@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.network import initialize
 from inceptcli.networks.registry import NetworkOptions, build, network_options
+from inceptcli.networks.torch_modules import initialize
 from inceptcli.text import listed
 from inceptcli.weights import foreign_file, run_checkpoint
 from inceptcli.weights.declared import Declared
@@ -255,8 +255,9 @@ def _options(table: KeyTable, tensors: dict[str, Tensor], epsilon: float | None)
     rows = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
     if rows and rows[0] > MOST_CLASSES:
         raise ValueError(f"its classifier has {rows[0]} classes, over {MOST_CLASSES}")
+    classes = max(1, rows[0]) if rows else 1
     return network_options(
-        table.network, num_classes=max(1, rows[0]) if rows else 1, batch_norm_eps=epsilon
+        table.network, num_classes=classes, batch_norm_eps=epsilon, **table.options
     )
 
 

@@ -6,10 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.networks.registry import NetworkOptions, build
+from inceptcli.networks.registry import NetworkOptions, describe
+from inceptcli.networks.state_dict import (
+    COUNTER,
+    Shape,
+    auxiliary_head_shapes,
+    state_dict_shapes,
+)
 from inceptcli.weights.file import AUXILIARY_HEAD
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ class KeyTable:
         preprocessing: What their images go through.
         imagenet: Whether 1000 classes are ImageNet's and a 1001st stands before them.
         endings: What stands below the modules, ours to theirs, where the names do not agree.
+        options: NetworkOptions that differ from the registered ones.
     """
 
     family: str
@@ -39,6 +46,7 @@ class KeyTable:
     preprocessing: Preprocessing
     imagenet: bool = True
     endings: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def has_auxiliary_head(self) -> bool:
@@ -92,19 +100,21 @@ def beginnings(key: str) -> Iterator[str]:
 @lru_cache(maxsize=8)
 def layout(options: NetworkOptions) -> dict[str, Tensor]:
     """The state dict of this network without its values, on the meta device."""
-    import torch
-
-    with torch.device("meta"):
-        return build(options).state_dict()
+    return _on_meta(state_dict_shapes(describe(options)))
 
 
 @lru_cache(maxsize=8)
 def auxiliary_layout(options: NetworkOptions) -> dict[str, Tensor]:
     """The same of the network's auxiliary head, as it stands in a weights file."""
+    shapes = auxiliary_head_shapes(describe(options))
+    return _on_meta({f"{AUXILIARY_HEAD}{key}": shape for key, shape in shapes.items()})
+
+
+def _on_meta(shapes: Mapping[str, Shape]) -> dict[str, Tensor]:
     import torch
 
-    from inceptcli.networks.auxiliary_head import AuxiliaryHead
-
-    with torch.device("meta"):
-        head = AuxiliaryHead(build(options)).state_dict()
-    return {f"{AUXILIARY_HEAD}{key}": value for key, value in head.items()}
+    kinds = {True: torch.int64, False: torch.float32}
+    return {
+        key: torch.empty(shape, dtype=kinds[key.endswith(COUNTER)], device="meta")
+        for key, shape in shapes.items()
+    }

@@ -1,4 +1,4 @@
-"""How much memory and work a stranger's ONNX network asks for, known before it is run.
+"""What a stranger's ONNX network does, and the memory and work it asks for, before it is run.
 
 ONNX's own shape inference tells the size of every value for one image. What decides shapes are
 constants, and the number of images that the operator Shape reads: no others are let in.
@@ -30,6 +30,17 @@ MOST_DIMENSIONS = 16
 """Of a tensor; so many whole numbers are a shape."""
 
 LONGEST_NAME = 40
+
+OPERATORS = {
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Expand",
+    "Flatten", "Gemm", "GlobalAveragePool", "Identity", "Max", "MaxPool", "Mul", "ReduceL2",
+    "ReduceMean", "ReduceSum", "Relu", "Shape", "Sub", "Transpose",
+}  # fmt: skip
+"""All that exported networks need; none of them loops or calls another graph."""
+
+HOLDING = ("t", "g", "tensors", "graphs", "sparse_tensor", "sparse_tensors")
+"""Fields of a node's attribute that have tensors or graphs in them."""
+
 Shape = tuple[int, ...]
 
 
@@ -43,6 +54,7 @@ def check_limits(model: bytes, image_size: tuple[int, int]) -> None:
 
     try:
         loaded = onnx.load_model_from_string(model)
+        _check_nodes(loaded)
         _forget_shapes(loaded, (1, *image_size, 3))
         _fold_shapes(loaded, (1, *image_size, 3))
         inferred = infer_shapes(loaded, check_type=True, strict_mode=True)
@@ -54,6 +66,23 @@ def check_limits(model: bytes, image_size: tuple[int, int]) -> None:
     except Exception as error:  # protobuf's own DecodeError
         raise ForeignGraphError("its network is damaged") from error
     _check(inferred, math.prod(image_size))
+
+
+def _check_nodes(model: ModelProto) -> None:
+    """Networks that `export` writes have plain nodes of OPERATORS, and tensors of all values."""
+    if model.functions or model.training_info:
+        raise ForeignGraphError("its network has functions, which ours have not")
+    if model.graph.sparse_initializer:
+        raise ForeignGraphError("its network has sparse tensors, which ours have not")
+    for node in model.graph.node:
+        if node.op_type not in OPERATORS:
+            name = printable(node.op_type[:LONGEST_NAME])
+            raise ForeignGraphError(f"its operator {name} is none that networks of ours need")
+        if node.domain:
+            raise ForeignGraphError("it has operators of another domain than ONNX's own")
+        held = {field.name for each in node.attribute for field, _ in each.ListFields()}
+        if held.intersection(HOLDING):
+            raise ForeignGraphError("a node has a tensor or a graph in it, which ours have not")
 
 
 def _forget_shapes(model: ModelProto, images: Shape) -> None:

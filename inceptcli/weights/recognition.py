@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
 from inceptcli.text import printable
-from inceptcli.weights import facenet_keys, keras_keys, slim_keys, timm_keys
+from inceptcli.weights import facenet_keys, keras_keys, slim_keys, timm_keys, torchvision_keys
 from inceptcli.weights.foreign_file import ForeignFile, is_counter
 from inceptcli.weights.keras_config import KerasConfig
 from inceptcli.weights.key_table import SEPARATOR, KeyTable, beginnings, layout
@@ -29,15 +29,16 @@ TABLES = (
     slim_keys.INCEPTION_V4,
     slim_keys.INCEPTION_RESNET_V2,
     slim_keys.INCEPTION_RESNET_V1,
+    torchvision_keys.INCEPTION_V3,
 )
 
 KNOWN = (
-    "timm, Cadene, facenet-pytorch, TF-slim and Keras (InceptionResNetV2, Inception-v4) are read"
+    "timm, torchvision (Inception-v3), Cadene, facenet-pytorch, TF-slim and Keras "
+    "(InceptionResNetV2, Inception-v4) are read"
 )
 
 OTHER_NETWORKS = {
     "network.stem.": "a part of an inceptcli checkpoint; import checkpoints/step-N.ckpt itself",
-    "Mixed_5b.branch1x1.": "torchvision's Inception-v3",
     "inception3a.branch1.": "torchvision's GoogLeNet",
     "layer1.0.conv1.": "a ResNet",
     "features.denseblock1.": "a DenseNet",

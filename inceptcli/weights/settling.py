@@ -81,7 +81,7 @@ def settle(
         remarks.append(f"from {name}: {_in_words(what, preprocessing, count)}")
     if words := _in_words([n for n in assumed if n != "classes"], preprocessing, count):
         flags = ", ".join(FLAGS[name] for name in assumed if name in FLAGS)
-        remarks.append(f"assumed, as {table.family} is used: {words} ({flags})")
+        remarks.append(f"assumed, as {table.family} is used: {words}{f' ({flags})' * bool(flags)}")
     if "classes" in assumed and is_imagenet:
         remarks.append("assumed: the 1000 classes are ImageNet's, by synset id (--classes)")
     elif unnamed and not headless:

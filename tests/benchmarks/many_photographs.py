@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import save_file
 
 from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.weights.file import load_network
 from inceptcli.weights.importing import convert
 from tests.benchmarks.comparison import cpu_of_children, write
 from tests.benchmarks.training_input import photographs
@@ -61,7 +60,7 @@ def main() -> None:
         torch.manual_seed(0)
         save_file(timm.create_model("inception_resnet_v2").state_dict(), theirs)
         convert(theirs, ours)
-        export_onnx(*load_network(ours), exported)
+        export_onnx(ours, exported)
         (folder / "timm_script.py").write_text(TIMM)
         predict = [
             "-m",
@@ -75,7 +74,7 @@ def main() -> None:
         contestants = {
             "timm": [str(folder / "timm_script.py"), str(theirs), str(folder)],
             "predict, .onnx": [*predict, "--weights", str(exported)],
-            "predict, torch": [*predict, "--weights", str(ours)],
+            "predict, weights file": [*predict, "--weights", str(ours)],
         }
         for contestant, arguments in contestants.items():
             cpu, wall = cpu_of_children(), time.perf_counter()

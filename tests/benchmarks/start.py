@@ -22,7 +22,6 @@ import torch
 from safetensors.torch import save_file
 
 from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.weights.file import load_network
 from inceptcli.weights.importing import convert
 from tests.benchmarks.comparison import in_turns, show, write
 
@@ -68,7 +67,7 @@ def main() -> None:
         torch.manual_seed(0)
         save_file(timm.create_model("inception_resnet_v2").state_dict(), theirs)
         convert(theirs, ours)
-        export_onnx(*load_network(ours), exported)
+        export_onnx(ours, exported)
 
         def predict(weights: Path) -> Callable[[], str]:
             flags = ("--weights", weights, "--device", "cpu", "--format", "jsonl", "--quiet")
@@ -76,8 +75,8 @@ def main() -> None:
 
         photo = {
             "timm, a minimal script": process("-c", TIMM, theirs, photograph),
+            "predict, weights file": predict(ours),
             "predict, .onnx": predict(exported),
-            "predict, torch": predict(ours),
         }
         answers = {name: best(run()) for name, run in photo.items()}
         if len({*map(tuple, answers.values())}) > 1:

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from inceptcli.cli.app import app
+from inceptcli.prediction.export_onnx import export_onnx
 from tests.prediction.conftest import draw, save_small_network
 
 TINY = [
@@ -52,6 +53,14 @@ def installed(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_small_network(tmp_path_factory.mktemp("run") / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def onnx_weights(weights: Path) -> Path:
+    """The same network as an ONNX file, beside it."""
+    output = weights.with_name("model.onnx")
+    export_onnx(weights, output)
+    return output
 
 
 @pytest.fixture

@@ -32,12 +32,26 @@ def test_networks_are_compiled_on_request(
 ) -> None:
     compiled: list[Network] = []
     monkeypatch.setattr(Network, "compile", lambda network: compiled.append(network))
-    places = (photos, "--weights", weights)
-    if subcommand == "eval":
-        places = (weights, "--data", photos)
-    done = inceptcli(subcommand, *places, "--device", "cpu", *flags)
+    monkeypatch.setattr("inceptcli.prediction.engine.is_cpu", lambda device: False)
+    done = inceptcli(subcommand, *places(subcommand, photos, weights), "--device", "cpu", *flags)
     assert done.exit_code == 0, done.output
     assert len(compiled) == len(flags)
+
+
+@pytest.mark.parametrize("subcommand", ["predict", "eval"])
+def test_a_cpu_has_no_use_for_it(
+    subcommand: str, photos: Path, weights: Path, onnx_weights: Path
+) -> None:
+    done = inceptcli(subcommand, *places(subcommand, photos, weights), "--compile")
+    check_one_line(done, 2, "--compile is for a GPU; on a CPU ONNX Runtime computes")
+    done = inceptcli(subcommand, *places(subcommand, photos, onnx_weights), "--compile")
+    check_one_line(done, 2, f"--compile: {onnx_weights} is an ONNX file")
+
+
+def places(subcommand: str, photos: Path, weights: Path) -> tuple[object, ...]:
+    if subcommand == "eval":
+        return weights, "--data", photos
+    return photos, "--weights", weights
 
 
 @pytest.mark.parametrize("flag", ["--explain", "--embeddings"])

@@ -67,7 +67,7 @@ def test_timm_loads_the_folder_and_sees_and_answers_the_same(tmp_path: Path) -> 
     weights = timms(tmp_path / "model.safetensors")
     said = exported(weights, tmp_path / "a folder", "--license", "mit")
     assert said.splitlines()[-1] == f"upload it with: hf upload OWNER/NAME '{tmp_path}/a folder'"
-    assert re.search("largest difference of the logits on 12 drawn pictures: ", said)
+    assert re.search("largest difference of the logits on 4 drawn pictures: ", said)
     model: Any = timm.create_model(f"local-dir:{tmp_path}/a folder", pretrained=True).eval()
     transforms: Any = timm.data
     view = transforms.resolve_model_data_config(model)
@@ -154,7 +154,10 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     done = inceptcli(*words, "--set", "data.max_skipped=0.5")
     assert done.exit_code == 0, done.stderr
     said = exported(run, tmp_path / "out")
-    assert "timm has no irv1; it has iv4-tf and irv2-tf: the folder holds a weights file of" in said
+    assert (
+        "timm has no irv1; it has iv4-tf, irv2-tf and iv3: the folder holds a weights file of"
+        in said
+    )
     assert "license: unknown; --license states it" in said
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "README.md",
@@ -273,7 +276,7 @@ def test_an_empty_folder_is_filled_and_a_wrong_export_leaves_it_empty(
     def other(images: torch.Tensor, mean: Any, std: Any) -> Any:
         return normalize(images, mean, std) + next(errors)
 
-    errors = iter(np.repeat([0.0, 0.5], 12).tolist())
+    errors = iter(np.repeat([0.0, 0.5], 4).tolist())
     with monkeypatch.context() as patched:
         patched.setattr("inceptcli.prediction.torch_engine.normalize", other)
         words = ("export", weights, "--to", "hub", "--output", tmp_path / "out")

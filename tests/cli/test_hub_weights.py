@@ -276,7 +276,8 @@ def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_pa
     hub.others["config.json"] = json.dumps({"architecture": "resnet50.a1_in1k"}).encode()
     before = len(hub.asked)
     network = "its config.json says resnet50, which is no network of this program; of timm's, "
-    refused(predict(hub, tmp_path, pictures), f"{NAME}: {network}inception_v4 and inception_resnet")
+    known = "inception_v4, inception_resnet_v2 and inception_v3 are"
+    refused(predict(hub, tmp_path, pictures), f"{NAME}: {network}{known}")
     fetched = [line for line in hub.asked[before:] if line.startswith("GET")]
     assert fetched == [f"GET /me/pets/resolve/{LATER}/config.json"]
     hub.size = 5 * 1024**3

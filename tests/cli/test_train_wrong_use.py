@@ -76,7 +76,10 @@ def test_folders_that_cannot_be_trained_on(
         (["--set", "trainer.epochs=[1"], "--set trainer.epochs=[1: not YAML"),
         (["--set", "network.scales=3"], "unknown key network.scales"),
         (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),
-        (["--set", "network.auxiliary_weight=0.4"], "irv2 has no auxiliary classifier; iv4-tf and"),
+        (
+            ["--set", "network.auxiliary_weight=0.4"],
+            "irv2 has no auxiliary classifier; iv4-tf, irv2-tf",
+        ),
         (
             ["--arch", "iv4-tf", "--set", "network.auxiliary_weight=0.4"],
             "network.auxiliary_weight needs data.image_size of at least 299, got 75",

@@ -6,21 +6,25 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, AuxiliaryHead
-from inceptcli.networks.registry import build, network_options
+from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE
+from inceptcli.networks.network import AuxiliaryHead
+from inceptcli.networks.registry import NETWORKS, build, describe, network_options
+from inceptcli.networks.state_dict import auxiliary_head_shapes
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("iv4-tf", 3_359_464), ("irv2-tf", 3_367_656)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("iv4-tf", 3_359_464), ("irv2-tf", 3_367_656), ("iv3", 3_326_696)]
+)
 def test_it_has_the_parameters_of_the_released_one(name: str, parameters: int) -> None:
     with torch.device("meta"):
-        head = AuxiliaryHead(build(network_options(name)))
+        head = AuxiliaryHead(network_options(name))
     assert sum(parameter.numel() for parameter in head.parameters()) == parameters
 
 
 def test_it_reads_the_last_17x17_features() -> None:
+    options = network_options("irv2-tf", num_classes=7)
     with torch.device("meta"):
-        network = build(network_options("irv2-tf", num_classes=7)).eval()
-        head = AuxiliaryHead(network).eval()
+        network, head = build(options).eval(), AuxiliaryHead(options).eval()
         stages = dict(network.forward_stages(torch.empty(1, 3, 299, 299)))
         assert stages[AUXILIARY_STAGE].shape == (1, 1088, 17, 17)
         assert head(stages[AUXILIARY_STAGE]).shape == (1, 7)
@@ -31,8 +35,29 @@ def test_it_reads_the_last_17x17_features() -> None:
 
 
 def test_its_pool_is_5x5_with_stride_3() -> None:
-    network = build(network_options("irv2-tf", num_classes=2, repeats=[1, 1, 1]))
-    head = AuxiliaryHead(network)
+    head = AuxiliaryHead(network_options("irv2-tf", num_classes=2, repeats=[1, 1, 1]))
     pooled = head.path.get_submodule("0")(torch.arange(289.0).view(1, 1, 17, 17))
     assert pooled.shape == (1, 1, 5, 5)
     assert pooled[0, 0, 0, 0] == torch.arange(289.0).view(17, 17)[:5, :5].mean()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_keys_and_shapes_are_known_without_torch(name: str) -> None:
+    options = network_options(name, num_classes=9, in_channels=1)
+    with torch.device("meta"):
+        tensors = AuxiliaryHead(options).state_dict()
+    shapes = auxiliary_head_shapes(describe(options))
+    assert list(shapes.items()) == [(key, tuple(part.shape)) for key, part in tensors.items()]
+
+
+def test_it_computes_what_torchvisions_computes() -> None:
+    from torchvision.models.inception import InceptionAux
+
+    torch.manual_seed(0)
+    ours = AuxiliaryHead(network_options("iv3", num_classes=7)).eval()
+    theirs = InceptionAux(768, 7).eval()
+    tensors = zip(theirs.state_dict(), ours.state_dict().values(), strict=True)
+    theirs.load_state_dict(dict(tensors))
+    features = torch.rand(2, 768, 17, 17)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(features), theirs(features))

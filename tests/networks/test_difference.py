@@ -108,3 +108,20 @@ def test_an_option_that_differs_is_named_with_the_stage_it_changes(
     assert [option.option for option in found.options] == list(changes)
     assert [entry.name for entry in found.stages] == [stage]
     assert kinds(found, stage) == boxes
+
+
+def test_counted_padding_is_an_option_that_changes_no_box() -> None:
+    found = compared("iv3", network_options("iv3", count_padding=True))
+    (option,) = found.options
+    assert (option.option, option.first, option.second) == ("count_padding", False, True)
+    assert found.stages == []
+    assert not found.none
+
+
+def test_modules_of_several_widths_are_told_by_their_numbers() -> None:
+    (entry,) = [entry for entry in compared("iv3", "iv4").stages if entry.name == "inception_b"]
+    widths = {box.box: box.first.width for box in entry.boxes if box.first is not None}
+    assert widths["inception_b.each.once.0"] == 128
+    assert widths["inception_b.2.once.0"] == 160
+    assert widths["inception_b.3.once.0"] == 192
+    assert "inception_b.2.direct.0" not in widths  # like the first module's

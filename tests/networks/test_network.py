@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks.blocks import ConvUnit, Residual, conv
-from inceptcli.networks.network import Network, initialize
-from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.networks.network import Network
+from inceptcli.networks.registry import NETWORKS, build, describe, network_options
+from inceptcli.networks.torch_modules import ConvModule, ResidualModule
 
 RESIDUAL_NETWORKS = [name for name, layout in NETWORKS.items() if layout.residual_scales]
 
@@ -28,8 +28,10 @@ def images(height: int, width: int, count: int = 2) -> torch.Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def residual_modules(network: Network, stage: str) -> list[Residual]:
-    return [part for part in network.get_submodule(stage).modules() if isinstance(part, Residual)]
+def residual_modules(network: Network, stage: str) -> list[ResidualModule]:
+    return [
+        part for part in network.get_submodule(stage).modules() if isinstance(part, ResidualModule)
+    ]
 
 
 def test_smallest_images_become_logits_and_every_parameter_gets_a_gradient(
@@ -69,7 +71,8 @@ def test_the_last_stage_is_pooled_into_the_embedding(network: Network) -> None:
     assert features.shape[2:] == (3, 3)
     if network.options.name == "irv1-facenet":
         # The classifier reads the embedding before its length becomes 1.
-        pooled = network.embedding(pooled)  # type: ignore[operator]
+        assert network.embedding is not None
+        pooled = network.embedding(pooled)
         torch.testing.assert_close(embedded.norm(dim=1), torch.ones(2))
         torch.testing.assert_close(embedded, pooled / pooled.norm(dim=1, keepdim=True))
     else:
@@ -80,8 +83,10 @@ def test_the_last_stage_is_pooled_into_the_embedding(network: Network) -> None:
 def test_figures_name_the_stages_in_order(network: Network) -> None:
     stages = [name for name, _ in network.named_children() if name in network.figures]
     assert stages == list(network.figures)
+    assert network.figures == {
+        stage.name: stage.figure for stage in describe(network.options).stages
+    }
     assert all(network.figures.values())
-    assert all(network.head_figures.values())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -143,7 +148,7 @@ def test_residual_scales_belong_to_the_a_b_and_c_modules(name: str) -> None:
 def test_without_shortcut_no_module_has_one(name: str) -> None:
     for shortcut in (True, False):
         network = on_meta(name, shortcut=shortcut)
-        modules = [part for part in network.modules() if isinstance(part, Residual)]
+        modules = [part for part in network.modules() if isinstance(part, ResidualModule)]
         assert len(modules) == sum(network.options.repeats or ())
         assert {module.shortcut for module in modules} == {shortcut}
 
@@ -151,7 +156,7 @@ def test_without_shortcut_no_module_has_one(name: str) -> None:
 @pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
 def test_no_batch_norm_is_on_a_sum(name: str) -> None:
     network = on_meta(name)
-    units = [part for part in network.modules() if isinstance(part, ConvUnit)]
+    units = [part for part in network.modules() if isinstance(part, ConvModule)]
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(norms) == len(units)
     assert all(
@@ -162,33 +167,13 @@ def test_no_batch_norm_is_on_a_sum(name: str) -> None:
 @pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
 def test_batch_norm_on_sums_is_an_option(name: str) -> None:
     network = on_meta(name, batch_norm_on_sums=True)
-    modules = [part for part in network.modules() if isinstance(part, Residual)]
+    modules = [part for part in network.modules() if isinstance(part, ResidualModule)]
     assert all(
         module.sum_batch_norm is not None
         and module.sum_batch_norm.num_features == module.linear.out_channels
         for module in modules
     )
     assert network(torch.empty(2, 3, 75, 75, device="meta")).shape == (2, 1000)
-
-
-def test_batch_norm_on_a_sum_normalises_it_before_the_relu() -> None:
-    torch.manual_seed(0)
-    residual = Residual(4, 1.0, direct=[conv("1x1", 3)]).train()
-    residual.normalize_sum()
-    outputs = residual(torch.randn(64, 4, 5, 5) * 30 + 100)
-    positive = (outputs > 0).float().mean(dim=(0, 2, 3))
-    assert ((positive > 0.3) & (positive < 0.7)).all()
-    assert outputs.max() < 10
-
-
-def test_initial_variance_is_two_over_fan_in_before_a_relu_and_one_over_it_elsewhere() -> None:
-    torch.manual_seed(0)
-    before_relu, linear = nn.Conv2d(64, 128, 3, bias=False), nn.Linear(576, 128)
-    initialize(nn.ModuleList([before_relu, linear]))
-    assert before_relu.weight.var().item() == pytest.approx(2 / 576, rel=0.02)
-    assert linear.weight.var().item() == pytest.approx(1 / 576, rel=0.02)
-    assert before_relu.weight.abs().max() < 2.01 * (2 / 576) ** 0.5 / 0.8796
-    assert not linear.bias.any()
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))

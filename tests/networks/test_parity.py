@@ -1,11 +1,16 @@
 """Released layouts against other libraries' networks, same weights in both."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build, network_options
+from inceptcli.weights.torchvision_keys import INCEPTION_V3
 
 pytestmark = pytest.mark.parity
 
@@ -61,11 +66,31 @@ def test_released_layout_computes_what_timm_computes(name: str, timm_name: str) 
     assert_same_logits(with_weights_of(theirs, name), theirs)
 
 
-def test_inception_v3_has_torchvisions_keys_and_logits() -> None:
+@pytest.fixture(scope="module")
+def torchvisions() -> nn.Module:
     from torchvision.models import Inception3
 
     torch.manual_seed(2)
-    theirs = make_realistic(Inception3(CLASSES, aux_logits=False, init_weights=False, dropout=0.0))
-    ours = with_weights_of(theirs, "iv3")
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    assert_same_logits(ours, theirs)
+    return make_realistic(Inception3(CLASSES, aux_logits=False, init_weights=False, dropout=0.0))
+
+
+def with_torchvisions_weights(theirs: nn.Module, **options: Any) -> Network:
+    """Ours with their tensors, by the key table with which files of theirs are imported."""
+    with torch.device("meta"):
+        ours = build(network_options("iv3", num_classes=CLASSES, **options))
+    tensors, keys = theirs.state_dict(), INCEPTION_V3.theirs(ours.state_dict())
+    assert list(keys.values()) == list(tensors)  # none is left over, and their order is ours
+    ours.load_state_dict({key: tensors[other] for key, other in keys.items()}, assign=True)
+    return ours.eval()
+
+
+def test_inception_v3_computes_what_torchvision_computes(torchvisions: nn.Module) -> None:
+    ours = with_torchvisions_weights(torchvisions, **INCEPTION_V3.options)
+    assert ours.options.count_padding
+    assert_same_logits(ours, torchvisions)
+
+
+def test_without_counted_padding_it_computes_something_else(torchvisions: nn.Module) -> None:
+    ours = with_torchvisions_weights(torchvisions)
+    with pytest.raises(AssertionError):
+        assert_same_logits(ours, torchvisions)

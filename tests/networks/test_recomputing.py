@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks.blocks import Residual
 from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.networks.torch_modules import ResidualModule
 
 STEPS = 3
 
@@ -59,7 +59,7 @@ def test_the_linear_of_a_residual_is_not_computed_again() -> None:
         computed[name] += 1
 
     for module in network.modules():
-        if isinstance(module, Residual):
+        if isinstance(module, ResidualModule):
             module.linear.register_forward_hook(lambda *_: count("linear"))
             for path in module.paths.values():
                 path.register_forward_hook(lambda *_: count("paths"))

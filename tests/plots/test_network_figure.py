@@ -61,11 +61,14 @@ def test_residual_networks_have_the_names_of_figure_15() -> None:
     assert "Dropout (keep 0.5)" in titles
 
 
-def test_modules_that_torchvision_numbers_are_one_box() -> None:
+def test_modules_of_several_widths_are_one_box() -> None:
     options = network_options("iv3")
     rows = {row.title: row for row in figure_rows(summarize(options, (299, 299)), options)}
-    assert rows["4 x Mixed_6b-e"].parameters == 6_821_376
-    assert {"3 x Mixed_5b-d", "2 x Mixed_7b-c", "Mixed_6a", "Mixed_7a", "maxpool2"} <= set(rows)
+    assert list(rows)[1:6:2] == ["3 x Inception-A", "4 x Inception-B", "2 x Inception-C"]
+    middle = rows["4 x Inception-B"]
+    assert (middle.figure, middle.output_shape) == ("Rethinking, Figure 6", (768, 17, 17))
+    assert middle.parameters == 6_821_376  # of widths 128, 160, 160 and 192
+    assert "Dropout (keep 0.5)" in rows
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -12,7 +12,7 @@ from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
 from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.file import load_network, save
+from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 IDS = ("n0", "n1", "n2", "n3", "n4", "n5")
@@ -65,5 +65,5 @@ def pictures(tmp_path: Path) -> list[Path]:
 def onnx_weights(weights: Path) -> Path:
     """The same network as an ONNX file, beside it."""
     output = weights.with_name("model.onnx")
-    export_onnx(*load_network(weights), output)
+    export_onnx(weights, output)
     return output

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,37 +15,42 @@ from inceptcli.data.decode import decode
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.prediction.embeddings import GROUP, embeddings
+from inceptcli.prediction.engine import load_engine
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.onnx_engine import OnnxEngine
 from inceptcli.prediction.predict import Answer, Seen, predict
 from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 75, 75, 3), np.uint8)
 
 
-def small(name: str) -> TorchEngine:
+def small(name: str, folder: Path) -> Path:
+    """Weights of a network with one module of each kind, at 75 pixels."""
     repeats = None if NETWORKS[name].repeats is None else (1, 1, 1)
     options = network_options(name, num_classes=3, repeats=repeats)
     torch.manual_seed(0)
     classes = tuple(ClassName(letter, letter) for letter in "abc")
-    return TorchEngine(build(options), WeightsMetadata(options, classes, Preprocessing((75, 75))))
+    metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
+    save(folder / "model.safetensors", build(options).state_dict(), metadata)
+    return folder / "model.safetensors"
 
 
-def classifier_of(engine: TorchEngine) -> torch.nn.Linear:
-    classifier = engine.network.classifier
-    assert isinstance(classifier, torch.nn.Linear)
-    return classifier
-
-
+@pytest.mark.parametrize("gradients", [False, True], ids=["ONNX Runtime", "torch"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_embeddings_times_the_classifier_are_the_logits(name: str) -> None:
-    engine = small(name)
+def test_embeddings_times_the_classifier_are_the_logits(
+    name: str, gradients: bool, tmp_path: Path
+) -> None:
+    file = small(name, tmp_path)
+    engine: Any = load_engine(file, "cpu", gradients=gradients)
+    assert isinstance(engine, TorchEngine if gradients else OnnxEngine)
     found = engine.outputs(PIXELS)
     assert found.logits == pytest.approx(engine.logits(PIXELS), abs=0)
     assert found.embeddings.shape == (2, engine.embedding_width)
-    classifier = classifier_of(engine)
-    weight, bias = classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
+    tensors = load_tensors(file)
+    weight, bias = (tensors[f"classifier.{part}"].numpy() for part in ("weight", "bias"))
     embedded = found.embeddings
     if name == "irv1-facenet":
         assert engine.embedding_width == 512
@@ -56,21 +62,27 @@ def test_embeddings_times_the_classifier_are_the_logits(name: str) -> None:
     assert embedded @ weight.T + bias == pytest.approx(found.logits, rel=1e-4, abs=1e-5)
 
 
-def test_the_network_is_run_once_and_left_as_it_was(
-    engine: TorchEngine, pictures: list[Path]
+def test_the_network_is_run_once(
+    weights: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = []
-    hook = engine.network.register_forward_pre_hook(lambda *_: runs.append(1))
+    engine, runs = OnnxEngine(weights), []
+    run = engine._run
+
+    def counted(images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        runs.append(len(images))
+        return run(images, names)
+
+    monkeypatch.setattr(engine, "_run", counted)
     sources = [Source(str(path)) for path in pictures]
     list(predict(sources, Ensemble([engine]), top_k=1, batch_size=7, embed=True))
-    hook.remove()
-    assert len(runs) == 7  # one picture at a time, as on every CPU
-    assert not classifier_of(engine)._forward_pre_hooks
+    assert runs == [1] * 7  # one picture at a time, as on every CPU
 
 
 def test_batches_of_1_and_of_7_agree_and_keep_the_order(
-    engine: TorchEngine, pictures: list[Path]
+    weights: Path, pictures: list[Path]
 ) -> None:
+    engine = OnnxEngine(weights)
+
     def found(batch_size: int) -> list[Answer]:
         sources = [Source(str(path)) for path in [*pictures[:3], Path("none.png"), *pictures[3:]]]
         ensemble = Ensemble([engine])

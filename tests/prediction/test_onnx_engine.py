@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,25 +16,31 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import draw
 from inceptcli.errors import UserError
-from inceptcli.networks.registry import build, network_options
-from inceptcli.prediction.engine import Engine, load_engine
+from inceptcli.networks.registry import NetworkOptions
+from inceptcli.prediction.engine import Engine, load_engine, tell_of_torch
 from inceptcli.prediction.ensemble import softmax
-from inceptcli.prediction.export_onnx import export_onnx
 from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider
 from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.file import load_tensors, read_metadata, save
+from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
 from tests.photographs import photographs
 
 Crops = NDArray[np.uint8]
 
 
-@pytest.fixture(scope="module")
-def onnx_engine(onnx_weights: Path) -> OnnxEngine:
-    return OnnxEngine(onnx_weights)
+@pytest.fixture(params=["weights", "onnx_weights"])
+def form(request: pytest.FixtureRequest) -> Path:
+    """A weights file, and the ONNX file that was exported from it."""
+    file: Path = request.getfixturevalue(request.param)
+    return file
+
+
+@pytest.fixture
+def onnx_engine(form: Path) -> OnnxEngine:
+    return OnnxEngine(form)
 
 
 def drawn(size: tuple[int, int] = (75, 75), number: int = 10) -> Crops:
@@ -54,60 +62,48 @@ def assert_alike(found: Engine, expected: Engine, crops: Crops) -> None:
     np.testing.assert_array_equal(best, expected_best)
 
 
-def test_drawn_pictures_get_the_answers_of_torch(
-    onnx_engine: OnnxEngine, engine: TorchEngine
-) -> None:
-    assert_alike(onnx_engine, engine, drawn())
+def test_drawn_pictures_get_the_answers_of_torch(form: Path, engine: TorchEngine) -> None:
+    assert_alike(OnnxEngine(form), engine, drawn())
 
 
 @pytest.mark.parametrize("few_images", [True, False])
 def test_tensors_that_are_mapped_from_the_file_change_no_bit(
-    few_images: bool, onnx_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_images: bool, form: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "store").mkdir()
-    shutil.copy(onnx_weights, tmp_path / "store/blob")
-    (tmp_path / "link.onnx").symlink_to(tmp_path / "store/blob")
-    found = OnnxEngine(tmp_path / "link.onnx", few_images=few_images).logits(drawn())
-    # Without it the file's own bytes are the model.
+    shutil.copy(form, tmp_path / "store/blob")
+    (tmp_path / "link").symlink_to(tmp_path / "store/blob")
+    found = OnnxEngine(tmp_path / "link", few_images=few_images).outputs(drawn())
+    # Without it the tensors are in the model itself.
     monkeypatch.setattr("inceptcli.prediction.onnx_engine.without_tensors", Path.read_bytes)
-    expected = OnnxEngine(onnx_weights, few_images=few_images).logits(drawn())
-    np.testing.assert_array_equal(found, expected)
+    monkeypatch.setattr("inceptcli.prediction.onnx_engine._is_mappable", lambda *_: False)
+    expected = OnnxEngine(form, few_images=few_images).outputs(drawn())
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    np.testing.assert_array_equal(found.embeddings, expected.embeddings)
 
 
-def test_photographs_get_the_answers_of_torch(onnx_engine: OnnxEngine, engine: TorchEngine) -> None:
-    assert_alike(onnx_engine, engine, crops_of_photographs(engine.preprocessing, 51))
+def test_photographs_get_the_answers_of_torch(form: Path, engine: TorchEngine) -> None:
+    assert_alike(OnnxEngine(form), engine, crops_of_photographs(engine.preprocessing, 51))
 
 
-@pytest.mark.slow
-def test_photographs_get_the_answers_of_torch_from_the_released_network(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    options = network_options("irv2-tf")
-    network = build(options)
-    crop = Preprocessing((299, 299), crop_fraction=0.8975)
-    crops = crops_of_photographs(crop, 24)
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0
-    with torch.no_grad():
-        some = torch.from_numpy(crops[::2]).permute(0, 3, 1, 2)
-        network.train()(normalize(some, crop.mean, crop.std))
-        network.get_parameter("classifier.weight").mul_(3)
-    classes = tuple(ClassName(f"n{index}", f"class {index}") for index in range(1000))
-    metadata = WeightsMetadata(options, classes, crop)
-    export_onnx(network, metadata, tmp_path / "model.onnx")
-    found = OnnxEngine(tmp_path / "model.onnx")
-    assert_alike(found, TorchEngine(network, metadata, "cpu"), crops)
+def test_embeddings_are_those_of_torch(form: Path, engine: TorchEngine) -> None:
+    crops = crops_of_photographs(engine.preprocessing, 12)
+    found, expected = OnnxEngine(form).outputs(crops), engine.outputs(crops)
+    spread = expected.embeddings.std()
+    assert (expected.embeddings - expected.embeddings.mean(0)).std() > 0.3 * spread
+    np.testing.assert_allclose(found.embeddings, expected.embeddings, rtol=0, atol=1e-4 * spread)
+    np.testing.assert_array_equal(found.logits, OnnxEngine(form).logits(crops))
 
 
-def test_the_batch_does_not_change_the_logits(onnx_engine: OnnxEngine) -> None:
+def test_the_batch_does_not_change_a_single_bit(onnx_engine: OnnxEngine) -> None:
     crops = drawn()
     alone = np.concatenate([onnx_engine.logits(crop[None]) for crop in crops])
-    np.testing.assert_allclose(onnx_engine.logits(crops), alone, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(onnx_engine.logits(crops[::-1])[::-1], alone, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(onnx_engine.logits(crops), alone)
+    np.testing.assert_array_equal(onnx_engine.logits(crops[::-1])[::-1], alone)
 
 
 def test_other_runtimes_may_give_it_any_number_at_once(onnx_engine: OnnxEngine) -> None:
-    (together,) = onnx_engine.session.run(None, {"images": drawn()})
+    (together,) = onnx_engine.session.run(["logits"], {"images": drawn()})
     np.testing.assert_allclose(together, onnx_engine.logits(drawn()), rtol=0, atol=1e-4)
 
 
@@ -118,13 +114,77 @@ def test_classes_and_preprocessing_are_those_of_the_weights(
     assert onnx_engine.preprocessing == engine.preprocessing
 
 
-def test_the_engine_goes_by_the_content_not_by_the_name(
+def test_the_form_goes_by_the_content_not_by_the_name(
     weights: Path, onnx_weights: Path, tmp_path: Path
 ) -> None:
     shutil.copy(onnx_weights, tmp_path / "model.safetensors")
     shutil.copy(weights, tmp_path / "model.onnx")
-    assert isinstance(load_engine(tmp_path / "model.safetensors", "cpu"), OnnxEngine)
-    assert isinstance(load_engine(tmp_path / "model.onnx", "cpu"), TorchEngine)
+    first, second = (
+        OnnxEngine(tmp_path / name).logits(drawn()) for name in ("model.safetensors", "model.onnx")
+    )
+    np.testing.assert_array_equal(first, OnnxEngine(onnx_weights).logits(drawn()))
+    np.testing.assert_array_equal(second, OnnxEngine(weights).logits(drawn()))
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "kind"),
+    [
+        ("cpu", {}, OnnxEngine),
+        ("auto", {}, OnnxEngine),
+        ("cpu", {"gradients": True}, TorchEngine),
+        ("cpu", {"precision": "bf16-mixed"}, TorchEngine),
+    ],
+)
+def test_onnx_runtime_computes_on_a_cpu_and_torch_what_it_cannot(
+    device: str,
+    options: dict[str, Any],
+    kind: type,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert isinstance(load_engine(weights, device, **options), kind)
+
+
+def test_where_a_gpu_is_torch_computes(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.torch_engine.find_device", torch.device)
+    monkeypatch.setattr(TorchEngine, "load", lambda *_, **__: "torch")
+    assert load_engine(weights, "cuda") == "torch"  # type: ignore[comparison-overlap]
+
+
+def test_without_onnx_runtime_torch_computes_and_one_notice_says_so(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    tell_of_torch.cache_clear()
+    engines = [load_engine(weights, "cpu") for _ in range(2)]
+    assert all(isinstance(engine, TorchEngine) for engine in engines)
+    said = capsys.readouterr().err
+    assert said.count("ONNX Runtime cannot be imported") == said.count("\n") == 1
+
+
+def test_weights_that_are_replaced_while_they_are_read_are_read_again(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, later = tmp_path / "model.safetensors", tmp_path / "later.safetensors"
+    shutil.copy(weights, run)
+    metadata, tensors = read_metadata(weights), load_tensors(weights)
+    tensors["classifier.bias"] += 1
+    save(later, tensors, replace(metadata, epoch=7, classes=metadata.classes[::-1]))
+    expected = OnnxEngine(later).logits(drawn())
+
+    def replaced(file: Path, network: NetworkOptions) -> dict[str, StoredTensor]:
+        found = stored_tensors(file, network)
+        if later.exists():  # its header is longer: the tensors lie elsewhere
+            later.replace(run)
+        return found
+
+    monkeypatch.setattr("inceptcli.prediction.onnx_engine.stored_tensors", replaced)
+    engine = OnnxEngine(run)
+    assert engine.classes == metadata.classes[::-1]
+    np.testing.assert_array_equal(engine.logits(drawn()), expected)
 
 
 def predict(arguments: Sequence[object]) -> subprocess.CompletedProcess[str]:
@@ -132,21 +192,17 @@ def predict(arguments: Sequence[object]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, check=True)
 
 
-def test_predict_writes_the_same_rows_and_imports_no_torch(
-    weights: Path, onnx_weights: Path, pictures: list[Path]
-) -> None:
-    options = (*pictures, "--device", "cpu", "--format", "csv", "--weights")
-    ours, theirs = predict([*options, onnx_weights]), predict([*options, weights])
-    imported = {line.rsplit("|", 1)[-1].strip() for line in ours.stderr.splitlines()}
+@pytest.mark.parametrize("flags", [[], ["--embeddings", "e.npy"], ["--crops", "10"]])
+def test_predict_imports_no_torch(
+    flags: list[str], form: Path, pictures: list[Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    done = predict([*pictures, "--device", "cpu", "--format", "csv", "--weights", form, *flags])
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert {"numpy", "onnxruntime"} <= imported
-    assert not imported & {"torch", "torchvision", "lightning", "onnxscript"}
-    found, expected = (list(csv.DictReader(StringIO(done.stdout))) for done in (ours, theirs))
-    assert len(found) == 7 * 5
-    for row, other in zip(found, expected, strict=True):
-        assert float(row.pop("probability")) == pytest.approx(
-            float(other.pop("probability")), abs=1e-4
-        )
-        assert row == other
+    assert not imported & {"torch", "torchvision", "lightning"}
+    assert len(list(csv.DictReader(StringIO(done.stdout)))) == 7 * 5
 
 
 def test_a_network_that_cannot_be_run_is_refused_in_one_line(
@@ -159,12 +215,12 @@ def test_a_network_that_cannot_be_run_is_refused_in_one_line(
         OnnxEngine(tmp_path / "model.onnx")
 
 
-def test_without_onnx_runtime_the_error_says_what_to_install(
+def test_without_onnx_runtime_an_onnx_file_is_refused(
     onnx_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"needs ONNX Runtime; pip install 'inceptcli\[onnx\]'"):
-        OnnxEngine(onnx_weights)
+    with pytest.raises(UserError, match=r"model\.onnx: an ONNX file needs ONNX Runtime: "):
+        load_engine(onnx_weights)
 
 
 def test_cuda_is_taken_when_it_is_asked_for_only() -> None:
@@ -180,9 +236,9 @@ def test_a_device_that_onnx_runtime_lacks_is_named(device: str) -> None:
         find_provider(device, ["AzureExecutionProvider", "CPUExecutionProvider"])
 
 
-def test_an_engine_for_few_images_gives_the_same_answers(onnx_weights: Path) -> None:
+def test_an_engine_for_few_images_gives_the_same_answers(form: Path) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, 75, 75, 3)).astype(np.uint8)
-    many, few = OnnxEngine(onnx_weights), OnnxEngine(onnx_weights, few_images=True)
+    many, few = OnnxEngine(form), OnnxEngine(form, few_images=True)
     np.testing.assert_allclose(
         softmax(few.logits(crops)), softmax(many.logits(crops)), rtol=0, atol=1e-5
     )

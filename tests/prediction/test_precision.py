@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError
-from inceptcli.prediction.engine import BATCH_SIZE, default_batch_size, load_engine
+from inceptcli.prediction.devices import BATCH_SIZE, default_batch_size
+from inceptcli.prediction.engine import load_engine
 from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.prediction.torch_engine import TorchEngine
 from tests.cli.conftest import check_one_line, inceptcli
@@ -28,11 +29,10 @@ def deviations(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-@pytest.mark.parametrize("few_images", [True, False])
 def test_bf16_differs_by_its_rounding(
-    weights: Path, engine: TorchEngine, precision: Precision, few_images: bool
+    weights: Path, engine: TorchEngine, precision: Precision
 ) -> None:
-    rounded = TorchEngine.load(weights, "cpu", precision=precision, few_images=few_images)
+    rounded = TorchEngine.load(weights, "cpu", precision=precision)
     crops = random_crops(5)
     found, expected = rounded.logits(crops), engine.logits(crops)
     assert found.dtype == np.float32
@@ -95,6 +95,7 @@ def test_on_cuda_a_batch_is_of_whole_pictures(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
     assert [default_batch_size([weights], "auto", crops) for crops in (1, 10, 12, 144)] == [
         256, 260, 252, 288
     ]  # fmt: skip

@@ -100,18 +100,13 @@ def test_answers_stream_and_a_closed_pipe_ends_quietly(folder: Path, run_directo
     assert [line.split(":")[0] for line in errors] == ["modules", "needless", "peak"]
 
 
-def test_predict_loads_torch_and_nothing_else_that_is_heavy(
-    folder: Path, run_directory: Path
+@pytest.mark.parametrize("form", ["weights", "run_directory", "onnx_weights"])
+@pytest.mark.parametrize("all_pictures", [False, True])
+def test_predict_loads_only_what_it_takes(
+    form: str, all_pictures: bool, folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    words = command(folder, "--weights", run_directory, "--device", "cpu")
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "modules: torch\n" in done.stderr
-
-
-def test_one_image_for_an_exported_network_loads_only_what_it_takes(
-    pictures: list[Path], onnx_weights: Path
-) -> None:
-    words = command(pictures[0], "--weights", onnx_weights)
+    paths = folder if all_pictures else folder / "0.png"
+    words = command(paths, "--weights", request.getfixturevalue(form), "--device", "cpu")
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "needless:\n" in done.stderr
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from inceptcli.prediction.engine import load_engine
 from inceptcli.prediction.onnx_engine import OnnxEngine
-from inceptcli.prediction.torch_engine import TorchEngine
 from tests.prediction.test_torch_engine import random_crops
 
 THREADS = 3
@@ -45,14 +44,11 @@ def test_the_batch_does_not_change_a_single_bit(
     np.testing.assert_array_equal(together, load_engine(file, "cpu").logits(crops))
 
 
-LAYOUTS = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     ("batch_size", "images", "at_once", "each"),
     [(16, None, THREADS, 1), (1, None, 1, THREADS), (16, 1, 1, THREADS)],
 )
-
-
-@LAYOUTS
-def test_torch_divides_its_threads_among_the_pictures(
+def test_onnx_runtime_divides_its_threads_among_the_pictures(
     batch_size: int,
     images: int | None,
     at_once: int,
@@ -61,41 +57,15 @@ def test_torch_divides_its_threads_among_the_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine = load_engine(weights, "cpu", batch_size=batch_size, images=images)
-    assert isinstance(engine, TorchEngine)
-    together = threading.Barrier(at_once)
-    forward, used = engine._forward, set()
-
-    def wait(images: torch.Tensor) -> torch.Tensor:
-        together.wait(timeout=600)
-        used.add(threading.get_ident())
-        assert torch.get_num_threads() == each
-        return forward(images)
-
-    monkeypatch.setattr(engine, "_forward", wait)
-    engine.logits(random_crops(THREADS))
-    assert len(used) == at_once
-    assert (threading.get_ident() in used) == (at_once == 1)
-
-
-@LAYOUTS
-def test_onnx_runtime_divides_its_threads_among_the_pictures(
-    batch_size: int,
-    images: int | None,
-    at_once: int,
-    each: int,
-    onnx_weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    engine = load_engine(onnx_weights, "cpu", batch_size=batch_size, images=images)
     assert isinstance(engine, OnnxEngine)
     assert engine.session.get_session_options().intra_op_num_threads == each
     together = threading.Barrier(at_once)
     run, used = engine._run, set()
 
-    def wait(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def wait(images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
         together.wait(timeout=600)
         used.add(threading.get_ident())
-        return run(images)
+        return run(images, names)
 
     monkeypatch.setattr(engine, "_run", wait)
     engine.logits(random_crops(THREADS))
@@ -105,18 +75,18 @@ def test_onnx_runtime_divides_its_threads_among_the_pictures(
 def test_embeddings_are_those_of_their_pictures(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = TorchEngine.load(weights, "cpu", at_once=THREADS)
+    engine = OnnxEngine(weights, "cpu", at_once=THREADS)
     crops = random_crops(THREADS)
     alone = np.concatenate([engine.outputs(crop[None]).embeddings for crop in crops])
     logits = engine.logits(crops)
-    together, forward = threading.Barrier(THREADS), engine._forward
+    together, run = threading.Barrier(THREADS), engine._run
 
-    def wait(images: torch.Tensor) -> torch.Tensor:
-        found = forward(images)
+    def wait(images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        found = run(images, names)
         together.wait(timeout=600)  # all have been through the network
         return found
 
-    monkeypatch.setattr(engine, "_forward", wait)
+    monkeypatch.setattr(engine, "_run", wait)
     found = engine.outputs(crops)
     np.testing.assert_array_equal(found.embeddings, alone)
     np.testing.assert_array_equal(found.logits, logits)

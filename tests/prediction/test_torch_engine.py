@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.packing import PackedConvolution, can_pack
-from inceptcli.prediction.engine import devices_of
+from inceptcli.prediction.devices import devices_of
 from inceptcli.prediction.torch_engine import TorchEngine, find_device
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import CLASSES
@@ -93,14 +92,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda_devices: int, metal: bool) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda_devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda_devices)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)
+    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
 
 
-@pytest.mark.parametrize("few_images", [False, True])
-def test_a_network_is_prepared_unless_the_images_are_few(weights: Path, few_images: bool) -> None:
-    network = TorchEngine.load(weights, "cpu", few_images=few_images).network
-    kinds = {type(part) for part in network.modules()}
-    assert (torch.nn.BatchNorm2d in kinds) == few_images
-    assert (PackedConvolution in kinds) == (can_pack() and not few_images)
+def test_batch_norm_is_folded(weights: Path) -> None:
+    network = TorchEngine.load(weights, "cpu").network
+    assert torch.nn.BatchNorm2d not in {type(part) for part in network.modules()}
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.networks.registry import build, network_options
+from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
 from inceptcli.training.checkpoints import newest_readable
-from inceptcli.training.fine_tuning import adapted, frozen_parts, head_name, start_from
+from inceptcli.training.fine_tuning import Freeze, adapted, frozen_parts, start_from
 from inceptcli.training.optimizers import optimizer
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
@@ -88,16 +88,19 @@ def test_frozen_parts_stay_and_the_rest_learns(train: Train, freeze: str, traine
         assert changed == {"classifier.weight", "classifier.bias"}
 
 
-def test_each_network_knows_its_head_and_its_stem() -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_network_has_a_head_and_a_stem(name: str) -> None:
     with torch.device("meta"):
-        for name, head in (("iv4", "classifier."), ("irv1-facenet", "classifier."), ("iv3", "fc.")):
-            network = build(network_options(name, num_classes=3))
-            assert head_name(network) == head
-            parts = frozen_parts(network, "all-but-head")
-            frozen = {id(parameter) for part in parts for parameter in part.parameters()}
-            left = [key for key, value in network.named_parameters() if id(value) not in frozen]
-            assert left == [f"{head}weight", f"{head}bias"]
-    assert frozen_parts(network, "none") == []
+        network = build(network_options(name, num_classes=3))
+
+    def frozen(freeze: Freeze) -> set[str]:
+        parts = {id(p) for part in frozen_parts(network, freeze) for p in part.parameters()}
+        return {key for key, value in network.named_parameters() if id(value) in parts}
+
+    every = {key for key, _ in network.named_parameters()}
+    assert every - frozen("all-but-head") == {"classifier.weight", "classifier.bias"}
+    assert frozen("stem") == {key for key in every if key.startswith("stem.")} != set()
+    assert frozen("none") == set()
 
 
 def test_the_head_may_have_a_rate_of_its_own() -> None:

@@ -105,7 +105,7 @@ def test_predict_gives_the_logits_of_the_network_in_order(
     assert found.shape == (10, 10)
     assert found.dtype == torch.float32
     crops = np.stack([images.preprocessing.crop(images.source.image(n)) for n in range(10)])
-    engine = TorchEngine.load(run.weights, "cpu", few_images=True)
+    engine = TorchEngine.load(run.weights, "cpu")
     np.testing.assert_allclose(found.cpu().numpy(), engine.logits(crops), atol=2e-3, rtol=2e-3)
     with torch.no_grad():
         direct = module.cpu().eval()(torch.from_numpy(crops).permute(0, 3, 1, 2))

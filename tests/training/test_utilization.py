@@ -50,7 +50,7 @@ def test_without_tf32_float32_has_the_peak_of_float32(monkeypatch: pytest.Monkey
     assert peak_flops("NVIDIA H100 80GB HBM3", "32-true") == pytest.approx(66.9e12)
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "iv3"])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_flops_are_six_a_multiply_add_and_two_where_nothing_trains(name: str) -> None:
     options = network_options(name, num_classes=10)
     summary = summarize(options, (96, 128))

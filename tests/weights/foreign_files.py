@@ -12,7 +12,7 @@ from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
-from inceptcli.weights.key_table import KeyTable, layout
+from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 
@@ -23,6 +23,18 @@ def numbered(table: KeyTable, num_classes: int = 3, start: int = 0) -> dict[str,
     return {
         theirs[key]: torch.tensor(start + number, dtype=value.dtype).expand(value.shape)
         for number, (key, value) in enumerate(ours.items())
+    }
+
+
+def numbered_head(table: KeyTable, num_classes: int = 3) -> dict[str, Tensor]:
+    """The auxiliary head that they save with it, full of nines; nothing where they save none."""
+    if not table.has_auxiliary_head:
+        return {}
+    ours = auxiliary_layout(network_options(table.network, num_classes=num_classes))
+    theirs = table.theirs(ours)
+    return {
+        theirs[key]: torch.tensor(9, dtype=value.dtype).expand(value.shape)
+        for key, value in ours.items()
     }
 
 

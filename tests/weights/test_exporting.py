@@ -32,9 +32,11 @@ def weights(path: Path, name: str, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("irv1", {"repeats": [1, 1, 1]}, "timm has no irv1; it has iv4-tf and irv2-tf"),
-        ("iv4-tf", {"repeats": [1, 1, 1]}, "repeats, residual scales and batch norm epsilon only"),
-        ("irv2-tf", {"batch_norm_eps": 1e-5}, "batch norm epsilon only"),
+        ("irv1", {"repeats": [1, 1, 1]}, "timm has no irv1; it has iv4-tf, irv2-tf and iv3$"),
+        ("iv4-tf", {"repeats": [1, 1, 1]}, "released repeats, residual scales, batch norm epsilon"),
+        ("irv2-tf", {"batch_norm_eps": 1e-5}, "batch norm epsilon and count_padding False only$"),
+        ("iv4-tf", {"count_padding": True}, "timm has iv4-tf with .* count_padding False only$"),
+        ("iv3", {}, "timm has iv3 with .* count_padding True only$"),
     ],
 )
 def test_networks_that_timm_lacks_are_refused(

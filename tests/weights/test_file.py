@@ -17,6 +17,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import load_network, read_metadata, resolve, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.weights.safetensors_files import write
 
 CLASSES = (ClassName("n01", "crane"), ClassName("n02", "crane"), ClassName("n03", "großer Ara"))
 
@@ -144,6 +145,20 @@ def test_missing_and_misshapen_tensors_are_named(tmp_path: Path) -> None:
 def test_a_damaged_header_is_named(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         WeightsMetadata.from_header({"inceptcli": text})
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0480, 0x8B1F, 0x010000])
+def test_the_length_of_a_header_is_not_taken_for_another_format(
+    length: int, tmp_path: Path
+) -> None:
+    """It is written as a pickle, a gzip file and a TensorFlow checkpoint start."""
+    text = json.dumps({"__metadata__": {"inceptcli": "{}"}}).encode()
+    path = write(tmp_path / "model.safetensors", text.ljust(length), b"")
+    with pytest.raises(UserError, match="its metadata is damaged: it must be an object with sch"):
+        read_metadata(path)
+    path = write(path, text.ljust(length), b"more than there should be")
+    with pytest.raises(UserError, match="incomplete metadata, file not fully covered"):
+        read_metadata(path)
 
 
 def test_a_half_written_file_never_takes_the_place_of_a_good_one(saved: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import struct
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
+from inceptcli.weights import foreign_file
 from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
 from inceptcli.weights.file import load_network, load_tensors, read_metadata
 from inceptcli.weights.imagenet_classes import imagenet_classes
 from inceptcli.weights.importing import convert
 from inceptcli.weights.key_table import KeyTable, layout
 from inceptcli.weights.timm_keys import CADENE_INCEPTION_RESNET_V2, INCEPTION_V4
+from tests.weights.safetensors_files import write
 
 
 def foreign(table: KeyTable, num_classes: int = 3) -> dict[str, Tensor]:
@@ -221,7 +224,6 @@ def test_real_files_that_are_not_weights_are_refused(given_data: Path, tmp_path:
 
 def test_another_network_is_named(tmp_path: Path) -> None:
     for key, name in {
-        "Mixed_5b.branch1x1.conv.weight": "torchvision's Inception-v3",
         "layer1.0.conv1.weight": "a ResNet",
         "blocks.0.attn.qkv.weight": "a vision transformer",
         "network.stem.0.conv.weight": "a part of an inceptcli checkpoint; import ch",
@@ -229,7 +231,20 @@ def test_another_network_is_named(tmp_path: Path) -> None:
         torch.save({"conv1.weight": torch.zeros(1), key: torch.zeros(1)}, tmp_path / "other.pth")
         said = refused(tmp_path / "other.pth")
         assert f"looks like {name}" in said
-        assert "; timm, Cadene" in said
+        assert "; timm, torchvision (Inception-v3), Cadene" in said
+
+
+@pytest.mark.parametrize("length", [0x80, 0x0180, 0x0280, 0x0480, 0x8B1F, 0x010000])
+def test_safetensors_of_any_length_of_header_is_read(length: int, tmp_path: Path) -> None:
+    """A length may be written as other formats start: 0x80 is PyTorch's pickles' first byte."""
+    place = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    header = json.dumps({"weight": place}).encode().ljust(length)
+    path = write(tmp_path / "model.safetensors", header, struct.pack("<2f", 1, 2))
+    (found,) = foreign_file.read(path).groups.values()
+    assert {key: tensor.tolist() for key, tensor in found.items()} == {"weight": [1, 2]}
+    ours = json.dumps({"__metadata__": {"inceptcli": ""}, "weight": place}).encode().ljust(length)
+    write(path, ours, struct.pack("<2f", 1, 2))
+    assert "already an inceptcli weights file" in refused(path)
 
 
 def test_a_file_of_ours_needs_no_import(tmp_path: Path) -> None:

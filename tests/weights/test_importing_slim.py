@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.networks.auxiliary_head import AuxiliaryHead
+from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import build, network_options
 from inceptcli.training.fine_tuning import start_auxiliary_head
 from inceptcli.weights.file import (
@@ -153,7 +153,7 @@ def test_a_release_is_imported_by_the_command_line(
     assert done.exit_code == 0, done.output
     assert "passed over the auxiliary head" not in done.stderr
     head = load_auxiliary_head(Path("b.safetensors"))
-    AuxiliaryHead(network).load_state_dict(head)  # type: ignore[arg-type]
+    AuxiliaryHead(metadata.network).load_state_dict(head)
     assert torch.equal(head["classifier.bias"], torch.arange(1.0, 1001))
     assert "auxiliary head kept" in inceptcli("summarize", "b.safetensors").stdout
     load_network(Path("b.safetensors"))
@@ -188,7 +188,7 @@ def with_head(tmp_path: Path) -> Path:
     options = network_options("irv2-tf", num_classes=3, repeats=(1, 1, 1))
     network = build(options)
     head = {
-        key: torch.ones_like(value) for key, value in AuxiliaryHead(network).state_dict().items()
+        key: torch.ones_like(value) for key, value in AuxiliaryHead(options).state_dict().items()
     }
     tensors = network.state_dict() | {f"{AUXILIARY_HEAD}{key}": v for key, v in head.items()}
     path = tmp_path / "start.safetensors"
@@ -198,13 +198,13 @@ def with_head(tmp_path: Path) -> Path:
 
 def test_training_starts_from_an_auxiliary_head_that_was_kept(with_head: Path) -> None:
     assert not any(key.startswith(AUXILIARY_HEAD) for key in load_tensors(with_head))
-    network, _ = load_network(with_head)
+    options = load_network(with_head)[1].network
     said: list[str] = []
-    head = AuxiliaryHead(network)  # type: ignore[arg-type]
+    head = AuxiliaryHead(options)
     start_auxiliary_head(head, with_head, CLASSES, said.append)
     assert all((value == 1).all() for value in head.state_dict().values())
     assert said == [f"{with_head}: loaded the auxiliary head"]
-    head = AuxiliaryHead(network)  # type: ignore[arg-type]
+    head = AuxiliaryHead(options)
     start_auxiliary_head(head, with_head, CLASSES[::-1], said.append)
     assert (head.state_dict()["path.1.conv.weight"] == 1).all()
     assert not (head.classifier.weight == 1).any()

@@ -6,23 +6,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
+from torchvision.models import Inception3
 
 from inceptcli.networks.registry import network_options
 from inceptcli.weights import keras_keys
 from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
 from inceptcli.weights.imagenet_classes import imagenet_classes
-from inceptcli.weights.key_table import KeyTable, expand, layout
+from inceptcli.weights.key_table import KeyTable, auxiliary_layout, expand, layout
 from inceptcli.weights.recognition import TABLES
 from inceptcli.weights.timm_keys import (
     CADENE_INCEPTION_RESNET_V2,
     INCEPTION_RESNET_V2,
     INCEPTION_V4,
 )
+from inceptcli.weights.torchvision_keys import INCEPTION_V3
 
 
 def renamed(table: KeyTable) -> dict[str, tuple[int, ...]]:
     """Our layout's shapes under their keys."""
-    ours = layout(network_options(table.network))
+    return under_their_keys(table, layout(network_options(table.network, **table.options)))
+
+
+def under_their_keys(table: KeyTable, ours: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     theirs = table.theirs(ours)
     return {theirs[key]: tuple(tensor.shape) for key, tensor in ours.items()}
 
@@ -43,13 +49,27 @@ def test_no_two_of_our_keys_have_the_same_key_of_theirs(table: KeyTable) -> None
 @pytest.mark.parity
 @pytest.mark.parametrize(
     ("name", "table"),
-    [("inception_v4", INCEPTION_V4), ("inception_resnet_v2", INCEPTION_RESNET_V2)],
+    [
+        ("inception_v4", INCEPTION_V4),
+        ("inception_resnet_v2", INCEPTION_RESNET_V2),
+        ("inception_v3", INCEPTION_V3),
+    ],
 )
 def test_keys_and_shapes_are_timms(name: str, table: KeyTable) -> None:
     timm = pytest.importorskip("timm")
     with torch.device("meta"):
         theirs = timm.create_model(name).state_dict()
     assert renamed(table) == {key: tuple(tensor.shape) for key, tensor in theirs.items()}
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_keys_and_shapes_are_torchvisions(has_head: bool) -> None:
+    with torch.device("meta"):
+        theirs = Inception3(aux_logits=has_head, init_weights=False).state_dict()
+    options = network_options("iv3", count_padding=True)
+    ours = layout(options) | (auxiliary_layout(options) if has_head else {})
+    shapes = {key: tuple(tensor.shape) for key, tensor in theirs.items()}
+    assert under_their_keys(INCEPTION_V3, ours) == shapes
 
 
 @pytest.mark.parity

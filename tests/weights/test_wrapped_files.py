@@ -20,7 +20,7 @@ from inceptcli.weights.importing import Imported, imported
 from inceptcli.weights.recognition import TABLES
 from inceptcli.weights.timm_keys import INCEPTION_V4
 from tests.cli.conftest import inceptcli
-from tests.weights.foreign_files import numbered
+from tests.weights.foreign_files import numbered, numbered_head
 
 NESTS = ("model", "model_state_dict", "net", "module", "state_dict", "network", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "timm_model.", "a.b.", "encoder.")
@@ -131,8 +131,13 @@ def test_the_bias_of_a_classifier_says_how_many_classes_there_are(tmp_path: Path
     assert not found.metadata.has_classifier
 
 
-def wrapped(chance: random.Random, tensors: dict[str, Tensor]) -> tuple[Any, bool]:
-    """The state dict as somebody saved it, and whether a tensor of it is gone."""
+def wrapped(
+    chance: random.Random, tensors: dict[str, Tensor], head: dict[str, Tensor]
+) -> tuple[Any, bool]:
+    """The state dict as somebody saved it, and whether a tensor of it is gone.
+
+    The auxiliary `head`, if any, is beside it in two of three.
+    """
     tensors = dict(tensors)
     if spoiled := chance.random() < 0.3:
         key = chance.choice([key for key in tensors if not key.endswith("num_batches_tracked")])
@@ -144,6 +149,8 @@ def wrapped(chance: random.Random, tensors: dict[str, Tensor]) -> tuple[Any, boo
             tensors[key] = value.to(torch.int8)
         elif kind == "renamed":
             tensors[f"{key}x"] = value
+    if head and chance.random() < 2 / 3:
+        tensors |= head
     for prefix in chance.choices(PREFIXES, k=chance.randint(0, 3)):
         tensors = {f"{prefix}{key}": value for key, value in tensors.items()}
     if chance.random() < 0.3:
@@ -175,7 +182,7 @@ def test_any_wrapping_is_imported_to_equal_tensors_or_refused_by_name(
     for number in range(100 * tenth, 100 * tenth + 100):
         chance = random.Random(number)
         table = chance.choice(TABLES)
-        saved, spoiled = wrapped(chance, numbered(table))
+        saved, spoiled = wrapped(chance, numbered(table), numbered_head(table))
         torch.save(saved, path, _use_new_zipfile_serialization=chance.random() < 0.8)
         outcomes.add(spoiled)
         if spoiled:

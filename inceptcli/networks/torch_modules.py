@@ -1,0 +1,133 @@
+"""Described figures as torch modules. Shapes are (N, C, H, W).
+
+In the state dict a list of boxes is numbered from 0, and a path is called as its figure's builder
+calls it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inceptcli.networks.boxes import (
+    AveragePool,
+    Boxes,
+    Conv,
+    Fork,
+    MaxPool,
+    Residual,
+    channels_after,
+)
+from inceptcli.networks.registry import NetworkOptions
+
+
+class ConvModule(nn.Module):
+    """See Conv."""
+
+    def __init__(self, in_channels: int, box: Conv, options: NetworkOptions) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels, box.channels, box.size, box.stride, box.padding, bias=False
+        )
+        self.batch_norm: nn.Module = batch_norm(box.channels, options)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, channels, H', W')."""
+        return functional.relu(self.batch_norm(self.conv(features)), inplace=True)
+
+
+class ForkModule(nn.Module):
+    """See Fork."""
+
+    def __init__(self, in_channels: int, fork: Fork, options: NetworkOptions) -> None:
+        super().__init__()
+        self.path_names = tuple(fork.paths)
+        for name, path in fork.paths.items():
+            self.add_module(name, module_of(path, in_channels, options))
+
+    @property
+    def paths(self) -> dict[str, nn.Module]:
+        """The paths by name, in concatenation order."""
+        return {name: self.get_submodule(name) for name in self.path_names}
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, the paths' channels, H', W')."""
+        return torch.cat([path(features) for path in self.paths.values()], dim=1)
+
+
+class ResidualModule(ForkModule):
+    """See Residual."""
+
+    def __init__(self, in_channels: int, residual: Residual, options: NetworkOptions) -> None:
+        super().__init__(in_channels, residual, options)
+        self.scale, self.activation = residual.scale, residual.activation
+        self.shortcut = options.shortcut
+        joined = sum(channels_after(path, in_channels) for path in residual.paths.values())
+        self.linear = nn.Conv2d(joined, in_channels, 1)
+        # Section 3.3 tried batch norm between the sum and its ReLU against dying.
+        on_sums = options.batch_norm_on_sums
+        self.sum_batch_norm = batch_norm(in_channels, options) if on_sums else None
+
+    def forward(self, features: Tensor, activated: bool = True) -> Tensor:
+        """Shape unchanged; the sum alone, for `activate`, unless it is to be `activated`."""
+        residual = self.linear(super().forward(features))
+        total = torch.add(features, residual, alpha=self.scale) if self.shortcut else residual
+        if self.sum_batch_norm is not None:
+            total = self.sum_batch_norm(total)
+        return self.activate(total) if activated else total
+
+    def activate(self, total: Tensor) -> Tensor:
+        """The ReLU of the sum, in its place; the sum where the figure has none."""
+        return functional.relu(total, inplace=True) if self.activation else total
+
+
+def module_of(boxes: Boxes, in_channels: int, options: NetworkOptions) -> nn.Module:
+    """What a figure describes, initialised as torch does it."""
+    match boxes:
+        case Conv():
+            return ConvModule(in_channels, boxes, options)
+        case MaxPool():
+            return nn.MaxPool2d(boxes.size, boxes.stride, boxes.padding)
+        case AveragePool():
+            counted = options.count_padding
+            return nn.AvgPool2d(boxes.size, boxes.stride, boxes.padding, count_include_pad=counted)
+        case Residual():
+            return ResidualModule(in_channels, boxes, options)
+        case Fork():
+            return ForkModule(in_channels, boxes, options)
+    modules = []
+    for box in boxes:
+        modules.append(module_of(box, in_channels, options))
+        in_channels = channels_after(box, in_channels)
+    return nn.Sequential(*modules)
+
+
+def batch_norm(width: int, options: NetworkOptions) -> nn.BatchNorm2d:
+    """With the network's epsilon and momentum."""
+    return nn.BatchNorm2d(width, options.batch_norm_eps, options.batch_norm_momentum)
+
+
+def regions(stage: nn.Module) -> list[nn.Module]:
+    """The modules of a repeat in order, or the stage alone where it is none."""
+    modules = list(stage.children()) if isinstance(stage, nn.Sequential) else []
+    repeated = bool(modules) and all(isinstance(module, ForkModule) for module in modules)
+    return modules if repeated else [stage]
+
+
+def initialize(network: nn.Module) -> None:
+    """He initialisation: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
+
+    Truncated normal at two deviations, as TensorFlow's variance_scaling_initializer in the released
+    Inception-v4 code. Biases start at zero, batch norm at identity.
+    """
+    for module in network.modules():
+        # On the meta device there is nothing to set, and torch 2.11 imports its compiler for it.
+        if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
+            before_relu = isinstance(module, nn.Conv2d) and module.bias is None
+            variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
+            # Cutting the tails at two deviations leaves 0.8796 of the deviation.
+            deviation = variance**0.5 / 0.8796
+            nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
