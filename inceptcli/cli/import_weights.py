@@ -74,8 +74,9 @@ def import_weights(
         Path,
         Argument(
             help="Weights of timm, torchvision or Cadene (.safetensors, .pth), "
-            "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, .weights.h5, .h5), or a run's "
-            "checkpoints/step-N.ckpt; recognised by what is in the file. Or "
+            "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, "
+            ".weights.h5, .h5), or a run's checkpoints/step-N.ckpt; recognised by what is in the "
+            "file. Or "
             "hf-hub:owner/name[@revision].",
             show_default=False,
         ),
