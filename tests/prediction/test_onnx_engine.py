@@ -16,19 +16,25 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from inceptcli.data.normalization import normalize
 from inceptcli.data.preprocessing import Preprocessing
 from inceptcli.data.shapes import draw
 from inceptcli.errors import UserError
-from inceptcli.networks.registry import NetworkOptions
+from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, network_options
 from inceptcli.prediction.engine import Engine, load_engine, tell_of_torch
 from inceptcli.prediction.ensemble import softmax
 from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider
 from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_tensors, read_metadata, save
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
 from tests.photographs import photographs
+from tests.weights.parity import assert_same, make_able_to_fail
 
 Crops = NDArray[np.uint8]
+
+SIDE = 139
+"""Pixels: grids of 15, 7 and 3, small enough to be quick and large enough for every kernel."""
 
 
 @pytest.fixture(params=["weights", "onnx_weights"])
@@ -93,6 +99,27 @@ def test_embeddings_are_those_of_torch(form: Path, engine: TorchEngine) -> None:
     assert (expected.embeddings - expected.embeddings.mean(0)).std() > 0.3 * spread
     np.testing.assert_allclose(found.embeddings, expected.embeddings, rtol=0, atol=1e-4 * spread)
     np.testing.assert_array_equal(found.logits, OnnxEngine(form).logits(crops))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_gives_fifty_one_photographs_the_logits_of_torch(
+    name: str, tmp_path: Path
+) -> None:
+    options = network_options(name, num_classes=11)
+    network, view = build(options), Preprocessing((SIDE, SIDE))
+    crops = crops_of_photographs(view, 51)
+    images = normalize(torch.from_numpy(crops).permute(0, 3, 1, 2), view.mean, view.std)
+    make_able_to_fail(network, images[::2])
+    classes = tuple(ClassName(str(number), str(number)) for number in range(11))
+    file = tmp_path / "model.safetensors"
+    save(file, network.state_dict(), WeightsMetadata(options, classes, view))
+    with torch.inference_mode():
+        expected = torch.cat([network(image[None]) for image in images])
+    engine = OnnxEngine(file)
+    found = engine.logits(crops)
+    assert_same(torch.from_numpy(found), expected)
+    np.testing.assert_array_equal(engine.logits(crops[7:8]), found[7:8])
 
 
 def test_the_batch_does_not_change_a_single_bit(onnx_engine: OnnxEngine) -> None:
