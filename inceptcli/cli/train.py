@@ -258,7 +258,8 @@ def _trial(settings: Recipe) -> Recipe:
             "--set trainer.limit_batches=1 instead"
         )
     changes = {"trainer.epochs": 1, "trainer.limit_batches": 1, "trainer.logger": "none"}
-    return check(override(settings.as_dict(), changes), "--fast-dev-run")
+    # What is unset stays so: weights of --init say it.
+    return check(override(settings.model_dump(exclude_unset=True), changes), "--fast-dev-run")
 
 
 def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

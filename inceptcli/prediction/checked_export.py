@@ -96,15 +96,18 @@ def _through_onnx(
     crops: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the file written, and of the weights that it was made from."""
-    from inceptcli.networks.onnx_graph import OPSET
-    from inceptcli.prediction.export_onnx import export_onnx
-    from inceptcli.prediction.onnx_engine import OnnxEngine
+    try:
+        from inceptcli.networks.onnx_graph import OPSET
+        from inceptcli.prediction.export_onnx import export_onnx
+        from inceptcli.prediction.onnx_engine import OnnxEngine
 
-    export_onnx(weights, output, opset or OPSET)
-    exported, expected = (
-        _numbers(OnnxEngine(file, "cpu", few_images=True), metadata, crops)
-        for file in (output, weights)
-    )
+        export_onnx(weights, output, opset or OPSET)
+        exported, expected = (
+            _numbers(OnnxEngine(file, "cpu", few_images=True), metadata, crops)
+            for file in (output, weights)
+        )
+    except ImportError as error:
+        raise UserError(f"--to onnx needs onnx and ONNX Runtime: {error}") from error
     return exported, expected
 
 

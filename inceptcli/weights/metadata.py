@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
 from inceptcli.weights.header import SCHEMA_VERSION, parse
 
 LONGEST_REASON = 300
@@ -25,6 +25,14 @@ class ClassName(NamedTuple):
 
     id: str
     name: str
+
+
+def _check(preprocessing: Preprocessing, options: NetworkOptions) -> None:
+    """ValueError where a network cannot take such images."""
+    if min(preprocessing.image_size) < MINIMUM_IMAGE_SIZE:
+        raise ValueError(f"image_size must be at least {MINIMUM_IMAGE_SIZE}")
+    if len(preprocessing.mean) != options.in_channels:
+        raise ValueError(f"mean must be as many numbers as in_channels, {options.in_channels}")
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,7 @@ class WeightsMetadata:
             options = network_options(**fields.pop("network"))
             classes = tuple(ClassName(*entry) for entry in fields.pop("classes"))
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
+            _check(preprocessing, options)
             metadata = cls(options, classes, preprocessing, **fields)
         except (ValueError, OverflowError) as error:
             raise ValueError(f"its metadata is damaged: {str(error)[:LONGEST_REASON]}") from error

@@ -54,16 +54,16 @@ def read_onnx_header(path: Path) -> dict[str, str]:
     return header
 
 
-def without_tensors(path: Path) -> bytes:
+def without_tensors(path: Path, name: str) -> bytes:
     """The model of the file, whose larger tensors it only says the place of in that very file.
 
-    They are external data, in the file of this name beside the model: whoever loads it may map
-    them instead of copying them twice. ValueError as `read_onnx_header`, ForeignGraphError where
+    They are external data, in the file of this `name`: whoever loads the model may map them instead
+    of copying them twice. ValueError as `read_onnx_header`, ForeignGraphError where
     tensors lie in another file, or the rest is larger than in networks of ours.
     """
     with _model(path) as (data, parts):
         return _joined(
-            text(GRAPH, _graph(data, part, path.name))
+            text(GRAPH, _graph(data, part, name))
             if part.number == GRAPH
             else data[part.begin : part.end]
             for part in parts

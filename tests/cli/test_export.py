@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -121,6 +122,28 @@ def test_a_missing_package_is_named_with_what_installs_it(
     )
     assert code == 1
     assert "--to timm needs timm; pip install 'inceptcli[timm]'" in said
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
+def test_without_a_package_that_cannot_be_imported_onnx_is_one_line(
+    package: str, weights: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "fake" / package).mkdir(parents=True)
+    (tmp_path / "fake" / package / "__init__.py").write_text("raise ImportError('no wheel')")
+    words = [sys.executable, "-m", "inceptcli", "export", weights, "--to", "onnx", "--output"]
+    path = os.pathsep.join([str(tmp_path / "fake"), *sys.path])
+    done = subprocess.run(
+        [*words, tmp_path / "a.onnx"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1:] == [
+        "Error: --to onnx needs onnx and ONNX Runtime: no wheel"
+    ]
+    assert not (tmp_path / "a.onnx").exists()
 
 
 USAGE = {

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inceptcli.training.module import Classifier
-from tests.cli.conftest import TINY, check_one_line, inceptcli
+from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
 TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
 
@@ -44,6 +44,19 @@ def test_a_trial_leaves_a_run_as_it_is(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "continuing" not in done.stderr
     assert files(output) == before
+
+
+def test_a_trial_starts_from_weights_whose_network_no_flag_names(
+    weights: Path, tmp_path: Path
+) -> None:
+    for name in ("circle", "ring"):
+        for number in range(4):
+            picture(tmp_path / "data" / "train" / name / f"{number}.png", number)
+            picture(tmp_path / "data" / "val" / name / f"{number}.png", number)
+    words = ("--init", weights, "--data", tmp_path / "data", "--batch-size", "4", "--workers", "0")
+    done = inceptcli("train", *words, "--accelerator", "cpu", "--fast-dev-run")
+    assert done.exit_code == 0, done.output
+    assert TRIED in done.stderr
 
 
 def test_what_would_end_a_run_ends_its_trial(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
@@ -81,8 +82,10 @@ def test_tensors_that_are_mapped_from_the_file_change_no_bit(
     (tmp_path / "link").symlink_to(tmp_path / "store/blob")
     found = OnnxEngine(tmp_path / "link", few_images=few_images).outputs(drawn())
     # Without it the tensors are in the model itself.
-    monkeypatch.setattr("inceptcli.prediction.onnx_engine.without_tensors", Path.read_bytes)
-    monkeypatch.setattr("inceptcli.prediction.onnx_engine._is_mappable", lambda *_: False)
+    monkeypatch.setattr(
+        "inceptcli.prediction.onnx_session.without_tensors", lambda path, _: path.read_bytes()
+    )
+    monkeypatch.setattr("inceptcli.prediction.onnx_session._is_mappable", lambda *_: False)
     expected = OnnxEngine(form, few_images=few_images).outputs(drawn())
     np.testing.assert_array_equal(found.logits, expected.logits)
     np.testing.assert_array_equal(found.embeddings, expected.embeddings)
@@ -208,10 +211,76 @@ def test_weights_that_are_replaced_while_they_are_read_are_read_again(
             later.replace(run)
         return found
 
-    monkeypatch.setattr("inceptcli.prediction.onnx_engine.stored_tensors", replaced)
+    monkeypatch.setattr("inceptcli.prediction.onnx_session.stored_tensors", replaced)
     engine = OnnxEngine(run)
     assert engine.classes == metadata.classes[::-1]
     np.testing.assert_array_equal(engine.logits(drawn()), expected)
+
+
+def test_weights_that_change_again_and_again_are_one_line(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copy(weights, tmp_path / "model.safetensors"))
+
+    def touched(file: Path, network: NetworkOptions) -> dict[str, StoredTensor]:
+        found = stored_tensors(file, network)
+        os.utime(run, ns=(0, run.stat().st_mtime_ns + 1))
+        return found
+
+    monkeypatch.setattr("inceptcli.prediction.onnx_session.stored_tensors", touched)
+    with pytest.raises(UserError, match="changes again and again; run again when it is whole"):
+        OnnxEngine(run)
+
+
+@pytest.mark.parametrize("few_images", [False, True])
+def test_weights_that_somebody_writes_into_give_no_more_answers(
+    few_images: bool, form: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copy(form, tmp_path / "run"))
+    engine = OnnxEngine(run, few_images=few_images)
+    expected = engine.logits(drawn())
+    shutil.copy(form, tmp_path / "other")
+    (tmp_path / "other").replace(run)  # what was mapped stays
+    np.testing.assert_array_equal(engine.logits(drawn()), expected)
+    run.unlink()
+    np.testing.assert_array_equal(engine.logits(drawn()), expected)
+
+    run = Path(shutil.copy(form, tmp_path / "run"))
+    engine = OnnxEngine(run, few_images=few_images)
+    with run.open("r+b") as file:
+        file.seek(-400, os.SEEK_END)
+        file.write(bytes(200))
+    with pytest.raises(UserError, match=r"run: was written into while it was in use; run again"):
+        engine.logits(drawn())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux")
+@pytest.mark.parametrize("place", ["b\udcffd/model", "model\udcff"])
+def test_names_that_are_not_utf_8_lead_to_the_same_answers(
+    place: str, form: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = OnnxEngine(form).logits(drawn())
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    shutil.copy(form, file)
+    monkeypatch.chdir(tmp_path)
+    # Tensors of another network under the same name where the process is.
+    other = bytearray(form.read_bytes())
+    other[-60_000:] = bytes(60_000)
+    (tmp_path / file.name).write_bytes(other) if file.parent != tmp_path else None
+    np.testing.assert_array_equal(OnnxEngine(file).logits(drawn()), expected)
+
+
+def test_nothing_is_told_to_anybody_and_nothing_left_in_the_home_folder(
+    form: Path, pictures: list[Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    words = [sys.executable, "-m", "inceptcli", "predict", *map(str, pictures), "--weights"]
+    environment = {**os.environ, "HOME": str(home)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([*words, str(form)], env=environment, capture_output=True, check=True)
+    assert not list(home.rglob("*"))
 
 
 def predict(arguments: Sequence[object]) -> subprocess.CompletedProcess[str]:

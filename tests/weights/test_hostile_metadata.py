@@ -66,6 +66,8 @@ HOSTILE = {
     "batch_norm_eps must be greater than 0": ("network.batch_norm_eps", -1),
     "network must be a valid dictionary": ("network", [1]),
     "crop_fraction must be greater than or equal to 0.01": ("preprocessing.crop_fraction", 1e-300),
+    "image_size must be at least 75": ("preprocessing.image_size", [74, 75]),
+    "mean must be as many numbers as in_channels, 1": ("network.in_channels", 1),
     "mean must be 3 finite numbers": ("preprocessing.mean", [0.5, 0.5]),
     "std.0 must be greater": ("preprocessing.std", [0.0]),
     "'n0' is there twice": ("classes", [["n0", "a"], ["n0", "b"], ["n1", "c"]]),

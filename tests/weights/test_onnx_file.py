@@ -86,7 +86,7 @@ def test_a_model_without_its_tensors_has_them_in_the_file(tmp_path: Path) -> Non
     helper.set_model_props(model, {"name": "value"})
     onnx.save(model, tmp_path / "model.onnx")
 
-    content = without_tensors(tmp_path / "model.onnx")
+    content = without_tensors(tmp_path / "model.onnx", "model.onnx")
     assert len(content) < 2 * SMALLEST_TENSOR
     found = onnx.load_model_from_string(content)
     places = [entry.data_location == TensorProto.EXTERNAL for entry in found.graph.initializer]

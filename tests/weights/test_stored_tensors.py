@@ -22,7 +22,6 @@ from torch import Tensor
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import NetworkOptions, build, network_options
-from inceptcli.prediction import onnx_engine
 from inceptcli.prediction.onnx_engine import OnnxEngine
 from inceptcli.weights.file import AUXILIARY_HEAD, load_network, read_metadata, save
 from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
@@ -241,36 +240,6 @@ def test_answers_do_not_depend_on_how_a_file_lies(
     assert expected.logits.std(axis=0).mean() > 0.1 * expected.logits.std()
     for output, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(output, other, rtol=0, atol=1e-5 * other.std())
-
-
-def test_a_file_that_is_replaced_while_it_is_opened_is_read_again(
-    weights: Path, crops: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another network in the same layout, under other names of classes."""
-    metadata = read_metadata(weights)
-    torch.manual_seed(1)
-    tensors = load_file(weights)
-    tensors["classifier.weight"] = torch.randn_like(tensors["classifier.weight"])
-    renamed = tuple(entry._replace(name=f"new {entry.name}") for entry in metadata.classes)
-    save(tmp_path / "new", tensors, replace(metadata, classes=renamed))
-    shutil.copy(tmp_path / "new", tmp_path / "next")
-    shutil.copy(weights, tmp_path / "model")
-    calls = []
-
-    def replaced(path: Path, network: NetworkOptions) -> dict[str, StoredTensor]:
-        calls.append(path)
-        if len(calls) == 1:
-            (tmp_path / "next").replace(tmp_path / "model")
-        return stored_tensors(path, network)
-
-    monkeypatch.setattr(onnx_engine, "stored_tensors", replaced)
-    engine = OnnxEngine(tmp_path / "model")
-    monkeypatch.undo()
-    assert len(calls) == 2
-    assert engine.classes == renamed
-    expected = OnnxEngine(tmp_path / "new").logits(crops)
-    assert np.array_equal(engine.logits(crops), expected)
-    assert not np.allclose(expected, OnnxEngine(weights).logits(crops), atol=0.1)
 
 
 def predict(path: Path) -> subprocess.CompletedProcess[str]:
