@@ -1,5 +1,6 @@
 """`python -m inceptcli` and `inceptcli`."""
 
+import os
 import signal
 import sys
 
@@ -10,6 +11,8 @@ from inceptcli.standard_streams import secure_standard_streams
 def main() -> None:
     """Run the command line."""
     secure_standard_streams()
+    # Other packages' plugins would be searched for at each start, and run.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Ctrl-C ends the program without a traceback until a command listens.
         signal.signal(signal.SIGINT, signal.SIG_DFL)

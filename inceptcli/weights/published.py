@@ -17,7 +17,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
-from inceptcli.weights import hub, hub_weights, timm_keys
+from inceptcli.weights import hub, timm_keys
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.published_names import DEFAULT_NETWORK, PUBLISHED, Published
@@ -44,6 +44,8 @@ def find(
     that of `hub_weights`.
     """
     if (name := hub.hub_name(weights)) is not None:
+        from inceptcli.weights import hub_weights
+
         return hub_weights.obtain(name, say)
     published = published_name(weights, network)
     return resolve(Path(weights)) if published is None else obtain(published, say)

@@ -130,10 +130,10 @@ def test_without_a_package_that_cannot_be_imported_onnx_is_one_line(
 ) -> None:
     (tmp_path / "fake" / package).mkdir(parents=True)
     (tmp_path / "fake" / package / "__init__.py").write_text("raise ImportError('no wheel')")
-    words = [sys.executable, "-m", "inceptcli", "export", weights, "--to", "onnx", "--output"]
+    words = [sys.executable, "-m", "inceptcli", "export", str(weights), "--to", "onnx", "--output"]
     path = os.pathsep.join([str(tmp_path / "fake"), *sys.path])
     done = subprocess.run(
-        [*words, tmp_path / "a.onnx"],
+        [*words, str(tmp_path / "a.onnx")],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
