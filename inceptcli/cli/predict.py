@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -235,7 +234,6 @@ def predict(
             precision=precision,
             gradients=explain is not None,
         )
-        gc.freeze()  # what is there stays: no collection looks at it again, not the last one either
         if shown and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
         answers = answers_of(
