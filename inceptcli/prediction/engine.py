@@ -106,7 +106,7 @@ def load_engine(
                 f"--precision {precision}: {weights} is an ONNX file, which computes in 32-true; "
                 "give the weights that it was exported from"
             )
-    on_cpu = is_cpu(device)
+    on_cpu = not is_onnx(weights) and is_cpu(device)
     if on_cpu and compile_network:
         raise UsageError(
             "--compile is for a GPU; on a CPU ONNX Runtime computes, which has its own kernels; "

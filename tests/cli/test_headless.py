@@ -40,7 +40,7 @@ def headless(
     output = folder / "a.onnx"
     done = inceptcli("export", folder / "a.safetensors", "--to", "onnx", "--output", output)
     assert done.exit_code == 0, done.output
-    assert [found.name for found in onnx.load(output).graph.output] == ["embeddings"]
+    assert [found.name for found in onnx.load(output).graph.output] == ["features"]
     return output
 
 

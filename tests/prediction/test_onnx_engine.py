@@ -184,6 +184,14 @@ def test_where_a_gpu_is_torch_computes(weights: Path, monkeypatch: pytest.Monkey
     assert load_engine(weights, "cuda") == "torch"  # type: ignore[comparison-overlap]
 
 
+def test_of_an_onnx_file_torch_is_not_asked_for_its_devices(
+    onnx_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.torch_engine.find_device", None)
+    assert isinstance(load_engine(onnx_weights), OnnxEngine)
+
+
 def test_without_onnx_runtime_torch_computes_and_one_notice_says_so(
     weights: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
