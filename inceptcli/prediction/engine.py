@@ -18,8 +18,9 @@ from inceptcli.progress.display import Display
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
-FEW_IMAGES = 12
-"""What ONNX Runtime rewrites takes as long as it saves for 13 images, of irv2-tf at 299."""
+FEW_IMAGES = 4
+"""What ONNX Runtime rewrites takes as long as it saves for 13 images of irv2-tf at 299, and moves
+the last digits: from five images on, one process and several give the same."""
 
 
 class Engine(Protocol):
