@@ -19,8 +19,8 @@ from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
 FEW_IMAGES = 4
-"""What ONNX Runtime rewrites takes as long as it saves for 13 images of irv2-tf at 299, but it moves
-the last digits: 4 keeps most jobs on one side."""
+"""To rewrite the graph takes what it saves for 13 images of irv2-tf at 299, but moves the last
+digits: with 4 nearly all jobs have the same ones."""
 
 
 class Engine(Protocol):
