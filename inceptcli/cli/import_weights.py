@@ -73,11 +73,10 @@ def import_weights(
     source: Annotated[
         Path,
         Argument(
-            help="Weights of timm, torchvision or Cadene (.safetensors, .pth), "
+            help="Weights of timm, torchvision or Cadene (.safetensors, .pth, .bin), "
             "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, "
             ".weights.h5, .h5), or a run's checkpoints/step-N.ckpt; recognised by what is in the "
-            "file. Or "
-            "hf-hub:owner/name[@revision].",
+            "file. Or hf-hub:owner/name[@revision].",
             show_default=False,
         ),
     ],

@@ -177,7 +177,12 @@ def channels_after(boxes: Boxes, channels: int) -> int:
         case MaxPool() | AveragePool() | Residual():
             return channels
         case Fork():
-            return sum(channels_after(path, channels) for path in boxes.paths.values())
+            return joined_channels(boxes, channels)
     for box in boxes:
         channels = channels_after(box, channels)
     return channels
+
+
+def joined_channels(fork: Fork, channels: int) -> int:
+    """How many channels the paths of a fork, which `channels` of them enter, have together."""
+    return sum(channels_after(path, channels) for path in fork.paths.values())

@@ -5,7 +5,8 @@ State-dict keys are the paper layout's; only kernels are transposed. Source: TF-
 
 from __future__ import annotations
 
-from inceptcli.networks.boxes import AveragePool, Box, Conv, Description, Fork, MaxPool, Stage
+from inceptcli.networks import shared_figures
+from inceptcli.networks.boxes import AveragePool, Box, Conv, Description, Fork, Stage
 from inceptcli.networks.inception_v4 import inception_a, reduction_b
 from inceptcli.networks.registry import NetworkOptions
 from inceptcli.networks.shared_figures import reduction_a
@@ -32,17 +33,7 @@ def stem() -> list[Box]:
     Differs from Figure 3: 1x7 precedes 7x1, as in the released weights; the last 3x3 convolution
     has stride 2 and the last pool is 3x3.
     """
-    return [
-        Conv("3x3", 32, stride=2, valid=True),
-        Conv("3x3", 32, valid=True),
-        Conv("3x3", 64),
-        Fork(pooled=[MaxPool()], strided=[Conv("3x3", 96, stride=2, valid=True)]),
-        Fork(
-            short=[Conv("1x1", 64), Conv("3x3", 96, valid=True)],
-            deep=[Conv("1x1", 64), Conv("1x7", 64), Conv("7x1", 64), Conv("3x3", 96, valid=True)],
-        ),
-        Fork(strided=[Conv("3x3", 192, stride=2, valid=True)], pooled=[MaxPool()]),
-    ]
+    return shared_figures.stem(first="1x7", second="7x1")
 
 
 def inception_b() -> Fork:

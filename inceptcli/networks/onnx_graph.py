@@ -21,6 +21,7 @@ from inceptcli.networks.boxes import (
     Residual,
     Window,
     channels_after,
+    joined_channels,
 )
 from inceptcli.networks.state_dict import STATISTICS
 
@@ -180,7 +181,7 @@ class _Graph:
         return self._batch_norm(f"{name}.batch_norm", convolved, conv.channels)
 
     def _sum(self, name: str, residual: Residual, features: str, joined: str, channels: int) -> str:
-        wide = sum(channels_after(path, channels) for path in residual.paths.values())
+        wide = joined_channels(residual, channels)
         weight = self._parameter(f"{name}.linear.weight", (channels, wide, 1, 1))
         bias = self._parameter(f"{name}.linear.bias", (channels,))
         total = self._node("Conv", f"{name}.linear", [joined, weight, bias], kernel_shape=[1, 1])

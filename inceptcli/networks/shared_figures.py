@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from inceptcli.networks.boxes import Box, Conv, Fork, MaxPool
+from inceptcli.networks.boxes import Box, Conv, Fork, Kernel, MaxPool
 
 
-def stem() -> list[Box]:
+def stem(first: Kernel = "7x1", second: Kernel = "1x7") -> list[Box]:
     """Figure 3, the stem of Inception-v4 and Inception-ResNet-v2: 299x299x3 -> 35x35x384.
 
     Differs from Figure 3: the last 3x3 convolution has stride 2 and the last pool is 3x3; 71 -> 35
-    needs the stride, and the released weights the pool.
+    needs the stride, and the released weights the pool; these swap the `first` and the `second` of
+    the long kernels.
     """
     return [
         Conv("3x3", 32, stride=2, valid=True),
@@ -18,7 +19,7 @@ def stem() -> list[Box]:
         Fork(pooled=[MaxPool()], strided=[Conv("3x3", 96, stride=2, valid=True)]),
         Fork(
             short=[Conv("1x1", 64), Conv("3x3", 96, valid=True)],
-            deep=[Conv("1x1", 64), Conv("7x1", 64), Conv("1x7", 64), Conv("3x3", 96, valid=True)],
+            deep=[Conv("1x1", 64), Conv(first, 64), Conv(second, 64), Conv("3x3", 96, valid=True)],
         ),
         Fork(strided=[Conv("3x3", 192, stride=2, valid=True)], pooled=[MaxPool()]),
     ]

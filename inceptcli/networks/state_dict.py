@@ -14,6 +14,7 @@ from inceptcli.networks.boxes import (
     MaxPool,
     Residual,
     channels_after,
+    joined_channels,
 )
 from inceptcli.networks.registry import NetworkOptions
 
@@ -61,7 +62,7 @@ def _boxes(
             for path_name, path in boxes.paths.items():
                 yield from _boxes(f"{name}.{path_name}", path, channels, options)
             if isinstance(boxes, Residual):
-                joined = sum(channels_after(path, channels) for path in boxes.paths.values())
+                joined = joined_channels(boxes, channels)
                 yield from _linear(f"{name}.linear", (channels, joined, 1, 1)).items()
                 if options.batch_norm_on_sums:
                     yield from _batch_norm(f"{name}.sum_batch_norm", channels).items()

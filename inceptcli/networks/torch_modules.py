@@ -18,6 +18,7 @@ from inceptcli.networks.boxes import (
     MaxPool,
     Residual,
     channels_after,
+    joined_channels,
 )
 from inceptcli.networks.registry import NetworkOptions
 
@@ -63,8 +64,7 @@ class ResidualModule(ForkModule):
         super().__init__(in_channels, residual, options)
         self.scale, self.activation = residual.scale, residual.activation
         self.shortcut = options.shortcut
-        joined = sum(channels_after(path, in_channels) for path in residual.paths.values())
-        self.linear = nn.Conv2d(joined, in_channels, 1)
+        self.linear = nn.Conv2d(joined_channels(residual, in_channels), in_channels, 1)
         # Section 3.3 tried batch norm between the sum and its ReLU against dying.
         on_sums = options.batch_norm_on_sums
         self.sum_batch_norm = batch_norm(in_channels, options) if on_sums else None

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from inceptcli.networks.registry import describe
 from inceptcli.weights.declared import CROP_MODES
 from inceptcli.weights.exporting import TimmExport, lacking_in_timm, to_timm
 from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata, save
-from inceptcli.weights.key_table import layout
 from inceptcli.weights.metadata import WeightsMetadata
 
 PLACES = {"data": ("path", "val_path"), "network": ("init",)}
@@ -75,7 +75,7 @@ def _config(metadata: WeightsMetadata, written: TimmExport) -> dict[str, Any]:
     return {
         "architecture": written.model,
         "num_classes": written.num_classes,
-        "num_features": layout(metadata.network)["classifier.weight"].shape[1],
+        "num_features": describe(metadata.network).num_features,
         **({"label_names": [entry.id for entry in metadata.classes]} if named else {}),
         **({"label_descriptions": dict(metadata.classes)} if named else {}),
         "pretrained_cfg": {

@@ -53,7 +53,7 @@ def test_a_trial_starts_from_weights_whose_network_no_flag_names(
         for number in range(4):
             picture(tmp_path / "data" / "train" / name / f"{number}.png", number)
             picture(tmp_path / "data" / "val" / name / f"{number}.png", number)
-    words = ("--init", weights, "--data", tmp_path / "data", "--batch-size", "4", "--workers", "0")
+    words = ("--init", weights, "--data", tmp_path / "data", "--batch-size", "4")
     done = inceptcli("train", *words, "--accelerator", "cpu", "--fast-dev-run")
     assert done.exit_code == 0, done.output
     assert TRIED in done.stderr
