@@ -6,7 +6,7 @@ import signal
 import sys
 
 from inceptcli.errors import UserError
-from inceptcli.standard_streams import secure_standard_streams
+from inceptcli.processes.standard_streams import secure_standard_streams
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from matplotlib.cbook import get_sample_data
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from inceptcli.data.decode import decode
+from inceptcli.data.pixels.decode import decode
 
 
 def photographs(count: int) -> list[NDArray[np.uint8]]:

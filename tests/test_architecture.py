@@ -63,25 +63,18 @@ def test_no_room_has_a_name_that_says_nothing() -> None:
     assert not [path for path in FILES if empty & {path.stem, path.parent.name}]
 
 
-def test_the_readme_shows_every_folder_and_file_of_the_package() -> None:
+def test_the_readme_shows_every_folder_of_the_package_with_its_docstring() -> None:
     block = re.search(r"<!-- folders -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert block
-    shown: set[str] = set()
-    folder = ""
-    for line in block[1].splitlines()[1:]:
-        name = line.split()[0]
-        if line.startswith("    "):
-            shown |= {folder + part for part in re.findall(r"\S+\.py", line)}
-        elif name.endswith("/"):
-            folder = name
-        else:
-            shown.add(name)
-    files = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if path.name != "__init__.py"
+    shown = dict(line.split(maxsplit=1) for line in block[1].splitlines()[1:])
+    folders = {
+        f"{path.parent.relative_to(PACKAGE)}/": ast.get_docstring(ast.parse(path.read_text()))
+        for path in PACKAGE.rglob("__init__.py")
+        if path.parent != PACKAGE
     }
-    assert shown == files
+    assert {name: f"{about}." for name, about in shown.items() if name in folders} == folders
+    loose = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert {name for name in shown if name not in folders} == loose
 
 
 def test_the_readme_names_the_functions_of_the_two_flows() -> None:

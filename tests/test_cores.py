@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli import cores
+from inceptcli.processes import cores
 
 
 @pytest.fixture(autouse=True)

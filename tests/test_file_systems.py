@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from inceptcli.atomic_file import replacing
 from inceptcli.data.shards import fetching
 from inceptcli.errors import UsageError
-from inceptcli.file_lock import lock
-from inceptcli.prediction.part import open_part
+from inceptcli.files.atomic_file import replacing
+from inceptcli.files.file_lock import lock
+from inceptcli.prediction.shares.part import open_part
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY
 from tests.prediction.test_part import record

@@ -24,9 +24,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import network_options
-from inceptcli.prediction.part_record import PathDigest
+from inceptcli.prediction.shares.part_record import PathDigest
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network

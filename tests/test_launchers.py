@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import MEETING_POINT, PLACES, STARTED_BY, by_this_program, check_launcher
+from inceptcli.processes.launchers import (
+    MEETING_POINT,
+    PLACES,
+    STARTED_BY,
+    by_this_program,
+    check_launcher,
+)
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.training.test_processes import processes_of, start, wait_for_a_checkpoint

@@ -157,7 +157,8 @@ def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: P
         "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
         "from inceptcli.recipe.schema import check; from inceptcli.recipe.file import *;"
         "print(bundled_folder(), check(read(find('demo'))));"
-        "from inceptcli.prediction.gallery import Gallery; Gallery().write(sys.stdout, [], 1)"
+        "from inceptcli.prediction.outputs.gallery import Gallery;"
+        "Gallery().write(sys.stdout, [], 1)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(target)],

@@ -9,7 +9,7 @@ from types import FrameType
 
 import pytest
 
-from inceptcli.signals import after_imports, signals_held
+from inceptcli.processes.signals import after_imports, signals_held
 
 
 class AskedError(Exception):

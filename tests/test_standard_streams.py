@@ -10,7 +10,7 @@ import pytest
 
 WRITES = """
 import os, sys
-from inceptcli.standard_streams import secure_standard_streams, tell_loss
+from inceptcli.processes.standard_streams import secure_standard_streams, tell_loss
 secure_standard_streams()
 {reports_first}
 for number in range(3):
@@ -53,7 +53,7 @@ def test_what_is_read_is_not_lost(tmp_path_factory: pytest.TempPathFactory) -> N
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"])
 def test_no_file_takes_the_place_of_a_closed_stream(closed: str) -> None:
     code = (
-        "from inceptcli.standard_streams import secure_standard_streams;"
+        "from inceptcli.processes.standard_streams import secure_standard_streams;"
         "secure_standard_streams(); import sys;"
         "print('lost', file=sys.stderr); sys.stdin.read();"
         "sys.exit(0 if open('/dev/null').fileno() > 2 else 3)"

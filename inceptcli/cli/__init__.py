@@ -1,1 +1,1 @@
-"""The command line: one file per subcommand; nothing heavy is imported at module level."""
+"""The command line: one file per subcommand; imports nothing heavy at module level."""

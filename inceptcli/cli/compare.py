@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.output_files import OutputFiles
+from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 

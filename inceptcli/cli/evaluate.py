@@ -10,11 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.ensemble_files import ensemble_files
-from inceptcli.cli.names import complete_weights
-from inceptcli.cli.output_files import OutputFiles
-from inceptcli.cli.results_stream import check_suffix, results_stream
-from inceptcli.cli.speed_options import (
+from inceptcli.cli.completion import complete_weights
+from inceptcli.cli.options import (
     BatchSize,
     Compile,
     Devices,
@@ -22,7 +19,9 @@ from inceptcli.cli.speed_options import (
     Precision,
     checked_devices,
     chosen_shortcuts,
+    ensemble_files,
 )
+from inceptcli.cli.outputs import OutputFiles, check_suffix, results_stream
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from inceptcli.cli.image_size import image_size_of
-from inceptcli.cli.output_files import OutputFiles
+from inceptcli.cli.options import image_size_of
+from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
-    from inceptcli.weights.importing import ImportReport
+    from inceptcli.weights.foreign.importing import ImportReport
 
 EPILOG = """Examples:
 
@@ -134,8 +134,8 @@ def import_weights(
     RUN/checkpoints/step-N.ckpt of a training run gives the weights after that step, averaged where
     the run averages; network, classes and preprocessing come from the run directory.
     """
-    from inceptcli.weights.hub import hub_name
-    from inceptcli.weights.tensorflow_checkpoint import meant
+    from inceptcli.weights.fetched.hub import hub_name
+    from inceptcli.weights.formats.tensorflow_checkpoint import meant
 
     repository = hub_name(str(source))
     if repository is None:
@@ -144,7 +144,7 @@ def import_weights(
     _check_output(output, _read(source, classes) if repository is None else [])
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
 
-    from inceptcli.weights.declared import Declared, class_list, config_beside
+    from inceptcli.weights.foreign.declared import Declared, class_list, config_beside
 
     say = Display(quiet).say
     named = None if classes is None else class_list(classes, say)
@@ -152,14 +152,14 @@ def import_weights(
     declared += [Declared(f"--classes {classes}", named)] if named else []
     file, note = source, None
     if repository is not None:
-        from inceptcli.weights.hub_weights import fetched
+        from inceptcli.weights.fetched.hub_weights import fetched
 
         file, others, note = fetched(repository, None if quiet else say)
         declared += others
     elif (config := config_beside(source, say)) is not None:
         declared.append(config)
 
-    from inceptcli.weights.importing import convert
+    from inceptcli.weights.foreign.importing import convert
 
     try:
         report = convert(
@@ -199,8 +199,8 @@ def _check_output(output: Path, read: Iterable[Path]) -> None:
 
 def _read(source: Path, classes: Path | None) -> list[Path]:
     """All files that may be read: shards of an index, and what the run of a checkpoint says."""
-    from inceptcli.weights.foreign_file import files_of
-    from inceptcli.weights.run_checkpoint import files_beside
+    from inceptcli.weights.foreign.run_checkpoint import files_beside
+    from inceptcli.weights.formats.foreign_file import files_of
 
     beside = [source.with_name("config.json"), *files_beside(source)]
     return [*files_of(source), *beside, *([] if classes is None else [classes])]
@@ -214,7 +214,7 @@ def _preprocessing(
     interpolation: str | None,
 ) -> dict[str, Any]:
     """Fields of Preprocessing that the flags state."""
-    from inceptcli.data.preprocessing import Preprocessing
+    from inceptcli.data.pixels.preprocessing import Preprocessing
 
     stated: dict[str, Any] = {
         "image_size": None if image_size is None else image_size_of(image_size),

@@ -12,8 +12,8 @@ from types import FrameType
 
 from typer import Exit, echo
 
-from inceptcli.atomic_file import abandon
-from inceptcli.signals import (
+from inceptcli.files.atomic_file import abandon
+from inceptcli.processes.signals import (
     EXIT_STOPPED,
     REPEATED_SECONDS,
     STOPPING_SIGNALS,

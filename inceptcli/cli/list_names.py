@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.names import keys, networks, recipes, studies, weights
+from inceptcli.cli.completion import keys, networks, recipes, studies, weights
 
 EPILOG = """Examples:
 

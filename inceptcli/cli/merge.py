@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
-from inceptcli.cli.output_files import OutputFiles
-from inceptcli.cli.results_stream import (
+from inceptcli.cli.outputs import (
     SUFFIXES_IN_WORDS,
+    OutputFiles,
     check_installed,
     check_no_terminal,
     format_of,
@@ -68,8 +68,8 @@ def merge(
             "--format"
         )
 
-    from inceptcli.prediction.merging import Parts
-    from inceptcli.prediction.writers import WRITERS
+    from inceptcli.prediction.outputs.writers import WRITERS
+    from inceptcli.prediction.shares.merging import Parts
 
     check_installed(chosen)
     found = Parts(parts)

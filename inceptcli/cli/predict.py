@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Exit, Option
 
-from inceptcli.cli.ensemble_files import ensemble_files
+from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.interruption import noted
-from inceptcli.cli.names import complete_weights
-from inceptcli.cli.output_files import STANDARD_INPUT, OutputFiles
-from inceptcli.cli.predict_extras import Extras, gallery_writer
-from inceptcli.cli.predict_shard import Place, Write, part_files, place_of, predict_shard
-from inceptcli.cli.results_stream import (
+from inceptcli.cli.options import (
+    BatchSize,
+    Compile,
+    Devices,
+    FastDecode,
+    Precision,
+    checked_devices,
+    chosen_shortcuts,
+    ensemble_files,
+)
+from inceptcli.cli.outputs import (
+    STANDARD_INPUT,
     SUFFIXES_IN_WORDS,
+    OutputFiles,
     check_installed,
     check_no_terminal,
     check_suffix,
@@ -27,15 +35,8 @@ from inceptcli.cli.results_stream import (
     results_stream,
     what_stays,
 )
-from inceptcli.cli.speed_options import (
-    BatchSize,
-    Compile,
-    Devices,
-    FastDecode,
-    Precision,
-    checked_devices,
-    chosen_shortcuts,
-)
+from inceptcli.cli.predict_extras import Extras, gallery_writer
+from inceptcli.cli.predict_shard import Place, Write, part_files, place_of, predict_shard
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -215,7 +216,7 @@ def predict(
     )
 
     from inceptcli.prediction.inputs import is_image_file
-    from inceptcli.prediction.writers import WRITERS
+    from inceptcli.prediction.outputs.writers import WRITERS
 
     failed: list[str] = []
 
@@ -297,7 +298,7 @@ def _outputs(
 ) -> dict[str, Path | None]:
     if place is not None:
         return part_files(place)
-    from inceptcli.prediction.embeddings import paths_file
+    from inceptcli.prediction.outputs.embeddings import paths_file
 
     has_paths = embeddings is not None and embeddings.suffix == ".npy"
     return {

@@ -8,16 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from inceptcli.cli.results_stream import results_stream, writing
+from inceptcli.cli.outputs import results_stream, writing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from inceptcli.prediction.engine import EmbeddingEngine
+    from inceptcli.prediction.engines.engine import EmbeddingEngine
+    from inceptcli.prediction.engines.torch_engine import TorchEngine
     from inceptcli.prediction.ensemble import Ensemble
     from inceptcli.prediction.predict import Answer
     from inceptcli.prediction.shortcuts import Shortcuts
-    from inceptcli.prediction.torch_engine import TorchEngine
     from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
     Take = Callable[[Answer], None]
@@ -99,7 +99,7 @@ class Extras(NamedTuple):
         if self.explain is not None:
             answers = _keeping(answers, f"--explain {self.explain}", self._explanations(ensemble))
         if self.embeddings is not None:
-            from inceptcli.prediction.embeddings import embeddings
+            from inceptcli.prediction.outputs.embeddings import embeddings
 
             (engine,) = cast("Sequence[EmbeddingEngine]", ensemble.engines)
             width = engine.embedding_width
@@ -109,8 +109,8 @@ class Extras(NamedTuple):
             yield answer._replace(seen=None)
 
     def _explanations(self, ensemble: Ensemble) -> AbstractContextManager[Take]:
-        from inceptcli.prediction.explanations import explanations
         from inceptcli.prediction.heat_maps import HeatMaps
+        from inceptcli.prediction.outputs.explanations import explanations
 
         assert self.explain is not None
         index = _find_class(self.class_name, ensemble.classes)
@@ -125,7 +125,7 @@ def gallery_writer(
     if page is None:
         yield lambda answers: answers
         return
-    from inceptcli.prediction.gallery import Gallery
+    from inceptcli.prediction.outputs.gallery import Gallery
 
     gallery = Gallery()
     with results_stream(page, "--gallery") as stream:
@@ -134,7 +134,7 @@ def gallery_writer(
 
 
 def _engine(ensemble: Ensemble) -> TorchEngine:
-    from inceptcli.prediction.torch_engine import TorchEngine
+    from inceptcli.prediction.engines.torch_engine import TorchEngine
 
     (engine,) = ensemble.engines
     assert isinstance(engine, TorchEngine)
@@ -182,8 +182,8 @@ def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
 
 
 def _check_embeddings(file: Path, output: Path | None) -> None:
-    from inceptcli.prediction.embeddings import SUFFIXES, paths_file
-    from inceptcli.prediction.parquet import check_pyarrow
+    from inceptcli.prediction.outputs.embeddings import SUFFIXES, paths_file
+    from inceptcli.prediction.outputs.parquet import check_pyarrow
 
     if file.suffix not in SUFFIXES:
         raise UsageError(f"--embeddings {file}: must end in {' or '.join(SUFFIXES)}")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from inceptcli.cli.interruption import noted
-from inceptcli.cli.results_stream import format_of, writing
+from inceptcli.cli.outputs import format_of, writing
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer
-    from inceptcli.prediction.shard import Shard
+    from inceptcli.prediction.shares.share import Shard
     from inceptcli.prediction.shortcuts import Shortcuts
 
 Write = Callable[[Iterable["Answer"]], None]
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 def place_of(shard: str, output_format: str | None, output: Path | None) -> Place:
     """What --shard, --format and --output mean together; UsageError when they mean nothing."""
-    from inceptcli.prediction.shard import Shard
+    from inceptcli.prediction.shares.share import Shard
 
     share = Shard.of(shard)
     if output is None:
@@ -48,7 +48,7 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
 
 def part_files(place: Place) -> dict[str, Path | None]:
     """What is written of a part, by what a message calls it."""
-    from inceptcli.prediction.part_record import record_path, rows_path
+    from inceptcli.prediction.shares.part_record import record_path, rows_path
 
     files = {"--output": place.path, "the record of --output": record_path(place.path)}
     rows = rows_path(place.path, place.format)
@@ -73,8 +73,8 @@ def predict_shard(
 
     Raises UsageError when the part is another job's, UserError when writing fails.
     """
-    from inceptcli.prediction.part import open_part
-    from inceptcli.prediction.part_record import PartRecord, weights_digests
+    from inceptcli.prediction.shares.part import open_part
+    from inceptcli.prediction.shares.part_record import PartRecord, weights_digests
 
     weights, crops, top_k, shortcuts = job
     digests = weights_digests(weights)

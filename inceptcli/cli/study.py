@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.names import complete_study
-from inceptcli.cli.output_files import OutputFiles
+from inceptcli.cli.completion import complete_study
+from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -91,7 +91,7 @@ def study(
     if not os.access(output, os.W_OK | os.X_OK):
         raise UsageError(f"--output {output}: cannot be written")
 
-    from inceptcli.signals import EXIT_STOPPED, after_imports, signals_to_take
+    from inceptcli.processes.signals import EXIT_STOPPED, after_imports, signals_to_take
     from inceptcli.studies.runs import check_one_data, runs_of, train_all
 
     for number in signals_to_take():

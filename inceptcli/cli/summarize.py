@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.image_size import check_image_size, image_size_of
-from inceptcli.cli.names import complete_network_or_weights
-from inceptcli.cli.output_files import OutputFiles
-from inceptcli.cli.summarize_difference import print_difference
+from inceptcli.cli.completion import complete_network_or_weights
+from inceptcli.cli.options import check_image_size, image_size_of
+from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.tables import results_console
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from inceptcli.data.preprocessing import Preprocessing
+    from rich.table import Table
+
+    from inceptcli.data.pixels.preprocessing import Preprocessing
+    from inceptcli.networks.difference import Box, Difference, StageDifference
     from inceptcli.networks.registry import NetworkOptions
     from inceptcli.networks.summary import LayerSummary, StageSummary, Summary
     from inceptcli.weights.metadata import WeightsMetadata
+
 
 EPILOG = """Examples:
 
@@ -130,8 +134,8 @@ def _described(
 ) -> tuple[NetworkOptions, Preprocessing, WeightsMetadata | None]:
     """What a registered name or a weights file describes; a name is looked up first."""
     from inceptcli.networks.registry import NETWORKS, network_options
-    from inceptcli.weights.hub import hub_name
-    from inceptcli.weights.published import find, preprocessing_of, published_name
+    from inceptcli.weights.fetched.hub import hub_name
+    from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
 
     if network in NETWORKS:
         options = network_options(network, num_classes=num_classes)
@@ -162,7 +166,7 @@ def _check_figure(figure: Path, network: str) -> None:
 
 
 def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
-    from inceptcli.atomic_file import replacing
+    from inceptcli.files.atomic_file import replacing
     from inceptcli.networks.registry import NETWORKS
     from inceptcli.plots.network_figure import draw_network
 
@@ -224,3 +228,118 @@ def _print_table(
 def _sizes(part: StageSummary | LayerSummary) -> tuple[str, str, str]:
     shape = "x".join(map(str, part.output_shape))
     return shape, f"{part.parameters:,}", f"{part.multiply_adds / 1e6:,.1f} M"
+
+
+def print_difference(
+    names: tuple[str, str],
+    options: tuple[NetworkOptions, NetworkOptions],
+    summaries: tuple[Summary, Summary],
+    as_json: bool,
+) -> None:
+    """Print where two networks, called `names`, differ: for people, or as JSON."""
+    from inceptcli.networks.difference import difference
+    from inceptcli.networks.registry import NETWORKS
+
+    found = difference(*summaries, options)
+    if as_json:
+        echo(_difference_as_json(*summaries, found))
+        return
+    for name, summary in zip(names, summaries, strict=True):
+        title = NETWORKS[summary.name].title
+        echo(printable(f"{name}: {title} ({summary.layout}), {summary.parameters:,} parameters"))
+    if found.none:
+        echo("They are equal.")
+        return
+    results_console().print(_table(*summaries, names, found))
+    differing = {entry.name for entry in found.stages}
+    if equal := [stage.name for stage in summaries[0].stages if stage.name not in differing]:
+        echo(f"Equal: {', '.join(equal)}")
+
+
+def _difference_as_json(first: Summary, second: Summary, found: Difference) -> str:
+    def network(summary: Summary) -> dict[str, Any]:
+        totals = {"parameters": summary.parameters, "multiply_adds": summary.multiply_adds}
+        return {"name": summary.name, "layout": summary.layout, **totals}
+
+    def stage(summary: StageSummary | None) -> dict[str, Any] | None:
+        if summary is None:
+            return None
+        return {
+            key: value for key, value in asdict(summary).items() if key not in ("name", "layers")
+        }
+
+    fields = {
+        "first": network(first),
+        "second": network(second),
+        "image_size": first.image_size,
+        "equal": found.none,
+        "options": [asdict(option) for option in found.options],
+        "stages": [
+            {
+                "name": entry.name,
+                "first": stage(entry.first),
+                "second": stage(entry.second),
+                "boxes": [asdict(box) for box in entry.boxes],
+            }
+            for entry in found.stages
+        ],
+    }
+    return json.dumps(fields, indent=2)
+
+
+def _table(first: Summary, second: Summary, names: tuple[str, str], found: Difference) -> Table:
+    """A row for each thing in which they differ; a stage is followed by its boxes."""
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("Where they differ", overflow="fold")
+    for name in names:
+        table.add_column(printable(name), overflow="fold")
+    for option in found.options:
+        table.add_row(option.option, _value(option.first), _value(option.second))
+    _add_counts(table, "all", first, second)
+    for entry in found.stages:
+        _add_stage(table, entry)
+    return table
+
+
+def _add_stage(table: Table, entry: StageDifference) -> None:
+    first, second = entry.first, entry.second
+    figures = ("-" if stage is None else stage.figure for stage in (first, second))
+    table.add_row(entry.name, *figures, style="bold")
+    if first is not None and second is not None:
+        if first.repeats != second.repeats:
+            table.add_row("  modules", str(first.repeats), str(second.repeats))
+        if first.output_shape != second.output_shape:
+            shapes = ("x".join(map(str, stage.output_shape)) for stage in (first, second))
+            table.add_row("  output", *shapes)
+    _add_counts(table, " ", first, second)
+    for box in entry.boxes:
+        table.add_row(f"  {box.box}", _box(box.first), _box(box.second))
+
+
+def _add_counts(
+    table: Table,
+    prefix: str,
+    first: Summary | StageSummary | None,
+    second: Summary | StageSummary | None,
+) -> None:
+    """Parameters and multiply-adds, where they differ."""
+    for name, unit, words in (("parameters", 1, "{:,.0f}"), ("multiply_adds", 1e6, "{:,.1f} M")):
+        counts = [None if part is None else getattr(part, name) for part in (first, second)]
+        if counts[0] != counts[1]:
+            table.add_row(
+                f"{prefix} {name.replace('_', '-')}",
+                *("-" if count is None else words.format(count / unit) for count in counts),
+            )
+
+
+def _box(box: Box | None) -> str:
+    if box is None:
+        return "-"
+    parameters = f", {box.parameters:,} parameters" if box.parameters else ""
+    return f"{box.kind}, {box.width} wide{parameters}"
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else str(value)

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Option
 
-from inceptcli.cli.names import complete_key, complete_network, complete_recipe, complete_weights
-from inceptcli.cli.output_files import OutputFiles
-from inceptcli.cli.train_ending import ending
+from inceptcli.cli.completion import (
+    complete_key,
+    complete_network,
+    complete_recipe,
+    complete_weights,
+)
+from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
+from inceptcli.text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
     from inceptcli.training.plan import Plan
     from inceptcli.training.run_directory import RunDirectory
     from inceptcli.training.stopping import Stopping
+
 
 TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
 
@@ -214,9 +220,9 @@ def train(
             settings = _trial(settings)
         stopping.requeue = settings.checkpoint.requeue
 
+        from inceptcli.processes.launchers import is_first_process
         from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
-        from inceptcli.training.processes import is_first_process
         from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
 
         _check_launcher(settings.trainer)
@@ -288,7 +294,7 @@ def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
 
 
 def _check_launcher(trainer: Trainer) -> None:
-    from inceptcli.launchers import check_launcher
+    from inceptcli.processes.launchers import check_launcher
 
     devices = trainer.devices
     check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
@@ -300,7 +306,7 @@ def _run(
     import os
 
     from inceptcli.plots.canvas import quiet_matplotlib
-    from inceptcli.training.processes import is_first_process
+    from inceptcli.processes.launchers import is_first_process
     from inceptcli.training.run_directory import differing_keys
     from inceptcli.training.trained_data import check_data
 
@@ -356,3 +362,22 @@ def _number(text: str) -> int | str:
 
 def _new_folder(network: str) -> Path:
     return Path("runs") / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def ending(directory: RunDirectory) -> list[str]:
+    """What came out, where it is, and a command to go on with, ready to copy."""
+    from inceptcli.weights.file import read_metadata
+
+    rows = directory.read_metrics()
+    lines = []
+    if rows:
+        best = read_metadata(directory.weights)
+        figures = best.metrics
+        lines.append(
+            f"best of {rows[-1]['epoch']} epochs: {best.epoch}, "
+            f"top-1 {figures['val_top1']:.2%}, top-5 {figures['val_top5']:.2%}, "
+            f"val loss {figures['val_loss']:.3f}; {duration(float(rows[-1]['seconds']))}"
+        )
+    run = quote(str(directory.path))
+    skipping = " --skip-unreadable" * bool(directory.skipped())
+    return [*lines, f"weights: {directory.weights}", f"next: inceptcli eval {run}{skipping}"]

@@ -1,1 +1,1 @@
-"""Images in: find, decode, crop, draw, augment, order."""
+"""Find labeled images: folders, label files, splits, checks."""

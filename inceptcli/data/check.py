@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.decode import UnreadableImage, decode, format_of
 from inceptcli.data.folders import Say, files_by_class, is_image, unheard
-from inceptcli.data.image_formats import SUFFIXES, SUFFIXES_OF
 from inceptcli.data.left_out import LeftOut
-from inceptcli.data.parallel import in_processes
+from inceptcli.data.loading.parallel import in_processes
+from inceptcli.data.pixels.decode import UnreadableImage, decode, format_of
+from inceptcli.data.pixels.image_formats import SUFFIXES, SUFFIXES_OF
 from inceptcli.data.splits import in_words, other_folders, split_folders
 from inceptcli.text import printable
 

@@ -11,7 +11,7 @@ from inceptcli.data.folders import LabelledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
-from inceptcli.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular
 from inceptcli.text import printable
 
 MAXIMUM_BYTES = 64 * 1024**2

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut, is_passed_over
-from inceptcli.data.own_outputs import is_own_output
+from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import composed, printable
 
@@ -319,3 +318,15 @@ def _list(folder: Path) -> _Listing:
 
 def _shown(path: Path) -> str:
     return printable(str(path))
+
+
+RUN_FILES = {"lock", "model.safetensors", "recipe.yaml", "train.log"}
+"""Two of them make a run directory; a run that is just starting has a lock alone."""
+
+EXPLANATIONS = "explanations.csv"
+"""Beside the pictures of `predict --explain`."""
+
+
+def is_own_output(names: Set[str]) -> bool:
+    """Whether a folder with these names in it was written by `train` or `predict --explain`."""
+    return len(names & RUN_FILES) > 1 or names == {"lock"} or EXPLANATIONS in names

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from inceptcli.data.folders import LabelledImages
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
-from inceptcli.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular
 from inceptcli.text import composed, printable
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from inceptcli.data.content_split import unvalidated, validating
 from inceptcli.data.folders import (
     Say,
     class_folder,
@@ -21,7 +20,16 @@ from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.data.sources import FolderSource, ListedSource
-from inceptcli.data.splits import NAMES, Split, in_words, other_folders, split_folders, split_named
+from inceptcli.data.splits import (
+    NAMES,
+    Split,
+    in_words,
+    other_folders,
+    split_folders,
+    split_named,
+    unvalidated,
+    validating,
+)
 from inceptcli.errors import UsageError
 from inceptcli.text import listed, printable
 

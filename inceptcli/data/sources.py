@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.decode import decode
 from inceptcli.data.folders import LabelledImages, digests, where
+from inceptcli.data.pixels.decode import decode
 
 THREADS = 16
 PART = 1000

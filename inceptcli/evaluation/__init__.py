@@ -1,1 +1,1 @@
-"""How good a network is on labelled images."""
+"""Measure a network on labeled images and report it."""

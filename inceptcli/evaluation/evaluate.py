@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
 from inceptcli.evaluation.processes import Processes

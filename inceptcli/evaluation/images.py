@@ -13,7 +13,7 @@ from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import Say, subfolders
 from inceptcli.data.label_files import SYNSET, evaluation_images, lists_images
 from inceptcli.data.open_data import Measured, Trained, open_split, training_places
-from inceptcli.data.shapes import CLASSES, Shapes
+from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource

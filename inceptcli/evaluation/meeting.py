@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.launchers import SLURM, TORCHRUN, by_torchrun, left_over, number_in
+from inceptcli.processes.launchers import SLURM, TORCHRUN, by_torchrun, left_over, number_in
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]

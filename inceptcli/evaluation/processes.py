@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from inceptcli.errors import UserError
 from inceptcli.evaluation.meeting import NobodyThereError, meet, place
-from inceptcli.launchers import by_slurm, by_torchrun, number_in, rank_and_size
-from inceptcli.peers import Peers
+from inceptcli.processes.launchers import by_slurm, by_torchrun, number_in, rank_and_size
+from inceptcli.processes.peers import Peers
 
 Item = TypeVar("Item")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
-from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.evaluation.results import (
     CalibrationBin,

@@ -1,1 +1,1 @@
-"""The networks, one file each, one builder per figure of the paper."""
+"""Readers of a network's description: torch module, ONNX graph, summary, difference."""

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import Any
+
+from torch._functorch.partitioners import default_partition
+from torch._inductor.custom_graph_pass import CustomPartitionerFn
+from torch.fx import GraphModule
 
 from inceptcli.networks.network import Network
 from inceptcli.networks.torch_modules import regions
@@ -24,8 +30,6 @@ def compile_stages(network: Network, device: str) -> None:
     torch._dynamo.config.recompile_limit = MOST_VARIANTS
     options: dict[str, object] = {}
     if device == "cpu":
-        from inceptcli.networks.partitioning import AsInEagerMode
-
         options["custom_partitioner_fn"] = AsInEagerMode()
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
@@ -42,3 +46,22 @@ def compilation_failure(error: Exception) -> str | None:
         f"torch.compile fails: {reason}; on a CPU it needs a C++ compiler such as g++; without "
         "--compile the same is computed"
     )
+
+
+class AsInEagerMode(CustomPartitionerFn):
+    """The backward pass reads the activations that it reads in eager mode.
+
+    By default torch keeps for each ReLU which values it cut, a byte instead of four. To write
+    those bytes takes AVX-512 code longer than all other work between the convolutions.
+    """
+
+    def __call__(
+        self, gm: GraphModule, joint_inputs: Sequence[object], **settings: Any
+    ) -> tuple[GraphModule, GraphModule]:
+        """The graphs of both passes."""
+        settings.pop("compiler", None)  # inductor's name, which only its own asks for
+        return default_partition(gm, joint_inputs, **settings)
+
+    def uuid(self) -> str:
+        """Part of the key under which torch keeps what it compiled."""
+        return "inceptcli: as in eager mode"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
 from inceptcli.networks.boxes import Description, channels_after
+from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
 from inceptcli.networks.recomputing import recomputed
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, describe
 from inceptcli.networks.torch_modules import initialize, module_of

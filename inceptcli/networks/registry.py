@@ -138,7 +138,7 @@ def describe(options: NetworkOptions) -> Description:
     """
     if options.name not in NETWORKS:
         raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
-    module = import_module(f"inceptcli.networks.{NETWORKS[options.name].module}")
+    module = import_module(f"inceptcli.networks.figures.{NETWORKS[options.name].module}")
     description: Description = module.describe(options)
     return description
 

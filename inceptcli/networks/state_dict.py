@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
 from inceptcli.networks.boxes import (
     AveragePool,
     Boxes,
@@ -16,6 +15,7 @@ from inceptcli.networks.boxes import (
     channels_after,
     joined_channels,
 )
+from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
 from inceptcli.networks.registry import NetworkOptions
 
 Shape = tuple[int, ...]

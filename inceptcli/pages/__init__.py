@@ -1,1 +1,1 @@
-"""Pages for a browser, whole in one file: templates, style and script of reports and galleries."""
+"""Single-file HTML pages: templates, style and script of reports and galleries."""

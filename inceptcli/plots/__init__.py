@@ -1,1 +1,1 @@
-"""Pictures and tables of runs; matplotlib is imported when something is drawn. No torch."""
+"""Plots and tables of runs, networks and the paper's curves. No torch."""

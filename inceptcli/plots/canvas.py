@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from inceptcli.atomic_file import replacing
+from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
 
 if TYPE_CHECKING:

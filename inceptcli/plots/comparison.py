@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inceptcli.atomic_file import replacing
+from inceptcli.files.atomic_file import replacing
 from inceptcli.plots.canvas import (
     COLOURS,
     DASHES,

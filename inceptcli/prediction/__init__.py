@@ -1,1 +1,1 @@
-"""From a path to named probabilities."""
+"""From paths to class probabilities; export to ONNX."""

@@ -11,10 +11,10 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.crops import Crops, check, cut, needed_side
+from inceptcli.data.pixels.crops import Crops, check, cut, needed_side
 from inceptcli.errors import UsageError
-from inceptcli.prediction.devices import BATCH_SIZE, default_batch_size, devices_of
-from inceptcli.prediction.engine import (
+from inceptcli.prediction.engines.devices import BATCH_SIZE, default_batch_size, devices_of
+from inceptcli.prediction.engines.engine import (
     AsynchronousEngine,
     EmbeddingEngine,
     Engine,

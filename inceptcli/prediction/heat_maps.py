@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Box
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Box
 from inceptcli.networks.network import Network
 from inceptcli.plots.canvas import quiet_matplotlib
 from inceptcli.plots.overlay import hottest_half
-from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 
 MINIMUM_GRID = 5
 """Shortest side of a stage's output that tells places apart.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from inceptcli.data.folders import find_images
-from inceptcli.data.image_formats import SUFFIXES
 from inceptcli.data.left_out import LeftOut
+from inceptcli.data.pixels.image_formats import SUFFIXES
 from inceptcli.data.text_files import UTF_16, as_it_lies
 from inceptcli.errors import UserError
 

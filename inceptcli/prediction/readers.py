@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from inceptcli.cores import usable_cores
-from inceptcli.data.decode import share_room
-from inceptcli.data.forking import loading_context
+from inceptcli.data.loading.forking import loading_context
+from inceptcli.data.pixels.decode import share_room
 from inceptcli.errors import UserError
-from inceptcli.launchers import processes_here
-from inceptcli.signals import STOPPING_SIGNALS, signals_held
+from inceptcli.processes.cores import usable_cores
+from inceptcli.processes.launchers import processes_here
+from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 MOST_THREADS = 4
 """More than these decode little more: they wait for the interpreter's lock and for memory.

@@ -1,1 +1,1 @@
-"""What a command shows on standard error while it works."""
+"""Progress bars on a terminal, lines in a log."""

@@ -1,1 +1,1 @@
-"""Recipes: their schema, checked without torch, and the YAML files that hold them."""
+"""The recipe's schema, checked without torch, and its YAML files."""

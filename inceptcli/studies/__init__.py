@@ -1,1 +1,1 @@
-"""Questions that several training runs answer together."""
+"""Test a claim of the paper by several training runs."""

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.atomic_file import replacing
-from inceptcli.cores import usable_cores
 from inceptcli.data.identity import DataIdentity
 from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import replacing
+from inceptcli.processes.cores import usable_cores
+from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.recipe.study import Measure, Study, recipe_of
 from inceptcli.recipe.yaml_text import dump
-from inceptcli.signals import EXIT_STOPPED
 from inceptcli.training.plan import data_of
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import check_data, kept_identity

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from inceptcli.data.dataset import Batch
+from inceptcli.data.loading.dataset import Batch
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.network import Network
 from inceptcli.training.failures import is_out_of_memory, out_of_memory

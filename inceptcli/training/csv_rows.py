@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 from inceptcli.errors import UserError
-from inceptcli.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular
 
 MAXIMUM_BYTES = 64 * 2**20
 LONGEST_NUMBER = 18

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from torch.distributed import DistNetworkError, DistStoreError
 
 from inceptcli.errors import UserError
-from inceptcli.launchers import by_this_program
 from inceptcli.networks.compiling import compilation_failure
+from inceptcli.processes.launchers import by_this_program
 from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from inceptcli.data.sampler import seed_from
+from inceptcli.data.loading.sampler import seed_from
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import build

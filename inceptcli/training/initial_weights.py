@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from inceptcli.data.folders import Say
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
+from inceptcli.weights.fetched.published_names import DEFAULT_NETWORK
 from inceptcli.weights.file import read_metadata
-from inceptcli.weights.published import find, preprocessing_of, published_name
-from inceptcli.weights.published_names import DEFAULT_NETWORK
 
 SHAPING = (
     "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",

@@ -15,14 +15,14 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from inceptcli.data.augmentation import mixing
-from inceptcli.data.datamodule import batches_done
-from inceptcli.data.dataset import Batch
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.sampler import seed_from
+from inceptcli.data.loading.datamodule import batches_done
+from inceptcli.data.loading.dataset import Batch
+from inceptcli.data.loading.sampler import seed_from
+from inceptcli.data.pixels.augmentation import mixing
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE
+from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import frozen_parts, keep

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from inceptcli.data.identity import DataIdentity, KeptIdentity
 from inceptcli.data.open_data import open_for_training
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.shapes import CLASSES, Shapes
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import NetworkOptions
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
-from inceptcli.training.loggers import check_logger
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import kept_identity
 from inceptcli.weights.header import parse

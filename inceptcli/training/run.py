@@ -9,29 +9,34 @@ from functools import partial
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from inceptcli.data.augmentation import Augmentation, Transform, training_transform
-from inceptcli.data.datamodule import ImageData
-from inceptcli.data.shared_memory import SHARED_MEMORY, affordable
+from inceptcli.data.loading.datamodule import ImageData
+from inceptcli.data.loading.shared_memory import SHARED_MEMORY, affordable
+from inceptcli.data.pixels.augmentation import Augmentation, Transform, training_transform
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
+from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import Averaging
-from inceptcli.standard_streams import tell_loss
 from inceptcli.text import seconds_in
-from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.batch_size_search import find_batch_size
-from inceptcli.training.checkpoints import (
+from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
     Resumable,
     ResumeCheckpoint,
     newest_readable,
 )
-from inceptcli.training.curves import Curves
-from inceptcli.training.dead_units import DeadUnits
+from inceptcli.training.callbacks.dead_units import DeadUnits
+from inceptcli.training.callbacks.logged_figures import LoggedFigures
+from inceptcli.training.callbacks.loss_guard import LossGuard
+from inceptcli.training.callbacks.profiling import build_profiler, reported
+from inceptcli.training.callbacks.progress import TrainingProgress
+from inceptcli.training.callbacks.rank_watch import RankWatch
+from inceptcli.training.callbacks.recorder import Curves, Recorder, lost_weights
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
     in_words,
@@ -39,14 +44,8 @@ from inceptcli.training.fine_tuning import (
     start_auxiliary_head,
     starting_network,
 )
-from inceptcli.training.logged_figures import LoggedFigures
-from inceptcli.training.loss_guard import LossGuard
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
-from inceptcli.training.profiling import build_profiler, reported
-from inceptcli.training.progress import TrainingProgress
-from inceptcli.training.rank_watch import RankWatch
-from inceptcli.training.recorder import Recorder, lost_weights
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping

@@ -10,18 +10,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from inceptcli.atomic_file import replacing
 from inceptcli.data.identity import Number
 from inceptcli.errors import UsageError, UserError
-from inceptcli.file_lock import lock
-from inceptcli.no_follow import check_no_links, open_no_follow
+from inceptcli.files.atomic_file import replacing
+from inceptcli.files.file_lock import lock
+from inceptcli.files.no_follow import check_no_links, open_no_follow
+from inceptcli.files.regular_file import read_regular
+from inceptcli.processes.launchers import is_first_process
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
-from inceptcli.regular_file import read_regular
 from inceptcli.text import printable
 from inceptcli.training.csv_rows import number_in, rows_in
-from inceptcli.training.processes import is_first_process
 from inceptcli.training.skipped import add_skipped, read_skipped
 
 METRICS = (

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inceptcli.atomic_file import replacing
-from inceptcli.data.decode import UnreadableImage
 from inceptcli.data.identity import PARTS, Number
-from inceptcli.no_follow import open_no_follow
+from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.files.atomic_file import replacing
+from inceptcli.files.no_follow import open_no_follow
 from inceptcli.text import defused, printable
 from inceptcli.training.csv_rows import number_in, rows_in
 

@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from inceptcli.launchers import by_torchrun
-from inceptcli.signals import (
+from inceptcli.processes.launchers import by_torchrun, is_first_process
+from inceptcli.processes.signals import (
     EXIT_STOPPED,
     REPEATED_SECONDS,
     after_imports,
     signals_to_take,
     unanswered,
 )
-from inceptcli.training.processes import is_first_process
 
 EXIT_INTERRUPTED = 130
 """Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from inceptcli.atomic_file import replacing
 from inceptcli.data.identity import DataIdentity, KeptIdentity, difference
 from inceptcli.errors import UsageError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
 from inceptcli.training.run_directory import RunDirectory
 

@@ -15,7 +15,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import by_slurm, by_torchrun, check_slurm, start_others
+from inceptcli.processes.launchers import by_slurm, by_torchrun, check_slurm, start_others
 from inceptcli.recipe import sections
 
 

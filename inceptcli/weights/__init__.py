@@ -1,1 +1,1 @@
-"""Weights files: ours and how they are read."""
+"""Our weights file, and export to other formats."""

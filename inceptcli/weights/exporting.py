@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from inceptcli.atomic_file import replacing
 from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.networks.registry import NetworkOptions, network_options
-from inceptcli.weights import timm_keys, torchvision_keys
 from inceptcli.weights.file import load_network
+from inceptcli.weights.keys import timm_keys, torchvision_keys
 
 TIMM = {
     "iv4-tf": ("inception_v4", timm_keys.INCEPTION_V4),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from inceptcli.atomic_file import replacing
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.networks.registry import build
+from inceptcli.weights.formats.sorted_table import is_sorted_table
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
-from inceptcli.weights.sorted_table import is_sorted_table
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

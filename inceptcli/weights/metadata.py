@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
 from inceptcli.weights.header import SCHEMA_VERSION, parse
 

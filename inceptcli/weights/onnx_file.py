@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from inceptcli.weights.protobuf import Field, fields, text, whole_number
+from inceptcli.weights.formats.protobuf import Field, fields, text, whole_number
 
 # Field numbers from onnx.proto: of ModelProto, GraphProto, TensorProto and StringStringEntryProto.
 GRAPH, METADATA_PROPS = 7, 14

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.schema import Recipe
 

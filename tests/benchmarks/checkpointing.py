@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.training.checkpoints import ResumeCheckpoint
+from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.folders import find_images
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.prediction.ensemble import Ensemble
 from tests.benchmarks.comparison import in_turns, show, write
 

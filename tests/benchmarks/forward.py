@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from inceptcli.cores import usable_cores
-from inceptcli.prediction.engine import load_engine
-from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.weights.importing import convert
+from inceptcli.prediction.engines.engine import load_engine
+from inceptcli.prediction.export import export_onnx
+from inceptcli.processes.cores import usable_cores
+from inceptcli.weights.foreign.importing import convert
 from tests.benchmarks.comparison import in_turns, show, write
 from tests.benchmarks.multiplication import MATRICES, multiplication, shares
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.weights.file import load_network
-from inceptcli.weights.importing import convert
+from inceptcli.weights.foreign.importing import convert
 from tests.benchmarks.comparison import in_turns, show, write
 
 NETWORKS = {"irv2-tf": "inception_resnet_v2", "iv4-tf": "inception_v4"}

@@ -33,15 +33,15 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from inceptcli.cores import usable_cores
-from inceptcli.data.crops import cut
-from inceptcli.data.decode import decode
 from inceptcli.data.folders import find_images
+from inceptcli.data.pixels.crops import cut
+from inceptcli.data.pixels.decode import decode
+from inceptcli.prediction.engines.torch_engine import CudaEngine, TorchEngine
 from inceptcli.prediction.readers import readers
 from inceptcli.prediction.shortcuts import Precision
-from inceptcli.prediction.torch_engine import CudaEngine, TorchEngine
+from inceptcli.processes.cores import usable_cores
 from inceptcli.weights.file import load_network, read_metadata
-from inceptcli.weights.importing import convert
+from inceptcli.weights.foreign.importing import convert
 from tests.benchmarks.comparison import RESULTS, in_turns, show, write
 from tests.benchmarks.gpu import Roofline
 

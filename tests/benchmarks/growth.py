@@ -22,17 +22,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from inceptcli.data.augmentation import Augmentation, training_transform
-from inceptcli.data.dataset import TrainingImages
 from inceptcli.data.folders import LabelledImages, find_images
+from inceptcli.data.loading.dataset import TrainingImages
+from inceptcli.data.pixels.augmentation import Augmentation, training_transform
 from inceptcli.data.sources import FolderSource
 from inceptcli.networks.registry import network_options
 from inceptcli.networks.summary import summarize
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.recipe.file import find, override, read
 from inceptcli.recipe.schema import check
-from inceptcli.training.checkpoints import ResumeCheckpoint
+from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit

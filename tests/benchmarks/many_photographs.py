@@ -21,8 +21,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.weights.importing import convert
+from inceptcli.prediction.export import export_onnx
+from inceptcli.weights.foreign.importing import convert
 from tests.benchmarks.comparison import cpu_of_children, write
 from tests.benchmarks.training_input import photographs
 

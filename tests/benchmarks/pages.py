@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from inceptcli.data.folders import find_images
-from inceptcli.prediction.gallery import Gallery
+from inceptcli.prediction.outputs.gallery import Gallery
 from inceptcli.prediction.predict import Answer, Prediction
 from tests.benchmarks.comparison import write
 from tests.evaluation.made_results import made_results, written

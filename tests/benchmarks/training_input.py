@@ -25,11 +25,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inceptcli.data.augmentation import Augmentation, training_transform
-from inceptcli.data.dataset import TrainingImages, collate
-from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.folders import LabelledImages, find_images
-from inceptcli.data.normalization import normalize
+from inceptcli.data.loading.dataset import TrainingImages, collate
+from inceptcli.data.pixels.augmentation import Augmentation, training_transform
+from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.pixels.normalization import normalize
 from inceptcli.data.sources import FolderSource
 from tests.benchmarks.comparison import in_turns, show, write
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from inceptcli.data.dataset import TrainingImages, collate
-from inceptcli.data.normalization import normalize
-from inceptcli.data.sampler import PositionedSampler, seed_from
+from inceptcli.data.loading.dataset import TrainingImages, collate
+from inceptcli.data.loading.sampler import PositionedSampler, seed_from
+from inceptcli.data.pixels.normalization import normalize
 from inceptcli.networks.registry import build
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.module import Classifier

@@ -18,9 +18,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from inceptcli.cores import usable_cores
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.registry import build, network_options
+from inceptcli.processes.cores import usable_cores
 from tests.benchmarks.comparison import in_turns, show, write
 from tests.benchmarks.multiplication import MATRICES, multiplication, shares
 

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from inceptcli.cli.app import app
-from inceptcli.prediction.export_onnx import export_onnx
+from inceptcli.prediction.export import export_onnx
 from tests.prediction.conftest import draw, save_small_network
 
 TINY = [

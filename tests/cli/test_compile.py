@@ -32,7 +32,7 @@ def test_networks_are_compiled_on_request(
 ) -> None:
     compiled: list[Network] = []
     monkeypatch.setattr(Network, "compile", lambda network: compiled.append(network))
-    monkeypatch.setattr("inceptcli.prediction.engine.is_cpu", lambda device: False)
+    monkeypatch.setattr("inceptcli.prediction.engines.engine.is_cpu", lambda device: False)
     done = inceptcli(subcommand, *places(subcommand, photos, weights), "--device", "cpu", *flags)
     assert done.exit_code == 0, done.output
     assert len(compiled) == len(flags)

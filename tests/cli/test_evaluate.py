@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.shapes import CLASSES
+from inceptcli.data.pixels.shapes import CLASSES
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
 

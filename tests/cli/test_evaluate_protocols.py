@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.imagenet_classes import imagenet_classes

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
-from inceptcli.prediction.export_onnx import Tensors, folded
+from inceptcli.prediction.export import Tensors, folded
 from inceptcli.weights.file import read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.prediction.conftest import CLASSES, draw, save_small_network
@@ -103,7 +103,7 @@ def test_a_file_that_gives_other_logits_is_not_kept(
     def slightly_wrong(tensors: Tensors, epsilon: float) -> Tensors:
         return folded(tensors, 2 * epsilon)
 
-    monkeypatch.setattr("inceptcli.prediction.export_onnx.folded", slightly_wrong)
+    monkeypatch.setattr("inceptcli.prediction.export.folded", slightly_wrong)
     output = tmp_path / "model.onnx"
     output.write_text("what was there before")
     code, _, said = invoke("export", weights, "--to", "onnx", "--output", output)

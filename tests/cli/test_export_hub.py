@@ -17,9 +17,9 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from inceptcli.data.decode import decode
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.evaluation.results import wilson_interval
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import load_network, read_metadata, save
@@ -261,7 +261,7 @@ def test_flags_of_the_card_are_for_the_hub_and_timm_is_named_where_it_is_missing
 ) -> None:
     words = ("export", weights, "--to", "onnx", "--output", tmp_path / "a.onnx", "--license", "mit")
     check_one_line(inceptcli(*words), 2, "--license mit is for --to hub")
-    monkeypatch.setattr("inceptcli.cli.export_hub.find_spec", lambda name: None)
+    monkeypatch.setattr("inceptcli.cli.export.find_spec", lambda name: None)
     monkeypatch.setattr("inceptcli.weights.exporting.lacking_in_timm", lambda options: None)
     hub = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
     check_one_line(inceptcli(*hub), 1, "--to hub needs timm; pip install 'inceptcli[timm]'")
@@ -278,7 +278,7 @@ def test_an_empty_folder_is_filled_and_a_wrong_export_leaves_it_empty(
 
     errors = iter(np.repeat([0.0, 0.5], 4).tolist())
     with monkeypatch.context() as patched:
-        patched.setattr("inceptcli.prediction.torch_engine.normalize", other)
+        patched.setattr("inceptcli.prediction.engines.torch_engine.normalize", other)
         words = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
         check_one_line(inceptcli(*words), 1, "nothing was written")
     assert [*tmp_path.rglob("*")] == [tmp_path / "out"]

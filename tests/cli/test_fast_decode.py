@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pyarrow.parquet import read_table
 
-from inceptcli.data.decode import decode
+from inceptcli.data.pixels.decode import decode
 from inceptcli.prediction.ensemble import Ensemble
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.cli.test_predict import invoke, probabilities, rows_of

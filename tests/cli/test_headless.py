@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import load_network, load_tensors, read_metadata, save
+from inceptcli.weights.keys.timm_keys import INCEPTION_V4
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
-from inceptcli.weights.timm_keys import INCEPTION_V4
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import draw
 from tests.weights.foreign_files import numbered

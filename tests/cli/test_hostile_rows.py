@@ -13,8 +13,8 @@ import pytest
 
 from inceptcli.errors import UserError
 from inceptcli.prediction.inputs import find_sources
+from inceptcli.prediction.outputs.writers import write_csv
 from inceptcli.prediction.predict import Answer
-from inceptcli.prediction.writers import write_csv
 from tests.cli.conftest import check_one_line, inceptcli, picture
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.weights.file import (
     AUXILIARY_HEAD,
     load_auxiliary_head,

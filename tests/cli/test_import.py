@@ -14,8 +14,8 @@ from inceptcli.cli.app import app
 from inceptcli.cli.import_weights import EPILOG
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import read_metadata
-from inceptcli.weights.key_table import layout
-from inceptcli.weights.timm_keys import CADENE_INCEPTION_RESNET_V2 as TABLE
+from inceptcli.weights.keys.key_table import layout
+from inceptcli.weights.keys.timm_keys import CADENE_INCEPTION_RESNET_V2 as TABLE
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_a_full_disk_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("inceptcli.weights.importing.convert", fail)
+    monkeypatch.setattr("inceptcli.weights.foreign.importing.convert", fail)
     output = tmp_path / "ours.safetensors"
     assert run(cadene, "--output", output) == (1, [f"Error: {output}: No space left on device"])
 

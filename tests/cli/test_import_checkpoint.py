@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata

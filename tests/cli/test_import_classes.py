@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.weights.file import read_metadata
-from inceptcli.weights.timm_keys import INCEPTION_V4
+from inceptcli.weights.keys.timm_keys import INCEPTION_V4
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import draw
 from tests.weights.foreign_files import knowing, numbered

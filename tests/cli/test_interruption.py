@@ -213,7 +213,7 @@ def test_notes_follow_in_the_order_in_which_the_blocks_end(
 STUCK = """
 import sys
 from pathlib import Path
-from inceptcli.atomic_file import replacing
+from inceptcli.files.atomic_file import replacing
 from inceptcli.cli import interruption
 
 interruption.STUCK_SECONDS = 0.2

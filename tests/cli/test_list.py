@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from inceptcli.cli.names import complete_key
+from inceptcli.cli.completion import complete_key
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.recipe.file import bundled_names, find, study_names
 from inceptcli.recipe.schema import check
-from inceptcli.weights.published import published_name
-from inceptcli.weights.published_names import PUBLISHED
+from inceptcli.weights.fetched.published import published_name
+from inceptcli.weights.fetched.published_names import PUBLISHED
 from tests.cli.conftest import check_one_line, inceptcli
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.weights.metadata import ClassName
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.cli.test_evaluate_protocols import network

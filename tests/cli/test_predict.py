@@ -147,7 +147,7 @@ def test_output_stays_as_it_was_when_the_work_ends_early(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("inceptcli.prediction.writers.csv.writer", interrupt)
+    monkeypatch.setattr("inceptcli.prediction.outputs.writers.csv.writer", interrupt)
     output = folder.parent / "answers.csv"
     output.write_text("old")
     options = ("--weights", run_directory, "--format", "csv", "--output", output)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from inceptcli.cli.predict_extras import Extras
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
-from inceptcli.prediction.explanations import COLUMNS, TABLE_NAME, overlay_name
 from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.outputs.explanations import COLUMNS, TABLE_NAME, overlay_name
 from inceptcli.prediction.predict import predict as answers_of
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS
 from inceptcli.weights.file import load_tensors, read_metadata, save

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
 from inceptcli.cli.summarize import EPILOG
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata

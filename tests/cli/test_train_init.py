@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe.file import read
 from inceptcli.recipe.schema import check
 from inceptcli.training.initial_weights import completed
+from inceptcli.weights.fetched.published import preprocessing_of
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
-from inceptcli.weights.published import preprocessing_of
 from tests.cli.conftest import check_one_line, inceptcli, picture
 
 FEW = ["--batch-size", "4", "--workers", "0", "--epochs", "1", "--accelerator", "cpu"]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from inceptcli.cli.app import app
-from inceptcli.data.dataset import Sample, TrainingImages
+from inceptcli.data.loading.dataset import Sample, TrainingImages
 
 
 def main(log: Path, arguments: list[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resized_crop
 
-from inceptcli.data.augmentation import (
+from inceptcli.data.pixels.augmentation import (
     GREY,
     Augmentation,
     ColourJitter,
@@ -22,7 +22,7 @@ from inceptcli.data.augmentation import (
     mixing,
     training_transform,
 )
-from inceptcli.data.distortion import Distortion
+from inceptcli.data.pixels.distortion import Distortion
 
 PLAIN = Augmentation(
     style="usual", crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), mirror=0.0, brightness=0.0,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inceptcli.data.content_split import unvalidated, validating
+from inceptcli.data.splits import unvalidated, validating
 from inceptcli.errors import UsageError, UserError
 
 

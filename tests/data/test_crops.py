@@ -9,8 +9,8 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.crops import Crops, Place, cut, needed_side, places
-from inceptcli.data.preprocessing import Preprocessing, ResizeRule
+from inceptcli.data.pixels.crops import Crops, Place, cut, needed_side, places
+from inceptcli.data.pixels.preprocessing import Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
 
 NETWORK = Preprocessing((299, 299))
@@ -156,7 +156,7 @@ def test_crops_of_a_thin_image_are_the_same_without_the_whole(
     shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = cut(noise(*shape), Preprocessing((75, 75)), 144)
-    monkeypatch.setattr("inceptcli.data.crops.MAXIMUM_WHOLE", 10**9)
+    monkeypatch.setattr("inceptcli.data.pixels.crops.MAXIMUM_WHOLE", 10**9)
     whole = cut(noise(*shape), Preprocessing((75, 75)), 144)
     assert (alone != whole).any(), "both were made in the same way"
     assert np.abs(alone.astype(int) - whole).max() <= 2

@@ -7,11 +7,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.augmentation import augment, training_transform
-from inceptcli.data.dataset import EvaluationImages, Sample, Skipped, TrainingImages, collate
-from inceptcli.data.decode import UnreadableImage
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.loading.dataset import (
+    EvaluationImages,
+    Sample,
+    Skipped,
+    TrainingImages,
+    collate,
+)
+from inceptcli.data.pixels.augmentation import augment, training_transform
+from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from tests.data.test_augmentation import varied
 
 

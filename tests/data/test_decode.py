@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data import decode as decoding
-from inceptcli.data.decode import decode
+from inceptcli.data.pixels import decode as decoding
+from inceptcli.data.pixels.decode import decode
 from inceptcli.errors import UserError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -282,7 +282,9 @@ def test_of_an_animation_the_first_frame_is_taken(image_format: str) -> None:
 
 
 def test_decoding_imports_no_torch() -> None:
-    modules = "inceptcli.data.decode, inceptcli.data.preprocessing, inceptcli.data.folders"
+    modules = (
+        "inceptcli.data.pixels.decode, inceptcli.data.pixels.preprocessing, inceptcli.data.folders"
+    )
     program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

@@ -11,8 +11,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from inceptcli.data import decode as module
-from inceptcli.data.decode import MAXIMUM_PIXELS, UnreadableImage, decode
+from inceptcli.data.pixels import decode as module
+from inceptcli.data.pixels.decode import MAXIMUM_PIXELS, UnreadableImage, decode
 from inceptcli.errors import UserError
 from tests.odd_files import OddFiles, chunk, encoded, png_of
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptcli.data.decode import decode
+from inceptcli.data.pixels.decode import decode
 from tests.data.test_decode import encoded, noise
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.decode import UnreadableImage, decode
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from tests.data.test_decode import encoded
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from inceptcli.data import distortion
-from inceptcli.data.distortion import (
+from inceptcli.data.pixels import distortion
+from inceptcli.data.pixels.distortion import (
     COLOUR_ORDERS,
     Distortion,
     random_box,

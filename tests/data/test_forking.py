@@ -10,7 +10,7 @@ from multiprocessing import Queue
 import pytest
 from torch.utils.data import DataLoader
 
-from inceptcli.data import forking
+from inceptcli.data.loading import forking
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
 forks: list[bool] = []

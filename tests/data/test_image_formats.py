@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from inceptcli.data import image_formats
-from inceptcli.data.decode import UnreadableImage, decode, format_of
-from inceptcli.data.image_formats import FORMATS, SUFFIXES_OF, format_in, has_suffix
+from inceptcli.data.pixels import image_formats
+from inceptcli.data.pixels.decode import UnreadableImage, decode, format_of
+from inceptcli.data.pixels.image_formats import FORMATS, SUFFIXES_OF, format_in, has_suffix
 from tests.odd_files import chunk, encoded
 
 
@@ -173,7 +173,7 @@ def tiff_of(bands: int, bits: int) -> bytes:
 def test_a_tiff_of_odd_bands_is_one_line(bands: int, bits: int, tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(tiff_of(bands, bits))
     code = (
-        "import sys; from pathlib import Path; from inceptcli.data.decode import decode\n"
+        "import sys; from pathlib import Path; from inceptcli.data.pixels.decode import decode\n"
         "try: decode(Path(sys.argv[1]))\n"
         "except Exception as error: print(error)"
     )
@@ -187,7 +187,7 @@ def test_libtiff_says_nothing_of_a_damaged_tiff(tmp_path: Path) -> None:
     content = bytearray(encoded(drawn(), "TIFF", compression="tiff_lzw"))
     content[200:2000] = bytes(1800)
     (tmp_path / "a.tif").write_bytes(content)
-    code = "import sys; from pathlib import Path; from inceptcli.data.decode import decode\n"
+    code = "import sys; from pathlib import Path; from inceptcli.data.pixels.decode import decode\n"
     code += "try: decode(Path(sys.argv[1]))\nexcept Exception as error: print(error)"
     words = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

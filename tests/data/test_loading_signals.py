@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from inceptcli.data.datamodule import ImageData
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.shapes import Shapes
-from inceptcli.data.shared_memory import Workers
+from inceptcli.data.loading.datamodule import ImageData
+from inceptcli.data.loading.shared_memory import Workers
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.pixels.shapes import Shapes
 
 
 def test_a_worker_survives_the_signals_of_its_group_and_ends_with_its_main_process() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from inceptcli.data.normalization import normalize
+from inceptcli.data.pixels.normalization import normalize
 
 
 @pytest.mark.parametrize(

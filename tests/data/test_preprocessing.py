@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from tests.photographs import photographs
 
 SQUARE = Preprocessing((299, 299))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from inceptcli.data.sampler import PositionedSampler, ShareSampler, seed_from
+from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler, seed_from
 
 
 def sampler(done: int = 0, rank: int = 0, ranks: int = 1, images: int = 23) -> PositionedSampler:

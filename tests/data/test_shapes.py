@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from inceptcli.data import shapes
-from inceptcli.data.shapes import CLASSES, Shapes, Split, draw, label
+from inceptcli.data.pixels import shapes
+from inceptcli.data.pixels.shapes import CLASSES, Shapes, Split, draw, label
 
 SMALL = (32, 32)
 
@@ -48,7 +48,7 @@ def test_pictures_are_the_same_in_any_order() -> None:
 
 def test_another_process_draws_the_same_picture() -> None:
     code = (
-        "import hashlib; from inceptcli.data.shapes import draw;"
+        "import hashlib; from inceptcli.data.pixels.shapes import draw;"
         "print(hashlib.sha256(b''.join(draw(5, i, (75, 75)).tobytes() for i in range(20)))"
         ".hexdigest())"
     )
@@ -146,5 +146,5 @@ def test_pixels_alone_do_not_tell_the_class() -> None:
 
 
 def test_torch_is_not_imported() -> None:
-    code = "import sys, inceptcli.data.shapes; sys.exit('torch' in sys.modules)"
+    code = "import sys, inceptcli.data.pixels.shapes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from inceptcli.data import shared_memory
-from inceptcli.data.shared_memory import Workers, affordable
+from inceptcli.data.loading import shared_memory
+from inceptcli.data.loading.shared_memory import Workers, affordable
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.decode import UnreadableImage
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.evaluation.report import write_report
 from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, summarize
 from inceptcli.weights.metadata import ClassName

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inceptcli.data.decode import UnreadableImage
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.evaluation.evaluate import evaluate, share
 from inceptcli.evaluation.processes import Processes

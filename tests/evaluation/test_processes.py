@@ -22,7 +22,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation import meeting
 from inceptcli.evaluation.meeting import NobodyThereError, first_host
 from inceptcli.evaluation.processes import Processes
-from inceptcli.launchers import MEETING_POINT
+from inceptcli.processes.launchers import MEETING_POINT
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks.auxiliary_head import AUXILIARY_STAGE
+from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE
 from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import NETWORKS, build, describe, network_options
 from inceptcli.networks.state_dict import auxiliary_head_shapes

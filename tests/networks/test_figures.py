@@ -9,15 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from inceptcli.networks import (
-    inception_resnet_v1,
-    inception_resnet_v2,
-    inception_resnet_v2_tf,
-    inception_v3,
-    inception_v4,
-    inception_v4_tf,
-    shared_figures,
-)
 from inceptcli.networks.boxes import (
     AveragePool,
     Box,
@@ -27,6 +18,15 @@ from inceptcli.networks.boxes import (
     MaxPool,
     Residual,
     channels_after,
+)
+from inceptcli.networks.figures import (
+    inception_resnet_v1,
+    inception_resnet_v2,
+    inception_resnet_v2_tf,
+    inception_v3,
+    inception_v4,
+    inception_v4_tf,
+    shared_figures,
 )
 from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, describe, network_options
 from inceptcli.networks.torch_modules import ConvModule, ForkModule, ResidualModule, module_of

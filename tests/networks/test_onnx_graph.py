@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.boxes import Boxes, Description, Fork, Residual
 from inceptcli.networks.network import Network
 from inceptcli.networks.onnx_graph import IR_VERSIONS, OPSET, onnx_graph
 from inceptcli.networks.registry import NETWORKS, build, describe, network_options
 from inceptcli.networks.state_dict import COUNTER, state_dict_shapes
 from inceptcli.networks.summary import summarize
-from inceptcli.prediction.export_onnx import folded as folded_tensors
+from inceptcli.prediction.export import folded as folded_tensors
 from tests.networks.variants import VARIANTS
 from tests.photographs import photographs
 from tests.weights.parity import (

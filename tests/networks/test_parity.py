@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build, network_options
-from inceptcli.weights.torchvision_keys import INCEPTION_V3
+from inceptcli.weights.keys.torchvision_keys import INCEPTION_V3
 
 pytestmark = pytest.mark.parity
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.pages.page import percent
-from inceptcli.prediction.gallery import Gallery
+from inceptcli.prediction.outputs.gallery import Gallery
 from tests.pages.browser import Page
 
 

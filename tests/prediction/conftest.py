@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
-from inceptcli.prediction.export_onnx import export_onnx
-from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.prediction.engines.torch_engine import TorchEngine
+from inceptcli.prediction.export import export_onnx
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 

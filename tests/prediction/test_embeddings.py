@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from inceptcli.data.decode import decode
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
-from inceptcli.prediction.embeddings import GROUP, embeddings
-from inceptcli.prediction.engine import load_engine
+from inceptcli.prediction.engines.engine import load_engine
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.onnx_engine import OnnxEngine
+from inceptcli.prediction.outputs.embeddings import GROUP, embeddings
 from inceptcli.prediction.predict import Answer, Seen, predict
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 

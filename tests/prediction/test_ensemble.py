@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inceptcli.data.crops import Crops, cut
-from inceptcli.data.decode import decode
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.crops import Crops, cut
+from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble, match_classes, softmax
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import predict
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName
 from tests.prediction.conftest import draw
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
-from inceptcli.prediction import gallery
-from inceptcli.prediction.gallery import Gallery
+from inceptcli.prediction.outputs import gallery
+from inceptcli.prediction.outputs.gallery import Gallery
 from inceptcli.prediction.predict import Answer, Prediction
 from tests.pages.browser import NARROW, WIDE, Page
 from tests.prediction.conftest import draw, save_small_network

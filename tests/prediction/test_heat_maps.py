@@ -5,10 +5,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.heat_maps import HeatMaps, locate
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.prediction.two_halves import DISCS, STRIPES, halves, save_trained
 

@@ -13,9 +13,9 @@ import pytest
 
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.merging import Parts
-from inceptcli.prediction.part import open_part
-from inceptcli.prediction.part_record import read_record, record_path, write_record
+from inceptcli.prediction.shares.merging import Parts
+from inceptcli.prediction.shares.part import open_part
+from inceptcli.prediction.shares.part_record import read_record, record_path, write_record
 from tests.prediction.test_part import SOURCES, answer, record, work
 
 EXPECTED = [answer(source) for source in SOURCES]
@@ -69,7 +69,7 @@ def test_more_parts_than_files_may_be_open_are_merged(
 
 
 def test_rows_longer_than_a_piece_are_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inceptcli.prediction.merging.PIECE_BYTES", 7)
+    monkeypatch.setattr("inceptcli.prediction.shares.merging.PIECE_BYTES", 7)
     assert merged(folder) == EXPECTED
 
 

@@ -17,15 +17,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.shapes import draw
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.pixels.shapes import draw
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, network_options
-from inceptcli.prediction.engine import Engine, load_engine, tell_of_torch
+from inceptcli.prediction.engines.engine import Engine, load_engine, tell_of_torch
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine, find_provider
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import softmax
-from inceptcli.prediction.onnx_engine import OnnxEngine, find_provider
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
@@ -83,9 +83,10 @@ def test_tensors_that_are_mapped_from_the_file_change_no_bit(
     found = OnnxEngine(tmp_path / "link", few_images=few_images).outputs(drawn())
     # Without it the tensors are in the model itself.
     monkeypatch.setattr(
-        "inceptcli.prediction.onnx_session.without_tensors", lambda path, _: path.read_bytes()
+        "inceptcli.prediction.engines.onnx_session.without_tensors",
+        lambda path, _: path.read_bytes(),
     )
-    monkeypatch.setattr("inceptcli.prediction.onnx_session._is_mappable", lambda *_: False)
+    monkeypatch.setattr("inceptcli.prediction.engines.onnx_session._is_mappable", lambda *_: False)
     expected = OnnxEngine(form, few_images=few_images).outputs(drawn())
     np.testing.assert_array_equal(found.logits, expected.logits)
     np.testing.assert_array_equal(found.embeddings, expected.embeddings)
@@ -178,8 +179,8 @@ def test_onnx_runtime_computes_on_a_cpu_and_torch_what_it_cannot(
 
 
 def test_where_a_gpu_is_torch_computes(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
-    monkeypatch.setattr("inceptcli.prediction.torch_engine.find_device", torch.device)
+    monkeypatch.setattr("inceptcli.prediction.engines.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.engines.torch_engine.find_device", torch.device)
     monkeypatch.setattr(TorchEngine, "load", lambda *_, **__: "torch")
     assert load_engine(weights, "cuda") == "torch"  # type: ignore[comparison-overlap]
 
@@ -187,8 +188,8 @@ def test_where_a_gpu_is_torch_computes(weights: Path, monkeypatch: pytest.Monkey
 def test_of_an_onnx_file_torch_is_not_asked_for_its_devices(
     onnx_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
-    monkeypatch.setattr("inceptcli.prediction.torch_engine.find_device", None)
+    monkeypatch.setattr("inceptcli.prediction.engines.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.engines.torch_engine.find_device", None)
     assert isinstance(load_engine(onnx_weights), OnnxEngine)
 
 
@@ -219,7 +220,7 @@ def test_weights_that_are_replaced_while_they_are_read_are_read_again(
             later.replace(run)
         return found
 
-    monkeypatch.setattr("inceptcli.prediction.onnx_session.stored_tensors", replaced)
+    monkeypatch.setattr("inceptcli.prediction.engines.onnx_session.stored_tensors", replaced)
     engine = OnnxEngine(run)
     assert engine.classes == metadata.classes[::-1]
     np.testing.assert_array_equal(engine.logits(drawn()), expected)
@@ -235,7 +236,7 @@ def test_weights_that_change_again_and_again_are_one_line(
         os.utime(run, ns=(0, run.stat().st_mtime_ns + 1))
         return found
 
-    monkeypatch.setattr("inceptcli.prediction.onnx_session.stored_tensors", touched)
+    monkeypatch.setattr("inceptcli.prediction.engines.onnx_session.stored_tensors", touched)
     with pytest.raises(UserError, match="changes again and again; run again when it is whole"):
         OnnxEngine(run)
 

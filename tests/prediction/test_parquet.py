@@ -8,8 +8,8 @@ import pytest
 from pyarrow.parquet import ParquetFile, read_table
 
 from inceptcli.errors import UserError
-from inceptcli.prediction import parquet
-from inceptcli.prediction.parquet import check_pyarrow, read_parquet, write_parquet
+from inceptcli.prediction.outputs import parquet
+from inceptcli.prediction.outputs.parquet import check_pyarrow, read_parquet, write_parquet
 from inceptcli.prediction.predict import Answer, Prediction
 
 ANSWERS = [

@@ -13,11 +13,11 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.parquet import read_parquet
-from inceptcli.prediction.part import Part, open_part
-from inceptcli.prediction.part_record import PartRecord, read_record, record_path, rows_path
+from inceptcli.prediction.outputs.parquet import read_parquet
 from inceptcli.prediction.predict import Answer, Prediction
-from inceptcli.prediction.shard import Shard
+from inceptcli.prediction.shares.part import Part, open_part
+from inceptcli.prediction.shares.part_record import PartRecord, read_record, record_path, rows_path
+from inceptcli.prediction.shares.share import Shard
 
 SOURCES = [Source(f"{number}\n.png", "broken" if number == 4 else None) for number in range(7)]
 FORMATS = ["jsonl", "parquet"]
@@ -151,7 +151,7 @@ def test_a_stop_between_the_parquet_file_and_its_record_is_made_good(
 
         with open_part(path, job, print) as part:  # begun, so that only the last record is missing
             part.write(())
-        patch.setattr("inceptcli.prediction.part.write_record", interrupt)
+        patch.setattr("inceptcli.prediction.shares.part.write_record", interrupt)
         with pytest.raises(KeyboardInterrupt):
             work(path, job)
     assert path.exists()

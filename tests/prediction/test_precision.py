@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError
-from inceptcli.prediction.devices import BATCH_SIZE, default_batch_size
-from inceptcli.prediction.engine import load_engine
+from inceptcli.prediction.engines.devices import BATCH_SIZE, default_batch_size
+from inceptcli.prediction.engines.engine import load_engine
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.shortcuts import Precision, Shortcuts
-from inceptcli.prediction.torch_engine import TorchEngine
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.photographs import photographs
 from tests.prediction.test_torch_engine import random_crops
@@ -95,7 +95,7 @@ def test_on_cuda_a_batch_is_of_whole_pictures(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.engines.devices._may_have_accelerator", lambda: True)
     assert [default_batch_size([weights], "auto", crops) for crops in (1, 10, 12, 144)] == [
         256, 260, 252, 288
     ]  # fmt: skip

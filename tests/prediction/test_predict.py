@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble, softmax
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, predict
-from inceptcli.prediction.torch_engine import TorchEngine
 from inceptcli.weights.metadata import ClassName
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inceptcli.data.image_formats import SUFFIXES
+from inceptcli.data.pixels.image_formats import SUFFIXES
 from tests.odd_files import OddFiles
 
 HEAVY = ("torch", "torchvision", "lightning", "torchmetrics")

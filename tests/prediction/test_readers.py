@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inceptcli.data import decode as decoding
-from inceptcli.data.decode import MAXIMUM_PIXELS, UnreadableImage
-from inceptcli.data.forking import loading_context
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.loading.forking import loading_context
+from inceptcli.data.pixels import decode as decoding
+from inceptcli.data.pixels.decode import MAXIMUM_PIXELS, UnreadableImage
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.prediction.engine import Pending
+from inceptcli.prediction.engines.engine import Pending
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.predict import examine
 from inceptcli.prediction.readers import ReadingProcesses, readers
@@ -151,7 +151,7 @@ def test_signals_to_the_group_are_for_the_main_process() -> None:
 def test_they_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
     program = """
 import os, signal
-from inceptcli.data.forking import loading_context
+from inceptcli.data.loading.forking import loading_context
 from inceptcli.prediction.readers import ReadingProcesses
 processes = ReadingProcesses(lambda _: os.getpid(), 3, loading_context())
 print({processes.read(0), *(process.pid for process in processes._processes)}, flush=True)

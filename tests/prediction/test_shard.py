@@ -8,7 +8,7 @@ import re
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.prediction.shard import Shard
+from inceptcli.prediction.shares.share import Shard
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.prediction.engine import load_engine
-from inceptcli.prediction.onnx_engine import OnnxEngine
+from inceptcli.prediction.engines.engine import load_engine
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from tests.prediction.test_torch_engine import random_crops
 
 THREADS = 3

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.prediction.devices import devices_of
-from inceptcli.prediction.torch_engine import TorchEngine, find_device
+from inceptcli.prediction.engines.devices import devices_of
+from inceptcli.prediction.engines.torch_engine import TorchEngine, find_device
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import CLASSES
 
@@ -92,7 +92,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, cuda_devices: int, metal: bool) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda_devices > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda_devices)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: metal)
-    monkeypatch.setattr("inceptcli.prediction.devices._may_have_accelerator", lambda: True)
+    monkeypatch.setattr("inceptcli.prediction.engines.devices._may_have_accelerator", lambda: True)
 
 
 def test_batch_norm_is_folded(weights: Path) -> None:

@@ -7,9 +7,9 @@ from io import StringIO
 
 import pytest
 
+from inceptcli.prediction.outputs.writers import WRITERS
 from inceptcli.prediction.predict import Answer, Prediction
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS
-from inceptcli.prediction.writers import WRITERS
 
 ANSWERS = [
     Answer("a.jpg", (Prediction("cat", 1, 0.75), Prediction("käse", 0, 1 / 7))),

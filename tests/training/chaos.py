@@ -192,7 +192,7 @@ def work(arguments: list[str]) -> None:
     from inceptcli.training.stopping import Stopping, say_on_standard_error
 
     with Stopping(say_on_standard_error).listening():  # as the program does, from its first line on
-        from inceptcli.training.recorder import Recorder
+        from inceptcli.training.callbacks.recorder import Recorder
 
         original = Recorder.on_train_batch_end
 

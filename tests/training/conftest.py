@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.shapes import CLASSES
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.pixels.shapes import CLASSES
 from inceptcli.networks.registry import build, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from inceptcli.data.datamodule import batches_done
+from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.errors import UserError
-from inceptcli.training import logged_figures
+from inceptcli.training.callbacks import logged_figures
 from inceptcli.training.module import Classifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors

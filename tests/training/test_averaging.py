@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import start_processes
 
 from inceptcli.networks.registry import build
 from inceptcli.recipe.schema import check
-from inceptcli.training.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.weights.file import load_tensors, read_metadata, save

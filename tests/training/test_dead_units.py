@@ -18,7 +18,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.networks.torch_modules import ResidualModule
 from inceptcli.training import run
-from inceptcli.training.dead_units import DeadUnits, rectified_outputs, warning
+from inceptcli.training.callbacks.dead_units import DeadUnits, rectified_outputs, warning
 from inceptcli.training.fine_tuning import starting_network
 from inceptcli.training.run_directory import RunDirectory
 from tests.training.conftest import Train

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from inceptcli.cli.train_ending import ending
+from inceptcli.cli.train import ending
 from inceptcli.errors import UsageError, UserError
 from inceptcli.recipe.schema import check
-from inceptcli.training.checkpoints import newest_readable
+from inceptcli.training.callbacks.checkpoints import newest_readable
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.training.run import fit
@@ -207,7 +207,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     with monkeypatch.context() as patch:
-        patch.setattr("inceptcli.training.checkpoints.ZipFile.testzip", refuse)
+        patch.setattr("inceptcli.training.callbacks.checkpoints.ZipFile.testzip", refuse)
         with pytest.raises(UserError, match=f"{newest.name}: cannot be read: Stale file handle"):
             train()
     assert directory.checkpoints()[-1] == newest

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
-from inceptcli.training.checkpoints import newest_readable
+from inceptcli.training.callbacks.checkpoints import newest_readable
 from inceptcli.training.fine_tuning import Freeze, adapted, frozen_parts, start_from
 from inceptcli.training.optimizers import optimizer
 from inceptcli.weights.file import load_tensors, save

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inceptcli.data.sampler import ShareSampler
+from inceptcli.data.loading.sampler import ShareSampler
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, rows, stop_at, stop_in_validation

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.no_follow import open_no_follow
+from inceptcli.files.no_follow import open_no_follow
 from inceptcli.training.run_directory import FILES, RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 

@@ -16,8 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from inceptcli.errors import UserError
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
-from inceptcli.training import checkpoints, logged_figures
-from inceptcli.training.loggers import PACKAGES
+from inceptcli.training.callbacks import checkpoints, logged_figures
+from inceptcli.training.callbacks.loggers import PACKAGES
 from inceptcli.training.run_directory import METRICS, RunDirectory, differing_keys
 from tests.training.conftest import TINY, Train
 
@@ -128,7 +128,7 @@ def test_a_missing_package_is_named_with_its_extra_before_anything_is_written(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        "inceptcli.training.loggers.find_spec",
+        "inceptcli.training.callbacks.loggers.find_spec",
         lambda package: None if package == PACKAGES[name] else find(package),
     )
     with pytest.raises(UserError, match=rf"trainer\.logger {name} needs .*inceptcli\[{name}\]"):

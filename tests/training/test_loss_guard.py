@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from inceptcli.data.datamodule import batches_done
+from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.errors import UserError
 from inceptcli.training.module import Classifier
 from tests.training.conftest import Train

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.launchers import check_slurm
-from inceptcli.training.processes import is_first_process
+from inceptcli.processes.launchers import check_slurm, is_first_process
 from inceptcli.training.run_directory import RunDirectory
 from tests.training.test_resume import assert_same_run
 

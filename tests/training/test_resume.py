@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from inceptcli.data.datamodule import batches_done
+from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.training.module import Classifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors

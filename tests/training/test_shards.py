@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from inceptcli.data.augmentation import training_transform
-from inceptcli.data.dataset import EvaluationImages, TrainingImages, collate
+from inceptcli.data.loading.dataset import EvaluationImages, TrainingImages, collate
+from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.open_data import open_for_training
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.data.sampler import PositionedSampler, ShareSampler
+from inceptcli.data.pixels.augmentation import training_transform
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
 from tests.data.class_folders import draw, shard

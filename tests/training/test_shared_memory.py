@@ -7,8 +7,8 @@ import pytest
 from lightning.pytorch import Trainer
 from torch.utils.data import SequentialSampler
 
-from inceptcli.data import shared_memory
-from inceptcli.data.dataset import EvaluationImages
+from inceptcli.data.loading import shared_memory
+from inceptcli.data.loading.dataset import EvaluationImages
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.plan import plan

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptcli.data.image_formats import SUFFIXES
+from inceptcli.data.pixels.image_formats import SUFFIXES
 from inceptcli.errors import UserError
 from inceptcli.training.run_directory import RunDirectory
 from tests.odd_files import OddFiles

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.signals import EXIT_STOPPED
+from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.training.stopping import Stopping, requeue_job
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, stop_at

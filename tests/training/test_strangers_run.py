@@ -14,7 +14,7 @@ import torch
 
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.errors import UserError
-from inceptcli.training.checkpoints import newest_readable
+from inceptcli.training.callbacks.checkpoints import newest_readable
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import read_skipped
 from tests.cli.conftest import check_one_line, inceptcli

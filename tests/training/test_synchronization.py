@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inceptcli.training import loss_guard
+from inceptcli.training.callbacks import loss_guard
 from inceptcli.training.module import Classifier
 from tests.training.conftest import Train
 

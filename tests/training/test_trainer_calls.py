@@ -16,11 +16,11 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from inceptcli.data.dataset import Batch, EvaluationImages, collate
+from inceptcli.data.loading.dataset import Batch, EvaluationImages, collate
 from inceptcli.data.open_data import open_for_evaluation
-from inceptcli.data.shapes import CLASSES, Shapes
+from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.errors import UserError
-from inceptcli.prediction.torch_engine import TorchEngine
+from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.training.module import ImageClassifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors, read_metadata, save

@@ -7,9 +7,9 @@ import torch
 
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.networks.summary import summarize
-from inceptcli.training import utilization
+from inceptcli.training.callbacks import utilization
+from inceptcli.training.callbacks.utilization import peak_flops, training_flops
 from inceptcli.training.fine_tuning import Freeze, frozen_parts
-from inceptcli.training.utilization import peak_flops, training_flops
 from tests.training.conftest import Train
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from inceptcli.data.decode import decode
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import build, network_options
-from inceptcli.prediction.torch_engine import TorchEngine
-from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
-from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
+from inceptcli.prediction.engines.torch_engine import TorchEngine
+from inceptcli.weights.keys.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.keys.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 

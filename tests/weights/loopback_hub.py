@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from safetensors.numpy import save
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.imagenet_classes import imagenet_classes
 from inceptcli.weights.metadata import WeightsMetadata

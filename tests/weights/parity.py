@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inceptcli.data.normalization import normalize
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.normalization import normalize
+from inceptcli.data.pixels.preprocessing import Preprocessing
 
 SIZES = ((299, 299), (331, 331), (299, 395))
 CLASSES = 11

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.weights.crc32c import crc32c, masked
-from inceptcli.weights.protobuf import text, whole_number
+from inceptcli.weights.formats.crc32c import crc32c, masked
+from inceptcli.weights.formats.protobuf import text, whole_number
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 CODES = {"<f4": 1, "<f8": 2, "<i8": 9, "<f2": 19}

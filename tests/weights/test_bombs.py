@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from inceptcli.networks.registry import network_options
-from inceptcli.weights import timm_keys
-from inceptcli.weights.key_table import layout
+from inceptcli.weights.keys import timm_keys
+from inceptcli.weights.keys.key_table import layout
 from tests.cli.conftest import check_one_line, inceptcli
 
 

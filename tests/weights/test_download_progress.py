@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inceptcli.progress.task import Task
-from inceptcli.weights.download_progress import reporting_to
+from inceptcli.weights.fetched.hub import reporting_to
 
 
 def test_a_download_is_told_in_megabytes_and_prints_nothing(

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
 from inceptcli.weights import exporting
 from inceptcli.weights.exporting import to_timm
 from inceptcli.weights.file import save
-from inceptcli.weights.key_table import layout
+from inceptcli.weights.keys.key_table import layout
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import load_network, read_metadata, resolve, save

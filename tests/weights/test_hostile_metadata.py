@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import load_network, read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata

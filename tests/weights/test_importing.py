@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
-from inceptcli.weights import foreign_file
-from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
 from inceptcli.weights.file import load_network, load_tensors, read_metadata
+from inceptcli.weights.foreign.importing import convert
+from inceptcli.weights.formats import foreign_file
 from inceptcli.weights.imagenet_classes import imagenet_classes
-from inceptcli.weights.importing import convert
-from inceptcli.weights.key_table import KeyTable, layout
-from inceptcli.weights.timm_keys import CADENE_INCEPTION_RESNET_V2, INCEPTION_V4
+from inceptcli.weights.keys.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.keys.key_table import KeyTable, layout
+from inceptcli.weights.keys.timm_keys import CADENE_INCEPTION_RESNET_V2, INCEPTION_V4
 from tests.weights.safetensors_files import write
 
 

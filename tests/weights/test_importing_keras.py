@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.weights import keras_keys
 from inceptcli.weights.file import load_network, load_tensors, read_metadata
-from inceptcli.weights.importing import convert
+from inceptcli.weights.foreign.importing import convert
+from inceptcli.weights.keys import keras_keys
 from tests.photographs import photographs
 from tests.weights.parity import CLASSES, SIZES, assert_same, batch, difference
 

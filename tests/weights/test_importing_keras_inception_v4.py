@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from inceptcli.data.preprocessing import Preprocessing
-from inceptcli.weights import keras_keys
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.weights.file import load_network, load_tensors, read_metadata
-from inceptcli.weights.importing import convert
+from inceptcli.weights.foreign.importing import convert
+from inceptcli.weights.keys import keras_keys
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.photographs import photographs
 from tests.weights.parity import CLASSES, assert_same, batch, difference

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import build, network_options
@@ -23,18 +23,18 @@ from inceptcli.weights.file import (
     read_metadata,
     save,
 )
-from inceptcli.weights.foreign_file import ForeignFile
+from inceptcli.weights.foreign.recognition import recognise
+from inceptcli.weights.formats.foreign_file import ForeignFile
+from inceptcli.weights.formats.tensorflow_checkpoint import AVERAGE
 from inceptcli.weights.imagenet_classes import imagenet_classes
-from inceptcli.weights.key_table import KeyTable, auxiliary_layout, layout
-from inceptcli.weights.metadata import ClassName, WeightsMetadata
-from inceptcli.weights.recognition import recognise
-from inceptcli.weights.slim_keys import (
+from inceptcli.weights.keys.key_table import KeyTable, auxiliary_layout, layout
+from inceptcli.weights.keys.slim_keys import (
     INCEPTION_RESNET_V1,
     INCEPTION_RESNET_V2,
     INCEPTION_V4,
     PREPROCESSING,
 )
-from inceptcli.weights.tensorflow_checkpoint import AVERAGE
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.weights.foreign_files import numbered
 from tests.weights.tensorflow_files import as_slim, write_version_1, write_version_2

@@ -16,15 +16,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torchvision.models import Inception3, Inception_V3_Weights
 
-from inceptcli.data.preprocessing import Preprocessing
+from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import build
-from inceptcli.prediction.onnx_engine import OnnxEngine
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.weights.file import load_auxiliary_head, load_network, load_tensors, read_metadata
-from inceptcli.weights.importing import ImportReport, convert
+from inceptcli.weights.foreign.importing import ImportReport, convert
+from inceptcli.weights.keys.torchvision_keys import INCEPTION_V3
 from inceptcli.weights.metadata import WeightsMetadata
-from inceptcli.weights.torchvision_keys import INCEPTION_V3
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.photographs import photographs
 from tests.weights.foreign_files import numbered, numbered_head

@@ -15,10 +15,10 @@ import pytest
 
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import read_metadata
-from inceptcli.weights.importing import imported
-from inceptcli.weights.keras_config import parse
-from inceptcli.weights.keras_file import read
-from inceptcli.weights.key_table import layout
+from inceptcli.weights.foreign.importing import imported
+from inceptcli.weights.formats.keras_config import parse
+from inceptcli.weights.formats.keras_file import read
+from inceptcli.weights.keys.key_table import layout
 from tests.cli.conftest import check_one_line, inceptcli
 
 h5py = pytest.importorskip("h5py")
@@ -212,8 +212,8 @@ def test_weights_that_claim_more_than_a_network_has_are_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("inceptcli.weights.keras_file.MAXIMUM_OVERHEAD", 50)
-    monkeypatch.setattr("inceptcli.weights.keras_file.MAXIMUM_BYTES", 50)
+    monkeypatch.setattr("inceptcli.weights.formats.keras_file.MAXIMUM_OVERHEAD", 50)
+    monkeypatch.setattr("inceptcli.weights.formats.keras_file.MAXIMUM_BYTES", 50)
     archive("a.keras", "{}", cycle)
     done = inceptcli("import", "a.keras", "--output", "a.safetensors")
     check_one_line(done, 1, "its model.weights.h5 has over 100 bytes")
@@ -236,7 +236,7 @@ def test_a_dataset_that_many_layers_have_is_not_read_for_ever(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("inceptcli.weights.keras_file.MAXIMUM_BYTES", 1000)
+    monkeypatch.setattr("inceptcli.weights.formats.keras_file.MAXIMUM_BYTES", 1000)
     with h5py.File("a.h5", "w") as file:
         file["layers/a/vars/0"] = np.zeros(100, "f4")
         for number in range(1, 4):

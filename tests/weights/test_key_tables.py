@@ -10,17 +10,17 @@ from torch import Tensor
 from torchvision.models import Inception3
 
 from inceptcli.networks.registry import network_options
-from inceptcli.weights import keras_keys
-from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.foreign.recognition import TABLES
 from inceptcli.weights.imagenet_classes import imagenet_classes
-from inceptcli.weights.key_table import KeyTable, auxiliary_layout, expand, layout
-from inceptcli.weights.recognition import TABLES
-from inceptcli.weights.timm_keys import (
+from inceptcli.weights.keys import keras_keys
+from inceptcli.weights.keys.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.keys.key_table import KeyTable, auxiliary_layout, expand, layout
+from inceptcli.weights.keys.timm_keys import (
     CADENE_INCEPTION_RESNET_V2,
     INCEPTION_RESNET_V2,
     INCEPTION_V4,
 )
-from inceptcli.weights.torchvision_keys import INCEPTION_V3
+from inceptcli.weights.keys.torchvision_keys import INCEPTION_V3
 
 
 def renamed(table: KeyTable) -> dict[str, tuple[int, ...]]:

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from inceptcli.weights.file import load_tensors, read_metadata
-from inceptcli.weights.timm_keys import INCEPTION_V4
+from inceptcli.weights.keys.timm_keys import INCEPTION_V4
 from tests.cli.conftest import inceptcli
 from tests.weights.foreign_files import numbered
 

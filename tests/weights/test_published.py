@@ -20,15 +20,15 @@ from tests.weights.loopback_hub import COMMIT, Hub, kept_file, serving
 # without tensors.
 OBTAIN = """
 import sys, types
-from inceptcli.atomic_file import replacing
+from inceptcli.files.atomic_file import replacing
 from tests.weights.loopback_hub import kept_file
 def convert(source, output, *, declared, source_note):
     with replacing(output) as temporary:
         temporary.write_bytes(kept_file(source_note))
-sys.modules["inceptcli.weights.importing"] = types.SimpleNamespace(convert=convert)
+sys.modules["inceptcli.weights.foreign.importing"] = types.SimpleNamespace(convert=convert)
 from inceptcli.errors import UserError
-from inceptcli.weights.published import obtain
-from inceptcli.weights.published_names import Published
+from inceptcli.weights.fetched.published import obtain
+from inceptcli.weights.fetched.published_names import Published
 try:
     print(obtain(Published("imagenet", "iv4-tf"), lambda line: print(line, file=sys.stderr)))
 except UserError as error:

@@ -8,8 +8,8 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.weights.published import find, preprocessing_of, published_name
-from inceptcli.weights.published_names import PUBLISHED, Published
+from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
+from inceptcli.weights.fetched.published_names import PUBLISHED, Published
 
 # The command line in a process of its own; the last line says what it imported.
 COMMAND_LINE = """

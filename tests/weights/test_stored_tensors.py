@@ -22,7 +22,7 @@ from torch import Tensor
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import NetworkOptions, build, network_options
-from inceptcli.prediction.onnx_engine import OnnxEngine
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.weights.file import AUXILIARY_HEAD, load_network, read_metadata, save
 from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
 from tests.cli.conftest import picture

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from inceptcli.errors import UserError
-from inceptcli.weights.crc32c import LANE, POLYNOMIAL, crc32c
-from inceptcli.weights.foreign_file import sha256
-from inceptcli.weights.protobuf import text, whole_number
-from inceptcli.weights.tensorflow_checkpoint import AVERAGE, read
+from inceptcli.weights.formats.crc32c import LANE, POLYNOMIAL, crc32c
+from inceptcli.weights.formats.foreign_file import sha256
+from inceptcli.weights.formats.protobuf import text, whole_number
+from inceptcli.weights.formats.tensorflow_checkpoint import AVERAGE, read
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.weights.tensorflow_files import (
     MAGIC,
@@ -66,7 +66,7 @@ def test_the_checksum_is_the_definitions(size: int) -> None:
 def test_the_checksum_goes_on_beyond_the_lanes_summed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("inceptcli.weights.crc32c.LANES_AT_ONCE", 2)
+    monkeypatch.setattr("inceptcli.weights.formats.crc32c.LANES_AT_ONCE", 2)
     data = NUMBERS.bytes(5 * LANE + 3)
     assert crc32c(data, 0, len(data)) == bitwise(data)
 
@@ -194,7 +194,7 @@ def test_a_missing_data_file_and_a_partitioned_variable_are_named(
 def test_a_version_1_with_too_many_tensors_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inceptcli.weights.tensorflow_checkpoint.MOST_ENTRIES", 3)
+    monkeypatch.setattr("inceptcli.weights.formats.tensorflow_checkpoint.MOST_ENTRIES", 3)
     path = write_version_1(tmp_path / "old.ckpt", ARRAYS)
     with pytest.raises(UserError, match="it has over 3 tensors"):
         read(path)

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from inceptcli.errors import UserError
-from inceptcli.weights.facenet_keys import INCEPTION_RESNET_V1
-from inceptcli.weights.importing import Imported, imported
-from inceptcli.weights.recognition import TABLES
-from inceptcli.weights.timm_keys import INCEPTION_V4
+from inceptcli.weights.foreign.importing import Imported, imported
+from inceptcli.weights.foreign.recognition import TABLES
+from inceptcli.weights.keys.facenet_keys import INCEPTION_RESNET_V1
+from inceptcli.weights.keys.timm_keys import INCEPTION_V4
 from tests.cli.conftest import inceptcli
 from tests.weights.foreign_files import numbered, numbered_head
 

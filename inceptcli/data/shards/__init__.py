@@ -1,1 +1,1 @@
-"""WebDataset shards: find, fetch, index, read and make them. No torch."""
+"""WebDataset tar files: find, fetch, index, read, write. No torch."""

@@ -13,10 +13,10 @@ from typing import Any
 from urllib import request
 from urllib.error import HTTPError, URLError
 
-from inceptcli.atomic_file import replacing
-from inceptcli.cache_folder import cache_folder
 from inceptcli.errors import UsageError, UserError
-from inceptcli.file_lock import lock
+from inceptcli.files.atomic_file import replacing
+from inceptcli.files.cache_folder import cache_folder
+from inceptcli.files.file_lock import lock
 from inceptcli.text import printable
 
 TIMEOUT = 60.0

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from inceptcli.data.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.data.left_out import LeftOut
+from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.errors import UserError
-from inceptcli.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular
 from inceptcli.text import composed, printable
 
 VERSION = 1

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptcli.atomic_file import replacing
 from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_for, unheard
-from inceptcli.data.parallel import in_processes
+from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK, index_path
 from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
 from inceptcli.data.splits import in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
 
 LAYOUT = re.compile(r"[^%]*%(0\d)?d[^%]*\.tar")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
 from inceptcli.data.left_out import LeftOut
+from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
 from inceptcli.text import composed, printable

@@ -11,8 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inceptcli.atomic_file import replacing
-from inceptcli.data.decode import UnreadableImage, decode
+from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.shards.index import (
     MAXIMUM_INDEX_BYTES,
     VERSION,
@@ -22,6 +21,7 @@ from inceptcli.data.shards.index import (
     scan,
 )
 from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inceptcli.data.decode import UnreadableImage, decode
+from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.errors import UserError
 from tests.data.class_folders import CLASSES, pack, png, samples

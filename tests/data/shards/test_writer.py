@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inceptcli.atomic_file import replacing
-from inceptcli.data.decode import UnreadableImage, decode
 from inceptcli.data.open_data import open_for_training
+from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.shards import writer
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import replacing
 from tests.data.class_folders import contents, draw, shard
 
 

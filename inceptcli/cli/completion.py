@@ -1,0 +1,90 @@
+"""The names that arguments take, and their completion. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+
+class Name(NamedTuple):
+    """A name and one line about it."""
+
+    name: str
+    about: str
+
+
+def networks() -> list[Name]:
+    """Every registered network."""
+    from inceptcli.networks.registry import NETWORKS
+
+    return [Name(name, f"{layout.title} ({layout.layout})") for name, layout in NETWORKS.items()]
+
+
+def recipes() -> list[Name]:
+    """Every recipe that came along, with the first line of its comment."""
+    from inceptcli.recipe.file import bundled_names, find
+
+    return [Name(name, _first_comment(find(name).read_text())) for name in bundled_names()]
+
+
+def studies() -> list[Name]:
+    """Every study that came along, with the first line of its comment."""
+    from inceptcli.recipe.file import find_study, study_names
+
+    return [Name(name, _first_comment(find_study(name).read_text())) for name in study_names()]
+
+
+def weights() -> list[Name]:
+    """Every published weights file, and the repository that has it."""
+    from inceptcli.weights.fetched.published_names import PUBLISHED
+
+    return [
+        Name(published.shown, f"{published.network}, {repository}")
+        for published, repository in PUBLISHED.items()
+    ]
+
+
+def keys() -> list[Name]:
+    """Every key of a recipe, with the values that it takes."""
+    from inceptcli.recipe.keys import recipe_keys
+
+    return [Name(*key) for key in recipe_keys()]
+
+
+def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For --arch."""
+    yield from _matching(networks(), incomplete)
+
+
+def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For --recipe; where nothing matches the shell offers files."""
+    yield from _matching(recipes(), incomplete)
+
+
+def complete_key(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For --set."""
+    yield from _matching(keys(), incomplete)
+
+
+def complete_study(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For what `study` takes; where nothing matches the shell offers files."""
+    yield from _matching(studies(), incomplete)
+
+
+def complete_weights(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For weights; where nothing matches the shell offers files and run directories."""
+    yield from _matching(weights(), incomplete)
+
+
+def complete_network_or_weights(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For what `summarize` takes."""
+    yield from _matching([*networks(), *weights()], incomplete)
+
+
+def _matching(names: Iterable[Name], incomplete: str) -> Iterator[tuple[str, str]]:
+    yield from (name for name in names if name.name.startswith(incomplete))
+
+
+def _first_comment(text: str) -> str:
+    first = text.partition("\n")[0]
+    return first.removeprefix("# ") if first.startswith("# ") else ""

@@ -1,0 +1,122 @@
+"""Flags by which `predict` and `eval` take less time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
+
+from inceptcli.errors import UsageError
+from inceptcli.progress.display import Display
+from inceptcli.text import printable
+
+if TYPE_CHECKING:
+    from inceptcli.data.pixels.crops import Crops
+    from inceptcli.prediction import shortcuts
+    from inceptcli.weights.metadata import WeightsMetadata
+
+
+FastDecode = Annotated[
+    bool,
+    Option(
+        "--fast-decode",
+        help="Decode colour JPEGs at a half, a quarter or an eighth of their size where the "
+        "networks need no more: sooner, but probabilities change, and the results say so; "
+        "default: off.",
+    ),
+]
+
+BatchSize = Annotated[
+    int | None,
+    Option(
+        min=1,
+        show_default="16, on CUDA 256",
+        help="Number of crops at once: an accelerator computes them together, a CPU divides "
+        "its threads among them.",
+    ),
+]
+
+Devices = Annotated[
+    str,
+    Option(
+        metavar="N|auto",
+        help="How many GPUs of this machine take turns, from the first on; auto takes all. "
+        "Default: 1.",
+    ),
+]
+
+Precision = Annotated[
+    Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"],
+    Option(
+        help="What the networks compute in, by Lightning's names. A GPU takes less time in all "
+        "others, but probabilities change, and the results say so; for weights files. Of 32-true "
+        "TF32 is no part. Default: 32-true.",
+    ),
+]
+
+Compile = Annotated[
+    bool,
+    Option(
+        "--compile",
+        help="On a GPU, compile the networks with torch.compile: a minute or more before the first "
+        "answer, seconds once its cache (TORCHINDUCTOR_CACHE_DIR) has them, then faster; for "
+        "weights files. Default: off.",
+    ),
+]
+
+
+def chosen_shortcuts(fast_decode: bool, precision: shortcuts.Precision) -> shortcuts.Shortcuts:
+    """What --fast-decode and --precision say."""
+    from inceptcli.prediction.shortcuts import Shortcuts
+
+    return Shortcuts(fast_decode, precision)
+
+
+def checked_devices(devices: str) -> int | Literal["auto"]:
+    """What --devices says; UsageError when it says nothing."""
+    if devices == "auto":
+        return "auto"
+    if not re.fullmatch("[1-9][0-9]{0,3}", devices):
+        raise UsageError(f"--devices must be a number or auto, got {printable(devices)}")
+    return int(devices)
+
+
+def image_size_of(text: str) -> tuple[int, int]:
+    """Height and width of N or HxW; UsageError when a network takes no such images."""
+    match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)
+    if match is None:
+        raise UsageError(f"--image-size must be N or HxW pixels (299 or 240x320), got {text!r}")
+    size = int(match[1]), int(match[2] or match[1])
+    check_image_size(size)
+    return size
+
+
+def check_image_size(size: tuple[int, int]) -> None:
+    """UsageError when a side (height, width) is smaller than the networks take."""
+    from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE
+
+    if min(size) < MINIMUM_IMAGE_SIZE:
+        raise UsageError(
+            f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
+            f"got {size[0]}x{size[1]}"
+        )
+
+
+def ensemble_files(
+    names: Sequence[str], crops: Crops, display: Display
+) -> tuple[list[Path], list[WeightsMetadata]]:
+    """The files, fetched if they are published, and what they say of themselves; no torch.
+
+    Raises UsageError when they cannot answer together, UserError when one cannot be had or read.
+    """
+    from inceptcli.prediction.ensemble import check_ensemble
+    from inceptcli.weights.fetched.published import find
+    from inceptcli.weights.file import read_metadata
+
+    files = [find(name, None if display.quiet else display.say) for name in names]
+    metadata = [read_metadata(file) for file in files]
+    check_ensemble(list(zip(names, metadata, strict=True)), crops)
+    return files, metadata

@@ -1,0 +1,1 @@
+"""Training batches: datamodule, sampler, worker processes."""

@@ -1,0 +1,133 @@
+"""Lightning's view of the data: one training loader, one validation loader."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from multiprocessing import parent_process
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data.dataloader import _BaseDataLoaderIter
+
+from inceptcli.data.loading.dataset import EvaluationImages, Sample, TrainingImages, collate
+from inceptcli.data.loading.forking import loading_context
+from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler
+from inceptcli.data.loading.shared_memory import Workers
+from inceptcli.data.pixels.augmentation import Transform
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.sources import ImageSource
+from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
+
+
+class ImageData(LightningDataModule):
+    """Training and validation images of one rank; the trainer's position says which.
+
+    With `limit_batches` an epoch has no more batches, nor has its validation.
+    """
+
+    def __init__(
+        self,
+        train: ImageSource,
+        val: ImageSource,
+        transform: Transform,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        workers: Workers,
+        seed: int,
+        limit_batches: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.train, self.val = train, val
+        self.transform, self.preprocessing = transform, preprocessing
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.limit_batches = limit_batches
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches from the present position on; the length is a whole epoch's."""
+        trainer = self.trainer
+        assert trainer is not None
+        sampler = PositionedSampler(
+            len(self.train),
+            self.batch_size,
+            self.seed,
+            lambda: batches_done(trainer),
+            trainer.global_rank,
+            trainer.world_size,
+            self.limit_batches,
+        )
+        images = TrainingImages(self.train, self.transform, self.seed)
+        return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Every validation image on exactly one rank; of a limited run evenly spaced ones."""
+        trainer = self.trainer
+        assert trainer is not None
+        share = ShareSampler(
+            len(self.val), trainer.global_rank, trainer.world_size, self._num_validated()
+        )
+        # All ranks take part in a validation, also one without an image.
+        batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
+        return self._loader(EvaluationImages(self.val, self.preprocessing), batch_sampler=batches)
+
+    def _num_validated(self) -> int:
+        if self.limit_batches is None:
+            return len(self.val)
+        assert self.trainer is not None
+        return min(len(self.val), self.limit_batches * self.batch_size * self.trainer.world_size)
+
+    @property
+    def _on_gpu(self) -> bool:
+        """Whether batches are copied to a CUDA device: from pinned memory nothing waits for it."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
+        return _Loader(
+            images,
+            **order,
+            num_workers=self.workers.number,
+            prefetch_factor=self.workers.prefetched if self.workers.number else None,
+            collate_fn=collate,
+            pin_memory=self._on_gpu,
+            persistent_workers=self.workers.number > 0,
+            worker_init_fn=_leave_signals,
+            multiprocessing_context=loading_context() if self.workers.number else None,
+            # Its own, or each new iterator would draw from the generator that dropout uses.
+            generator=torch.Generator(),
+        )
+
+
+class _Loader(DataLoader[Sample]):
+    """A loader whose workers leave the signals that stop a run to the main process.
+
+    A terminal, `timeout` and many batch systems signal a whole group of processes. Workers that end
+    then take the run with them before it is saved.
+    """
+
+    def __iter__(self) -> _BaseDataLoaderIter:
+        """Start the workers, which inherit that the signals wait."""
+        with signals_held():
+            return super().__iter__()
+
+
+def _leave_signals(worker: int) -> None:
+    """In a worker: end by SIGTERM from the main process alone, as torch's own handler does."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
+    threading.Thread(target=_end_with_main_process, daemon=True).start()
+
+
+def _end_with_main_process() -> None:
+    main = parent_process()
+    if sys.platform != "darwin":  # which does not tell who sent a signal
+        while main is not None:
+            if signal.sigwaitinfo([signal.SIGTERM]).si_pid == main.pid:
+                os._exit(0)
+
+
+def batches_done(trainer: Trainer) -> int:
+    """Training batches that each rank has processed since the run began, resumed or not."""
+    return int(vars(trainer.fit_loop.epoch_loop.batch_progress.total)["processed"])

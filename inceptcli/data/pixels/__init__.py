@@ -1,0 +1,1 @@
+"""From an image file to network input: decode, crop, augment, normalize; drawn shapes."""

@@ -1,0 +1,360 @@
+"""The one decoder: an image file's bytes become RGB pixels, or one line that says why not."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from inceptcli.data.pixels.image_formats import (
+    FORMATS,
+    PLUGINS,
+    START_BYTES,
+    UNKNOWN,
+    format_in,
+    load_plugin,
+    silence_libtiff,
+    why_unidentified,
+    without_metadata,
+)
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+
+MAXIMUM_PIXELS = 178_956_970
+"""Pillow's own limit against decompression bombs: 512 MiB of RGB."""
+
+MAXIMUM_FILE_BYTES = 512 * 1024**2
+"""What the most pixels take uncompressed; some formats are read whole before they are looked at."""
+
+STRIP_PIXELS = 2**20
+"""Computed with at once; each takes some 30 bytes."""
+
+_JPEG, _EXIF_SEGMENT, _SCAN = b"\xff\xd8\xff", 0xE1, 0xDA
+"""How a JPEG starts, and its markers before EXIF and before the pixels."""
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation: what turns the stored picture upright."""
+
+# As `warnings.filters` lists it. `warnings.catch_warnings` is not safe with several threads.
+_IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_filters_lock = threading.Lock()
+
+
+class UnreadableImage(UserError):  # noqa: N818 - it names what was met, not who erred
+    """A file is missing, no image, damaged or too large; the message is the reason only."""
+
+
+class _Room:
+    """Lets threads decode together as many pixels as one image may have."""
+
+    def __init__(self, pixels: int) -> None:
+        self.free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: self.free >= pixels)
+            self.free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.free += pixels
+                self._changed.notify_all()
+
+
+class _SharedRoom:
+    """As _Room among several processes: an image that is no small one is decoded by one alone."""
+
+    def __init__(self, small: int, lock: AbstractContextManager[object]) -> None:
+        self._small, self._lock = small, lock
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        with nullcontext() if pixels <= self._small else self._lock:
+            yield
+
+
+_ROOM: _Room | _SharedRoom = _Room(MAXIMUM_PIXELS)
+
+
+def share_room(processes: int, lock: AbstractContextManager[object]) -> None:
+    """In each of several processes, of one thread, that decode with this `lock` of theirs.
+
+    Together they decode no more pixels than two images may have.
+    """
+    global _ROOM
+    _ROOM = _SharedRoom(MAXIMUM_PIXELS // processes, lock)
+
+
+def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.uint8]:
+    """An image file, or its bytes, as upright RGB pixels: (H, W, 3), uint8.
+
+    Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
+    XL, whatever the suffix; of several frames the first.
+    The EXIF orientation is applied, or the format's own; colour profiles are not. Transparency is
+    laid over white.
+    Grey of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
+    0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
+    may call it at once.
+
+    With `shorter_side`, at least 1, a plain colour JPEG comes out at a half, a quarter or an eighth
+    of its size, the least that leaves its shorter side so many pixels; all else as without it.
+
+    Raises:
+        UnreadableImage: the file is missing, not an image, damaged, truncated or over a limit.
+    """
+    _silence_pillow()
+    try:
+        if isinstance(source, bytes):
+            _check_bytes(len(source))
+            return _pixels(BytesIO(source), shorter_side)
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableImage("is a folder" if source.is_dir() else "not a regular file")
+        _check_bytes(status.st_size)
+        with source.open("rb") as file:
+            return _pixels(file, shorter_side)
+    except UnreadableImage:
+        raise
+    # Pillow documents no list; OSError, SyntaxError, ValueError, struct.error and more were seen.
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+
+
+def format_of(path: Path) -> str | None:
+    """One of SUFFIXES_OF, by the content; None for a file that is none."""
+    _silence_pillow()
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file, _opened(file, file.read(START_BYTES)) as image:
+            return "JPEG" if image.format == "MPO" else image.format  # MPO: several in one file
+    except Exception:  # as in `decode`
+        return None
+
+
+def _silence_pillow() -> None:
+    """Ignore Pillow's warnings; each call, since whoever leaves a `catch_warnings` undoes it."""
+    with _filters_lock:
+        if _IGNORE_PILLOW not in warnings.filters:
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+
+
+def _check_bytes(size: int) -> None:
+    if size == 0:
+        raise UnreadableImage("empty file")
+    if size > MAXIMUM_FILE_BYTES:
+        raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return UNKNOWN
+    if isinstance(error, Image.DecompressionBombError):
+        return f"{re.findall('[0-9]+', str(error))[0]} pixels, over the limit of {MAXIMUM_PIXELS}"
+    if isinstance(error, MemoryError):
+        return "not enough memory"
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return printable(message) or type(error).__name__
+
+
+def _pixels(file: BinaryIO, shorter_side: int | None) -> NDArray[np.uint8]:
+    pixels = None
+    start = file.read(START_BYTES)
+    if start.startswith(_JPEG):
+        jpeg = start + file.read()
+        pixels = _plain_jpeg(jpeg, shorter_side)
+        if pixels is not None and not _has_exif(jpeg):
+            return pixels
+        file = BytesIO(jpeg)
+    try:
+        return _by_pillow(file, start, pixels)
+    except ValueError as error:
+        if "MAX_TEXT" not in str(error) or format_in(start) != "PNG":
+            raise
+        file.seek(0)
+        return _by_pillow(BytesIO(without_metadata(file.read())), start, None)
+
+
+def _by_pillow(file: BinaryIO, start: bytes, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Upright pixels of a file; those of a JPEG, where they are known, are turned only."""
+    with _opened(file, start) as image:
+        if pixels is None:
+            _check_pixels(image.width, image.height)
+            with _ROOM.taken(image.width * image.height):
+                image.load()
+                pixels = _rgb(image)
+        upright = _TRANSPOSITIONS.get(_orientation(image))
+    return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
+
+
+def _opened(file: BinaryIO, start: bytes) -> Image.Image:
+    """The file that begins with `start`, its pixels not read yet."""
+    kind = format_in(start)
+    added = [name for name in PLUGINS if name == kind]
+    for plugin in added:
+        load_plugin(plugin)
+    if kind == "TIFF":
+        silence_libtiff()
+    file.seek(0)
+    try:
+        return Image.open(file, formats=(*FORMATS, *added))
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        if reason := why_unidentified(file, kind):
+            raise UnreadableImage(reason) from error
+        raise
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAXIMUM_PIXELS:
+        raise UnreadableImage(f"{width}x{height} pixels, over the limit of {MAXIMUM_PIXELS}")
+
+
+def _plain_jpeg(jpeg: bytes, shorter_side: int | None) -> NDArray[np.uint8] | None:
+    """What Pillow would make of a sound colour JPEG, to the bit and sooner; None for all others.
+
+    It is smaller where `decode` allows that.
+    """
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        _check_pixels(width, height)
+        if colours not in ("YCbCr", "RGB"):
+            return None
+        least = 0 if shorter_side is None else _reduced(min(height, width), shorter_side)
+        part = least / min(height, width) if least else 1.0
+        with _ROOM.taken(int(width * height * part**2)):
+            pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+                jpeg, min_height=least, min_width=least
+            )
+    except ValueError:  # Pillow reads on where damage is slight, and else says what it is
+        return None
+    return pixels
+
+
+def _has_exif(jpeg: bytes) -> bool:
+    """Whether a sound JPEG has a segment that may say how it is turned; Pillow takes 50 us."""
+    marker = 2
+    while jpeg[marker] == 0xFF and jpeg[marker + 1] not in (0xFF, _EXIF_SEGMENT, _SCAN):
+        marker += 2 + int.from_bytes(jpeg[marker + 2 : marker + 4], "big")
+    return jpeg[marker + 1] != _SCAN
+
+
+def _reduced(side: int, needed: int) -> int:
+    """The least of a half, a quarter and an eighth of `side` that is `needed` or more; 0 if none.
+
+    The scales between them, such as 3/8, differ more from the whole and most take longer.
+    """
+    factor = next((factor for factor in (8, 4, 2) if side >= factor * needed), None)
+    return 0 if factor is None else math.ceil(side / factor)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a loaded image, 1 where there is none that counts or can be read.
+
+    HEIC, AVIF and JPEG XL have an orientation of their own, beside which EXIF's means nothing.
+    """
+    # libheif turns the picture, and pillow_heif forgets EXIF's word; Pillow puts AVIF's in EXIF's
+    # place. JPEG XL comes turned by its code stream, but for the JPEG file that one may hold.
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception as error:
+        # An eXIf chunk that is no EXIF: Pillow refuses a PNG for its other malformed chunks, too.
+        if image.format == "PNG" and isinstance(error, SyntaxError):
+            raise
+        return 1
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "F":
+        return _grey(image, (1.0, 255.0))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _grey(image, (65535.0,))
+    if not image.has_transparency_data or _is_unused(image):
+        return _by_strips(image, lambda strip: strip.convert("RGB"))
+    return _by_strips(image, _over_white)
+
+
+def _is_unused(image: Image.Image) -> bool:
+    """Whether the fourth byte of a bitmap of 32 bits is, as so often, zero everywhere."""
+    return image.format == "BMP" and not any(
+        strip.convert("RGBA").getchannel("A").getbbox() for _, strip in _strips(image)
+    )
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """On the page that cut-outs and logos are made for; colours under transparency are junk."""
+    transparent = image.convert("RGBA")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(transparent, mask=transparent)
+    return white
+
+
+def _by_strips(
+    image: Image.Image, convert: Callable[[Image.Image], Image.Image]
+) -> NDArray[np.uint8]:
+    """The pixels of `convert`, which needs several copies of what it is given."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in _strips(image):
+        pixels[top : top + strip.height] = np.asarray(convert(strip))
+    return pixels
+
+
+def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
+    """As RGB: white is the first full scale that holds all values, else the values' maximum."""
+    low, high = np.inf, -np.inf
+    for _, values in _values(image):
+        finite = np.isfinite(values)
+        low = min(low, float(values.min(where=finite, initial=np.inf)))
+        high = max(high, float(values.max(where=finite, initial=-np.inf)))
+    if low >= 0 and high <= full_scales[-1]:
+        low, high = 0.0, next(scale for scale in full_scales if high <= scale)
+    factor = 255 / (high - low) if high > low else 0.0
+    transparent = image.info.get("transparency")
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, values in _values(image):
+        levels = np.nan_to_num(values * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
+        grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+        if transparent is not None:
+            grey[values == transparent] = 255
+        pixels[top : top + len(grey)] = grey[:, :, None]
+    return pixels
+
+
+def _values(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Those of each strip, and the number of its first row."""
+    for top, strip in _strips(image):
+        yield top, np.asarray(strip).astype(np.float32)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """A few rows after another, and the number of the first: little memory."""
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

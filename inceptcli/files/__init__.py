@@ -1,0 +1,1 @@
+"""Files written whole or not at all, locks, caches, limits on what is read."""

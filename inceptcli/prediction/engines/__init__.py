@@ -1,0 +1,1 @@
+"""From crops to logits: ONNX Runtime on a CPU, torch on accelerators."""

@@ -1,0 +1,76 @@
+"""Which devices `--device` and `--devices` mean; torch is asked only where it could know one."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from inceptcli.errors import UsageError
+from inceptcli.weights.onnx_file import is_onnx
+
+ACCELERATORS = (
+    "/dev/nvidiactl",  # NVIDIA
+    "/dev/nvmap",  # NVIDIA's Jetson
+    "/dev/kfd",  # AMD
+    "/dev/dxg",  # either, in the Windows Subsystem for Linux
+)
+"""Files that a Linux machine with an accelerator has."""
+
+BATCH_SIZE, CUDA_BATCH_SIZE = 16, 256
+
+
+def is_cpu(device: str) -> bool:
+    """Whether `device`, as find_device reads it, is the CPU. UserError as find_device."""
+    if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
+        return True
+    from inceptcli.prediction.engines.torch_engine import find_device
+
+    return find_device(device).type == "cpu"
+
+
+def _may_have_accelerator() -> bool:
+    """Whether it is worth a second to import torch and ask."""
+    if sys.platform == "linux":
+        return any(Path(file).exists() for file in ACCELERATORS)
+    return sys.platform != "darwin" or platform.machine() == "arm64"
+
+
+def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
+    """How many crops at once: BATCH_SIZE, on a CUDA device the whole pictures about its own.
+
+    A large batch keeps a GPU busy, and a CPU computes crop by crop. UserError as find_device.
+    """
+    if all(map(is_onnx, weights)) or is_cpu(device):
+        return BATCH_SIZE
+    from inceptcli.prediction.engines.torch_engine import find_device
+
+    if find_device(device).type != "cuda":
+        return BATCH_SIZE
+    return round(CUDA_BATCH_SIZE / crops) * crops
+
+
+def devices_of(weights: Iterable[Path], device: str, devices: int | Literal["auto"]) -> list[str]:
+    """The names of so many devices of a kind, from the first on; auto means all that there are.
+
+    Raises UsageError when there are not so many, or one is named by its number, or an ONNX file is
+    among the weights.
+    """
+    if devices == 1 or (devices == "auto" and any(map(is_onnx, weights))):
+        return [device]
+    if onnx := next(filter(is_onnx, weights), None):
+        raise UsageError(f"--devices {devices}: {onnx} is an ONNX file, which one device computes")
+    kind, there = device, 1
+    if not is_cpu(device):
+        from inceptcli.prediction.engines.torch_engine import available_devices, find_device
+
+        found = find_device(device)
+        kind, there = found.type, available_devices()[found.type] if found.index is None else 1
+    wanted = there if devices == "auto" else devices
+    if wanted > there:
+        raise UsageError(
+            f"--devices {devices}: --device {device} is {there} here; --devices auto takes all"
+        )
+    return [device] if wanted == 1 else [f"{kind}:{number}" for number in range(wanted)]

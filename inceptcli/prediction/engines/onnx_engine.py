@@ -1,0 +1,143 @@
+"""The engine that runs a network on ONNX Runtime, the CPU's; imports no torch."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.errors import UserError
+from inceptcli.prediction.engines.engine import Outputs
+from inceptcli.prediction.engines.onnx_session import explained, open_session
+from inceptcli.processes.cores import divide_threads
+
+ERRORS_ONLY, NOTHING = 3, 4
+"""ONNX Runtime's severities; its warnings are about its own optimisations.
+
+What goes wrong with a network is raised, too, and what is logged has colours and the file's names.
+"""
+
+
+class OnnxEngine:
+    """A weights file, or an ONNX file that `export` wrote; see EmbeddingEngine."""
+
+    def __init__(
+        self, weights: Path, device: str = "auto", *, few_images: bool = False, at_once: int = 1
+    ) -> None:
+        """Load the network and make it ready to run: sooner, and slower, for `few_images`.
+
+        On a CPU the threads are divided among `at_once` images.
+        Raises UserError when the file cannot be used or asks for more than networks of ours do, or
+        ONNX Runtime has no such device; ImportError where it is not installed.
+        """
+        # Its wheels would ask for their maker's host and leave files in the home folder.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+        import onnxruntime
+
+        onnxruntime.disable_telemetry_events()
+        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        images, threads = divide_threads(at_once)
+        self.provider = find_provider(device, onnxruntime.get_available_providers())
+        metadata, self.session, self._file = open_session(
+            weights, self.provider, partial(_session_options, threads, few_images)
+        )
+        if self.session.get_providers()[0] != self.provider[0]:
+            raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
+        self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
+        self._weights, self._has_classifier = weights, metadata.has_classifier
+        self._quietly = onnxruntime.RunOptions()
+        self._quietly.log_severity_level = NOTHING
+        self._widths = self._find_widths()
+        self._on_cpu = self.provider[0] == "CPUExecutionProvider"
+        self._pool = ThreadPoolExecutor(images) if self._on_cpu and images > 1 else None
+
+    def _find_widths(self) -> dict[str, int]:
+        """How many numbers each output that is read has for a picture."""
+        shapes = {output.name: output.shape for output in self.session.get_outputs()}
+        name = "logits" if self._has_classifier else "features"
+        if name not in shapes:
+            raise UserError(f"{self._weights}: has no output {name}; export it from its weights")
+        widths = {"logits": len(self.classes)} if self._has_classifier else {}
+        features = shapes.get("features") or [None]
+        return widths | ({"features": features[-1]} if isinstance(features[-1], int) else {})
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes)."""
+        (logits,) = self._computed(images, ["logits"])
+        return logits
+
+    @property
+    def embedding_width(self) -> int:
+        """How many numbers `outputs` gives as a picture's embedding.
+
+        Raises UserError where the network has no output of such a width.
+        """
+        if "features" not in self._widths:
+            raise UserError(f"{self._weights}: has no features; export it from its weights")
+        return self._widths["features"]
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """Both outputs; without a classifier logits are 0, or NaN where the network is damaged."""
+        if self._has_classifier:
+            return Outputs(*self._computed(images, ["logits", "features"]))
+        (features,) = self._computed(images, ["features"])
+        damaged = np.where(np.isfinite(features).all(axis=1, keepdims=True), 0, np.nan)
+        return Outputs(damaged.repeat(len(self.classes), axis=1).astype(np.float32), features)
+
+    def _computed(self, images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        # On a CPU one by one takes no longer, needs less memory and never depends on the batch.
+        parts = np.split(images, len(images)) if self._on_cpu else [images]
+        found = (self._pool.map if self._pool else map)(lambda part: self._run(part, names), parts)
+        outputs = [np.concatenate(output) for output in zip(*found, strict=True)]
+        self._file.check()
+        return outputs
+
+    def _run(self, images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
+        try:
+            found: list[Any] = self.session.run(names, {"images": images}, self._quietly)
+        except Exception as error:  # see above
+            raise explained(error, f"{self._weights}: ONNX Runtime cannot run it") from error
+        for name, output in zip(names, found, strict=True):
+            expected = len(images), self._widths[name]
+            shape, dtype = getattr(output, "shape", None), getattr(output, "dtype", None)
+            if shape != expected or dtype != np.float32:
+                raise UserError(
+                    f"{self._weights}: its {name} must be float32 of {expected}, got {dtype} of "
+                    f"{shape}"
+                )
+        return found
+
+
+def _session_options(threads: int, few_images: bool) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = NOTHING
+    options.intra_op_num_threads = threads
+    if few_images:  # which rewriting the graph would keep waiting
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Its threads wait busily between operators; after the last one they would keep processors
+    # from those that decode.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:
+    """ONNX Runtime's name and options for `device`: cpu, cuda or cuda:N; auto is cpu.
+
+    Raises UserError when ONNX Runtime, as it is installed, does not have it.
+    """
+    kind, _, number = device.partition(":")
+    if kind in ("auto", "cpu"):
+        return "CPUExecutionProvider", {}
+    cuda = "CUDAExecutionProvider"
+    if kind == "cuda" and cuda in available:
+        # TF32 rounds to three decimal places.
+        return cuda, {"device_id": int(number or 0), "use_tf32": 0}
+    usable = "cpu, cuda" if cuda in available else "cpu"
+    raise UserError(f"--device {device}: ONNX Runtime here has no such device; usable: {usable}")

@@ -1,0 +1,1 @@
+"""Write predictions: tables, JSON, Parquet, embeddings, heat maps, a gallery."""

@@ -1,0 +1,116 @@
+"""What a classifier reads of each picture, as a file of rows: NumPy's .npy, or Parquet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from inceptcli.files.atomic_file import replacing
+from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.text import defused, utf8
+
+SUFFIXES = (".npy", ".parquet")
+
+GROUP = 1024
+"""Rows that Parquet compresses together, and so the most that wait in memory."""
+
+Add = Callable[[str, NDArray[np.float32]], None]
+
+
+def paths_file(file: Path) -> Path:
+    """The CSV beside an .npy file that says which picture each row is."""
+    return file.with_name(f"{file.name}.csv")
+
+
+@contextmanager
+def embeddings(
+    file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> Iterator[Callable[[Answer], None]]:
+    """What writes each answer's embedding, (width,), into `file`; it is there when the block ends.
+
+    Rows are in the order of the answers; those with an error have none. `.npy` is float32
+    (N, width), with a CSV of row (from 0) and path beside it (`paths_file`); `.parquet` has the
+    columns path and embedding. Last columns say which `shortcuts` were used. Memory does
+    not grow with the number of rows.
+    """
+    with (_npy if file.suffix == ".npy" else _parquet)(file, width, shortcuts) as add:
+
+        def keep(answer: Answer) -> None:
+            if answer.error is None and answer.seen is not None:
+                assert answer.seen.embedding is not None
+                add(answer.path, answer.seen.embedding)
+
+        yield keep
+
+
+@contextmanager
+def _npy(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
+    with ExitStack() as stack:
+        rows = stack.enter_context(stack.enter_context(replacing(file)).open("wb"))
+        twin = stack.enter_context(replacing(paths_file(file)))
+        text = twin.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        table = csv.writer(stack.enter_context(text))
+        said = shortcuts.as_texts()
+        last = said.values()
+        table.writerow(("row", "path", *said))
+        _write_header(rows, 0, width)
+        start, numbers = rows.tell(), count()
+
+        def add(path: str, embedding: NDArray[np.float32]) -> None:
+            rows.write(np.ascontiguousarray(embedding, "<f4").data)
+            table.writerow((next(numbers), defused(path), *last))
+
+        yield add
+        rows.seek(0)
+        _write_header(rows, next(numbers), width)
+        assert rows.tell() == start  # NumPy leaves room for any number
+
+
+def _write_header(rows: BinaryIO, number: int, width: int) -> None:
+    npy.write_array_header_1_0(
+        rows, {"descr": "<f4", "fortran_order": False, "shape": (number, width)}
+    )
+
+
+@contextmanager
+def _parquet(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
+    import pyarrow
+    from pyarrow.parquet import ParquetWriter
+
+    embedding_type = pyarrow.list_(pyarrow.float32(), width)
+    columns = [("path", pyarrow.string()), ("embedding", embedding_type)]
+    said = shortcuts.as_dict()
+    columns += [
+        (name, pyarrow.bool_() if value is True else pyarrow.string())
+        for name, value in said.items()
+    ]
+    schema = pyarrow.schema(columns)
+    waiting: list[tuple[str, NDArray[np.float32]]] = []
+
+    def flush(writer: ParquetWriter) -> None:
+        paths = [utf8(path) for path, _ in waiting]
+        values = np.array([row for _, row in waiting], np.float32).reshape(-1)
+        last = [[value] * len(waiting) for value in said.values()]
+        rows = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values), type=embedding_type)
+        writer.write_table(pyarrow.table([paths, rows, *last], schema=schema))
+        waiting.clear()
+
+    with replacing(file) as temporary, ParquetWriter(temporary, schema) as writer:
+
+        def add(path: str, embedding: NDArray[np.float32]) -> None:
+            waiting.append((path, embedding))
+            if len(waiting) == GROUP:
+                flush(writer)
+
+        yield add
+        if waiting:
+            flush(writer)

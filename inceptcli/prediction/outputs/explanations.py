@@ -1,0 +1,86 @@
+"""A folder of heat maps over pictures, and a table that says the same in numbers."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path, PurePath
+
+from inceptcli.files.atomic_file import replacing
+from inceptcli.plots.overlay import overlay
+from inceptcli.prediction.heat_maps import HeatMaps, Place, locate
+from inceptcli.prediction.predict import Answer
+from inceptcli.text import defused
+from inceptcli.weights.metadata import ClassName
+
+TABLE_NAME = "explanations.csv"
+
+COLUMNS = (
+    "path", "class", "index", "probability", "overlay", "centre_x", "centre_y",
+    "left", "top", "right", "bottom", "error",
+)  # fmt: skip
+
+LONGEST_NAME = 40
+QUALITY = 92
+
+
+@contextmanager
+def explanations(
+    folder: Path, maps: HeatMaps, classes: Sequence[ClassName], index: int | None
+) -> Iterator[Callable[[Answer], None]]:
+    """What draws each answer's overlay into `folder` and fills the table.
+
+    Explained is the class of that index, or of each picture the most probable one. The table has
+    COLUMNS, a row for each answer in order: the place in pixels of the upright picture, empty where
+    nothing speaks for the class. It appears when the block ends.
+    """
+    numbers = count(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(folder / TABLE_NAME) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow(COLUMNS)
+
+        def explain(answer: Answer) -> None:
+            number = next(numbers)
+            if answer.error is not None or answer.seen is None:
+                empty = [""] * (len(COLUMNS) - 2)
+                table.writerow((defused(answer.path), *empty, defused(answer.error or "")))
+                return
+            seen = answer.seen
+            explained = answer.predictions[0].index if index is None else index
+            (view,) = seen.views[0]
+            heat = maps.heat(view, explained)
+            name = overlay_name(number, answer.path)
+            with replacing(folder / name) as picture:
+                overlay(view, heat).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+            table.writerow(
+                (
+                    defused(answer.path),
+                    defused(classes[explained].name),
+                    explained,
+                    float(seen.probabilities[explained]),
+                    name,
+                    *_numbers(locate(heat, maps.preprocessing.source_box(*seen.size))),
+                    "",
+                )
+            )
+
+        yield explain
+
+
+def overlay_name(number: int, path: str) -> str:
+    """A file name for the answer of this number: unique, and harmless whatever the path is."""
+    stem = re.sub(r"[^\w.-]", "_", PurePath(path).stem)[:LONGEST_NAME]
+    return f"{number:06}-{stem}.jpg"
+
+
+def _numbers(place: Place | None) -> list[str]:
+    if place is None:
+        return [""] * 6
+    return [*(f"{value:.1f}" for value in place.centre), *map(str, place.box)]

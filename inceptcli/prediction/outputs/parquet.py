@@ -1,0 +1,119 @@
+"""Answers as a Parquet file, and back, in row groups of bounded size; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from inceptcli.errors import UserError
+from inceptcli.prediction.outputs.json_lines import answer_of
+from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.text import utf8
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS, PREDICTIONS = 10_000, 10_000
+"""A row group has at most so many; whichever comes first."""
+
+LARGEST_GROUP, MOST_VALUES = 2**28, 2**20
+"""Bytes of a group that is read, and values of a column; a row has at most 100,000 predictions."""
+
+ROWS_AT_ONCE = 100
+"""What is turned from Arrow's columns into Python's objects together, which take more room."""
+
+
+def check_pyarrow(flag: str) -> None:
+    """UserError, which begins with `flag`, when pyarrow is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"{flag} needs pyarrow; pip install 'inceptcli[parquet]'") from error
+
+
+def write_parquet(
+    answers: Iterable[Answer], file: BinaryIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
+    r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
+
+    Columns say which `shortcuts` were used. Bytes of a path that are not UTF-8 become text, \udc80
+    to \udcff.
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    schema = _schema(shortcuts)
+    with ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(answers):
+            writer.write_batch(_batch(group, schema, shortcuts))
+
+
+def read_parquet(path: Path) -> Iterator[Answer]:
+    """The answers of a file that `write_parquet` wrote; ValueError or OSError when it is none."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        number_of_groups = file.num_row_groups
+    for number in range(number_of_groups):
+        with ParquetFile(path) as file:  # open no longer: a job may have thousands
+            about = file.metadata.row_group(number)
+            size = max(about.total_byte_size, about.num_rows)
+            values = (about.column(place).num_values for place in range(about.num_columns))
+            if size > LARGEST_GROUP or max(values, default=0) > MOST_VALUES:
+                raise ValueError("a row group larger than any of ours")
+            group = file.read_row_group(number)
+        for start in range(0, len(group), ROWS_AT_ONCE):
+            yield from map(_answer, group.slice(start, ROWS_AT_ONCE).to_pylist())
+
+
+def _answer(row: dict[str, Any]) -> Answer:
+    try:
+        return answer_of(row)
+    except (KeyError, TypeError) as error:
+        raise ValueError("no answer") from error
+
+
+def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    group: list[Answer] = []
+    predictions = 0
+    for answer in answers:
+        group.append(answer)
+        predictions += len(answer.predictions)
+        if len(group) == ROWS or predictions >= PREDICTIONS:
+            yield group
+            group, predictions = [], 0
+    if group:
+        yield group
+
+
+def _schema(shortcuts: Shortcuts) -> pyarrow.Schema:
+    import pyarrow as pa
+
+    prediction = pa.struct(
+        {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
+    )
+    columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
+    for name, value in shortcuts.as_dict().items():
+        columns[name] = pa.bool_() if value is True else pa.string()
+    return pa.schema(columns.items())
+
+
+def _batch(
+    answers: list[Answer], schema: pyarrow.Schema, shortcuts: Shortcuts
+) -> pyarrow.RecordBatch:
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = [
+        {
+            "path": utf8(answer.path),
+            "predictions": [
+                {"class": utf8(p.class_name), "index": p.index, "probability": p.probability}
+                for p in answer.predictions
+            ],
+            "error": None if answer.error is None else utf8(answer.error),
+            **shortcuts.as_dict(),
+        }
+        for answer in answers
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=schema)

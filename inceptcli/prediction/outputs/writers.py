@@ -1,0 +1,89 @@
+"""How answers are written: a table for people; JSON, JSON lines, CSV, TSV, Parquet for programs.
+
+All say which shortcuts were used, and only where some were.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Literal, TextIO
+
+from inceptcli.prediction.outputs.json_lines import as_line
+from inceptcli.prediction.outputs.parquet import write_parquet
+from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.text import defused, printable
+
+CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
+
+
+def write_table(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
+    """A path on a line of its own, then one line for each class: probability and name."""
+    for name, value in shortcuts.as_texts().items():
+        print(f"{name}: {value}", file=stream, flush=True)
+    for answer in answers:
+        lines = [printable(answer.path)]
+        lines += [f"  {p.probability:.6f}  {printable(p.class_name)}" for p in answer.predictions]
+        if answer.error is not None:
+            lines.append(f"  error: {printable(answer.error)}")
+        print(*lines, sep="\n", file=stream, flush=True)
+
+
+def write_json_lines(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
+    """One object a line: path, predictions (class, index, probability), error (null if none)."""
+    for answer in answers:
+        print(as_line(answer, shortcuts), file=stream, flush=True)
+
+
+def write_json(
+    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+) -> None:
+    """The objects of write_json_lines in one list, written as they come."""
+    stream.write("[")
+    separator = "\n"
+    for answer in answers:
+        print(separator, as_line(answer, shortcuts), sep="", end="", file=stream, flush=True)
+        separator = ",\n"
+    stream.write("\n]\n")
+
+
+def write_csv(
+    answers: Iterable[Answer],
+    stream: TextIO,
+    shortcuts: Shortcuts = NO_SHORTCUTS,
+    dialect: Literal["excel", "excel-tab"] = "excel",
+) -> None:
+    """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
+
+    Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
+    return) has an apostrophe before it. On a terminal control characters are escaped. In the
+    dialect "excel-tab" tabs separate the columns.
+    """
+    safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
+    table = csv.writer(stream, dialect)
+    said = shortcuts.as_texts()
+    last = said.values()
+    table.writerow((*CSV_COLUMNS, *said))
+    for answer in answers:
+        path = safe(answer.path)
+        for rank, p in enumerate(answer.predictions, start=1):
+            table.writerow((path, rank, safe(p.class_name), p.index, p.probability, "", *last))
+        if answer.error is not None or not answer.predictions:
+            table.writerow((path, "", "", "", "", safe(answer.error or ""), *last))
+        stream.flush()
+
+
+WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, Shortcuts], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_json_lines,
+    "csv": write_csv,
+    "tsv": partial(write_csv, dialect="excel-tab"),
+    "parquet": lambda answers, stream, shortcuts: write_parquet(answers, stream.buffer, shortcuts),
+}

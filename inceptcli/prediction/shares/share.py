@@ -1,0 +1,67 @@
+"""Which share of the pictures is this process's: I/N, or what SLURM says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from inceptcli.errors import UsageError
+from inceptcli.processes.launchers import by_slurm, rank_and_size
+from inceptcli.text import printable
+
+
+class Shard(NamedTuple):
+    """Every `num_shards`-th picture from the one at place `number`; places count from 0."""
+
+    number: int
+    num_shards: int
+
+    @classmethod
+    def of(cls, text: str) -> Shard:
+        """The shard that I/N, or `auto`, means; UsageError when it means none."""
+        if text == "auto":
+            return _of_slurm(os.environ)
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        if not found or int(found[1]) >= int(found[2]):
+            raise UsageError(
+                f"--shard must be I/N with I from 0 to N - 1, or auto, got {printable(text)}"
+            )
+        return cls(int(found[1]), int(found[2]))
+
+    def rows(self, inputs: int) -> int:
+        """How many of so many pictures it has."""
+        return len(range(self.number, inputs, self.num_shards))
+
+
+def _of_slurm(names: Mapping[str, str]) -> Shard:
+    """By the task of a job array and, in it or alone, by the task of srun."""
+    number, count = 0, 1
+    if "SLURM_ARRAY_TASK_ID" in names:
+        number, count = _in_array(*(int(names[f"SLURM_ARRAY_TASK_{part}"]) for part in _ARRAY))
+    elif not by_slurm():
+        raise UsageError("--shard auto: SLURM did not start this process; give I/N")
+    tasks = int(names.get("SLURM_NTASKS", "1"))
+    if tasks > 1:
+        if "SLURM_STEP_ID" not in names:
+            raise UsageError(
+                f"--shard auto: SLURM's {tasks} tasks are started by srun; put it in front"
+            )
+        task, _ = rank_and_size()
+        number, count = number * tasks + task, count * tasks
+    return Shard(number, count)
+
+
+_ARRAY = ("ID", "MIN", "MAX", "COUNT")
+
+
+def _in_array(task: int, first: int, last: int, count: int) -> tuple[int, int]:
+    step, rest = divmod(last - first, count - 1) if count > 1 else (1, 0)
+    number, between = divmod(task - first, step)
+    if rest or between:
+        raise UsageError(
+            f"--shard auto: {count} tasks from {first} to {last} are not evenly spaced, so their "
+            "places are unknown; give I/N"
+        )
+    return number, count

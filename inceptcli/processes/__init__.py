@@ -1,0 +1,1 @@
+"""Processor counts, signals, launchers, and the processes of one job."""

@@ -1,0 +1,235 @@
+"""Checkpoints to resume from, atomic and only where nothing is half done; there a run may stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+from zipfile import ZIP_STORED, ZipFile
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loops.evaluation_loop import RestartStage
+
+from inceptcli.data.loading.dataset import Batch
+from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import replacing
+from inceptcli.processes.signals import EXIT_STOPPED
+from inceptcli.training.plan import Plan
+from inceptcli.training.ranks import Agreement
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.stopping import Stopping
+
+NEEDED = {
+    "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
+    "pytorch-lightning_version", "state_dict",
+}  # fmt: skip
+"""What Lightning reads of a checkpoint."""
+
+MOST_STEPS = 2**40
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs and renames; Lightning's own neither syncs nor cleans up."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """The file is there whole or not at all."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Of a file opened here a failure has its reason: no space left, too large.
+        with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+
+
+class ResumeCheckpoint(Checkpoint):
+    """Saves every N steps or minutes, before and after each validation; the last two are kept.
+
+    Within an epoch it saves at the start of a batch that begins a new optimizer step: gradients are
+    empty there and the last step and its averaging are behind. There, and between the batches of a
+    validation, all ranks agree on whether any of them was asked to stop; then the run directory is
+    marked, the SLURM job requeued if the recipe asks for it, and the process leaves with 75. A run
+    that left in its validation begins with that validation.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        stopping: Stopping,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.settings = plan, plan.recipe.checkpoint
+        self.directory, self.stopping, self.say = directory, stopping, say
+        self.validated = True
+        self.saved_step = 0
+        self.saved_at = time.monotonic()
+        self._ranks = Agreement()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the weights of a finished epoch have been validated."""
+        return {"validated": self.validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.validated = state_dict["validated"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here; begin with a validation that is due."""
+        self._ranks.connect(trainer)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        if not self.validated:
+            # Lightning takes the validation of a finished epoch for done, except for one that was
+            # left midway; this one starts over.
+            validation = trainer.fit_loop.epoch_loop.val_loop
+            validation.restarting = False
+            validation._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+        self.stopping.training = self.directory.keeps
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Save, or save and stop, when it is time."""
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        due = time.monotonic() - self.saved_at >= 60 * self.settings.every_minutes
+        steps = trainer.global_step - self.saved_step
+        stop = self._ranks.any(trainer, self.stopping.reason is not None)
+        if steps >= self.settings.every_steps or stop or (steps and self._ranks.any(trainer, due)):
+            self._save(trainer)
+        if stop:
+            self._leave(trainer)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights as trained, before the average takes their place."""
+        if self.validated:
+            self.validated = False
+            self._write(trainer)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stop when asked to; only at batches that every rank has."""
+        images = self.plan.num_validated(trainer.world_size) // trainer.world_size
+        common = -(-images // self.plan.batch_size)
+        if batch_idx < common and self._ranks.any(trainer, self.stopping.reason is not None):
+            self._leave(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after the epoch's validation."""
+        self.validated = True
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        self._write(trainer)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def _write(self, trainer: Trainer) -> None:
+        if not self.directory.keeps:
+            return
+        trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
+        if trainer.is_global_zero:
+            self.directory.drop_old_checkpoints()
+
+    def _leave(self, trainer: Trainer) -> None:
+        requeue = self._ranks.any(trainer, self.stopping.may_requeue)
+        if trainer.is_global_zero:
+            reason = self.stopping.reason or "another process"
+            before = "" if self.validated else ", before its validation"
+            line = f"stopped by {reason} after step {trainer.global_step}{before}"
+            self.directory.log(line)
+            self.directory.mark_stopped(line)
+            self.say(f"{line}; the same command continues")
+            if requeue:
+                self.stopping.requeue_job()
+        trainer.strategy.barrier()  # a launcher that sees one rank leave may kill the others
+        raise SystemExit(EXIT_STOPPED)
+
+
+class Resumable(NamedTuple):
+    """A checkpoint that can be gone on from, and whether its epoch's validation is behind it."""
+
+    path: Path
+    step: int
+    validated: bool
+
+    @property
+    def known_step(self) -> int:
+        """The last step whose row of metrics.csv is right."""
+        return self.step if self.validated else self.step - 1
+
+
+def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> Resumable | None:
+    """The newest checkpoint that is whole; damaged ones are reported and set aside.
+
+    Raises UserError when one cannot be read for another reason than damage, or when a run that has
+    trained has none that is whole.
+    """
+    found = directory.checkpoints()
+    for path in reversed(found):
+        try:
+            reason = _damage(path)
+            if reason is None:
+                return _resumable(path)
+        except FileNotFoundError:  # set aside by the first rank
+            continue
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        next_one = "; trying the one before it" * (path != found[0])
+        report(f"{path} is damaged ({reason}){next_one}")
+        directory.set_aside(path)
+    if directory.has_trained:
+        raise UserError(
+            f"{directory.path}: the run there has trained, but no checkpoint is left that is whole "
+            "(damaged ones end in .damaged); give another --output, or remove its checkpoints/, "
+            "metrics.csv and model.safetensors to start over"
+        )
+    return None
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with the bytes of a checkpoint, which is a zip file; None when nothing is."""
+    try:
+        with ZipFile(path) as archive:
+            if any(info.compress_type != ZIP_STORED for info in archive.infolist()):
+                return "torch compresses nothing, and this is compressed"
+            member = archive.testzip()
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # the reader of a damaged zip file can fail anywhere
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return None if member is None else f"{member} has another checksum"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # a file system that cannot map files into memory
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def _resumable(path: Path) -> Resumable:
+    try:
+        content = _content(path)
+        validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
+        step = content["global_step"]
+        if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
+            raise ValueError("global_step must be a number of steps")
+        if missing := NEEDED - content.keys():
+            raise KeyError(min(missing))
+    except (RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path}: is whole, but no checkpoint that this version reads: {reason}"
+        ) from error
+    return Resumable(path, step, validated)

@@ -1,0 +1,123 @@
+"""What a logger is told: each epoch's row of metrics.csv, and now and then a step's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from inceptcli.data.loading.dataset import Batch
+from inceptcli.errors import UserError
+from inceptcli.recipe.schema import Recipe
+from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
+from inceptcli.training.callbacks.loggers import build_logger
+from inceptcli.training.run_directory import RunDirectory
+
+EVERY_STEPS = 50
+
+
+class LoggedFigures(Callback):
+    """Hands figures over once a checkpoint holds their step, so that no resumed run repeats them.
+
+    Rank 0 alone does; `step/loss` is the mean over its own images of the step. Losses stay on their
+    device until then, so that no step waits for them. A logger that fails is given up, the run goes
+    on. Stands behind Recorder, which writes the row.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        directory: RunDirectory,
+        checkpoint: ResumeCheckpoint,
+        say: Callable[[str], None],
+    ) -> None:
+        self.recipe, self.directory, self.checkpoint, self.say = recipe, directory, checkpoint, say
+        self._waiting: list[tuple[int, dict[str, float | Tensor]]] = []
+        self._losses: list[Tensor] = []  # of the step's batches so far
+        self._learning_rate = 0.0
+        self._last_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the recipe's logger; UserError when it cannot."""
+        self._last_step = trainer.global_step
+        name = self.recipe.trainer.logger
+        if name == "none" or not self.directory.writes:
+            return
+        try:
+            logger = trainer.logger = build_logger(name, self.directory)
+            if trainer.global_step == 0:
+                logger.log_hyperparams(self.recipe.as_dict())
+        except Exception as error:  # each service's client has errors of its own
+            raise UserError(f"trainer.logger {name}: cannot start: {_reason(error)}") from error
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Note the rate that the step is going to use."""
+        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Keep the figures of every EVERY_STEPS-th step."""
+        self._losses.append(outputs["batch_loss"])
+        step = trainer.global_step
+        if step > self._last_step:
+            if step % EVERY_STEPS == 0:
+                figures: dict[str, float | Tensor] = {
+                    "step/loss": torch.stack(self._losses).mean(),
+                    "step/learning_rate": self._learning_rate,
+                }
+                self._waiting.append((step, figures))
+            self._losses = []
+        self._last_step = step
+        self._hand_over(trainer, self.checkpoint.saved_step)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epoch's row of metrics.csv, which the first rank has just written."""
+        if trainer.is_global_zero and (rows := self.directory.read_metrics()):
+            row = {name: value for name, value in rows[-1].items() if value and name != "step"}
+            figures = {name: float(value) for name, value in row.items()}
+            self._waiting.append((trainer.global_step, {**figures}))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Hand over what the last checkpoint holds."""
+        self._hand_over(trainer, self.checkpoint.saved_step)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Hand over what the last checkpoint holds."""
+        self._hand_over(trainer, self.checkpoint.saved_step)
+
+    def _hand_over(self, trainer: Trainer, saved_step: int) -> None:
+        ready = [entry for entry in self._waiting if entry[0] <= saved_step]
+        if not ready:
+            return
+        self._waiting = [entry for entry in self._waiting if entry[0] > saved_step]
+        if trainer.logger is None:
+            return
+        try:
+            for step, figures in ready:
+                values = {name: float(value) for name, value in figures.items()}
+                trainer.logger.log_metrics(values, step)
+            trainer.logger.save()
+        except Exception as error:  # a service that is away costs its figures, not the run
+            name = self.recipe.trainer.logger
+            line = f"trainer.logger {name} failed: {_reason(error)}; metrics.csv goes on"
+            self.directory.log(line)
+            self.say(line)
+            trainer.logger = None
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

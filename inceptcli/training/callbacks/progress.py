@@ -1,0 +1,95 @@
+"""How far a run is: a bar on a terminal, a plain line from time to time in a log."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from inceptcli.data.loading.datamodule import batches_done
+from inceptcli.data.loading.dataset import Batch
+from inceptcli.progress.display import Display
+from inceptcli.progress.task import Task
+from inceptcli.text import duration
+from inceptcli.training.plan import Plan
+
+
+class TrainingProgress(Callback):
+    """A task for each epoch and one for its validation: loss, top-1, images per second, time left.
+
+    Looks at the tensors only when their figures are shown: each look waits for the device.
+    """
+
+    def __init__(self, plan: Plan, display: Display) -> None:
+        self.plan, self.display = plan, display
+        self._task = Task()
+        self._open = ExitStack()
+        self._started, self._done_before = 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock by which the run's time left is told."""
+        self._started, self._done_before = time.monotonic(), batches_done(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the epoch, also one that an earlier process began."""
+        batches = self.plan.batches_per_epoch(trainer.world_size)
+        images = self.plan.batch_size * trainer.world_size
+        label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
+        self._show(label, batches * images, (batches_done(trainer) % batches) * images)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Count the batch."""
+        figures = self._figures(trainer, outputs) if self._task.due else ()
+        images = self.plan.batch_size * trainer.world_size
+        self._task.reach((batch_idx + 1) * images, self._task.total, figures)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the validation instead."""
+        self._show("validation", self.plan.num_validated(trainer.world_size))
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the batch."""
+        self._task.advance(len(batch.labels) * trainer.world_size)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show nothing until the next epoch."""
+        self._open.close()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Leave the terminal as it was."""
+        self._open.close()
+
+    def _show(self, label: str, total: int, done: int = 0) -> None:
+        self._open.close()
+        self._task = self._open.enter_context(self.display.task(label, total, done=done))
+
+    def _figures(self, trainer: Trainer, outputs: Any) -> tuple[str, ...]:
+        done = batches_done(trainer)
+        total = self.plan.batches_per_epoch(trainer.world_size) * self.plan.recipe.trainer.epochs
+        passed = time.monotonic() - self._started
+        left = passed / max(1, done - self._done_before) * (total - done)
+        return (
+            f"loss {float(outputs['batch_loss']):.3f}",
+            f"run {duration(left)} left",
+            f"top-1 {float(outputs['top1']):.0%}",
+            f"step {trainer.global_step:,}",
+        )

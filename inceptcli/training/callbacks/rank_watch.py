@@ -1,0 +1,85 @@
+"""A rank that dies takes the others down at once, with one line that names it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NoReturn
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies.launchers import subprocess_script
+
+from inceptcli.errors import UserError
+from inceptcli.processes.peers import GRACE_SECONDS, Peers, leaving, say
+from inceptcli.processes.signals import EXIT_STOPPED
+from inceptcli.training.failures import worker_ended
+from inceptcli.training.run_directory import RunDirectory
+
+Log = Callable[[str], None]
+
+REMEDY = "the same command continues the run"
+
+
+class RankWatch(Callback):
+    """Watches the other ranks while training, and the processes that Lightning started."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        log = directory.log_from_any_rank
+        self._peers = Peers(REMEDY, log)
+        # Lightning's own observer kills all processes without a word.
+        vars(subprocess_script)["_launch_process_observer"] = partial(watch_children, log)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Connect, and listen from now on."""
+        if trainer.world_size > 1:
+            self._peers.connect()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave in good order."""
+        self._peers.leave()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Tell the others."""
+        own = worker_ended(exception)
+        self._peers.leave(exception if own is None else UserError(own))
+
+
+def watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Watch, in a thread, the ranks that Lightning started from this process, this node's first."""
+    threading.Thread(target=_watch_children, args=(log, children), daemon=True).start()
+
+
+def _watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
+    codes: list[int | None] = [None]
+    while None in codes:
+        codes = [child.poll() for child in children]
+        for number, code in enumerate(codes, start=1):
+            if code not in (None, 0, EXIT_STOPPED):
+                _leave_without(log, children, number, code)
+        time.sleep(1)
+
+
+def _leave_without(
+    log: Log, children: Sequence[subprocess.Popen[bytes]], number: int, code: int
+) -> NoReturn:
+    if code > 0:  # it has said why itself
+        time.sleep(GRACE_SECONDS)
+    with leaving:
+        if code < 0:
+            rank = int(os.environ.get("NODE_RANK", "0")) * (len(children) + 1) + number
+            killed_by = signal.Signals(-code).name
+            say(
+                f"rank {rank} (process {children[number - 1].pid}) was killed by {killed_by}",
+                REMEDY,
+                log,
+            )
+        for child in children:
+            child.kill()
+        os._exit(max(code, 1))

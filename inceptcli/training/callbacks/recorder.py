@@ -1,0 +1,267 @@
+"""What each epoch leaves behind: the best weights, a row of metrics.csv, a line of train.log."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from inceptcli.data.identity import Number
+from inceptcli.data.loading.dataset import Batch, Skipped
+from inceptcli.errors import UserError
+from inceptcli.text import printable
+from inceptcli.training.callbacks.dead_units import DeadUnits
+from inceptcli.training.callbacks.utilization import model_flops_utilization
+from inceptcli.training.module import Classifier
+from inceptcli.training.plan import Plan
+from inceptcli.training.ranks import end_all, from_all_ranks
+from inceptcli.training.run_directory import RunDirectory
+from inceptcli.weights.file import read_metadata, save
+from inceptcli.weights.metadata import WeightsMetadata
+
+LIST_EVERY = 50
+"""Batches after which several ranks tell each other what they could not read."""
+
+
+class Recorder(Callback):
+    """Sums up each epoch; stands before ParameterAverage, so that it sees the weights validated.
+
+    `say` prints one line for the reader. The sums of a half-done epoch are part of a checkpoint.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: RunDirectory,
+        dead_units: DeadUnits,
+        say: Callable[[str], None],
+    ) -> None:
+        self.plan, self.directory, self.dead_units, self.say = plan, directory, dead_units, say
+        self.loss_sum: Tensor | None = None
+        self.loss_count = 0
+        self.train_seconds = 0.0
+        self.seconds = 0.0
+        self.best_top1 = -1.0
+        self.results: dict[str, float] = {}
+        self.skipped: set[Number] = set()  # listed in skipped.csv, which outlives a checkpoint
+        self._met: dict[Number, str] = {}  # not listed yet, with the reasons
+        self._counted_at = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; save the best of the epochs to come where the best so far is lost."""
+        self.skipped = set(self.directory.skipped())
+        self._counted_at = time.monotonic()
+        if self.best_top1 >= 0 and (loss := lost_weights(self.directory)) is not None:
+            self.best_top1 = -1.0
+            line = f"{loss}; the best of the epochs to come takes its place"
+            self.directory.log(line)
+            self.say(line)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """List what the loader could not read."""
+        self._count_seconds()
+        self._meet(trainer, batch.skipped, "train")
+        if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
+            self._list_skipped(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        """Add the batch's loss; it stays on its device, so that nothing waits for it."""
+        loss = outputs["batch_loss"].double()
+        self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
+        self.loss_count += 1
+        self.train_seconds += self._count_seconds()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for the device: what it still has to do belongs to the training's time."""
+        if self.loss_sum is not None and self.loss_sum.is_cuda:
+            torch.cuda.synchronize(self.loss_sum.device)
+        self.train_seconds += self._count_seconds()
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """List what the loader could not read."""
+        self._meet(trainer, batch.skipped, "val")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the weights that were just validated when they are the best so far."""
+        assert isinstance(pl_module, Classifier)
+        self.results = pl_module.validation_results()
+        if self.results["val_top1"] > self.best_top1:
+            self.best_top1 = self.results["val_top1"]
+            if trainer.is_global_zero and self.directory.keeps:
+                self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row and line."""
+        self._count_seconds()
+        self._list_skipped(trainer)
+        epoch, step = trainer.current_epoch + 1, trainer.global_step
+        assert self.loss_sum is not None
+        loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
+        images = self.loss_count * self.plan.batch_size * trainer.world_size
+        speed = images / max(self.train_seconds, 1e-9)
+        utilization = model_flops_utilization(self.plan, trainer, speed)
+        row = {
+            "epoch": epoch,
+            "step": step,
+            "seconds": round(self.seconds, 1),
+            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "train_loss": round(loss, 6),
+            **{name: round(value, 6) for name, value in self.results.items()},
+            "images_per_second": round(speed, 2),
+            "model_flops_utilization": "" if utilization is None else f"{utilization:.4g}",
+            "dead_units": round(self.dead_units.last_share, 6),
+        }
+        self.directory.append_metrics(row)
+        line = (
+            f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
+            f"{row['val_loss']:.3f}, top-1 {row['val_top1']:.2%}, top-5 {row['val_top5']:.2%}, "
+            f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
+        )
+        self.directory.log(line)
+        self.say(line)
+        self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """List what a resumed run would not meet again in this epoch; keep all ranks' loss."""
+        self._list_skipped(trainer)
+        if self.loss_sum is not None:  # the state of rank 0 is what every rank goes on from
+            loss_sum = trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
+            checkpoint["callbacks"][self.state_key]["loss_sum"] = float(loss_sum)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count what was skipped."""
+        if self.skipped:
+            images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
+            line = f"{images} skipped{self.directory.see('skipped.csv', ', ')}"
+            self.directory.log(line)
+            self.say(line)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, for a checkpoint."""
+        return {
+            "loss_sum": 0.0 if self.loss_sum is None else float(self.loss_sum),
+            "loss_count": self.loss_count,
+            "train_seconds": self.train_seconds,
+            "seconds": self.seconds,
+            "best_top1": self.best_top1,
+            "results": self.results,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        loss_sum = state_dict.pop("loss_sum")
+        vars(self).update(state_dict)
+        self.loss_sum = torch.tensor(loss_sum, dtype=torch.float64) if self.loss_count else None
+
+    def _count_seconds(self) -> float:
+        now = time.monotonic()
+        passed, self._counted_at = now - self._counted_at, now
+        self.seconds += passed
+        return passed
+
+    def _meet(self, trainer: Trainer, skipped: list[Skipped], part: str) -> None:
+        for entry in skipped:
+            self._met[part, entry.number] = entry.reason
+        if skipped and trainer.world_size == 1:
+            self._list_skipped(trainer)
+
+    def _list_skipped(self, trainer: Trainer) -> None:
+        """Write down what any rank has met; all of them have to call it."""
+        for met in from_all_ranks(trainer, self._met):
+            for part, number in sorted(met.keys() - self.skipped):
+                name, reason = self.plan.part(part).name(number), met[part, number]
+                self.skipped.add((part, number))
+                self.directory.append_skipped(name, (part, number), reason)
+                self.say(f"skipped {printable(name)}: {reason}")
+        self._met = {}
+        total = len(self.plan.train) + len(self.plan.val)
+        share = self.plan.recipe.data.max_skipped
+        if len(self.skipped) > max(1, share * total):
+            end_all(
+                trainer,
+                f"{len(self.skipped)} of {total} images could not be read, more than "
+                f"data.max_skipped {share:g} allows{self.directory.see('skipped.csv')}",
+            )
+
+    def _save(self, trainer: Trainer, module: Classifier) -> None:
+        plan = self.plan
+        metadata = WeightsMetadata(
+            network=plan.network,
+            classes=plan.classes,
+            preprocessing=plan.preprocessing,
+            recipe=plan.recipe.as_dict(),
+            epoch=trainer.current_epoch + 1,
+            averaged=plan.recipe.averaging.decay > 0,
+            metrics=self.results,
+            environment=environment(trainer),
+        )
+        save(self.directory.weights, module.network.state_dict(), metadata)
+
+
+def environment(trainer: Trainer) -> dict[str, str]:
+    """Versions, and the devices that train."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "devices": f"{trainer.world_size} x {name}",
+    }
+
+
+def lost_weights(directory: RunDirectory) -> str | None:
+    """Why a run's best weights cannot be read; None when they can."""
+    try:
+        read_metadata(directory.weights)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+class Curves(Callback):
+    """Stands after Recorder, whose metrics.csv is what is drawn. Trouble is said once."""
+
+    def __init__(self, directory: RunDirectory, say: Callable[[str], None]) -> None:
+        self.directory, self.say = directory, say
+        self._failed = False
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw all epochs so far."""
+        if not self.directory.writes:
+            return
+        try:
+            from inceptcli.plots.run_curves import draw_run_curves
+
+            draw_run_curves(self.directory.path)
+        except Exception as error:  # no picture is worth a run
+            if not self._failed:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                line = f"curves.png could not be drawn: {reason}; training goes on"
+                self.directory.log(line)
+                self.say(line)
+            self._failed = True

@@ -1,0 +1,1 @@
+"""Weights that are downloaded: published ones and Hugging Face repositories."""

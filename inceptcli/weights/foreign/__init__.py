@@ -1,0 +1,1 @@
+"""Import other people's weights: recognize, complete, convert."""

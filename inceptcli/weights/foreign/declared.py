@@ -1,0 +1,202 @@
+"""What is said of a foreign network beside its tensors: its classes and its preprocessing.
+
+Sources are flags, a file or folder of classes, and the config.json that timm and transformers
+write beside the weights. No torch.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from inceptcli.data.text_files import text_of
+from inceptcli.errors import UsageError, UserError
+from inceptcli.files.regular_file import read_regular
+from inceptcli.text import composed, printable
+from inceptcli.weights.metadata import ClassName
+
+MAXIMUM_BYTES = 64 * 1024**2
+PLACEHOLDER = re.compile(r"LABEL_\d+")
+"""transformers' names of classes that have none."""
+
+SLIM_LINE = re.compile(r"(\d{1,9}):(.+)")
+
+NUMBER = re.compile("[0-9]{1,9}")
+CROP_MODES = {"center": "short-side", "squash": "squash"}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Classes and preprocessing as one source states them; what is absent is not stated.
+
+    `origin` names the source; `architecture` is timm's name of the network, if the source has one;
+    `preprocessing` has fields of Preprocessing.
+    """
+
+    origin: str
+    classes: tuple[ClassName, ...] | None = None
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str | None = None
+
+
+def config_beside(source: Path, say: Callable[[str], None]) -> Declared | None:
+    """What `declared_in` finds in the config.json beside `source`; None where there is none."""
+    path = source.with_name("config.json")
+    return declared_in(path, str(path), say) if path.is_file() else None
+
+
+def declared_in(path: Path, origin: str, say: Callable[[str], None]) -> Declared | None:
+    """What a config.json of timm or transformers says, called `origin`; None for another one.
+
+    Raises UserError when its classes or sizes cannot be understood.
+    """
+    try:
+        config = json.loads(_text(path))
+    except (ValueError, RecursionError):
+        config = None
+    known = ("pretrained_cfg", "architecture", "label_names", "id2label")
+    if not isinstance(config, dict) or not any(key in config for key in known):
+        say(f"{origin}: passed over, for it is not timm's or transformers'")
+        return None
+    nested = config.get("pretrained_cfg")
+    fields = nested if isinstance(nested, dict) else config
+    architecture = config.get("architecture")
+    return Declared(
+        origin,
+        _labels(origin, config, fields),
+        _preprocessing(origin, fields),
+        architecture.partition(".")[0] if isinstance(architecture, str) else None,
+    )
+
+
+def _labels(
+    path: Path | str, config: dict[str, Any], fields: dict[str, Any]
+) -> tuple[ClassName, ...] | None:
+    labels = config.get("label_names") or fields.get("label_names") or config.get("id2label")
+    if not labels:
+        return None
+    names = _ordered(path, labels)
+    if all(map(PLACEHOLDER.fullmatch, names)):
+        return None
+    described = config.get("label_descriptions") or fields.get("label_descriptions") or {}
+    if not isinstance(described, dict):
+        described = {}
+    return _named(path, [(name, str(described.get(name, name))) for name in names])
+
+
+def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
+    stated: dict[str, Any] = {}
+    if (size := fields.get("input_size")) is not None:
+        if not isinstance(size, list) or len(size) != 3:
+            raise UserError(f"{path}: input_size must be [channels, height, width], got {size!r}")
+        stated["image_size"] = tuple(size[1:])
+    if (mode := fields.get("crop_mode")) is not None:
+        if not isinstance(mode, str) or mode not in CROP_MODES:
+            known = " and ".join(CROP_MODES)
+            raise UserError(f"{path}: crop_mode {mode!r} is not read; {known} are")
+        stated["resize"] = CROP_MODES[mode]
+    for theirs, ours in (("crop_pct", "crop_fraction"), ("interpolation", "interpolation")):
+        if fields.get(theirs) is not None:
+            stated[ours] = fields[theirs]
+    for name in ("mean", "std"):
+        if (value := fields.get(name)) is not None:
+            stated[name] = tuple(value) if isinstance(value, list) else value
+    return stated
+
+
+def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
+    """The classes in the order of the classifier's rows, from a file or a folder of class folders.
+
+    A text file has a name on each line, or a row and a name (`0:daisy`), as TF-slim writes them.
+    JSON is a list of names, or an object from names to rows or from rows to names. Folders count in
+    the order of torchvision's ImageFolder.
+
+    Raises UsageError when there are none, or a name is there twice.
+    """
+    if path.is_dir():
+        from inceptcli.data.open_data import open_dataset  # and all that reads shards
+
+        dataset = open_dataset(str(path), say)
+        which = dataset.training or dataset.default or "all"
+        names = list(dataset.images(which, None, say).classes)
+        if names != sorted(names, key=_natural):
+            say(
+                f"{path}: classes in the order {', '.join(map(printable, names[:4]))}, ..., as "
+                "torchvision sorts folders; timm's own loader sorts numbers by value: for a "
+                "network that it trained give a file that lists the classes"
+            )
+        return tuple(ClassName(name, name) for name in names)
+    if not path.is_file():
+        raise UsageError(f"--classes {path}: no such file or folder")
+    if path.suffix.lower() == ".json":
+        try:
+            names = _ordered(path, json.loads(_text(path)))
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"--classes {path}: not JSON: {error}") from error
+    else:
+        names = _of_lines(path, [line.strip() for line in _text(path).splitlines()])
+    if not names:
+        raise UsageError(f"--classes {path}: lists no class")
+    return _named(path, [(name, name) for name in names])
+
+
+def _of_lines(path: Path, lines: Sequence[str]) -> list[str]:
+    """A name on each line; TF-slim's labels.txt has the row before it, as in `0:daisy`."""
+    names = [line for line in lines if line]
+    numbered = [found for name in names if (found := SLIM_LINE.fullmatch(name))]
+    if not names or len(numbered) < len(names):
+        return names
+    rows = {found[1]: found[2] for found in numbered}
+    if len(rows) < len(names) or set(map(int, rows)) != set(range(len(names))):
+        raise UserError(
+            f"{path}: its {len(names)} classes must have the rows 0 to {len(names) - 1}"
+        )
+    return [name for _, name in sorted(rows.items(), key=lambda row: int(row[0]))]
+
+
+def _natural(name: str) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", name.lower())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+
+
+def _text(path: Path) -> str:
+    try:
+        return text_of(read_regular(path, MAXIMUM_BYTES))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _ordered(path: Path | str, labels: Any) -> list[str]:
+    """Names by row, from a list, from {row: name} or from {name: row}."""
+    rows = labels
+    if isinstance(labels, dict):
+        if all(isinstance(value, int) for value in labels.values()):
+            numbered = {row: name for name, row in labels.items()}
+        else:
+            numbered = {
+                int(row) if NUMBER.fullmatch(row) else row: name for row, name in labels.items()
+            }
+        if len(numbered) != len(labels) or set(numbered) != set(range(len(labels))):
+            raise UserError(
+                f"{path}: its {len(labels)} classes must have the rows 0 to {len(labels) - 1}"
+            )
+        rows = [numbered[row] for row in range(len(labels))]
+    if not isinstance(rows, list) or not all(isinstance(name, str) and name for name in rows):
+        raise UserError(f"{path}: classes must be a list of names, or an object of names and rows")
+    return rows
+
+
+def _named(path: Path | str, entries: Sequence[tuple[str, str]]) -> tuple[ClassName, ...]:
+    classes = tuple(ClassName(*map(composed, entry)) for entry in entries)
+    ids = [entry.id for entry in classes]
+    if len(set(ids)) != len(ids):
+        twice = next(key for key, count in Counter(ids).items() if count > 1)
+        raise UsageError(f"{path}: names the class {printable(twice)} twice")
+    return classes

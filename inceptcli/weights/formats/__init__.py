@@ -1,0 +1,1 @@
+"""Readers of other file formats; no pickle is executed."""

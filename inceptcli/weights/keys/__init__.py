@@ -1,0 +1,1 @@
+"""Key tables: other people's tensor names and ours."""
