@@ -1,4 +1,4 @@
-"""The shape of the code: tools that must be content, sizes, and the picture of it in README."""
+"""The shape of the code: tools that must be content, sizes, and the picture of it in the guide."""
 
 from __future__ import annotations
 
@@ -63,8 +63,11 @@ def test_no_room_has_a_name_that_says_nothing() -> None:
     assert not [path for path in FILES if empty & {path.stem, path.parent.name}]
 
 
-def test_the_readme_shows_every_folder_of_the_package_with_its_docstring() -> None:
-    block = re.search(r"<!-- folders -->\n```\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+ARCHITECTURE = (PACKAGE / "guide/architecture.md").read_text()
+
+
+def test_the_guide_shows_every_folder_of_the_package_with_its_docstring() -> None:
+    block = re.search(r"<!-- folders -->\n```\n(.*?)```", ARCHITECTURE, re.S)
     assert block
     shown = dict(line.split(maxsplit=1) for line in block[1].splitlines()[1:])
     folders = {
@@ -77,9 +80,8 @@ def test_the_readme_shows_every_folder_of_the_package_with_its_docstring() -> No
     assert {name for name in shown if name not in folders} == loose
 
 
-def test_the_readme_names_the_functions_of_the_two_flows() -> None:
-    text = (ROOT / "README.md").read_text()
-    flows = re.search(r"<!-- flows -->\n```\n(.*?)```", text, re.S)
+def test_the_guide_names_the_functions_of_the_two_flows() -> None:
+    flows = re.search(r"<!-- flows -->\n```\n(.*?)```", ARCHITECTURE, re.S)
     assert flows
     named = re.findall(r"(\w+(?:/\w+)*\.py):(\w+)", flows[1])
     assert len(named) >= 10

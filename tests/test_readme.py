@@ -1,4 +1,4 @@
-"""What README says is what the program does."""
+"""README and the pages of the guide say what the program does."""
 
 from __future__ import annotations
 
@@ -15,26 +15,37 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
+from inceptcli.guide import pages
 from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.networks.summary import summarize
+from inceptcli.recipe.keys import recipe_keys
 from inceptcli.recipe.schema import check
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+GUIDE = {path: path.read_text() for path in sorted((ROOT / "inceptcli/guide").rglob("*.md"))}
+PAGES = {ROOT / "README.md": README, **GUIDE}
+TEXT = "\n".join(PAGES.values())
 
 
 def block(marker: str) -> str:
-    found = re.search(rf"<!-- {marker} -->\n```\w*\n(.*?)```", README, re.DOTALL)
-    assert found, f"README has no block {marker}"
-    return found[1]
+    found = re.findall(rf"<!-- {marker} -->\n```\w*\n(.*?)```", TEXT, re.DOTALL)
+    assert len(found) == 1, f"README and guide have {len(found)} blocks {marker}"
+    return str(found[0])
 
 
 def commands() -> list[str]:
     """Every line or part of a line in a code block that runs the program."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     plain = [text for language, text in blocks if not language]  # those in sh are run
     parts = [part.strip() for text in plain for part in re.split(r"&&|\||\n", text)]
     return [part for part in parts if part.startswith("inceptcli ")]
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#{1,4} (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_help_is_the_real_one() -> None:
@@ -42,24 +53,46 @@ def test_the_help_is_the_real_one() -> None:
     assert block("help").strip() == shown.strip()
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", dict.fromkeys(commands()))
 def test_every_command_is_one_that_the_program_takes(command: str) -> None:
     _, name, *arguments = shlex.split(command)
     subcommand = get_command(app).commands[name]  # type: ignore[attr-defined]
     subcommand.make_context(name, arguments)
 
 
-def test_readme_has_commands_to_check() -> None:
-    assert len(commands()) >= 7
+def test_there_are_commands_and_pages_to_check() -> None:
+    assert len(set(commands())) >= 40
+    assert len(GUIDE) >= 15
 
 
-def test_the_recipe_shown_is_a_recipe() -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert check(yaml.safe_load(text)).trainer.strategy == "ddp"
+def test_every_recipe_shown_is_a_recipe() -> None:
+    recipes = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+    assert "ddp" in [check(yaml.safe_load(text)).trainer.strategy for text in recipes]
+
+
+def test_every_key_that_is_named_is_a_key() -> None:
+    keys = {name for name, _ in recipe_keys()}
+    sections = "|".join({name.split(".")[0] for name in keys})
+    named = re.findall(rf"`(?:--set '?)?((?:{sections})\.(?!py\b)\w+)(?=[`:= ])", TEXT)
+    assert len(set(named)) >= 15
+    assert set(named) <= keys
+
+
+def test_every_flag_that_is_named_is_one_of_some_command() -> None:
+    commands = [get_command(app)]
+    flags = {"--help"}
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        flags |= {option for parameter in command.params for option in parameter.opts}
+    # pip's, sbatch's, find's and those of other programs stand in code blocks.
+    sentences = re.sub(r"^```.*?^```$", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+    named = re.findall(r"`(--[a-z][a-z-]+)(?=[ =`])", sentences)
+    assert len(set(named)) >= 40
+    assert set(named) <= flags
 
 
 def test_the_table_of_networks_is_the_registry() -> None:
-    rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+) \| ([\d.]+) G \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+) \| ([\d.]+) G \|$", TEXT, re.MULTILINE)
     assert [name for name, _, _ in rows] == list(NETWORKS)
     for name, parameters, multiply_adds in rows:
         summary = summarize(network_options(name), (299, 299))
@@ -67,25 +100,39 @@ def test_the_table_of_networks_is_the_registry() -> None:
         assert f"{summary.multiply_adds / 1e9:.3f}" == multiply_adds
 
 
-def test_the_contents_name_headings_that_exist() -> None:
-    headings = re.findall(r"^#{2,3} (.*)$", README, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    links = re.findall(r"\]\(#([^)]*)\)", README)
-    assert len(links) >= 15
-    assert set(links) <= anchors
+def test_the_readme_lists_every_page_of_the_guide_with_its_title() -> None:
+    rows = re.findall(
+        r"^\| \[([\w-]+)\]\(inceptcli/guide/\1\.md\) \| (.*) \|$", README, re.MULTILINE
+    )
+    assert len(rows) == len(dict(rows))
+    assert dict(rows) == {name: pages.title(name) for name in pages.names()}
+    assert pages.names() == [path.stem for path in GUIDE]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page])
+    for file, anchor in links:
+        target = (page.parent / file).resolve() if file else page
+        assert target.is_file(), file
+        assert not anchor or anchor in anchors(target.read_text()), anchor
 
 
 def test_every_picture_is_there_says_what_it_shows_and_has_a_text_beside_it() -> None:
-    pictures = re.findall(r'<img src="([^"]*)" width="\d+" alt="([^"]{60,})">', README)
-    assert len(pictures) == README.count("<img") >= 4
-    for source, _ in pictures:
-        picture = ROOT / source
-        assert 0 < picture.stat().st_size < 200_000
-        (twin,) = (
-            file for suffix in (".csv", ".txt") if (file := picture.with_suffix(suffix)).is_file()
-        )
-        assert len(twin.read_text().splitlines()) > 1
-        assert f"({twin.relative_to(ROOT)})" in README
+    checked = 0
+    for page, text in PAGES.items():
+        pictures = re.findall(r'<img src="([^"]*)" width="\d+" alt="([^"]{60,})">', text)
+        assert len(pictures) == text.count("<img")
+        checked += len(pictures)
+        for source, _ in pictures:
+            picture = page.parent / source
+            assert 0 < picture.stat().st_size < 200_000
+            (twin,) = (
+                suffix for suffix in (".csv", ".txt") if picture.with_suffix(suffix).is_file()
+            )
+            assert len(picture.with_suffix(twin).read_text().splitlines()) > 1
+            assert f"({Path(source).with_suffix(twin)})" in text
+    assert checked >= 4
 
 
 CREATE = """\

@@ -31,6 +31,7 @@ class ReportingGroup(LazyGroup):
         "export": "export",
         "study": "study",
         "list": "list_names",
+        "guide": "guide",
         "data": "data",
     }
 

@@ -51,6 +51,13 @@ def keys() -> list[Name]:
     return [Name(*key) for key in recipe_keys()]
 
 
+def topics() -> list[Name]:
+    """Every page of the guide with its title."""
+    from inceptcli.guide import pages
+
+    return [Name(name, pages.title(name)) for name in pages.names()]
+
+
 def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
     """For --arch."""
     yield from _matching(networks(), incomplete)
@@ -79,6 +86,11 @@ def complete_weights(incomplete: str) -> Iterator[tuple[str, str]]:
 def complete_network_or_weights(incomplete: str) -> Iterator[tuple[str, str]]:
     """For what `summarize` takes."""
     yield from _matching([*networks(), *weights()], incomplete)
+
+
+def complete_topic(incomplete: str) -> Iterator[tuple[str, str]]:
+    """For `guide`."""
+    yield from _matching(topics(), incomplete)
 
 
 def _matching(names: Iterable[Name], incomplete: str) -> Iterator[tuple[str, str]]:

@@ -257,9 +257,9 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, handler)
 
 
-def test_help_and_readme_name_the_exit_codes() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (codes,) = re.findall(r"Exit codes:.*?\n\n", readme, re.DOTALL)
+def test_help_and_guide_name_the_exit_codes() -> None:
+    page = (Path(__file__).parents[2] / "inceptcli/guide/commands.md").read_text()
+    (codes,) = re.findall(r"Exit codes:.*?\n\n", page, re.DOTALL)
     assert all(code in codes for code in ("75", "130", "143", "129"))
     done = subprocess.run(command("predict", "--help"), capture_output=True, text=True, check=True)
     assert "130" in done.stdout

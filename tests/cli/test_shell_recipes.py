@@ -1,4 +1,4 @@
-"""README's recipes for the shell, run as they stand there."""
+"""The guide's recipes for the shell, run as they stand there."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = installed(folder / "programs")
     (programs / "sbatch").write_text(SBATCH)
     (programs / "sbatch").chmod(0o755)
-    found = re.search(r"<!-- shell -->\n```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    page = (ROOT / "inceptcli/guide/predict.md").read_text()
+    found = re.search(r"<!-- shell -->\n```sh\n(.*?)```", page, re.S)
     assert found
     path = f"{programs}:{os.environ['PATH']}"
     environment = {"PATH": path, "HOME": str(folder), "PYTHONPATH": str(ROOT)}

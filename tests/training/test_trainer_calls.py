@@ -155,7 +155,7 @@ def test_images_that_are_normalized_already_are_refused(run: RunDirectory) -> No
 
 @pytest.fixture
 def flowers(run: RunDirectory, tmp_path: Path) -> Path:
-    """flowers/val with an image of each class and runs/flowers, as README has them."""
+    """flowers/val with an image of each class and runs/flowers, as the guide has them."""
     for number, name in enumerate(CLASSES):
         picture(tmp_path / "flowers" / "val" / name / "image.png", number)
     (tmp_path / "runs").mkdir()
@@ -163,11 +163,11 @@ def flowers(run: RunDirectory, tmp_path: Path) -> Path:
     return tmp_path / "flowers" / "val"
 
 
-def test_the_notebook_of_the_readme_runs(
+def test_the_notebook_of_the_guide_runs(
     flowers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (code,) = re.findall(r"<!-- notebook -->\n```python\n(.*?)```", readme, re.DOTALL)
+    page = (Path(__file__).parents[2] / "inceptcli/guide/evaluation.md").read_text()
+    (code,) = re.findall(r"<!-- notebook -->\n```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(code, names)  # it is ours

@@ -1,0 +1,1 @@
+"""Pages of the documentation, one per question, shown by `inceptcli guide`."""
