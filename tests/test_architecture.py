@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,31 @@ def test_no_line_of_a_style_or_script_is_too_long() -> None:
 def test_no_room_has_a_name_that_says_nothing() -> None:
     empty = {"utils", "util", "helpers", "helper", "common", "misc", "base"}
     assert not [path for path in FILES if empty & {path.stem, path.parent.name}]
+
+
+def test_a_public_name_is_defined_once() -> None:
+    defined: dict[str, set[Path]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name == "figures":  # each network has a stem, an inception_a ... of its own
+            continue
+        for name in _public_names(ast.parse(path.read_text())):
+            if (path.parent.name, path.stem) != ("cli", name):  # named as the job that it runs
+                defined.setdefault(name, set()).add(path.relative_to(PACKAGE))
+    assert len(defined) > 500
+    assert {name: paths for name, paths in defined.items() if len(paths) > 1} == {}
+
+
+def _public_names(module: ast.Module) -> Iterator[str]:
+    """Classes, functions and type aliases; of assignments those in CapWords, but no TypeVar."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign) and "TypeVar(" not in ast.unparse(node.value):
+            words = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            names = [word for word in words if re.fullmatch("[A-Z]+[a-z]\\w*", word)]
+        else:
+            continue
+        yield from (name for name in names if not name.startswith("_"))
 
 
 ARCHITECTURE = (PACKAGE / "guide/architecture.md").read_text()

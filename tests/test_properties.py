@@ -14,7 +14,7 @@ from typer import echo
 
 from inceptcli.cli import train as command
 from inceptcli.errors import UsageError
-from inceptcli.recipe.file import override, parse, read
+from inceptcli.recipe.file import override, parse_yaml, read_recipe
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.plan import plan
 from tests.cli.conftest import inceptcli
@@ -112,7 +112,7 @@ def test_any_change_of_a_recipe_is_planned_or_refused(changes: dict[str, Any]) -
 @given(some.one_of(some.text(), some.text(alphabet="abc:{}[]&*!|>-'\" \n\t#%?,1.", max_size=60)))
 def test_any_text_is_a_recipe_or_refused(text: str) -> None:
     try:
-        check(parse(text, "r.yaml"), "r.yaml")
+        check(parse_yaml(text, "r.yaml"), "r.yaml")
     except UsageError as error:
         check_one_short_line(error, "r.yaml: ")
 
@@ -123,7 +123,7 @@ def test_any_file_is_a_recipe_or_refused(folder: Path, content: bytes) -> None:
     path = folder / "any.yaml"
     path.write_bytes(content)
     try:
-        check(read(path), str(path))
+        check(read_recipe(path), str(path))
     except UsageError as error:
         check_one_short_line(error)
 

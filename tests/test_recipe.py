@@ -14,10 +14,10 @@ from inceptcli.recipe.file import (
     MAXIMUM_BYTES,
     bundled_folder,
     bundled_names,
-    find,
+    find_recipe,
     override,
-    parse,
-    read,
+    parse_yaml,
+    read_recipe,
 )
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.plan import plan
@@ -25,7 +25,7 @@ from inceptcli.training.plan import plan
 
 @pytest.mark.parametrize("name", bundled_names())
 def test_every_recipe_parses_and_names_a_network(name: str) -> None:
-    assert check(read(find(name)), name).network.name in NETWORKS
+    assert check(read_recipe(find_recipe(name)), name).network.name in NETWORKS
 
 
 def test_the_recipes_that_everybody_counts_on_are_there() -> None:
@@ -42,13 +42,13 @@ def test_every_recipe_says_how_to_run_it(path: Path) -> None:
 
 
 def test_a_resolved_recipe_can_be_trained_again() -> None:
-    recipe = check(read(find("paper/iv4")))
+    recipe = check(read_recipe(find_recipe("paper/iv4")))
     assert check(recipe.as_dict()) == recipe
 
 
 def test_the_paper_recipes_hold_what_the_paper_states() -> None:
     for name in ("paper/iv4", "paper/irv1", "paper/irv2"):
-        recipe = check(read(find(name)))
+        recipe = check(read_recipe(find_recipe(name)))
         optimizer = recipe.optimizer.model_dump()
         assert (optimizer["name"], optimizer["learning_rate"]) == ("rmsprop_tf", 0.045)
         assert (optimizer["decay"], optimizer["epsilon"]) == (0.9, 1.0)
@@ -116,33 +116,35 @@ def test_a_key_without_a_section_is_refused(key: str) -> None:
 @pytest.mark.parametrize("text", ["a: [", "- 1", "3", "!!python/object/apply:os.getpid []"])
 def test_text_that_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"r\.yaml"):
-        parse(text, "r.yaml")
+        parse_yaml(text, "r.yaml")
 
 
 def test_a_recipe_that_is_too_large_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     path.write_text("# " + "x" * MAXIMUM_BYTES)
     with pytest.raises(UsageError, match="at most"):
-        read(path)
+        read_recipe(path)
 
 
 def test_a_yaml_bomb_is_named_in_one_short_line() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
     with pytest.raises(UsageError) as caught:
-        check(parse("\n".join(lines), "r.yaml"), "r.yaml")
+        check(parse_yaml("\n".join(lines), "r.yaml"), "r.yaml")
     assert len(str(caught.value)) < 200
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="paper/iv4"):
-        find("nonsense")
+        find_recipe("nonsense")
 
 
 def test_a_recipe_is_found_by_path_too(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("trainer: {epochs: 2}")
-    assert check(read(find(str(path)))) == Recipe.model_validate({"trainer": {"epochs": 2}})
+    assert check(read_recipe(find_recipe(str(path)))) == Recipe.model_validate(
+        {"trainer": {"epochs": 2}}
+    )
 
 
 @pytest.mark.slow
@@ -179,6 +181,6 @@ def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: P
 def test_what_a_weights_file_may_not_say_is_refused_before_training(
     changes: dict[str, Any], said: str
 ) -> None:
-    recipe = check(override(read(find("demo")), {"network.name": "irv1", **changes}))
+    recipe = check(override(read_recipe(find_recipe("demo")), {"network.name": "irv1", **changes}))
     with pytest.raises(UsageError, match=re.escape(said)):
         plan(recipe)

@@ -11,10 +11,10 @@ import yaml
 
 from inceptcli.cli.app import with_home
 from inceptcli.errors import UsageError
-from inceptcli.recipe.file import override, parse
+from inceptcli.recipe.file import override, parse_yaml
 from inceptcli.recipe.schema import check
 from inceptcli.recipe.study import check_study, recipe_of
-from inceptcli.recipe.yaml_text import dump, load
+from inceptcli.recipe.yaml_text import dump, load_yaml
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.studies.test_study import VALUES
 
@@ -29,7 +29,7 @@ from tests.studies.test_study import VALUES
     ],
 )  # fmt: skip
 def test_a_plain_word_is_what_it_looks_like(text: str, value: object) -> None:
-    found = load(f"key: {text}")["key"]
+    found = load_yaml(f"key: {text}")["key"]
     assert (found, type(found)) == (value, type(value))
 
 
@@ -37,7 +37,7 @@ def test_what_is_written_is_read_again_the_same_by_any_reader() -> None:
     texts = ["1e-3", "yes", "010", "1:30", "~", "", "true", "0x1", "<<", "a: b", " x ", "=", "-"]
     numbers = [1e-8, 1e16, 0.1, 10, True, None, [0.5, 1e-5], 123456789.123]
     values = {f"key{number}": value for number, value in enumerate([*texts, *numbers])}
-    assert load(dump(values)) == values
+    assert load_yaml(dump(values)) == values
     assert yaml.safe_load(dump(values)) == values
 
 
@@ -52,17 +52,17 @@ def test_what_is_written_is_read_again_the_same_by_any_reader() -> None:
 )
 def test_a_key_that_is_there_twice_is_an_error_with_its_line(text: str, lines: str) -> None:
     with pytest.raises(UsageError, match=rf"^r\.yaml {lines}"):
-        parse(text, "r.yaml")
+        parse_yaml(text, "r.yaml")
 
 
 def test_a_merge_key_is_no_key_of_a_recipe() -> None:
     text = "data: &data {workers: 1}\noptimizer: {<<: *data}\n"
     with pytest.raises(UsageError, match=r"unknown key optimizer\.<<"):
-        check(parse(text, "r.yaml"), "r.yaml")
+        check(parse_yaml(text, "r.yaml"), "r.yaml")
 
 
 def test_the_name_alone_stands_for_a_section() -> None:
-    recipe = check(parse("schedule: cosine\noptimizer: sgd\nnetwork: irv1\n", "r.yaml"))
+    recipe = check(parse_yaml("schedule: cosine\noptimizer: sgd\nnetwork: irv1\n", "r.yaml"))
     assert (recipe.schedule.name, recipe.optimizer.name, recipe.network.name) == (
         "cosine",
         "sgd",

@@ -122,7 +122,7 @@ def print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def main(
+def program_options(
     version: Annotated[
         bool,
         Option(

@@ -22,9 +22,9 @@ def networks() -> list[Name]:
 
 def recipes() -> list[Name]:
     """Every recipe that came along, with the first line of its comment."""
-    from inceptcli.recipe.file import bundled_names, find
+    from inceptcli.recipe.file import bundled_names, find_recipe
 
-    return [Name(name, _first_comment(find(name).read_text())) for name in bundled_names()]
+    return [Name(name, _first_comment(find_recipe(name).read_text())) for name in bundled_names()]
 
 
 def studies() -> list[Name]:

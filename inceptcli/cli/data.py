@@ -24,5 +24,5 @@ data = Typer(
 
 
 @data.callback()
-def describe() -> None:
+def data_options() -> None:
     """Look at a dataset, make shards of it."""

@@ -51,10 +51,10 @@ def data_check(
     left_out (files: number by suffix, hidden or beside the class folders; folders: number by name).
     The splits are train, val and test, or all.
     """
-    from inceptcli.data.check import check
+    from inceptcli.data.check import check_folders
 
     with Display(quiet).task("check", unit="files") as task:
-        report = check(folder, workers, task.reach, Display().say)
+        report = check_folders(folder, workers, task.reach, Display().say)
     echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
     if not report.clean:
         raise Exit(1)

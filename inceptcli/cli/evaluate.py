@@ -16,7 +16,7 @@ from inceptcli.cli.options import (
     Compile,
     Devices,
     FastDecode,
-    Precision,
+    PrecisionFlag,
     checked_devices,
     chosen_shortcuts,
     ensemble_files,
@@ -92,7 +92,7 @@ def evaluate(
     batch_size: BatchSize = None,
     device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     devices: Devices = "1",
-    precision: Precision = "32-true",
+    precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
     format: Annotated[
@@ -206,14 +206,14 @@ def _devices(devices: str, processes: int) -> int | Literal["auto"]:
 
 def _tell(result: Evaluation, origin: Origin, form: str, notices: Display) -> None:
     """What was skipped, then the figures on standard output."""
-    from inceptcli.evaluation.writers import as_json, as_table
+    from inceptcli.evaluation.writers import as_table, evaluation_as_json
 
     for name, reason in result.skipped:
         notices.say(f"skipped {name}: {reason}")
     if result.skipped:
         total = len(result.images) + len(result.skipped)
         notices.say(f"{len(result.skipped)} of {total} images skipped")
-    echo((as_json if form == "json" else as_table)(result, origin))
+    echo((evaluation_as_json if form == "json" else as_table)(result, origin))
 
 
 def _read(

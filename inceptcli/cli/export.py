@@ -18,7 +18,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
-    from inceptcli.evaluation.model_card import Trained
+    from inceptcli.evaluation.model_card import TrainedImages
     from inceptcli.prediction.export import Check
     from inceptcli.weights.metadata import WeightsMetadata
 
@@ -119,12 +119,12 @@ def export(
     """
     from inceptcli.cli.outputs import writing
     from inceptcli.data.folders import find_images
-    from inceptcli.weights.fetched.published import find
+    from inceptcli.weights.fetched.published import find_weights
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.onnx_file import is_onnx
 
     display = Display(quiet)
-    card = Card(license_id, measures)
+    card = ModelCardFlags(license_id, measures)
     written = OutputFiles({"--output": None if to == "hub" else output})
     _check_flags(to, output, opset, card)
     found = [] if images is None else find_images(images)
@@ -132,7 +132,7 @@ def export(
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
     with writing(f"--output {output}"), _replacing(output, to) as temporary:
-        file = find(weights, None if quiet else display.say)
+        file = find_weights(weights, None if quiet else display.say)
         written.check([file])
         read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
@@ -153,11 +153,11 @@ def export(
         display.say(f"upload it with: {upload_command(output)}")
 
 
-def _check_flags(to: str, output: Path, opset: int | None, card: Card) -> None:
+def _check_flags(to: str, output: Path, opset: int | None, card: ModelCardFlags) -> None:
     """UsageError for flags of another target, UserError where a package is missing."""
     card.check(to)
     if to == "hub":
-        check_folder(output)
+        check_new_folder(output)
     elif output.suffix.lower() != SUFFIXES[to]:
         raise UsageError(f"--output {output}: --to {to} writes {SUFFIXES[to]}; name it so")
     if opset is not None and to != "onnx":
@@ -186,7 +186,7 @@ UNKNOWN = "unknown"
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
-class Card(NamedTuple):
+class ModelCardFlags(NamedTuple):
     """The flags --license and --measures."""
 
     license_id: str | None
@@ -204,7 +204,7 @@ class Card(NamedTuple):
             )
 
 
-def check_folder(output: Path) -> None:
+def check_new_folder(output: Path) -> None:
     """UsageError where --output is neither new nor an empty folder."""
     if output.is_symlink() or (output.exists() and not output.is_dir()):
         raise UsageError(f"--output {output}: --to hub writes a folder; name one that is not there")
@@ -213,7 +213,12 @@ def check_folder(output: Path) -> None:
 
 
 def export_hub(
-    weights: str, file: Path, output: Path, images: Sequence[Path], card: Card, display: Display
+    weights: str,
+    file: Path,
+    output: Path,
+    images: Sequence[Path],
+    card: ModelCardFlags,
+    display: Display,
 ) -> Check:
     """Write the folder, compare what timm loads from it, and add the model card.
 
@@ -255,23 +260,23 @@ def upload_command(output: Path) -> str:
     return f"hf upload OWNER/NAME {shlex.quote(str(output))}"
 
 
-def _trained(run: Path, metadata: WeightsMetadata) -> Trained:
+def _trained(run: Path, metadata: WeightsMetadata) -> TrainedImages:
     """How many images a run trained and validated on, but for those it could not read."""
     from inceptcli.data.identity import KeptIdentity
-    from inceptcli.evaluation.model_card import Trained
+    from inceptcli.evaluation.model_card import TrainedImages
     from inceptcli.training.skipped import read_skipped
 
     data = (metadata.recipe or {}).get("data")
     if not isinstance(data, dict):
-        return Trained()
+        return TrainedImages()
     if data.get("path") is None:
         sizes = [data.get(name) for name in ("train_size", "val_size")]
-        return Trained(*(size if isinstance(size, int) else None for size in sizes))
+        return TrainedImages(*(size if isinstance(size, int) else None for size in sizes))
     if not run.is_dir():
-        return Trained()
+        return TrainedImages()
     try:
         parts = [image.part for image in KeptIdentity(run / "data.jsonl.gz").images]
         skipped = [part for part, _ in read_skipped(run / "skipped.csv")]
     except (UserError, OSError, ValueError, TypeError, KeyError):
-        return Trained()
-    return Trained(*(parts.count(part) - skipped.count(part) for part in ("train", "val")))
+        return TrainedImages()
+    return TrainedImages(*(parts.count(part) - skipped.count(part) for part in ("train", "val")))

@@ -63,7 +63,7 @@ CropFraction = Annotated[
     float | None,
     Option(show_default=FROM_CONFIG, help="Part of the shorter side that is kept, above 0 to 1."),
 ]
-Interpolation = Annotated[
+InterpolationFlag = Annotated[
     Literal["bilinear", "bicubic"] | None,
     Option(show_default=FROM_CONFIG, help="How images are resized."),
 ]
@@ -97,7 +97,7 @@ def import_weights(
     mean: Mean = None,
     std: Std = None,
     crop_fraction: CropFraction = None,
-    interpolation: Interpolation = None,
+    interpolation: InterpolationFlag = None,
     raw: Annotated[
         bool,
         Option(
@@ -144,10 +144,10 @@ def import_weights(
     _check_output(output, _read(source, classes) if repository is None else [])
     stated = _preprocessing(image_size, mean, std, crop_fraction, interpolation)
 
-    from inceptcli.weights.foreign.declared import Declared, class_list, config_beside
+    from inceptcli.weights.foreign.declared import Declared, config_beside, declared_classes
 
     say = Display(quiet).say
-    named = None if classes is None else class_list(classes, say)
+    named = None if classes is None else declared_classes(classes, say)
     declared = [Declared("the preprocessing flags", preprocessing=stated)] if stated else []
     declared += [Declared(f"--classes {classes}", named)] if named else []
     file, note = source, None

@@ -48,7 +48,7 @@ Devices = Annotated[
     ),
 ]
 
-Precision = Annotated[
+PrecisionFlag = Annotated[
     Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"],
     Option(
         help="What the networks compute in, by Lightning's names. A GPU takes less time in all "
@@ -113,10 +113,10 @@ def ensemble_files(
     Raises UsageError when they cannot answer together, UserError when one cannot be had or read.
     """
     from inceptcli.prediction.ensemble import check_ensemble
-    from inceptcli.weights.fetched.published import find
+    from inceptcli.weights.fetched.published import find_weights
     from inceptcli.weights.file import read_metadata
 
-    files = [find(name, None if display.quiet else display.say) for name in names]
+    files = [find_weights(name, None if display.quiet else display.say) for name in names]
     metadata = [read_metadata(file) for file in files]
     check_ensemble(list(zip(names, metadata, strict=True)), crops)
     return files, metadata

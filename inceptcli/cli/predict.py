@@ -18,7 +18,7 @@ from inceptcli.cli.options import (
     Compile,
     Devices,
     FastDecode,
-    Precision,
+    PrecisionFlag,
     checked_devices,
     chosen_shortcuts,
     ensemble_files,
@@ -36,7 +36,7 @@ from inceptcli.cli.outputs import (
     what_stays,
 )
 from inceptcli.cli.predict_extras import Extras, gallery_writer
-from inceptcli.cli.predict_shard import Place, Write, part_files, place_of, predict_shard
+from inceptcli.cli.predict_shard import PartOutput, Write, part_files, place_of, predict_shard
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 
@@ -137,7 +137,7 @@ def predict(
         ),
     ] = "auto",
     devices: Devices = "1",
-    precision: Precision = "32-true",
+    precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
     explain: Annotated[
@@ -294,7 +294,7 @@ def _installed(output_format: str) -> str:
 
 
 def _outputs(
-    place: Place | None, output: Path | None, gallery: Path | None, embeddings: Path | None
+    place: PartOutput | None, output: Path | None, gallery: Path | None, embeddings: Path | None
 ) -> dict[str, Path | None]:
     if place is not None:
         return part_files(place)

@@ -15,25 +15,25 @@ from inceptcli.progress.display import Display
 if TYPE_CHECKING:
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer
-    from inceptcli.prediction.shares.share import Shard
+    from inceptcli.prediction.shares.share import Share
     from inceptcli.prediction.shortcuts import Shortcuts
 
 Write = Callable[[Iterable["Answer"]], None]
 
 
-class Place(NamedTuple):
+class PartOutput(NamedTuple):
     """Where a part goes, and which it is."""
 
     path: Path
     format: Literal["jsonl", "parquet"]
-    shard: Shard
+    shard: Share
 
 
-def place_of(shard: str, output_format: str | None, output: Path | None) -> Place:
+def place_of(shard: str, output_format: str | None, output: Path | None) -> PartOutput:
     """What --shard, --format and --output mean together; UsageError when they mean nothing."""
-    from inceptcli.prediction.shares.share import Shard
+    from inceptcli.prediction.shares.share import Share
 
-    share = Shard.of(shard)
+    share = Share.of(shard)
     if output is None:
         raise UsageError("--shard needs --output, a file or a folder for the part")
     if output_format not in (None, "jsonl", "parquet"):
@@ -43,10 +43,10 @@ def place_of(shard: str, output_format: str | None, output: Path | None) -> Plac
         raise UsageError(f"--shard writes .jsonl or .parquet, not --output {output}")
     if output.is_dir() or (not output.suffix and not output.exists()):
         output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"
-    return Place(output, cast(Literal["jsonl", "parquet"], chosen), share)
+    return PartOutput(output, cast(Literal["jsonl", "parquet"], chosen), share)
 
 
-def part_files(place: Place) -> dict[str, Path | None]:
+def part_files(place: PartOutput) -> dict[str, Path | None]:
     """What is written of a part, by what a message calls it."""
     from inceptcli.prediction.shares.part_record import record_path, rows_path
 
@@ -56,7 +56,7 @@ def part_files(place: Place) -> dict[str, Path | None]:
 
 
 def predict_shard(
-    place: Place,
+    place: PartOutput,
     job: tuple[Sequence[Path], int, int, Shortcuts],
     sources: Iterable[Source],
     answer: Callable[[Iterable[Source], Write], None],

@@ -17,7 +17,7 @@ from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
-    from inceptcli.studies.runs import Result
+    from inceptcli.studies.runs import StudyResult
 
 EPILOG = """Examples:
 
@@ -75,11 +75,11 @@ def study(
     import signal
     import sys
 
-    from inceptcli.recipe.file import find_study, read
+    from inceptcli.recipe.file import find_study, read_recipe
     from inceptcli.recipe.study import check_study
 
     file = find_study(name)
-    settings = check_study(read(file), str(file))
+    settings = check_study(read_recipe(file), str(file))
     if seeds is not None:
         settings = settings.model_copy(update={"seeds": list(range(seeds))})
     if os.path.lexists(output) and not output.is_dir():
@@ -112,7 +112,7 @@ def study(
     echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))
 
 
-def judge(study: Study, results: list[Result]) -> dict[str, Any]:
+def judge(study: Study, results: list[StudyResult]) -> dict[str, Any]:
     """Figures by arm and seed, and a verdict for each comparison, as plain values."""
     from inceptcli.studies.verdict import verdict
 

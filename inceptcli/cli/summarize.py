@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from inceptcli.data.pixels.preprocessing import Preprocessing
-    from inceptcli.networks.difference import Box, Difference, StageDifference
+    from inceptcli.networks.difference import BoxSummary, Difference, StageDifference
     from inceptcli.networks.registry import NetworkOptions
     from inceptcli.networks.summary import LayerSummary, StageSummary, Summary
     from inceptcli.weights.metadata import WeightsMetadata
@@ -135,11 +135,15 @@ def _described(
     """What a registered name or a weights file describes; a name is looked up first."""
     from inceptcli.networks.registry import NETWORKS, network_options
     from inceptcli.weights.fetched.hub import hub_name
-    from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
+    from inceptcli.weights.fetched.published import (
+        find_weights,
+        published_name,
+        published_preprocessing,
+    )
 
     if network in NETWORKS:
         options = network_options(network, num_classes=num_classes)
-        return options, preprocessing_of(network), None
+        return options, published_preprocessing(network), None
 
     is_name = hub_name(network) is not None or published_name(network) is not None
     if not is_name and not Path(network).exists():
@@ -148,7 +152,7 @@ def _described(
 
     from inceptcli.weights.file import read_metadata
 
-    metadata = read_metadata(find(network, Display().say))
+    metadata = read_metadata(find_weights(network, Display().say))
     if num_classes is not None:
         raise UsageError(
             f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"
@@ -334,7 +338,7 @@ def _add_counts(
             )
 
 
-def _box(box: Box | None) -> str:
+def _box(box: BoxSummary | None) -> str:
     if box is None:
         return "-"
     parameters = f", {box.parameters:,} parameters" if box.parameters else ""

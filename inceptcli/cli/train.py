@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from inceptcli.recipe.schema import Recipe
-    from inceptcli.recipe.sections import Trainer
+    from inceptcli.recipe.sections import TrainerSection
     from inceptcli.training.plan import Plan
     from inceptcli.training.run_directory import RunDirectory
     from inceptcli.training.stopping import Stopping
@@ -238,7 +238,7 @@ def train(
 
 def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> Recipe:
     """The recipe of that name with what was given instead."""
-    from inceptcli.recipe.file import find, override, parse, read
+    from inceptcli.recipe.file import find_recipe, override, parse_yaml, read_recipe
     from inceptcli.recipe.schema import check
 
     wanted = {key: value for key, value in flags.items() if value is not None}
@@ -246,9 +246,9 @@ def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> 
         key, equals, value = change.partition("=")
         if not equals:
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
-        wanted[key] = parse(f"value: {value}", f"--set {change}").get("value")
+        wanted[key] = parse_yaml(f"value: {value}", f"--set {change}").get("value")
     name = recipe or _default_recipe(wanted)
-    values = override(read(find(name)), {})
+    values = override(read_recipe(find_recipe(name)), {})
     return check(override(values, _with_head_rate(values, wanted)), f"recipe {name} with flags")
 
 
@@ -293,7 +293,7 @@ def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
     OutputFiles({"--output": output / "recipe.yaml"}).check([recipe])
 
 
-def _check_launcher(trainer: Trainer) -> None:
+def _check_launcher(trainer: TrainerSection) -> None:
     from inceptcli.processes.launchers import check_launcher
 
     devices = trainer.devices

@@ -13,16 +13,16 @@ from typing import NamedTuple
 from inceptcli.data.folders import Say, files_by_class, is_image, unheard
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.loading.parallel import in_processes
-from inceptcli.data.pixels.decode import UnreadableImage, decode, format_of
+from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
 from inceptcli.data.pixels.image_formats import SUFFIXES, SUFFIXES_OF
-from inceptcli.data.splits import in_words, other_folders, split_folders
+from inceptcli.data.splits import folders_in_words, other_folders, split_folders
 from inceptcli.text import printable
 
 ODD_SHARE = 0.01
 """A format that fewer of the images have is odd: among photographs often a placeholder."""
 
 
-class Place(NamedTuple):
+class CheckedFile(NamedTuple):
     """A file of a class folder; `split` is train, val or test, or all without splits."""
 
     path: Path
@@ -33,7 +33,7 @@ class Place(NamedTuple):
 class Inspected(NamedTuple):
     """What a file holds: a format and size (height, width), pixels, or why it cannot be read."""
 
-    place: Place
+    place: CheckedFile
     problem: str | None = None
     format: str = ""
     size: tuple[int, int] = (0, 0)
@@ -55,7 +55,7 @@ class Remark(NamedTuple):
 class Duplicates(NamedTuple):
     """Files of equal content; `across` has classes or splits, or both, when these differ."""
 
-    places: tuple[Place, ...]
+    places: tuple[CheckedFile, ...]
     across: tuple[str, ...]
 
 
@@ -133,7 +133,7 @@ class Report:
         return not (self.unreadable or self.overlooked or crossing or refused)
 
 
-def check(
+def check_folders(
     root: Path,
     workers: int | None,
     progress: Callable[[int, int], None],
@@ -150,14 +150,17 @@ def check(
     """
     splits = split_folders(root)
     if others := other_folders(root, splits):
-        say(f"{printable(str(root))}: {in_words(others)} left out, neither a split nor a class")
+        say(
+            f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
+            "a class"
+        )
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
     left_out = LeftOut()
     files = {
         split: files_by_class(folder, say, splits.values(), left_out) for split, folder in folders
     }
     places = [
-        Place(path, split, name)
+        CheckedFile(path, split, name)
         for split, classes in files.items()
         for name, paths in classes.items()
         for path in paths
@@ -172,17 +175,17 @@ def check(
     return _report(names, inspected, left_out)
 
 
-def inspect(place: Place) -> Inspected:
+def inspect(place: CheckedFile) -> Inspected:
     """Decode one file; neither problem nor format when it does not claim to be an image."""
     if not is_image(place.path):
-        return Inspected(place, format=format_of(place.path) or "")
+        return Inspected(place, format=image_format_of(place.path) or "")
     try:
         height, width, _ = decode(place.path).shape
         with place.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except UnreadableImage as error:
         return Inspected(place, problem=str(error))
-    return Inspected(place, None, format_of(place.path) or "", (height, width), digest)
+    return Inspected(place, None, image_format_of(place.path) or "", (height, width), digest)
 
 
 def _report(
@@ -219,7 +222,7 @@ def _report(
 
 
 def _duplicates(readable: Sequence[Inspected]) -> tuple[Duplicates, ...]:
-    groups: defaultdict[str, list[Place]] = defaultdict(list)
+    groups: defaultdict[str, list[CheckedFile]] = defaultdict(list)
     for entry in readable:
         groups[entry.digest].append(entry.place)
     found = []

@@ -24,7 +24,7 @@ from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UserError
 from inceptcli.text import listed, printable
 
-Number = tuple[str, int]
+ImageNumber = tuple[str, int]
 """Part (train or val) of an image and its place there, 0-based."""
 
 LONGEST_REASON = 200
@@ -165,7 +165,9 @@ def _checked(image: Listed, classes: int) -> Listed:
     return image
 
 
-def difference(kept: KeptIdentity, now: DataIdentity, may_change: Collection[Number]) -> str | None:
+def difference_of_data(
+    kept: KeptIdentity, now: DataIdentity, may_change: Collection[ImageNumber]
+) -> str | None:
     """What is other now, in words; None when nothing is.
 
     The files of the images that `may_change` names may have changed.

@@ -38,7 +38,7 @@ LONGEST_SHOWN = 200
 MAXIMUM_BYTES = 256 * 1024**2
 
 
-class EvaluationImages(NamedTuple):
+class ListedImages(NamedTuple):
     """Images for `eval`, the folder that their paths start from, and what should be said of them.
 
     `notes` are lines for people, `read` the files that list the images.
@@ -52,10 +52,10 @@ class EvaluationImages(NamedTuple):
 
 def evaluation_images(
     data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
-) -> EvaluationImages:
+) -> ListedImages:
     """What a `--data` that lists its images means, labelled by place in `ids` and in `names`.
 
-    A CSV file (`listed`) or ILSVRC's flat folder (`flat`).
+    A CSV file (`images_in_csv`) or ILSVRC's flat folder (`flat`).
 
     Raises:
         UsageError: there is no such file or folder, or its columns cannot be understood.
@@ -64,8 +64,8 @@ def evaluation_images(
     if data.is_file() and data.name == KAGGLE_LABELS:
         return flat(_kaggle_folder(data), ids, names, data)
     if data.is_file() and data.suffix.lower() == ".csv":
-        images = listed(data, ids, names, allow_outside=allow_outside)
-        return EvaluationImages(images, data.parent, read=(data,))
+        images = images_in_csv(data, ids, names, allow_outside=allow_outside)
+        return ListedImages(images, data.parent, read=(data,))
     if data.is_file():
         raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of path and label")
     folder = _flat_folder(data)
@@ -79,7 +79,7 @@ def lists_images(data: Path) -> bool:
     return data.is_file() or _flat_folder(data) is not None
 
 
-def listed(
+def images_in_csv(
     file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
 ) -> LabelledImages:
     """The images that a CSV file lists, in its order.
@@ -117,12 +117,12 @@ def listed(
 
 def flat(
     folder: Path, ids: Sequence[str], names: Sequence[str], file: Path | None = None
-) -> EvaluationImages:
+) -> ListedImages:
     """The validation images of ILSVRC in `folder`, labelled by `file`, or one in it or beside it.
 
-    That is `labels.csv` (as in `listed`; `file` is an image's name), Caffe's `val.txt` (an image's
-    name and its label on each line) or Kaggle's `LOC_val_solution.csv`, also up to four folders
-    above, as its archive has it. A label that is a number counts synsets from 0 in the
+    That is `labels.csv` (as in `images_in_csv`; `file` is an image's name), Caffe's `val.txt` (an
+    image's name and its label on each line) or Kaggle's `LOC_val_solution.csv`, also up to four
+    folders above, as its archive has it. A label that is a number counts synsets from 0 in the
     order of `synsets.txt` beside it; without that file, where the weights have a thousand synsets,
     in the order of their ids, as every published classifier does.
 
@@ -153,7 +153,7 @@ def flat(
     absent = len(label_of) - len(images)
     note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
     read = (file, file.parent / "synsets.txt")
-    return EvaluationImages(found, folder, (note,) if absent else (), read)
+    return ListedImages(found, folder, (note,) if absent else (), read)
 
 
 def _real(place: str, folders: dict[str, str]) -> str:

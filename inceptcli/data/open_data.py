@@ -23,7 +23,7 @@ from inceptcli.data.sources import FolderSource, ListedSource
 from inceptcli.data.splits import (
     NAMES,
     Split,
-    in_words,
+    folders_in_words,
     other_folders,
     split_folders,
     split_named,
@@ -37,7 +37,7 @@ Measured = Literal["train", "val", "test", "all"]
 """Which images of a dataset: one of its splits, or all where it has none."""
 
 
-class Trained(NamedTuple):
+class TrainedOn(NamedTuple):
     """What a run was trained on, by its recipe."""
 
     path: str
@@ -126,8 +126,10 @@ class Dataset(ABC):
         """In one line, if anything is."""
         if places := self.left_out(val_data):
             say(
-                f"{printable(self.data)}: {in_words(places)} left out of training and validation"
-                + "; `inceptcli eval RUN --split test` measures test images" * self._has_test
+                f"{printable(self.data)}: {folders_in_words(places)} left out of training and "
+                "validation"
+                + "; `inceptcli eval RUN --split test` measures test images"
+                * self._has_test
             )
 
     @property
@@ -309,7 +311,7 @@ def open_split(
     data: str,
     classes: Sequence[str],
     split: Measured | None = None,
-    trained: Trained | None = None,
+    trained: TrainedOn | None = None,
     say: Say | None = None,
 ) -> Chosen:
     """Some images of `data` with positions in `classes` as labels, and which these are.
@@ -362,7 +364,7 @@ def _split_of(data: str) -> Split | None:
     return split_named(Path(data).absolute().name)
 
 
-def training_places(trained: Trained) -> list[Path]:
+def training_places(trained: TrainedOn) -> list[Path]:
     """Where the training images lie, class folders or tar files; none where they are not here."""
     if "://" in trained.path:
         return []

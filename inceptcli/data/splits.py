@@ -58,8 +58,8 @@ def split_folders(root: Path) -> dict[Split, Path]:
     for split, found in named.items():
         if len(found) > 1:
             raise UsageError(
-                f"{printable(str(root))}: {in_words(found)} are both the {split} images; keep one "
-                "of them"
+                f"{printable(str(root))}: {folders_in_words(found)} are both the {split} images; "
+                "keep one of them"
             )
     return {split: named[split][0] for split in NAMES if split in named}
 
@@ -75,7 +75,7 @@ def other_folders(root: Path, splits: Mapping[Split, Path]) -> list[Path]:
     ]
 
 
-def in_words(folders: Sequence[Path]) -> str:
+def folders_in_words(folders: Sequence[Path]) -> str:
     """Such as train/ and test/."""
     names = [f"{printable(folder.name)}/" for folder in folders]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -12,12 +12,12 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
 from inceptcli.evaluation.processes import Processes
-from inceptcli.evaluation.results import Evaluation, ImageResult, image_result, summarize
+from inceptcli.evaluation.results import Evaluation, ImageResult, evaluation_of, image_result
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
 from inceptcli.prediction.predict import classify
 
 
-class Share(NamedTuple):
+class ProcessResults(NamedTuple):
     """What one process found, by the images' numbers."""
 
     results: dict[int, ImageResult]
@@ -45,7 +45,7 @@ def evaluate(
     processes = processes or Processes()
     numbers = share(len(source), processes)
 
-    def work() -> Share:
+    def work() -> ProcessResults:
         return _measure(
             ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode
         )
@@ -58,7 +58,9 @@ def evaluate(
     left_out = [skipped[number] for number in sorted(skipped)]
     if not results:
         raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
-    return summarize([results[number] for number in sorted(results)], ensemble.classes, left_out)
+    return evaluation_of(
+        [results[number] for number in sorted(results)], ensemble.classes, left_out
+    )
 
 
 def share(num_images: int, processes: Processes) -> range:
@@ -74,8 +76,8 @@ def _measure(
     progress: Callable[[int], None],
     skip_unreadable: bool,
     fast_decode: bool,
-) -> Share:
-    found = Share({}, {})
+) -> ProcessResults:
+    found = ProcessResults({}, {})
     read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
     for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
         name = source.name(number)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import Say, subfolders
 from inceptcli.data.label_files import SYNSET, evaluation_images, lists_images
-from inceptcli.data.open_data import Measured, Trained, open_split, training_places
+from inceptcli.data.open_data import Measured, TrainedOn, open_split, training_places
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
@@ -36,7 +36,7 @@ class Wanted(NamedTuple):
     allow_outside: bool = False
 
 
-class Found(NamedTuple):
+class MeasuredImages(NamedTuple):
     """The images, what they are of, how many were left out, and lines for people.
 
     `val_fraction` is the share by which they were told apart, if they were; `read` are the files
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 def images_to_measure(
     wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]], say: Say | None
-) -> Found:
+) -> MeasuredImages:
     """The images that `wanted` means, labelled by the classes of the first of `weights`.
 
     Without data they are the first run's validation images, by its own recipe: drawn shapes, val/,
@@ -98,7 +98,7 @@ def _recipe(metadata: WeightsMetadata) -> Recipe | None:
 
 def _own(
     wanted: Wanted, file: Path, metadata: WeightsMetadata, recipe: Recipe | None, say: Say | None
-) -> Found:
+) -> MeasuredImages:
     ids = [entry.id for entry in metadata.classes]
     if recipe is None:
         raise UsageError(f"{file}: says nothing of the images it was trained on; give --data")
@@ -108,19 +108,19 @@ def _own(
             raise UsageError(f"{file}: has no {split} images of `shapes`; give --data FOLDER")
         size, seed = metadata.preprocessing.image_size, recipe.trainer.seed
         count = data.train_size if split == "train" else data.val_size
-        return Found(Shapes(seed, count, size, split), "shapes", split)
+        return MeasuredImages(Shapes(seed, count, size, split), "shapes", split)
     if data.val_path is not None and split == "val":
         _check_there(data.val_path, "validated", file)
-        return Found(open_split(data.val_path, ids, say=say).source, data.val_path, "val")
+        return MeasuredImages(open_split(data.val_path, ids, say=say).source, data.val_path, "val")
     _check_there(data.path, "trained", file)
     return _split(data.path, ids, split, recipe, say)
 
 
 def _split(
     data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None, say: Say | None
-) -> Found:
+) -> MeasuredImages:
     chosen = open_split(data, ids, split, _trained(recipe) if recipe else None, say)
-    return Found(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
+    return MeasuredImages(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
 
 
 def _by_folder(
@@ -165,9 +165,9 @@ def _numbered(folders: Iterable[str]) -> dict[str, int]:
     return numbers if 0 in numbers.values() and len(numbers) == len({*folders}) else {}
 
 
-def _trained(recipe: Recipe) -> Trained | None:
+def _trained(recipe: Recipe) -> TrainedOn | None:
     data = recipe.data
-    return None if data.path is None else Trained(data.path, data.val_path, data.val_fraction)
+    return None if data.path is None else TrainedOn(data.path, data.val_path, data.val_fraction)
 
 
 def _check_there(data: str, what: str, file: Path) -> None:
@@ -184,7 +184,7 @@ def _given(
     weights: tuple[Path, WeightsMetadata],
     recipe: Recipe | None,
     say: Say | None,
-) -> Found:
+) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
     if means_shards(data) or not lists_images(Path(data)):
@@ -204,10 +204,10 @@ def _given(
     if metadata.unnamed:
         count = f"{file}: its {len(ids)} classes are unnamed"
         notes = (*notes, f"{count}; labels were read as the numbers of the classifier's rows")
-    return Found(FolderSource(images), data, split, notes=notes, read=read)
+    return MeasuredImages(FolderSource(images), data, split, notes=notes, read=read)
 
 
-def _without(found: Found, exclude: Path) -> Found:
+def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
     if not isinstance(found.source, FolderSource):
         raise UsageError(f"--exclude {exclude}: leaves out images of folders and lists only")
     place = Path(found.data)
@@ -218,7 +218,7 @@ def _without(found: Found, exclude: Path) -> Found:
     )
 
 
-def _trained_on(file: Path, recipe: Recipe, found: Found) -> str | None:
+def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None:
     """What to say where some of the images found are those that a run was trained on."""
     trained, images = _trained(recipe), len(found.source)
     if trained is None:

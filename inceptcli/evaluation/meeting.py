@@ -10,7 +10,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.processes.launchers import SLURM, TORCHRUN, by_torchrun, left_over, number_in
+from inceptcli.processes.launchers import (
+    SLURM,
+    TORCHRUN,
+    by_torchrun,
+    left_over,
+    number_in_environment,
+)
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -37,9 +43,9 @@ def place() -> tuple[str, int]:
     Raises UsageError when variables are missing or have no such form.
     """
     if by_torchrun() or "MASTER_PORT" in os.environ:
-        port = number_in("MASTER_PORT")
+        port = number_in_environment("MASTER_PORT")
     else:
-        job, step = number_in("SLURM_JOB_ID"), number_in("SLURM_STEP_ID")
+        job, step = number_in_environment("SLURM_JOB_ID"), number_in_environment("SLURM_STEP_ID")
         port = FIRST_PORT + (job * 100 + step) % NUM_PORTS
     if port > LAST_PORT:
         raise UsageError(f"MASTER_PORT={port}: must be at most {LAST_PORT}; {left_over()}")

@@ -27,7 +27,7 @@ transform = timm.data.create_transform(**view, is_training=False)
 ```"""
 
 
-class Trained(NamedTuple):
+class TrainedImages(NamedTuple):
     """How many images a run trained and validated on; None where nobody knows."""
 
     training: int | None = None
@@ -39,7 +39,7 @@ def model_card(
     for_timm: bool,
     license_id: str,
     measures: Measures | None,
-    trained: Trained = Trained(),  # noqa: B008 (a tuple, which nothing changes)
+    trained: TrainedImages = TrainedImages(),  # noqa: B008 (a tuple, which nothing changes)
 ) -> str:
     """Markdown after YAML, of what is known about the weights; `for_timm` is how they are written.
 
@@ -119,7 +119,7 @@ def _data_name(metadata: WeightsMetadata) -> str:
     return printable(str(data.get("path") or "shapes"))
 
 
-def _data(metadata: WeightsMetadata, trained: Trained) -> str:
+def _data(metadata: WeightsMetadata, trained: TrainedImages) -> str:
     if metadata.recipe is None:
         return "Not known: these weights say nothing of the images that they were trained on."
     name = _data_name(metadata)

@@ -11,7 +11,12 @@ from typing import TypeVar
 
 from inceptcli.errors import UserError
 from inceptcli.evaluation.meeting import NobodyThereError, meet, place
-from inceptcli.processes.launchers import by_slurm, by_torchrun, number_in, rank_and_size
+from inceptcli.processes.launchers import (
+    by_slurm,
+    by_torchrun,
+    number_in_environment,
+    rank_and_size,
+)
 from inceptcli.processes.peers import Peers
 
 Item = TypeVar("Item")
@@ -38,7 +43,7 @@ class Processes:
         if not by_torchrun() and not (by_slurm() and "SLURM_STEP_ID" in os.environ):
             return cls()
         local = "LOCAL_RANK" if by_torchrun() else "SLURM_LOCALID"
-        found = cls(*rank_and_size(), number_in(local))
+        found = cls(*rank_and_size(), number_in_environment(local))
         if found.size > 1:
             place()
         return found

@@ -141,7 +141,7 @@ def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> I
     return ImageResult(path, label, predicted, probability, loss, 1 + int(before))
 
 
-def summarize(
+def evaluation_of(
     images: Sequence[ImageResult], classes: Sequence[ClassName], skipped: Sequence[tuple[str, str]]
 ) -> Evaluation:
     """The figures of at least one image; they depend on the images' order in no bit."""

@@ -53,7 +53,7 @@ def write_confusion(
         table.writerow((*names[label], *names[predicted], images, *last))
 
 
-def as_json(result: Evaluation, origin: Origin) -> str:
+def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
     """One object; accuracies are fractions of 1, classes of `confusion` are ids.
 
     It says which shortcuts were used, as `as_table` does.

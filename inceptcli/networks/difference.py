@@ -21,7 +21,7 @@ class OptionDifference:
 
 
 @dataclass(frozen=True)
-class Box:
+class BoxSummary:
     """A box of a figure: kernel and kind, output channels, parameters, multiply-adds."""
 
     kind: str
@@ -39,8 +39,8 @@ class BoxDifference:
     """
 
     box: str
-    first: Box | None
-    second: Box | None
+    first: BoxSummary | None
+    second: BoxSummary | None
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,10 @@ def _stage(
     return None if same and not differing else StageDifference(name, first, second, differing)
 
 
-def _boxes(stage: StageSummary) -> dict[str, Box]:
+def _boxes(stage: StageSummary) -> dict[str, BoxSummary]:
     """Each box by its place; modules like the first are told once."""
     described = {
-        layer: Box(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
+        layer: BoxSummary(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
         for layer in stage.layers
     }
     first = {layer.box: box for layer, box in described.items() if layer.module == 0}

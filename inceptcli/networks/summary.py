@@ -22,8 +22,7 @@ from inceptcli.networks.registry import (
     NetworkOptions,
     describe,
 )
-
-Shape = tuple[int, ...]
+from inceptcli.networks.state_dict import Shape
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class History:
 
 
 @dataclass(frozen=True)
-class DeadUnits:
+class DeadUnitShares:
     """`shares[stage][epoch]`, 0 to 1; stages in the order in which data flows."""
 
     epochs: list[int]
@@ -58,7 +58,7 @@ def read_history(folder: Path) -> History:
     return History(epochs, steps, [value / 3600 for value in seconds], columns)
 
 
-def read_dead_units(folder: Path) -> DeadUnits | None:
+def read_dead_units(folder: Path) -> DeadUnitShares | None:
     """What `folder`/dead_units.csv holds; None when there is none or it is empty."""
     path = folder / "dead_units.csv"
     if not path.is_file():
@@ -69,7 +69,7 @@ def read_dead_units(folder: Path) -> DeadUnits | None:
         if epoch is not None and share is not None:
             shares.setdefault(row["stage"], {})[int(epoch)] = share
     epochs = sorted({epoch for by_epoch in shares.values() for epoch in by_epoch})
-    return DeadUnits(epochs, shares) if epochs else None
+    return DeadUnitShares(epochs, shares) if epochs else None
 
 
 def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:

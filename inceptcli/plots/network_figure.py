@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from inceptcli.networks.registry import NetworkOptions
-    from inceptcli.networks.summary import Shape, Summary
+    from inceptcli.networks.state_dict import Shape
+from inceptcli.networks.summary import Summary
 
 SUFFIXES = (".svg", ".png", ".pdf")
 

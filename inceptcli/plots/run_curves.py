@@ -16,7 +16,7 @@ from inceptcli.plots.canvas import (
     shown,
     whole_numbers,
 )
-from inceptcli.plots.history import DeadUnits, History, read_dead_units, read_history
+from inceptcli.plots.history import DeadUnitShares, History, read_dead_units, read_history
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _mark_best(axes: Axes, history: History) -> None:
     axes.set_title(f"best top-1 {best:.1%}, epoch {epoch:g}", loc="right", weight="normal", size=9)
 
 
-def _dead_units(axes: Axes, dead: DeadUnits | None) -> None:
+def _dead_units(axes: Axes, dead: DeadUnitShares | None) -> None:
     """One band per stage, input at the top; dark is dead. The latest shares stand at the right."""
     axes.grid(visible=False)
     if dead is None:

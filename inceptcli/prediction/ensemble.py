@@ -11,7 +11,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.pixels.crops import Crops, check, cut, needed_side
+from inceptcli.data.pixels.crops import Crops, check_crops, cut, needed_side
 from inceptcli.errors import UsageError
 from inceptcli.prediction.engines.devices import BATCH_SIZE, default_batch_size, devices_of
 from inceptcli.prediction.engines.engine import (
@@ -53,7 +53,7 @@ class Ensemble:
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         self.classes = engines[0].classes
         for engine in engines:
-            check(engine.preprocessing, crops)
+            check_crops(engine.preprocessing, crops)
         numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
         self.orders = match_classes(numbered)
         self._on_devices = cycle([engines, *others])
@@ -192,7 +192,7 @@ def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops)
     match_classes([(name, metadata.classes) for name, metadata in members])
     for name, metadata in members:
         try:
-            check(metadata.preprocessing, crops)
+            check_crops(metadata.preprocessing, crops)
         except UsageError as error:
             raise UsageError(f"{name}: {error}") from error
 

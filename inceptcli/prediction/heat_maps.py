@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inceptcli.data.pixels.normalization import normalize
-from inceptcli.data.pixels.preprocessing import Box
+from inceptcli.data.pixels.preprocessing import Region
 from inceptcli.networks.network import Network
 from inceptcli.plots.canvas import quiet_matplotlib
 from inceptcli.plots.overlay import hottest_half
@@ -28,7 +28,7 @@ ROUNDING = 1e-6
 """Pixels by which an edge may miss a whole number."""
 
 
-class Place(NamedTuple):
+class HeatMapFocus(NamedTuple):
     """Where the mass of a heat map lies: its centre, and the box of its hottest half; pixels."""
 
     centre: tuple[float, float]
@@ -76,7 +76,7 @@ class HeatMaps:
         return fine[-1]
 
 
-def locate(heat: NDArray[np.float32], seen: Box) -> Place | None:
+def locate(heat: NDArray[np.float32], seen: Region) -> HeatMapFocus | None:
     """Where a heat map's mass lies in the picture, of which the network saw the box `seen`.
 
     None where the map is 0.
@@ -98,4 +98,4 @@ def locate(heat: NDArray[np.float32], seen: Box) -> Place | None:
         math.ceil(last_x - ROUNDING),
         math.ceil(last_y - ROUNDING),
     )
-    return Place((left + x * across, top + y * down), box)
+    return HeatMapFocus((left + x * across, top + y * down), box)

@@ -79,7 +79,7 @@ def _follow(parent: int) -> None:
 
 def _check_torchrun(devices: int | None, num_nodes: int) -> None:
     _, ranks = rank_and_size()
-    number_in("LOCAL_RANK")
+    number_in_environment("LOCAL_RANK")
     if devices is not None and ranks != devices * num_nodes:
         raise UsageError(
             f"WORLD_SIZE={ranks}: torchrun has started as many processes, but --devices "
@@ -97,7 +97,7 @@ def check_slurm(devices: int | None, num_nodes: int) -> None:
     if by_torchrun() or not by_slurm():
         return
     _, tasks = rank_and_size()
-    nodes = number_in("SLURM_NNODES") if "SLURM_NNODES" in os.environ else 1
+    nodes = number_in_environment("SLURM_NNODES") if "SLURM_NNODES" in os.environ else 1
     under_srun = "SLURM_STEP_ID" in os.environ
     alone = "" if under_srun else f"; for this process alone, put env -u {SLURM[1]} in front"
     asked = f"--devices {'auto' if devices is None else devices} x --num-nodes {num_nodes}"
@@ -113,7 +113,7 @@ def check_slurm(devices: int | None, num_nodes: int) -> None:
             f"{asked}: SLURM's {tasks} tasks are started by srun; put it in front{alone}"
         )
     for name in ("SLURM_LOCALID", "SLURM_NODEID"):
-        number_in(name)
+        number_in_environment(name)
 
 
 def _check_own(devices: int | None, num_nodes: int) -> None:
@@ -123,13 +123,15 @@ def _check_own(devices: int | None, num_nodes: int) -> None:
         ("NODE_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
         ("GROUP_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
     ):
-        if name in os.environ and (name == "LOCAL_RANK" or number_in(name) >= num_nodes):
+        if name in os.environ and (
+            name == "LOCAL_RANK" or number_in_environment(name) >= num_nodes
+        ):
             raise UsageError(
                 f"{name}={os.environ[name]}: set by another program, as {reason}; put env -u "
                 f"{name} in front"
             )
     if "WORLD_SIZE" in os.environ and devices is not None:
-        ranks = number_in("WORLD_SIZE")
+        ranks = number_in_environment("WORLD_SIZE")
         if ranks != devices * num_nodes:
             raise UsageError(
                 f"WORLD_SIZE={ranks}: --devices {devices} x --num-nodes {num_nodes} is "
@@ -141,7 +143,7 @@ def _check_own(devices: int | None, num_nodes: int) -> None:
             "and NODE_RANK each node, unless torchrun or srun starts the processes"
         )
     if "MASTER_PORT" in os.environ:
-        number_in("MASTER_PORT")
+        number_in_environment("MASTER_PORT")
 
 
 def rank_and_size() -> tuple[int, int]:
@@ -151,7 +153,7 @@ def rank_and_size() -> tuple[int, int]:
     program has left may.
     """
     rank_name, size_name = TORCHRUN if by_torchrun() else SLURM
-    size, rank = number_in(size_name), number_in(rank_name)
+    size, rank = number_in_environment(size_name), number_in_environment(rank_name)
     if rank >= size:
         raise UsageError(
             f"{rank_name}={rank}: {size_name}={size} has ranks 0 to {size - 1}; {left_over()}"
@@ -165,7 +167,7 @@ def left_over() -> str:
     return f"if another program left these variables, put env -u {name} in front"
 
 
-def number_in(name: str) -> int:
+def number_in_environment(name: str) -> int:
     """A variable's value; UsageError when it is no whole number, or not there."""
     value = os.environ.get(name, "")
     if not value.isdecimal():

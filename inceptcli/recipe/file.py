@@ -11,7 +11,7 @@ import yaml
 
 from inceptcli.errors import UsageError
 from inceptcli.recipe.section import NAMED_SECTIONS, with_names
-from inceptcli.recipe.yaml_text import DuplicateKeyError, load
+from inceptcli.recipe.yaml_text import DuplicateKeyError, load_yaml
 
 MAXIMUM_BYTES = 100_000
 """A recipe is a page of text; anything larger is not one."""
@@ -20,12 +20,12 @@ STUDIES = "studies/"
 """Where the studies lie among the recipes."""
 
 
-def parse(text: str, place: str) -> dict[str, Any]:
+def parse_yaml(text: str, place: str) -> dict[str, Any]:
     """The mapping that a YAML text holds; UsageError when it is not one, or has a key twice."""
     if len(text.encode(errors="surrogateescape")) > MAXIMUM_BYTES:
         raise UsageError(f"{place}: a recipe has at most {MAXIMUM_BYTES} bytes")
     try:
-        values = load(text)
+        values = load_yaml(text)
     except (DuplicateKeyError, ValueError) as error:
         raise UsageError(f"{place} {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
@@ -68,7 +68,7 @@ def bundled_folder() -> Path:
 
 
 def bundled_names() -> list[str]:
-    """Names that `find` knows, such as demo and paper/iv4."""
+    """Names that `find_recipe` knows, such as demo and paper/iv4."""
     return [name for name in _names() if not name.startswith(STUDIES)]
 
 
@@ -77,7 +77,7 @@ def study_names() -> list[str]:
     return [name.removeprefix(STUDIES) for name in _names() if name.startswith(STUDIES)]
 
 
-def find(name_or_path: str) -> Path:
+def find_recipe(name_or_path: str) -> Path:
     """The file that a name (demo, paper/iv4) or a path means; UsageError when there is none."""
     return _found(name_or_path, "--recipe", "recipe", bundled_names(), bundled_folder())
 
@@ -104,7 +104,7 @@ def _found(name_or_path: str, flag: str, kind: str, names: list[str], folder: Pa
     raise UsageError(f"{flag} {name_or_path}: no such {kind} or file; known: {known}")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a recipe file; UsageError when it cannot be read."""
     try:
         with path.open("rb") as file:
@@ -112,4 +112,4 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"{path}: cannot be read: {reason}") from error
-    return parse(text, str(path))
+    return parse_yaml(text, str(path))

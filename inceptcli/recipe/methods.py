@@ -23,7 +23,7 @@ class Adaptive(Optimized):
     )
 
 
-class AdamW(Adaptive):
+class AdamWSettings(Adaptive):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"
@@ -32,7 +32,7 @@ class AdamW(Adaptive):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
 
 
-class MomentumSGD(Optimized):
+class MomentumSGDSettings(Optimized):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"]
@@ -42,7 +42,7 @@ class MomentumSGD(Optimized):
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
 
 
-class RMSPropTF(Optimized):
+class RMSPropTFSettings(Optimized):
     """RMSProp as TensorFlow computes it; the defaults are the authors' (paper, section 4)."""
 
     name: Literal["rmsprop_tf"]
@@ -53,7 +53,7 @@ class RMSPropTF(Optimized):
     weight_decay: Annotated[float, Field(ge=0)] = 4e-5
 
 
-class Lamb(Adaptive):
+class LambSettings(Adaptive):
     """LAMB, for batches of thousands; timm's (extra `timm`)."""
 
     name: Literal["lamb"]
@@ -96,5 +96,5 @@ class OneCycle(Section):
     rise: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the run spent going up
 
 
-Optimizer = AdamW | MomentumSGD | RMSPropTF | Lamb
+Optimizer = AdamWSettings | MomentumSGDSettings | RMSPropTFSettings | LambSettings
 Schedule = OneCycle | Cosine | Staircase | Constant

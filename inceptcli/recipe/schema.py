@@ -17,12 +17,12 @@ from inceptcli.errors import UsageError
 from inceptcli.recipe import methods
 from inceptcli.recipe.section import Section, with_names
 from inceptcli.recipe.sections import (
-    Augmentation,
-    Averaging,
-    Checkpoint,
-    Data,
-    Network,
-    Trainer,
+    AugmentationSection,
+    AveragingSection,
+    CheckpointSection,
+    DataSection,
+    NetworkSection,
+    TrainerSection,
 )
 
 
@@ -36,16 +36,16 @@ def _named(default: str) -> Discriminator:
 class Recipe(Section):
     """A whole run. Every key has a default, so that a recipe states only what matters to it."""
 
-    network: Network = Network()
-    data: Data = Data()
-    augmentation: Augmentation = Augmentation()
+    network: NetworkSection = NetworkSection()
+    data: DataSection = DataSection()
+    augmentation: AugmentationSection = AugmentationSection()
     optimizer: Annotated[
-        Annotated[methods.AdamW, Tag("adamw")]
-        | Annotated[methods.MomentumSGD, Tag("sgd")]
-        | Annotated[methods.RMSPropTF, Tag("rmsprop_tf")]
-        | Annotated[methods.Lamb, Tag("lamb")],
+        Annotated[methods.AdamWSettings, Tag("adamw")]
+        | Annotated[methods.MomentumSGDSettings, Tag("sgd")]
+        | Annotated[methods.RMSPropTFSettings, Tag("rmsprop_tf")]
+        | Annotated[methods.LambSettings, Tag("lamb")],
         _named("adamw"),
-    ] = methods.AdamW()
+    ] = methods.AdamWSettings()
     schedule: Annotated[
         Annotated[methods.OneCycle, Tag("one-cycle")]
         | Annotated[methods.Cosine, Tag("cosine")]
@@ -53,9 +53,9 @@ class Recipe(Section):
         | Annotated[methods.Constant, Tag("constant")],
         _named("one-cycle"),
     ] = methods.OneCycle()
-    averaging: Averaging = Averaging()
-    trainer: Trainer = Trainer()
-    checkpoint: Checkpoint = Checkpoint()
+    averaging: AveragingSection = AveragingSection()
+    trainer: TrainerSection = TrainerSection()
+    checkpoint: CheckpointSection = CheckpointSection()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values with every default filled in; `check` accepts them again."""

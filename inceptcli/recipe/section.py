@@ -21,7 +21,7 @@ def in_order(values: list[float]) -> list[float]:
     return values
 
 
-Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
+PathText = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 """A path, in which ~ is the home folder."""
 
 NAMED_SECTIONS = ("network", "optimizer", "schedule")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from inceptcli.recipe.section import Count, Fraction, Place, Positive, Section, Side, in_order
+from inceptcli.recipe.section import Count, Fraction, PathText, Positive, Section, Side, in_order
 from inceptcli.text import seconds_in
 
 
@@ -15,7 +15,7 @@ def _duration(text: str) -> str:
     return text
 
 
-class Network(Section):
+class NetworkSection(Section):
     """What is trained; None keeps the network's own default (`inceptcli summarize NAME`)."""
 
     name: str = "irv2"
@@ -28,16 +28,16 @@ class Network(Section):
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = None
     count_padding: bool | None = None  # in average pools, as torchvision's iv3 does
     in_channels: Literal[1, 3] | None = None  # 1: images are turned grey
-    init: Place | None = None  # what to start from: as --weights has it
+    init: PathText | None = None  # what to start from: as --weights has it
     freeze: Literal["none", "stem", "all-but-head"] = "none"
     auxiliary_weight: Positive | None = None  # of the auxiliary head's loss; released code: 0.4
 
 
-class Data(Section):
+class DataSection(Section):
     """Where images come from and how they are fed. Without a path: the drawn `shapes`."""
 
-    path: Place | None = None  # of class folders or shards
-    val_path: Place | None = None  # what validates, where path does not say
+    path: PathText | None = None  # of class folders or shards
+    val_path: PathText | None = None  # what validates, where path does not say
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = None
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = 299
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 0.875
@@ -59,7 +59,7 @@ class Data(Section):
         return self.image_size[0], self.image_size[1]
 
 
-class Augmentation(Section):
+class AugmentationSection(Section):
     """What happens to a training image and its label.
 
     `style` authors is the distortion of the authors' released code: attempts at a crop, resize
@@ -87,14 +87,14 @@ class Augmentation(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
-class Averaging(Section):
+class AveragingSection(Section):
     """The running average of the parameters that is validated and saved; decay 0 is none."""
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     warm_up: bool = True  # update n remembers min(decay, (1 + n) / (10 + n))
 
 
-class Trainer(Section):
+class TrainerSection(Section):
     """How long, on what, and in which precision."""
 
     epochs: Count = 10
@@ -118,7 +118,7 @@ class Trainer(Section):
     stop_after: Annotated[str, AfterValidator(_duration)] | None = None  # such as 3h50m
 
 
-class Checkpoint(Section):
+class CheckpointSection(Section):
     """How much work a kill may cost at most."""
 
     every_steps: Count = 500

@@ -12,7 +12,7 @@ from inceptcli.recipe.schema import Recipe, check, explain
 from inceptcli.recipe.section import Section, with_names
 
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-Measure = Literal["mean-error", "last-error", "dead-units"]
+StudyMeasure = Literal["mean-error", "last-error", "dead-units"]
 Sections = Annotated[
     dict[str, dict[str, Any]],
     BeforeValidator(lambda values: with_names(values) if isinstance(values, dict) else values),
@@ -35,7 +35,7 @@ class Study(Section):
     """
 
     question: str
-    measure: Measure
+    measure: StudyMeasure
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=11)]
     recipe: Sections
     arms: Annotated[dict[ArmName, Sections], Field(min_length=2)]

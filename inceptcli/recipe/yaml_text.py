@@ -54,7 +54,7 @@ class DuplicateKeyError(yaml.YAMLError):
     """A mapping has a key twice; the message names both lines."""
 
 
-def load(text: str) -> Any:
+def load_yaml(text: str) -> Any:
     """The plain values of a YAML text.
 
     Raises:
@@ -68,7 +68,7 @@ def load(text: str) -> Any:
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """A YAML text that `load` reads as the same values, in their order."""
+    """A YAML text that `load_yaml` reads as the same values, in their order."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False))
 
 

@@ -17,7 +17,7 @@ from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.signals import EXIT_STOPPED
-from inceptcli.recipe.study import Measure, Study, recipe_of
+from inceptcli.recipe.study import Study, StudyMeasure, recipe_of
 from inceptcli.recipe.yaml_text import dump
 from inceptcli.training.plan import data_of
 from inceptcli.training.run_directory import RunDirectory
@@ -32,7 +32,7 @@ class StudyRun(NamedTuple):
     folder: Path
 
 
-class Result(NamedTuple):
+class StudyResult(NamedTuple):
     """What a run came to: validation top-1 errors by epoch, its last share of dead units; 0 to 1.
 
     A loss that is not a number ends a run early; `failure` says when. All its figures are 1.
@@ -43,7 +43,7 @@ class Result(NamedTuple):
     dead_units: float
     failure: str | None = None
 
-    def figure(self, measure: Measure) -> float:
+    def figure(self, measure: StudyMeasure) -> float:
         """As the study measures it."""
         if self.failure is not None:
             return 1.0
@@ -84,13 +84,13 @@ def train_all(
     data: str | None,
     jobs: int,
     say: Callable[[str], None],
-) -> list[Result]:
+) -> list[StudyResult]:
     """Train every run, `jobs` at a time, or go on where they were stopped.
 
     Raises SystemExit(75) when a run was stopped, UserError when one failed for another reason than
     its loss.
     """
-    results: dict[StudyRun, Result] = {}
+    results: dict[StudyRun, StudyResult] = {}
     waiting, working = list(runs), dict[StudyRun, subprocess.Popen[bytes]]()
     try:
         while waiting or working:
@@ -122,7 +122,7 @@ def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subproce
     )  # fmt: skip
 
 
-def _finished(run: StudyRun, code: int) -> Result:
+def _finished(run: StudyRun, code: int) -> StudyResult:
     if code == EXIT_STOPPED:
         raise SystemExit(EXIT_STOPPED)
     diagnosis = run.folder / "diagnosis.json"
@@ -136,14 +136,14 @@ def _finished(run: StudyRun, code: int) -> Result:
     )
 
 
-def read_result(run: StudyRun) -> Result:
+def read_result(run: StudyRun) -> StudyResult:
     """From a run's metrics.csv."""
     rows = RunDirectory(run.folder).read_metrics()
     errors = tuple(1 - float(row["val_top1"]) for row in rows)
-    return Result(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
+    return StudyResult(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
 
 
-def _in_words(result: Result, measure: Measure, done: int, total: int) -> str:
+def _in_words(result: StudyResult, measure: StudyMeasure, done: int, total: int) -> str:
     run = result.run
     state = result.failure or f"{measure} {result.figure(measure):.1%}"
     return f"{done}/{total} {run.arm}, seed {run.seed}: {state}"

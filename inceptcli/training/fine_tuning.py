@@ -128,7 +128,7 @@ def keep(parts: list[nn.Module]) -> None:
         part.eval().requires_grad_(False)
 
 
-def in_words(network: Network, freeze: Freeze) -> str:
+def frozen_in_words(network: Network, freeze: Freeze) -> str:
     """What stays as it is, and how many of the network's parameters train."""
     parts = frozen_parts(network, freeze)
     frozen = sum(value.numel() for part in parts for value in part.parameters())

@@ -12,7 +12,11 @@ from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
+from inceptcli.weights.fetched.published import (
+    find_weights,
+    published_name,
+    published_preprocessing,
+)
 from inceptcli.weights.fetched.published_names import DEFAULT_NETWORK
 from inceptcli.weights.file import read_metadata
 
@@ -63,9 +67,9 @@ def completed(recipe: Recipe, directory: RunDirectory | None, say: Say | None = 
 def _told_by(init: str, name: str, say: Say | None) -> tuple[NetworkOptions, Preprocessing]:
     published = published_name(init, name)
     if published is None:
-        metadata = read_metadata(find(init, say))
+        metadata = read_metadata(find_weights(init, say))
         return metadata.network, metadata.preprocessing
-    return network_options(published.network), preprocessing_of(published.network)
+    return network_options(published.network), published_preprocessing(published.network)
 
 
 def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
@@ -77,7 +81,7 @@ def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
     published = published_name(init, network.name)
     if published is not None and published.network != network.name:  # known before it is fetched
         raise _contradiction("name", network.name, init, published.network)
-    path = find(init, say, network.name)
+    path = find_weights(init, say, network.name)
     found = read_metadata(path).network
     for key in ("name", *SHAPING):
         ours, theirs = getattr(network, key), getattr(found, key)

@@ -31,7 +31,7 @@ from inceptcli.weights.file import load_network, resolve
 from inceptcli.weights.metadata import ClassName
 
 
-class Measures(nn.Module):
+class ClassifierMetrics(nn.Module):
     """Mean loss without smoothing, top-1 and top-5 (fractions), summed exactly over all ranks."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.classes, self.preprocessing = network, classes, preprocessing
-        self.val_measures, self.test_measures = Measures(), Measures()
+        self.val_measures, self.test_measures = ClassifierMetrics(), ClassifierMetrics()
 
     @classmethod
     def load(cls, weights: Path | str) -> Self:
@@ -123,7 +123,7 @@ class ImageClassifier(LightningModule):
         logits: Tensor = self(images)
         return logits
 
-    def _measure(self, batch: Batch, measures: Measures) -> None:
+    def _measure(self, batch: Batch, measures: ClassifierMetrics) -> None:
         images, labels = batch[:2]
         if len(labels):
             measures.update(self(images), labels)

@@ -90,13 +90,13 @@ def optimizer(
             members = [p for p in trained if (p.ndim > 1) == decayed]
             groups.append({"params": members, "weight_decay": decay, "lr": group_rate})
     groups = [group for group in groups if group["params"]]
-    if isinstance(settings, methods.AdamW):
+    if isinstance(settings, methods.AdamWSettings):
         first, second = settings.betas
         return AdamW(groups, rate, (first, second), settings.epsilon, fused=True)
-    if isinstance(settings, methods.MomentumSGD):
+    if isinstance(settings, methods.MomentumSGDSettings):
         momentum = settings.momentum
         return SGD(groups, rate, momentum, nesterov=settings.nesterov, fused=not scaled)
-    if isinstance(settings, methods.Lamb):
+    if isinstance(settings, methods.LambSettings):
         from timm.optim.lamb import Lamb
 
         first, second = settings.betas

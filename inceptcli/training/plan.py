@@ -20,7 +20,7 @@ from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import kept_identity
-from inceptcli.weights.header import parse
+from inceptcli.weights.header import parse_header
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
 
@@ -174,7 +174,7 @@ def data_of(
 def _check_saved(metadata: WeightsMetadata) -> None:
     """UsageError for what a weights file may not say, before a run trains it."""
     try:
-        parse(metadata.to_header()["inceptcli"])
+        parse_header(metadata.to_header()["inceptcli"])
     except ValueError as error:
         raise UsageError(f"recipe: {error}") from error
 

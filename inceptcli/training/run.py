@@ -20,7 +20,7 @@ from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.recipe.sections import Averaging
+from inceptcli.recipe.sections import AveragingSection
 from inceptcli.text import seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
@@ -33,13 +33,13 @@ from inceptcli.training.callbacks.checkpoints import (
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.loss_guard import LossGuard
-from inceptcli.training.callbacks.profiling import build_profiler, reported
+from inceptcli.training.callbacks.profiling import build_profiler, profile_reported
 from inceptcli.training.callbacks.progress import TrainingProgress
 from inceptcli.training.callbacks.rank_watch import RankWatch
 from inceptcli.training.callbacks.recorder import Curves, Recorder, lost_weights
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
-    in_words,
+    frozen_in_words,
     new_network,
     start_auxiliary_head,
     starting_network,
@@ -155,7 +155,7 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not found:
         start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes, report)
-    with reported(trainer):
+    with profile_reported(trainer):
         trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
 
 
@@ -276,7 +276,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _precision_in_words(recipe.trainer.precision, trainer),
-        *([in_words(network, recipe.network.freeze)] if recipe.network.init else []),
+        *([frozen_in_words(network, recipe.network.freeze)] if recipe.network.init else []),
         _averaging_in_words(recipe.averaging),
     ]
 
@@ -288,7 +288,7 @@ def _precision_in_words(asked: str, trainer: Trainer) -> str:
     return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
 
 
-def _averaging_in_words(averaging: Averaging) -> str:
+def _averaging_in_words(averaging: AveragingSection) -> str:
     if not averaging.decay:
         return "no averaging: the weights as trained are validated and saved"
     warmed = ", warmed up" if averaging.warm_up else ""

@@ -10,14 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-from inceptcli.data.identity import Number
+from inceptcli.data.identity import ImageNumber
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import check_no_links, open_no_follow
 from inceptcli.files.regular_file import read_regular
 from inceptcli.processes.launchers import is_first_process
-from inceptcli.recipe.file import read
+from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.yaml_text import dump
 from inceptcli.text import printable
@@ -191,7 +191,7 @@ class RunDirectory:
     def read_recipe(self) -> Recipe | None:
         """The recipe of the run that is here, if there is one."""
         path = self.path / "recipe.yaml"
-        return check(read(path), str(path)) if path.is_file() else None
+        return check(read_recipe(path), str(path)) if path.is_file() else None
 
     def see(self, name: str, before: str = "; ") -> str:
         """`; see PATH`, the part of a line that sends the reader to that file."""
@@ -277,12 +277,12 @@ class RunDirectory:
             writer.writeheader()
             writer.writerows(rows)
 
-    def append_skipped(self, name: str, number: Number, reason: str) -> None:
+    def append_skipped(self, name: str, number: ImageNumber, reason: str) -> None:
         """One line of skipped.csv."""
         if self.writes:
             add_skipped(self.path / "skipped.csv", name, number, reason)
 
-    def skipped(self) -> dict[Number, str]:
+    def skipped(self) -> dict[ImageNumber, str]:
         """The images in skipped.csv, with the reasons."""
         return read_skipped(self.path / "skipped.csv")
 

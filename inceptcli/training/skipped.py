@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from inceptcli.data.identity import PARTS, Number
+from inceptcli.data.identity import PARTS, ImageNumber
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.no_follow import open_no_follow
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "reason", "part", "number")
 
 
-def read_skipped(path: Path) -> dict[Number, str]:
+def read_skipped(path: Path) -> dict[ImageNumber, str]:
     """The images listed in the file at `path`, with the reasons; a line cut short is left out."""
     return {
         (row["part"], number): row.get("reason", "")
@@ -30,7 +30,7 @@ def read_skipped(path: Path) -> dict[Number, str]:
     }
 
 
-def add_skipped(path: Path, name: str, number: Number, reason: str) -> None:
+def add_skipped(path: Path, name: str, number: ImageNumber, reason: str) -> None:
     """One line more."""
     with open_no_follow(path, "a", newline="") as file:
         writer = csv.writer(file)
@@ -53,7 +53,7 @@ def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], No
         say(line)
 
 
-def _can_be_read(plan: Plan, number: Number) -> bool:
+def _can_be_read(plan: Plan, number: ImageNumber) -> bool:
     part, place = number
     if place >= len(plan.part(part)):  # of other data, which has no such image
         return True
@@ -64,7 +64,7 @@ def _can_be_read(plan: Plan, number: Number) -> bool:
     return True
 
 
-def _write(path: Path, plan: Plan, listed: Mapping[Number, str]) -> None:
+def _write(path: Path, plan: Plan, listed: Mapping[ImageNumber, str]) -> None:
     with replacing(path) as temporary:
         for number, reason in listed.items():
             add_skipped(temporary, plan.part(number[0]).name(number[1]), number, reason)

@@ -32,7 +32,7 @@ class Stopped(BaseException):
     """A signal came before there was anything to save."""
 
 
-class Interrupted(BaseException):
+class InterruptedAgain(BaseException):
     """A second Ctrl-C came."""
 
 
@@ -83,7 +83,7 @@ class Stopping:
         except Stopped:
             self._leave_untrained()
             raise SystemExit(EXIT_STOPPED) from None
-        except Interrupted:
+        except InterruptedAgain:
             self.report("interrupted; the same command continues from the last checkpoint, if any")
             raise SystemExit(EXIT_INTERRUPTED) from None
         finally:
@@ -96,7 +96,7 @@ class Stopping:
             return  # it is leaving
         if number == self._signal == signal.SIGINT:
             if now - self._signalled_at >= REPEATED_SECONDS:
-                raise Interrupted
+                raise InterruptedAgain
             return
         self._signal, self._signalled_at = number, now
         if not self.training:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inceptcli.data.identity import DataIdentity, KeptIdentity, difference
+from inceptcli.data.identity import DataIdentity, KeptIdentity, difference_of_data
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
@@ -35,7 +35,7 @@ def check_data(
     kept = kept_identity(directory)
     if kept is None:
         return None
-    other = difference(kept, identity, directory.skipped().keys())
+    other = difference_of_data(kept, identity, directory.skipped().keys())
     if other is not None:
         raise UsageError(
             f"--data {printable(place or 'shapes')}: not the data that the run in {directory.path} "

@@ -19,7 +19,7 @@ from inceptcli.processes.launchers import by_slurm, by_torchrun, check_slurm, st
 from inceptcli.recipe import sections
 
 
-def trainer_on_devices(settings: sections.Trainer, **options: Any) -> Trainer:
+def trainer_on_devices(settings: sections.TrainerSection, **options: Any) -> Trainer:
     """Lightning's trainer without loggers, bars and samplers of its own, and with `options`.
 
     Raises UsageError when the devices or the strategy cannot be had.

@@ -40,7 +40,7 @@ Ratio = Annotated[float, Field(gt=0, le=1)]
 Level = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
-class Network(Section):
+class NetworkHeader(Section):
     """NetworkOptions."""
 
     name: Text
@@ -80,7 +80,7 @@ class Header(Section):
     """WeightsMetadata as it stands in a file."""
 
     schema_version: int
-    network: Network
+    network: NetworkHeader
     classes: Annotated[
         list[Annotated[list[Text], Field(min_length=2, max_length=2)]],
         Field(min_length=1, max_length=MOST_CLASSES),
@@ -100,7 +100,7 @@ class Header(Section):
     inceptcli_version: Text = ""
 
 
-def parse(text: str) -> Header:
+def parse_header(text: str) -> Header:
     """The metadata in a file's header; ValueError with the reason when it is none."""
     try:
         values = json.loads(text)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
-from inceptcli.weights.header import SCHEMA_VERSION, parse
+from inceptcli.weights.header import SCHEMA_VERSION, parse_header
 
 LONGEST_REASON = 300
 """Characters of a message that may repeat what a file says."""
@@ -81,7 +81,7 @@ class WeightsMetadata:
         if "inceptcli" not in header:
             raise ValueError("it has tensors but was not written by inceptcli")
         try:
-            header_fields = parse(header["inceptcli"])
+            header_fields = parse_header(header["inceptcli"])
             fields = header_fields.model_dump(exclude={"schema_version"})
             options = network_options(**fields.pop("network"))
             classes = tuple(ClassName(*entry) for entry in fields.pop("classes"))

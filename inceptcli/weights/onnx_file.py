@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from inceptcli.weights.formats.protobuf import Field, fields, text, whole_number
+from inceptcli.weights.formats.protobuf import Field, fields, text_field, whole_number_field
 
 # Field numbers from onnx.proto: of ModelProto, GraphProto, TensorProto and StringStringEntryProto.
 GRAPH, METADATA_PROPS = 7, 14
@@ -63,7 +63,7 @@ def without_tensors(path: Path, name: str) -> bytes:
     """
     with _model(path) as (data, parts):
         return _joined(
-            text(GRAPH, _graph(data, part, name))
+            text_field(GRAPH, _graph(data, part, name))
             if part.number == GRAPH
             else data[part.begin : part.end]
             for part in parts
@@ -98,7 +98,7 @@ def _joined(parts: Iterable[bytes]) -> bytes:
 
 def _graph(data: mmap, graph: Field, file_name: str) -> bytes:
     return _joined(
-        text(INITIALIZER, _initializer(data, part, file_name))
+        text_field(INITIALIZER, _initializer(data, part, file_name))
         if part.number == INITIALIZER
         else data[part.begin : part.end]
         for part in fields(data, graph.start, graph.end)
@@ -116,8 +116,10 @@ def _initializer(data: mmap, tensor: Field, file_name: str) -> bytes:
             continue
         place = {"location": file_name, "offset": str(part.start), "length": str(size)}
         external = [
-            text(EXTERNAL_DATA, text(KEY, key.encode()) + text(VALUE, value.encode()))
+            text_field(
+                EXTERNAL_DATA, text_field(KEY, key.encode()) + text_field(VALUE, value.encode())
+            )
             for key, value in place.items()
         ]
-        external.append(whole_number(DATA_LOCATION, EXTERNAL))
+        external.append(whole_number_field(DATA_LOCATION, EXTERNAL))
     return b"".join([*kept, *external])

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from inceptcli.networks.state_dict import Shape
 from inceptcli.text import printable
 from inceptcli.weights.onnx_file import ForeignGraphError
 
@@ -40,8 +41,6 @@ OPERATORS = {
 
 HOLDING = ("t", "g", "tensors", "graphs", "sparse_tensor", "sparse_tensors")
 """Fields of a node's attribute that have tensors or graphs in them."""
-
-Shape = tuple[int, ...]
 
 
 def check_limits(model: bytes, image_size: tuple[int, int]) -> None:

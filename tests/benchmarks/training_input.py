@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from inceptcli.data.folders import LabelledImages, find_images
-from inceptcli.data.loading.dataset import TrainingImages, collate
+from inceptcli.data.loading.dataset import TrainingDataset, collate
 from inceptcli.data.pixels.augmentation import Augmentation, training_transform
 from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.pixels.normalization import normalize
@@ -66,7 +66,7 @@ def ours(images: LabelledImages, colours: float, normalized: bool) -> Iterator[T
         brightness=colours, contrast=colours, saturation=colours, hue=0, policy="none",
         policy_operations=2, policy_magnitude=9, erasing=0,
     )  # fmt: skip
-    dataset = TrainingImages(FolderSource(images), training_transform((SIZE, SIZE), chosen), 0)
+    dataset = TrainingDataset(FolderSource(images), training_transform((SIZE, SIZE), chosen), 0)
     keys: Any = [(0, number) for number in range(IMAGES)]
     for batch in DataLoader(dataset, BATCH, sampler=keys, collate_fn=collate):
         yield normalize(batch.images, HALF, HALF) if normalized else batch.images

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from inceptcli.data.loading.dataset import TrainingImages, collate
+from inceptcli.data.loading.dataset import TrainingDataset, collate
 from inceptcli.data.loading.sampler import PositionedSampler, seed_from
 from inceptcli.data.pixels.normalization import normalize
 from inceptcli.networks.registry import build
@@ -77,7 +77,7 @@ def bare() -> tuple[list[float], list[float]]:
     optimizer = torch.optim.SGD(
         network.parameters(), lr=settings.learning_rate, momentum=0.9, fused=True
     )
-    images = TrainingImages(planned.train, _transform(planned), seed)
+    images = TrainingDataset(planned.train, _transform(planned), seed)
     sampler = PositionedSampler(len(images), BATCH, seed, lambda: 0, 0, 1)
     loader = torch.utils.data.DataLoader(
         images, BATCH, sampler=sampler, collate_fn=collate, drop_last=True

@@ -6,7 +6,7 @@ import pytest
 
 from inceptcli.cli.completion import complete_key
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.recipe.file import bundled_names, find, study_names
+from inceptcli.recipe.file import bundled_names, find_recipe, study_names
 from inceptcli.recipe.schema import check
 from inceptcli.weights.fetched.published import published_name
 from inceptcli.weights.fetched.published_names import PUBLISHED
@@ -24,7 +24,7 @@ def test_plain_names_are_what_the_options_take() -> None:
     assert listed("networks", "plain").splitlines() == list(NETWORKS)
     recipes = listed("recipes", "plain").splitlines()
     assert recipes == bundled_names()
-    assert all(find(name).is_file() for name in recipes)
+    assert all(find_recipe(name).is_file() for name in recipes)
     assert listed("studies", "plain").splitlines() == study_names()
     weights = listed("weights", "plain").splitlines()
     assert [published_name(name) for name in weights] == list(PUBLISHED)

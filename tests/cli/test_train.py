@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.recipe.file import read
+from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
@@ -50,7 +50,7 @@ def test_a_run_directory_holds_what_is_promised(run: Path) -> None:
         "val_top5", "images_per_second", "model_flops_utilization", "dead_units",
     ]  # fmt: skip
     assert (row["epoch"], row["step"]) == ("1", "3")
-    recipe = check(read(run / "recipe.yaml"))
+    recipe = check(read_recipe(run / "recipe.yaml"))
     assert recipe.network.name == "irv1"
     assert recipe.data.train_size == 12
     metadata: WeightsMetadata = read_metadata(run / "model.safetensors")

@@ -11,10 +11,10 @@ import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
-from inceptcli.recipe.file import read
+from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.training.initial_weights import completed
-from inceptcli.weights.fetched.published import preprocessing_of
+from inceptcli.weights.fetched.published import published_preprocessing
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
@@ -76,7 +76,7 @@ def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
     metadata = read_metadata(run / "model.safetensors")
     assert metadata.network == network_options("irv1", num_classes=2, **OPTIONS)
     assert metadata.preprocessing == VIEW
-    recipe = read(run / "recipe.yaml")
+    recipe = read_recipe(run / "recipe.yaml")
     assert recipe["optimizer"]["learning_rate"] == 1e-4  # the recipe finetune
     trained = load_tensors(run / "model.safetensors")
     old = load_tensors(weights)
@@ -196,7 +196,7 @@ def test_the_classifiers_own_rate_follows_the_rate(
         "train", "--init", weights, "--data", data, "--output", run, *FEW, "--lr", "0.01"
     )
     assert done.exit_code == 0, done.output
-    rates = read(run / "recipe.yaml")["optimizer"]
+    rates = read_recipe(run / "recipe.yaml")["optimizer"]
     assert rates["head_learning_rate"] == pytest.approx(0.1)
 
 
@@ -205,7 +205,7 @@ def test_a_published_name_tells_the_network_before_it_is_fetched(name: str) -> N
     recipe = completed(check({"network": {"init": name}}), None)
     network = "iv4-tf" if "iv4" in name else "irv2-tf"
     assert recipe.network.name == network
-    assert recipe.data.crop_fraction == preprocessing_of(network).crop_fraction
+    assert recipe.data.crop_fraction == published_preprocessing(network).crop_fraction
     assert recipe.network.repeats == list(NETWORKS[network].repeats or ())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from inceptcli.recipe.file import read
+from inceptcli.recipe.file import read_recipe
 from inceptcli.weights.file import load_tensors
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.training.test_resume import stop_at
@@ -106,7 +106,7 @@ def test_data_that_moved_is_the_same(place: Path) -> None:
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "finished already" in done.output
-    assert read(run / "recipe.yaml")["data"]["val_path"] == str(place / "elsewhere")
+    assert read_recipe(run / "recipe.yaml")["data"]["val_path"] == str(place / "elsewhere")
 
 
 def test_a_run_whose_record_is_gone_is_not_continued(place: Path) -> None:
@@ -239,10 +239,10 @@ def test_other_epochs_are_said_to_change_the_schedule_and_never_those_trained(pl
     done = again(place, "--epochs", 2)
     assert done.exit_code == 0, done.output
     assert "trainer.epochs was 1 and is 2: the learning rate follows the schedule" in done.stderr
-    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+    assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
     done = again(place, "--epochs", 1)
     check_one_line(done, 2, "--epochs 1: the run there is in or behind epoch 2 already")
-    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+    assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
 
 
 def test_a_run_cut_to_the_epochs_it_has_keeps_those_of_its_schedule(
@@ -256,7 +256,7 @@ def test_a_run_cut_to_the_epochs_it_has_keeps_those_of_its_schedule(
     done = again(place, "--epochs", 1)
     assert done.exit_code == 0
     assert "finished already: 2 steps are done" in done.stderr
-    assert read(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
+    assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
 
 
 @pytest.mark.parametrize("content", [b"a,b\n\xff", b"epoch,step\n1,x\n", b"\0" * 99])

@@ -12,21 +12,21 @@ import sys
 from pathlib import Path
 
 from inceptcli.cli.app import app
-from inceptcli.data.loading.dataset import Sample, TrainingImages
+from inceptcli.data.loading.dataset import Sample, TrainingDataset
 
 
 def main(log: Path, arguments: list[str]) -> None:
     """Run, noting."""
-    original = TrainingImages.__getitem__
+    original = TrainingDataset.__getitem__
 
-    def noted(self: TrainingImages, key: tuple[int, int]) -> Sample:
+    def noted(self: TrainingDataset, key: tuple[int, int]) -> Sample:
         sample = original(self, key)
         line = f"{os.environ['SLURM_PROCID']} {key[0]} {self.source.name(sample.number)}\n"
         with log.open("a") as file:
             file.write(line)
         return sample
 
-    TrainingImages.__getitem__ = noted  # type: ignore[method-assign]
+    TrainingDataset.__getitem__ = noted  # type: ignore[method-assign]
     app(arguments)
 
 

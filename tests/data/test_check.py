@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from inceptcli.data import check as module
-from inceptcli.data.check import Inspected, Place, Report, Spread, check
+from inceptcli.data.check import CheckedFile, Inspected, Report, Spread, check_folders
 from inceptcli.errors import UserError
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def look(folder: Path, workers: int | None = 1) -> Report:
-    return check(folder, workers, lambda done, total: None)
+    return check_folders(folder, workers, lambda done, total: None)
 
 
 def test_a_good_dataset_is_clean(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_several_processes_find_what_one_finds(folder: Path) -> None:
     draw(folder / "train/dog/copy.png", 0)
     (folder / "train/dog/broken.png").write_text("nothing")
     done: list[tuple[int, int]] = []
-    assert check(folder, 2, lambda *counts: done.append(counts)) == look(folder)
+    assert check_folders(folder, 2, lambda *counts: done.append(counts)) == look(folder)
     assert done == [(number, 12) for number in range(1, 13)]
 
 
@@ -149,7 +149,7 @@ def test_a_folder_without_splits_is_all_one(folder: Path) -> None:
     assert [entry.images for entry in report.classes] == [{"all": 3}, {"all": 3}]
 
 
-def end_this_process(place: Place) -> Inspected:
+def end_this_process(place: CheckedFile) -> Inspected:
     os._exit(1)
 
 

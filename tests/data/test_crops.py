@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.pixels.crops import Crops, Place, cut, needed_side, places
+from inceptcli.data.pixels.crops import CropPlace, Crops, cut, needed_side, places
 from inceptcli.data.pixels.preprocessing import Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
 
@@ -24,7 +24,7 @@ SCALES = [
     ((470, 783), 470, [(0, (86, 86)), (156, (242, 86)), (313, (399, 86))]),
 ]
 LANDSCAPE = [
-    Place(whole, (left + x, y, left + x + width, y + width))
+    CropPlace(whole, (left + x, y, left + x + width, y + width))
     for whole, side, squares in SCALES
     for left, (centre, top) in squares
     for x, y, width in (
@@ -38,10 +38,10 @@ LANDSCAPE = [
 ]
 
 
-def turned(place: Place) -> Place:
+def turned(place: CropPlace) -> CropPlace:
     """The place in a picture whose rows are its columns."""
     left, top, right, bottom = place.box
-    return Place(place.whole[::-1], (top, left, bottom, right))
+    return CropPlace(place.whole[::-1], (top, left, bottom, right))
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:
@@ -55,8 +55,8 @@ def test_a_landscape_has_the_144_crops_of_the_list() -> None:
     assert found == LANDSCAPE
     assert len(found) == 72  # and as many mirrored
     assert len(set(found)) == 72
-    assert found[5] == Place((342, 570), (0, 0, 342, 342))
-    assert found[-2] == Place((470, 783), (399, 86, 698, 385))
+    assert found[5] == CropPlace((342, 570), (0, 0, 342, 342))
+    assert found[-2] == CropPlace((470, 783), (399, 86, 698, 385))
 
 
 def test_a_portrait_has_them_turned() -> None:
@@ -83,7 +83,7 @@ def test_scales_follow_the_size_of_the_input(size: int, sides: list[int]) -> Non
 def test_ten_are_corners_and_centre_as_torchvision_cuts_them() -> None:
     whole = (341, 568)
     expected = [(0, 0), (269, 0), (0, 42), (269, 42), (134, 21)]
-    boxes = [Place(whole, (x, y, x + 299, y + 299)) for x, y in expected]
+    boxes = [CropPlace(whole, (x, y, x + 299, y + 299)) for x, y in expected]
     assert places(300, 500, NETWORK, 10) == boxes
 
 
@@ -141,8 +141,8 @@ def test_one_crop_is_the_centre_of_the_ten(preprocessing: Preprocessing) -> None
 def test_the_ten_of_squash_are_cut_from_all_of_the_image() -> None:
     preprocessing = Preprocessing((75, 75), "squash", crop_fraction=0.5)
     found = places(60, 100, preprocessing, 10)
-    assert found[0] == Place((150, 150), (0, 0, 75, 75))
-    assert found[3] == Place((150, 150), (75, 75, 150, 150))
+    assert found[0] == CropPlace((150, 150), (0, 0, 75, 75))
+    assert found[3] == CropPlace((150, 150), (75, 75, 150, 150))
 
 
 @pytest.mark.parametrize("crops", [12, 144])

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from inceptcli.data.loading.dataset import (
-    EvaluationImages,
+    EvaluationDataset,
     Sample,
     Skipped,
-    TrainingImages,
+    TrainingDataset,
     collate,
 )
 from inceptcli.data.pixels.augmentation import augment, training_transform
@@ -49,8 +49,8 @@ TRANSFORM = training_transform(
 )
 
 
-def training(broken: set[int] | None = None, seed: int = 0) -> TrainingImages:
-    return TrainingImages(Pictures(broken or set()), TRANSFORM, seed)
+def training(broken: set[int] | None = None, seed: int = 0) -> TrainingDataset:
+    return TrainingDataset(Pictures(broken or set()), TRANSFORM, seed)
 
 
 def image(sample: Sample) -> torch.Tensor:
@@ -89,7 +89,7 @@ def test_ten_unreadable_images_in_a_row_end_the_run() -> None:
 
 
 def test_an_unreadable_validation_image_is_left_out_and_named() -> None:
-    images = EvaluationImages(Pictures({1}), Preprocessing((75, 75)))
+    images = EvaluationDataset(Pictures({1}), Preprocessing((75, 75)))
     batch = collate([images[0], images[1], images[2]])
     assert batch.images.shape == (2, 3, 75, 75)
     assert batch.labels.tolist() == [0, 2]

@@ -13,12 +13,12 @@ from inceptcli.data.pixels import distortion
 from inceptcli.data.pixels.distortion import (
     COLOUR_ORDERS,
     Distortion,
-    random_box,
+    random_window,
     scale_contrast,
     scale_saturation,
     turn_hue,
 )
-from inceptcli.recipe.file import find, read
+from inceptcli.recipe.file import find_recipe, read_recipe
 from inceptcli.recipe.schema import check
 
 PIXELS = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(1))
@@ -59,7 +59,7 @@ def test_crops_keep_area_and_aspect_in_their_ranges(height: int, width: int) -> 
     torch.manual_seed(0)
     shares, aspects = [], []
     for _ in range(500):
-        top, left, box_height, box_width = random_box(height, width, (0.05, 1.0), (0.75, 4 / 3))
+        top, left, box_height, box_width = random_window(height, width, (0.05, 1.0), (0.75, 4 / 3))
         assert 0 <= top <= height - box_height
         assert 0 <= left <= width - box_width
         shares.append(box_height * box_width / (height * width))
@@ -76,9 +76,9 @@ def test_crops_keep_area_and_aspect_in_their_ranges(height: int, width: int) -> 
 def test_crops_of_the_papers_recipes_are_those_of_the_authors(name: str) -> None:
     # TensorFlow's sample_distorted_bounding_box with area_range (0.05, 1), min_object_covered 0.1
     # and one box around the whole image: none under 0.1 of it, 0.39 in the mean.
-    chosen = check(read(find(f"paper/{name}")), name).augmentation
+    chosen = check(read_recipe(find_recipe(f"paper/{name}")), name).augmentation
     torch.manual_seed(0)
-    boxes = [random_box(375, 500, chosen.crop_area, chosen.crop_aspect) for _ in range(4000)]
+    boxes = [random_window(375, 500, chosen.crop_area, chosen.crop_aspect) for _ in range(4000)]
     shares = torch.tensor([height * width / (375 * 500) for _, _, height, width in boxes])
     assert shares.min() > 0.099
     assert 0.38 < shares.mean() < 0.40
@@ -87,12 +87,12 @@ def test_crops_of_the_papers_recipes_are_those_of_the_authors(name: str) -> None
 def test_aspect_is_width_by_height() -> None:
     torch.manual_seed(0)
     for _ in range(50):
-        _, _, height, width = random_box(300, 300, (0.05, 0.3), (1.5, 2.0))
+        _, _, height, width = random_window(300, 300, (0.05, 0.3), (1.5, 2.0))
         assert 1.45 < width / height < 2.05
 
 
 def test_the_whole_image_is_taken_when_no_crop_is_possible() -> None:
-    assert random_box(10, 100, (0.9, 1.0), (0.75, 1.33)) == (0, 0, 10, 100)
+    assert random_window(10, 100, (0.9, 1.0), (0.75, 1.33)) == (0, 0, 10, 100)
 
 
 def test_every_order_and_every_resize_method_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from inceptcli.data.identity import DataIdentity, KeptIdentity, difference
+from inceptcli.data.identity import DataIdentity, KeptIdentity, difference_of_data
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.sources import FolderSource
 from inceptcli.errors import UsageError, UserError
@@ -141,7 +141,7 @@ def test_changed_data_is_told_apart_or_gives_the_same_samples(
             after = identity(root)
         except (UsageError, UserError):  # such as a class of val that train lacks
             return
-        said = difference(kept, after, ())
+        said = difference_of_data(kept, after, ())
         assert said is None or (said and "\n" not in said)
         if said is None:
             assert samples_of(after) == expected
@@ -192,14 +192,14 @@ def test_what_differs_is_said_in_one_line(
     root = fill(tmp_path / "data")
     kept = keep(identity(root), tmp_path / "kept.gz")
     change(root)
-    assert difference(kept, identity(root), ()) == said
+    assert difference_of_data(kept, identity(root), ()) == said
 
 
 def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     root = fill(tmp_path / "data")
     (root / "train/ant/0.png").rename(root / "train/ant/\udc80\n.png")
     kept = keep(identity(root), tmp_path / "kept.gz")
-    assert difference(kept, identity(root), ()) is None
+    assert difference_of_data(kept, identity(root), ()) is None
     assert kept.images[3].name == "ant/\udc80\n.png"
 
 
@@ -210,15 +210,15 @@ def test_classes_that_changed_places_are_seen_though_all_sizes_are_the_same(tmp_
     kept = keep(identity(root), tmp_path / "kept.gz")
     swap(root / "train/ant", root / "train/bee")
     said = "2 training images of another content, the first is ant/0.png"
-    assert difference(kept, identity(root), ()) == said
+    assert difference_of_data(kept, identity(root), ()) == said
 
 
 def test_only_images_that_may_change_may(tmp_path: Path) -> None:
     root = fill(tmp_path / "data")
     kept = keep(identity(root), tmp_path / "kept.gz")
     (root / "train/bee/0.png").write_bytes(b"repaired" * 20)  # number 4
-    assert difference(kept, identity(root), {("train", 4)}) is None
-    assert difference(kept, identity(root), {("train", 5), ("val", 4)}) is not None
+    assert difference_of_data(kept, identity(root), {("train", 4)}) is None
+    assert difference_of_data(kept, identity(root), {("train", 5), ("val", 4)}) is not None
 
 
 def test_a_split_by_content_stays_when_an_image_is_repaired(tmp_path: Path) -> None:
@@ -229,8 +229,8 @@ def test_a_split_by_content_stays_when_an_image_is_repaired(tmp_path: Path) -> N
     for size in range(30, 40):
         (root / "ant/0.png").write_bytes(b"r" * size)
         numbers = {(image.part, 0) for image in kept.images if image.name == "ant/0.png"}
-        moved += difference(kept, identity(root, 0.4), numbers) is not None
-        assert difference(kept, identity(root, 0.4, kept), numbers) is None
+        moved += difference_of_data(kept, identity(root, 0.4), numbers) is not None
+        assert difference_of_data(kept, identity(root, 0.4, kept), numbers) is None
     assert moved  # by its content it would have changed sides
 
 
@@ -241,10 +241,10 @@ def test_shards_are_known_by_their_members(tmp_path: Path) -> None:
     shard(folder, tmp_path / "one", 4)
     kept = keep(identity(tmp_path / "one"), tmp_path / "kept.gz")
     shard(folder, tmp_path / "other", 2, seed=7)  # other tar files, the same images in order
-    assert difference(kept, identity(tmp_path / "other"), ()) is None
+    assert difference_of_data(kept, identity(tmp_path / "other"), ()) is None
     draw(folder / "train", 10)
     shard(folder, tmp_path / "more", 4)
-    said = difference(kept, identity(tmp_path / "more"), ())
+    said = difference_of_data(kept, identity(tmp_path / "more"), ())
     assert said is not None
     assert "training image" in said
 
@@ -255,7 +255,7 @@ def test_classes_of_shards_in_another_order_are_told_apart(tmp_path: Path) -> No
     kept = keep(identity(tmp_path), tmp_path / "kept.gz")
     (tmp_path / "classes.txt").write_text("bee\nant\ncat\n")
     said = "the classes are in another order: class 0 was ant, now it is bee"
-    assert difference(kept, identity(tmp_path), ()) == said
+    assert difference_of_data(kept, identity(tmp_path), ()) == said
 
 
 @pytest.mark.parametrize("content", [b"", b"text", gzip.compress(b"[" * 200_000), None])
@@ -266,4 +266,4 @@ def test_a_damaged_record_is_an_error(tmp_path: Path, content: bytes | None) -> 
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     (root / "train/ant/0.png").unlink()
     with pytest.raises(UserError, match="nobody knows what the run there was trained on"):
-        difference(KeptIdentity(path), identity(root), ())
+        difference_of_data(KeptIdentity(path), identity(root), ())

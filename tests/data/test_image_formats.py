@@ -14,7 +14,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from inceptcli.data.pixels import image_formats
-from inceptcli.data.pixels.decode import UnreadableImage, decode, format_of
+from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
 from inceptcli.data.pixels.image_formats import FORMATS, SUFFIXES_OF, format_in, has_suffix
 from tests.odd_files import chunk, encoded
 
@@ -206,4 +206,4 @@ def test_what_is_no_suffix_says_nothing_about_the_file(tmp_path: Path) -> None:
         assert not has_suffix(name)
     for name in ("a.jpg", "a.TXT", "a.7z", "a.mp4"):
         assert has_suffix(name)
-    assert format_of(tmp_path) is None
+    assert image_format_of(tmp_path) is None

@@ -17,7 +17,7 @@ from inceptcli.data.folders import unheard
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.data.shards.files import class_list
 from inceptcli.prediction.inputs import find_sources
-from inceptcli.weights.foreign.declared import class_list as classes_to_import
+from inceptcli.weights.foreign.declared import declared_classes as classes_to_import
 
 Form = Literal["NFC", "NFD"]
 FORMS: list[Form] = ["NFC", "NFD"]

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from inceptcli.data.pixels import shapes
-from inceptcli.data.pixels.shapes import CLASSES, Shapes, Split, draw, label
+from inceptcli.data.pixels.shapes import CLASSES, Shapes, ShapesSplit, draw, label
 
 SMALL = (32, 32)
 
 
-def pictures(split: Split, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def pictures(split: ShapesSplit, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     drawn = Shapes(seed=0, size=size, image_size=SMALL, split=split)
     images = np.stack([drawn.image(index) for index in range(size)])
     return images, np.array([drawn.label(index) for index in range(size)])
@@ -60,7 +60,7 @@ def test_another_process_draws_the_same_picture() -> None:
 
 
 def test_no_two_pictures_of_two_splits_and_seeds_are_equal() -> None:
-    splits: tuple[Split, ...] = ("train", "val")
+    splits: tuple[ShapesSplit, ...] = ("train", "val")
     drawn = {
         draw(seed, index, SMALL, split).tobytes()
         for seed in (0, 1)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.check import check
+from inceptcli.data.check import check_folders
 from inceptcli.data.open_data import (
     Measured,
-    Trained,
+    TrainedOn,
     open_for_training,
     open_split,
     training_places,
@@ -95,8 +95,8 @@ def test_what_val_data_names_is_no_class(root: Path, val_data: str) -> None:
     more = "data/more: has the images of --val-data; it is no class"
     assert said == [more] * ("more" in val_data)
     split: Measured = "train" if val_data == "data/val" else "all"
-    assert len(open_split("data", CLASSES, split, Trained("data", val_data)).source) == 9
-    places = training_places(Trained("data", val_data))
+    assert len(open_split("data", CLASSES, split, TrainedOn("data", val_data)).source) == 9
+    places = training_places(TrainedOn("data", val_data))
     assert places == [Path("data", name) for name in CLASSES]
 
 
@@ -112,7 +112,7 @@ def test_a_test_split_beside_classes_is_left_out_and_said(root: Path, sheet: boo
     assert not any("data/test" in name for name in (*train, *val))
     assert said[0].startswith("data: test/ left out of training and validation; `inceptcli eval")
     assert len(open_split("data", CLASSES, "test").source) == 6
-    report = check(Path("data"), 1, lambda done, total: None)
+    report = check_folders(Path("data"), 1, lambda done, total: None)
     assert (report.splits, [entry.name for entry in report.classes]) == (
         ("train", "test"),
         list(CLASSES),
@@ -144,7 +144,7 @@ def test_what_lies_beside_a_train_split_is_no_class(root: Path, name: str) -> No
     assert (len(train) + len(val), classes) == (9, CLASSES)
     assert said == [f"data: {name}/ left out of training and validation"]
     said = []
-    report = check(Path("data"), 1, lambda done, total: None, said.append)
+    report = check_folders(Path("data"), 1, lambda done, total: None, said.append)
     assert [entry.name for entry in report.classes] == list(CLASSES)
     assert said == [f"data: {name}/ left out, neither a split nor a class"]
     assert shard(Path("data"), "shards").classes == CLASSES
@@ -168,7 +168,7 @@ def test_shards_that_validate_do_not_train(root: Path) -> None:
     shard(Path("held"), "shards/heldout-%d.tar")
     train, val, _, _ = opened("shards", "shards/heldout-*.tar", None)
     assert (len(train), len(val)) == (9, 6)
-    trained = Trained("shards", "shards/heldout-*.tar")
+    trained = TrainedOn("shards", "shards/heldout-*.tar")
     for data, count in (("shards", 9), ("shards/heldout-*.tar", 6), ("shards/heldout-0.tar", 4)):
         assert len(open_split(data, CLASSES, None, trained).source) == count
 
@@ -321,14 +321,14 @@ def test_the_fraction_of_a_run_gives_its_own_two_parts(root: Path, data: str) ->
     parts: list[tuple[Measured | None, ImageSource]]
     parts = [(None, val), ("val", val), ("train", train)]
     for split, part in parts:
-        found, which, _ = open_split(data, CLASSES, split, Trained(data, None, 0.3), said.append)
+        found, which, _ = open_split(data, CLASSES, split, TrainedOn(data, None, 0.3), said.append)
         assert [found.name(i) for i in range(len(found))] == [
             part.name(i) for i in range(len(part))
         ]
         assert which == (split or "val")
     (line,) = said
     assert line.startswith(f"{data}: {len(val)} of 30 images, those that the run keeps for valid")
-    whole, which, _ = open_split(data, CLASSES, "all", Trained(data, None, 0.3))
+    whole, which, _ = open_split(data, CLASSES, "all", TrainedOn(data, None, 0.3))
     assert (len(whole), which) == (30, "all")
 
 
@@ -338,7 +338,7 @@ def test_check_knows_splits_and_what_the_program_wrote(root: Path) -> None:
     Path("data/train/runs/a").mkdir(parents=True)
     Path("data/train/runs/a/lock").touch()
     said: list[str] = []
-    report = check(Path("data"), 1, lambda done, total: None, said.append)
+    report = check_folders(Path("data"), 1, lambda done, total: None, said.append)
     assert report.splits == ("train", "val", "test")
     assert [entry.name for entry in report.classes] == [*CLASSES, "dog"]
     assert report.one_split_only == [("test", "dog")]

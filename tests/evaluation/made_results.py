@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.evaluation.report import write_report
-from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, summarize
+from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, evaluation_of
 from inceptcli.weights.metadata import ClassName
 from tests.pages.browser import WIDE, Page
 
@@ -75,7 +75,7 @@ def made_results(
     images = [ImageResult(*row) for row in rows]
     classes = [ClassName(f"n{number:08}", name) for number, name in enumerate(names)]
     skipped = [(f"data/{HOSTILE}</script>.jpg", f"not an image {HOSTILE}")] if hostile else []
-    return summarize(images, classes, skipped)
+    return evaluation_of(images, classes, skipped)
 
 
 ORIGIN = Origin(["a.safetensors", "b.safetensors"], "flowers", 12, 3)

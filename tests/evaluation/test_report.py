@@ -9,7 +9,7 @@ import pytest
 
 from inceptcli.evaluation import report
 from inceptcli.evaluation.report import MISTAKES, class_labels
-from inceptcli.evaluation.results import ImageResult, summarize
+from inceptcli.evaluation.results import ImageResult, evaluation_of
 from inceptcli.weights.metadata import ClassName
 from tests.evaluation.made_results import HOSTILE, made_results, opened, written
 from tests.pages.browser import ENTER, NARROW, SPACE, WIDE, Page
@@ -121,7 +121,7 @@ def test_mistakes_are_shown_the_surest_first(page: Page, tmp_path: Path) -> None
 
 def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -> None:
     classes = [ClassName("a", "a"), ClassName("b", "b")]
-    opened(page, tmp_path, summarize([ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1)], classes, []))
+    opened(page, tmp_path, evaluation_of([ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1)], classes, []))
     assert "Every answer is right." in page.texts("#mistakes ~ p")
     assert page.texts("#pairs caption") == ["No class was taken for another."]
     assert page.column("#per-class", 2) == ["100.00%", "–"]

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
-from inceptcli.evaluation.results import ImageResult, image_result, summarize, wilson_interval
+from inceptcli.evaluation.results import ImageResult, evaluation_of, image_result, wilson_interval
 from inceptcli.prediction.ensemble import softmax
 from inceptcli.weights.metadata import ClassName
 
@@ -36,7 +36,7 @@ def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor, list[ImageResult]]:
 
 def test_accuracies_loss_and_calibration_are_those_of_the_libraries() -> None:
     logits, labels, results = drawn(500)
-    found = summarize(results, CLASSES, [])
+    found = evaluation_of(results, CLASSES, [])
     top1 = MulticlassAccuracy(len(CLASSES), average="micro")(logits, labels)
     top5 = MulticlassAccuracy(len(CLASSES), top_k=5, average="micro")(logits, labels)
     assert found.top1 == pytest.approx(float(top1), abs=1e-7)
@@ -51,7 +51,7 @@ def test_accuracies_loss_and_calibration_are_those_of_the_libraries() -> None:
 
 def test_classes_and_confusions_are_counted() -> None:
     _, labels, results = drawn(500)
-    found = summarize(results, CLASSES, [])
+    found = evaluation_of(results, CLASSES, [])
     predicted = [result.predicted for result in results]
     table = confusion_matrix(labels.numpy(), predicted, labels=range(len(CLASSES)))
     expected = [(row, column, table[row, column]) for row, column in np.argwhere(table)]
@@ -67,7 +67,7 @@ def test_classes_and_confusions_are_counted() -> None:
 
 def test_the_bins_of_the_calibration_error_are_those_of_scikit_learn() -> None:
     _, _, results = drawn(500)
-    found = summarize(results, CLASSES, [])
+    found = evaluation_of(results, CLASSES, [])
     probabilities = [result.probability for result in results]
     right = [result.rank == 1 for result in results]
     shares, means = calibration_curve(right, probabilities, n_bins=15)
@@ -76,21 +76,21 @@ def test_the_bins_of_the_calibration_error_are_those_of_scikit_learn() -> None:
     assert [entry.probability for entry in filled] == pytest.approx(means)
     assert sum(entry.images for entry in found.calibration) == 500
     edges = [image_result(f"{p}.jpg", 0, np.array([p, 1 - p])) for p in (1.0, 14 / 15)]
-    assert summarize(edges, CLASSES[:2], []).calibration[-1].images == 2
+    assert evaluation_of(edges, CLASSES[:2], []).calibration[-1].images == 2
 
 
 def test_the_interval_of_the_loss_is_that_of_scipy() -> None:
     _, _, results = drawn(500)
-    found = summarize(results, CLASSES, [])
+    found = evaluation_of(results, CLASSES, [])
     losses = [result.loss for result in results]
     expected = norm.interval(0.95, loc=np.mean(losses), scale=sem(losses))
     assert found.loss_interval == pytest.approx(expected)
-    assert summarize(results[:1], CLASSES, []).loss_interval is None
+    assert evaluation_of(results[:1], CLASSES, []).loss_interval is None
 
 
 def test_the_order_of_images_changes_no_bit() -> None:
     _, _, results = drawn(200)
-    there, back = summarize(results, CLASSES, []), summarize(results[::-1], CLASSES, [])
+    there, back = evaluation_of(results, CLASSES, []), evaluation_of(results[::-1], CLASSES, [])
     for name in (
         "top1",
         "top5",
@@ -115,7 +115,7 @@ def test_a_probability_beyond_float64_has_a_finite_loss() -> None:
     result = image_result("a.jpg", 1, np.array([1 + 2e-16, 0.0]))
     assert result.loss == pytest.approx(744.44, abs=0.01)
     assert result.probability == 1.0
-    assert math.isfinite(summarize([result], CLASSES[:2], []).calibration_error)
+    assert math.isfinite(evaluation_of([result], CLASSES[:2], []).calibration_error)
 
 
 @pytest.mark.parametrize(

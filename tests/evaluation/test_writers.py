@@ -7,13 +7,18 @@ from unittest.mock import ANY
 
 import pytest
 
-from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, summarize
-from inceptcli.evaluation.writers import as_json, as_table, write_confusion, write_predictions
+from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, evaluation_of
+from inceptcli.evaluation.writers import (
+    as_table,
+    evaluation_as_json,
+    write_confusion,
+    write_predictions,
+)
 from inceptcli.weights.metadata import ClassName
 
 CLASSES = (ClassName("n0", "=cat"), ClassName("n1", "bell\x07"), ClassName("n2", "fox"))
 ORIGIN = Origin(["a", "b"], "flowers", 12, 4)
-RESULT: Evaluation = summarize(
+RESULT: Evaluation = evaluation_of(
     [
         ImageResult("-a.jpg", 0, 0, 0.75, 0.25, 1),
         ImageResult("b, c.jpg", 0, 1, 0.5, 1.5, 2),
@@ -49,7 +54,7 @@ def test_every_pair_that_occurs_has_a_line() -> None:
 
 
 def test_json_has_every_figure_and_how_it_was_made() -> None:
-    values = json.loads(as_json(RESULT, ORIGIN))
+    values = json.loads(evaluation_as_json(RESULT, ORIGIN))
     for figure in ("top1", "loss"):
         low, high = values.pop(f"{figure}_interval")
         assert low < values[figure] < high

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, network_options
-from inceptcli.networks.summary import Shape, Summary, summarize
+from inceptcli.networks.state_dict import Shape
+from inceptcli.networks.summary import Summary, summarize
 from tests.networks.variants import VARIANTS
 
 # paper.md: parameters at 1000 classes, multiply-adds in 10^9 at 299x299.

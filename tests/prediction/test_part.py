@@ -17,7 +17,7 @@ from inceptcli.prediction.outputs.parquet import read_parquet
 from inceptcli.prediction.predict import Answer, Prediction
 from inceptcli.prediction.shares.part import Part, open_part
 from inceptcli.prediction.shares.part_record import PartRecord, read_record, record_path, rows_path
-from inceptcli.prediction.shares.share import Shard
+from inceptcli.prediction.shares.share import Share
 
 SOURCES = [Source(f"{number}\n.png", "broken" if number == 4 else None) for number in range(7)]
 FORMATS = ["jsonl", "parquet"]
@@ -25,7 +25,7 @@ FORMATS = ["jsonl", "parquet"]
 
 def record(output_format: str = "jsonl", shard: tuple[int, int] = (0, 2)) -> PartRecord:
     assert output_format in ("jsonl", "parquet")
-    return PartRecord(Shard(*shard), output_format, ("a" * 64,), 1, 2)  # type: ignore[arg-type]
+    return PartRecord(Share(*shard), output_format, ("a" * 64,), 1, 2)  # type: ignore[arg-type]
 
 
 def answer(source: Source) -> Answer:
@@ -162,12 +162,12 @@ def test_a_stop_between_the_parquet_file_and_its_record_is_made_good(
 
 
 CHANGES = {
-    "--shard 0/2, not 1/2": PartRecord(Shard(1, 2), "jsonl", ("a" * 64,), 1, 2),
-    "other weights": PartRecord(Shard(0, 2), "jsonl", ("b" * 64,), 1, 2),
-    "--crops 1, not 12": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 12, 2),
-    "--top-k 2, not 5": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 1, 5),
-    "--fast-decode off, not on": PartRecord(Shard(0, 2), "jsonl", ("a" * 64,), 1, 2, True),
-    "--format jsonl, not parquet": PartRecord(Shard(0, 2), "parquet", ("a" * 64,), 1, 2),
+    "--shard 0/2, not 1/2": PartRecord(Share(1, 2), "jsonl", ("a" * 64,), 1, 2),
+    "other weights": PartRecord(Share(0, 2), "jsonl", ("b" * 64,), 1, 2),
+    "--crops 1, not 12": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 12, 2),
+    "--top-k 2, not 5": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 1, 5),
+    "--fast-decode off, not on": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 1, 2, True),
+    "--format jsonl, not parquet": PartRecord(Share(0, 2), "parquet", ("a" * 64,), 1, 2),
 }
 
 

@@ -67,7 +67,12 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
     (tmp_path / "b.png").write_text("no image")
     red = paint(tmp_path / "a.png", "red")
     missing, broken, named, answer = predict(
-        [Source("none.png"), Source(str(tmp_path / "b.png")), Source("x*", "no match"), red],
+        [
+            Source("none.png"),
+            Source(str(tmp_path / "b.png")),
+            Source("x*", "no match"),
+            red,
+        ],
         Ensemble([MeanColour()]),
         top_k=1,
         batch_size=4,

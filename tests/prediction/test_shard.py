@@ -8,7 +8,7 @@ import re
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.prediction.shares.share import Shard
+from inceptcli.prediction.shares.share import Share
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def test_slurm_says_which_share(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert Shard.of("auto") == shard
+    assert Share.of("auto") == shard
 
 
 @pytest.mark.parametrize(
@@ -68,20 +68,20 @@ def test_what_slurm_does_not_say_is_one_line(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=re.escape(said)):
-        Shard.of("auto")
+        Share.of("auto")
 
 
 def test_a_shard_is_written_as_its_number_and_how_many_there_are() -> None:
-    assert Shard.of("0/1") == (0, 1)
-    assert Shard.of("15/16") == (15, 16)
+    assert Share.of("0/1") == (0, 1)
+    assert Share.of("15/16") == (15, 16)
 
 
 @pytest.mark.parametrize("text", ["", "1", "2/2", "-1/2", "1/0", "0/0", "1/2/3", "a/b", "1.0/2"])
 def test_another_text_is_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"--shard must be I/N with I from 0 to N - 1, or auto"):
-        Shard.of(text)
+        Share.of(text)
 
 
 @pytest.mark.parametrize("inputs", [0, 1, 2, 3, 7, 20_000])
 def test_all_shards_have_all_pictures(inputs: int) -> None:
-    assert sum(Shard(number, 3).rows(inputs) for number in range(3)) == inputs
+    assert sum(Share(number, 3).rows(inputs) for number in range(3)) == inputs

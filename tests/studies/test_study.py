@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.recipe.file import find_study, override, read, study_names
+from inceptcli.recipe.file import find_study, override, read_recipe, study_names
 from inceptcli.recipe.study import check_study, recipe_of
 
 VALUES: dict[str, Any] = {
@@ -51,7 +51,7 @@ def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str)
 
 @pytest.mark.parametrize("name", study_names())
 def test_every_study_that_came_along_is_one(name: str) -> None:
-    study = check_study(override(read(find_study(name)), {}), name)
+    study = check_study(override(read_recipe(find_study(name)), {}), name)
     assert study.question.endswith("?")
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.recipe.file import override, read
+from inceptcli.recipe.file import override, read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.training import batch_size_search
 from inceptcli.training.batch_size_search import Trial, find_batch_size
@@ -93,7 +93,7 @@ def test_the_run_is_that_of_the_number_and_keeps_it(
     said: list[str] = []
     directory = train("auto", said.append, data__batch_size="auto")
     assert any("auto: 5 images per device and step, what fits less 5%" in line for line in said)
-    assert read(directory.path / "recipe.yaml")["data"]["batch_size"] == 5
+    assert read_recipe(directory.path / "recipe.yaml")["data"]["batch_size"] == 5
     direct = train("direct", data__batch_size=5)
     assert_same_run(direct, directory)
     assert {path.name for path in directory.path.rglob("*")} == {

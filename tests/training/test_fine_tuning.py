@@ -105,7 +105,7 @@ def test_each_network_has_a_head_and_a_stem(name: str) -> None:
 
 def test_the_head_may_have_a_rate_of_its_own() -> None:
     network = build(options())
-    settings = methods.AdamW(learning_rate=0.001, head_learning_rate=0.01)
+    settings = methods.AdamWSettings(learning_rate=0.001, head_learning_rate=0.01)
     groups = optimizer(settings, network, network.classifier).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(network.parameters()))

@@ -60,10 +60,10 @@ def test_rmsprop_is_not_torchs() -> None:
 def test_biases_and_batch_norm_do_not_decay() -> None:
     network = build(network_options("irv1", num_classes=3, repeats=[1, 1, 1]))
     for settings in (
-        methods.AdamW(),
-        methods.MomentumSGD(name="sgd"),
-        methods.RMSPropTF(name="rmsprop_tf"),
-        methods.Lamb(name="lamb"),
+        methods.AdamWSettings(),
+        methods.MomentumSGDSettings(name="sgd"),
+        methods.RMSPropTFSettings(name="rmsprop_tf"),
+        methods.LambSettings(name="lamb"),
     ):
         groups = optimizer(settings, network, network.classifier).param_groups
         decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}

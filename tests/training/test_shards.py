@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from inceptcli.data.loading.dataset import EvaluationImages, TrainingImages, collate
+from inceptcli.data.loading.dataset import EvaluationDataset, TrainingDataset, collate
 from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.augmentation import training_transform
@@ -104,7 +104,7 @@ def in_rank(source: ImageSource, rank: int, workers: int) -> tuple[list[int], li
     crop = Preprocessing((16, 16), "short-side", 1.0, "bilinear", (0.5,) * 3, (0.5,) * 3)
     loaders = (
         DataLoader(
-            TrainingImages(source, transform, 0),
+            TrainingDataset(source, transform, 0),
             batch_size=4,
             sampler=PositionedSampler(len(source), 4, 0, lambda: 0, rank, 2),
             num_workers=workers,
@@ -112,7 +112,7 @@ def in_rank(source: ImageSource, rank: int, workers: int) -> tuple[list[int], li
             drop_last=True,
         ),
         DataLoader(
-            EvaluationImages(source, crop),
+            EvaluationDataset(source, crop),
             batch_size=4,
             sampler=ShareSampler(len(source), rank, 2),
             num_workers=workers,

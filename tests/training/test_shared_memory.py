@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import SequentialSampler
 
 from inceptcli.data.loading import shared_memory
-from inceptcli.data.loading.dataset import EvaluationImages
+from inceptcli.data.loading.dataset import EvaluationDataset
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.plan import plan
@@ -40,7 +40,7 @@ def test_a_run_has_no_more_workers_than_shared_memory_holds_batches(
     planned = plan(check(override(TINY, {"data.workers": 2})))
     trainer = cast(Trainer, SimpleNamespace(num_devices=1))
     data = _data(planned, trainer, lines.append)
-    images = EvaluationImages(data.val, data.preprocessing)
+    images = EvaluationDataset(data.val, data.preprocessing)
     sampler: Any = SequentialSampler(images)
     loader = data._loader(images, sampler=sampler, batch_size=data.batch_size)
     assert (loader.num_workers, loader.prefetch_factor) == (workers, prefetched)

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from inceptcli.data.loading.dataset import Batch, EvaluationImages, collate
+from inceptcli.data.loading.dataset import Batch, EvaluationDataset, collate
 from inceptcli.data.open_data import open_for_evaluation
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.errors import UserError
@@ -54,8 +54,8 @@ def _as_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def images_of(module: ImageClassifier) -> EvaluationImages:
-    return EvaluationImages(Shapes(0, 10, (75, 75), "val"), module.preprocessing)
+def images_of(module: ImageClassifier) -> EvaluationDataset:
+    return EvaluationDataset(Shapes(0, 10, (75, 75), "val"), module.preprocessing)
 
 
 def loader(images: Any, **options: Any) -> DataLoader[Any]:
@@ -183,7 +183,7 @@ def test_an_image_that_cannot_be_read_ends_it(run: RunDirectory, flowers: Path) 
     (flowers / CLASSES[0] / "image.png").write_text("<html>")
     module = ImageClassifier.load(run.path)
     source = open_for_evaluation(str(flowers), [name.id for name in module.classes])
-    batches = loader(EvaluationImages(source, module.preprocessing))
+    batches = loader(EvaluationDataset(source, module.preprocessing))
     for ask in (trainer().predict, trainer().test):
         with pytest.raises(UserError, match="image 0 of the loader's dataset cannot be read: "):
             ask(module, batches)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.weights.formats.crc32c import crc32c, masked
-from inceptcli.weights.formats.protobuf import text, whole_number
+from inceptcli.weights.formats.protobuf import text_field, whole_number_field
 
 MAGIC = bytes.fromhex("57fb808b247547db")
 CODES = {"<f4": 1, "<f8": 2, "<i8": 9, "<f2": 19}
@@ -22,7 +22,7 @@ Entries = Iterable[tuple[bytes, bytes]]
 
 
 def varint(value: int) -> bytes:
-    return whole_number(0, value)[1:]
+    return whole_number_field(0, value)[1:]
 
 
 def fixed32(number: int, value: int) -> bytes:
@@ -70,7 +70,7 @@ def sorted_table(entries: Entries, per_block: int = 100, compression: int = 0) -
 
 def shape(sizes: Iterable[int]) -> bytes:
     """TensorShapeProto."""
-    return b"".join(text(2, whole_number(1, size)) for size in sizes)
+    return b"".join(text_field(2, whole_number_field(1, size)) for size in sizes)
 
 
 def entry(array: NDArray[Any], offset: int, **changes: Any) -> bytes:
@@ -88,9 +88,9 @@ def entry(array: NDArray[Any], offset: int, **changes: Any) -> bytes:
     more: bytes = fields.get("more", b"")
     numbers = {3: fields["shard"], 4: fields["offset"], 5: fields["size"]}
     return (
-        whole_number(1, fields["dtype"])
-        + text(2, shape(fields["shape"]))
-        + b"".join(whole_number(number, value) for number, value in numbers.items() if value)
+        whole_number_field(1, fields["dtype"])
+        + text_field(2, shape(fields["shape"]))
+        + b"".join(whole_number_field(number, value) for number, value in numbers.items() if value)
         + fixed32(6, fields["checksum"])
         + more
     )
@@ -99,7 +99,7 @@ def entry(array: NDArray[Any], offset: int, **changes: Any) -> bytes:
 def write_version_2(
     prefix: Path,
     arrays: Arrays,
-    header: bytes = whole_number(1, 1),
+    header: bytes = whole_number_field(1, 1),
     changes: Mapping[str, Any] | None = None,
     **table: Any,
 ) -> Path:
@@ -122,15 +122,17 @@ def write_version_1(path: Path, arrays: Arrays, slices: int = 1, **table: Any) -
     """One file. The keys of tensors are TensorFlow's ordered code, which nothing reads."""
     meta, entries = b"", []
     for name, array in sorted(arrays.items()):
-        described = text(1, name.encode()) + text(2, shape(array.shape))
-        described += whole_number(3, CODES[array.dtype.str]) + text(4, b"") * slices
-        meta += text(1, described)
+        described = text_field(1, name.encode()) + text_field(2, shape(array.shape))
+        described += whole_number_field(3, CODES[array.dtype.str]) + text_field(4, b"") * slices
+        meta += text_field(1, described)
         values = (
-            text(VALUES[array.dtype.str], array.tobytes()) if array.dtype.str in VALUES else b""
+            text_field(VALUES[array.dtype.str], array.tobytes())
+            if array.dtype.str in VALUES
+            else b""
         )
-        saved = text(1, name.encode()) + text(2, b"") + text(3, values)
-        entries.append((b"\0" + name.encode() + b"\0\1", text(2, saved)))
-    path.write_bytes(sorted_table([(b"", text(1, meta)), *entries], **table))
+        saved = text_field(1, name.encode()) + text_field(2, b"") + text_field(3, values)
+        entries.append((b"\0" + name.encode() + b"\0\1", text_field(2, saved)))
+    path.write_bytes(sorted_table([(b"", text_field(1, meta)), *entries], **table))
     return path
 
 

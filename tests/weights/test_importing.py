@@ -240,7 +240,7 @@ def test_safetensors_of_any_length_of_header_is_read(length: int, tmp_path: Path
     place = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     header = json.dumps({"weight": place}).encode().ljust(length)
     path = write(tmp_path / "model.safetensors", header, struct.pack("<2f", 1, 2))
-    (found,) = foreign_file.read(path).groups.values()
+    (found,) = foreign_file.read_foreign_file(path).groups.values()
     assert {key: tensor.tolist() for key, tensor in found.items()} == {"weight": [1, 2]}
     ours = json.dumps({"__metadata__": {"inceptcli": ""}, "weight": place}).encode().ljust(length)
     write(path, ours, struct.pack("<2f", 1, 2))

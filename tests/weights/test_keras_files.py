@@ -16,8 +16,8 @@ import pytest
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.foreign.importing import imported
-from inceptcli.weights.formats.keras_config import parse
-from inceptcli.weights.formats.keras_file import read
+from inceptcli.weights.formats.keras_config import parse_keras_config
+from inceptcli.weights.formats.keras_file import read_keras_file
 from inceptcli.weights.keys.key_table import layout
 from tests.cli.conftest import check_one_line, inceptcli
 
@@ -76,16 +76,16 @@ SAID: dict[str, tuple[list[dict[str, Any]], dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("case", SAID)
 def test_a_model_says_how_it_prepares_images(case: str) -> None:
     layers, preprocessing, unread = SAID[case]
-    found = parse(model(*layers))
+    found = parse_keras_config(model(*layers))
     assert found.preprocessing == preprocessing
     assert found.unread == unread
 
 
 def test_layers_are_listed_in_order_and_a_list_is_a_model_too() -> None:
     nested = {"class_name": "Sequential", "config": [layer("A"), layer("B")]}
-    assert parse(model(layer("C"), nested, layer("D"))).order == ["c", "a", "b", "d"]
+    assert parse_keras_config(model(layer("C"), nested, layer("D"))).order == ["c", "a", "b", "d"]
     with pytest.raises(ValueError, match="nested too deeply"):
-        parse("[" * 100_000)
+        parse_keras_config("[" * 100_000)
 
 
 def natural(name: str) -> list[int | str]:
@@ -228,7 +228,7 @@ def test_frozen_layers_that_are_saved_last_stand_in_the_models_order(tmp_path: P
             group[f"functional/{name}/kernel"] = np.zeros((1, 1, 3, 8), "f4")
         names = [b"b/kernel", b"a/kernel"]
         group["functional"].attrs["weight_names"] = names
-    assert list(read(tmp_path / "a.h5").tensors) == ["a.weight", "b.weight"]
+    assert list(read_keras_file(tmp_path / "a.h5").tensors) == ["a.weight", "b.weight"]
 
 
 @pytest.mark.parametrize("form", ["names", "numbers"])

@@ -8,7 +8,11 @@ import pytest
 
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NETWORKS
-from inceptcli.weights.fetched.published import find, preprocessing_of, published_name
+from inceptcli.weights.fetched.published import (
+    find_weights,
+    published_name,
+    published_preprocessing,
+)
 from inceptcli.weights.fetched.published_names import PUBLISHED, Published
 
 # The command line in a process of its own; the last line says what it imported.
@@ -46,7 +50,7 @@ def test_a_folder_of_that_name_is_meant_with_a_separator_only(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "imagenet").mkdir()
     (tmp_path / "imagenet" / "model.safetensors").touch()
-    assert find("./imagenet") == Path("imagenet/model.safetensors")
+    assert find_weights("./imagenet") == Path("imagenet/model.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_weights_of_another_network_than_is_trained_are_refused_before_they_are_
 
 
 def test_every_network_with_published_weights_has_its_own_crop() -> None:
-    fractions = {network: preprocessing_of(network).crop_fraction for network in NETWORKS}
+    fractions = {network: published_preprocessing(network).crop_fraction for network in NETWORKS}
     assert {network for _, network in PUBLISHED} == {"irv2-tf", "iv4-tf"}
     assert fractions.pop("irv2-tf") == 0.8975
     assert set(fractions.values()) == {0.875}

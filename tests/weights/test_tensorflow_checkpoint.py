@@ -19,8 +19,8 @@ import torch
 from inceptcli.errors import UserError
 from inceptcli.weights.formats.crc32c import LANE, POLYNOMIAL, crc32c
 from inceptcli.weights.formats.foreign_file import sha256
-from inceptcli.weights.formats.protobuf import text, whole_number
-from inceptcli.weights.formats.tensorflow_checkpoint import AVERAGE, read
+from inceptcli.weights.formats.protobuf import text_field, whole_number_field
+from inceptcli.weights.formats.tensorflow_checkpoint import AVERAGE, read_tensorflow_checkpoint
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.weights.tensorflow_files import (
     MAGIC,
@@ -72,7 +72,7 @@ def test_the_checksum_goes_on_beyond_the_lanes_summed_at_once(
 
 
 def check(path: Path) -> None:
-    groups, passed_over = read(path)
+    groups, passed_over = read_tensorflow_checkpoint(path)
     found = groups[""]
     assert sorted(found) == [
         "InceptionV4/Conv2d_1a_3x3/BatchNorm/beta",
@@ -101,7 +101,7 @@ def test_tensors_are_read_and_what_only_training_uses_is_not(
 @pytest.mark.parametrize("version", WRITERS)
 def test_averages_stand_beside_the_variables_as_trained(version: str, tmp_path: Path) -> None:
     arrays = ARRAYS | {"InceptionV4/Conv2d_1a_3x3/weights/ExponentialMovingAverage": 2 * KERNEL}
-    groups, _ = read(WRITERS[version](tmp_path / "model.ckpt", arrays))
+    groups, _ = read_tensorflow_checkpoint(WRITERS[version](tmp_path / "model.ckpt", arrays))
     name = "InceptionV4/Conv2d_1a_3x3/weights"
     assert torch.equal(groups[AVERAGE][name], 2 * groups[""][name])
     assert groups[AVERAGE].keys() == groups[""].keys()
@@ -119,7 +119,7 @@ def second_table(pairs: list[tuple[bytes, bytes]], index: list[tuple[bytes, byte
 
 
 BETA = {"InceptionV4/a/BatchNorm/beta": np.arange(3, dtype="f4")}
-HEADER = whole_number(1, 1)
+HEADER = whole_number_field(1, 1)
 
 
 def repeated() -> bytes:
@@ -148,17 +148,17 @@ INDICES: dict[str, Callable[[], bytes]] = {
         [(b"", HEADER), (b"a", entry(np.zeros(3, "f4"), 0, checksum=1))]
     ),
     "a lies in data file 3 of 1": lambda: two_of(shard=3),
-    "a is partitioned, which is not read": lambda: two_of(more=text(7, b"")),
-    "its numbers are big-endian": lambda: sorted_table([(b"", HEADER + whole_number(2, 1))]),
+    "a is partitioned, which is not read": lambda: two_of(more=text_field(7, b"")),
+    "its numbers are big-endian": lambda: sorted_table([(b"", HEADER + whole_number_field(2, 1))]),
     "it says that it has 100001 data files": lambda: sorted_table(
-        [(b"", whole_number(1, 100_001))]
+        [(b"", whole_number_field(1, 100_001))]
     ),
     "it is compressed by snappy, which is not read": lambda: sorted_table(
         [(b"", HEADER)], compression=1
     ),
     "its blocks overlap": repeated,
     "a key or a value is longer than its block": long_key,
-    "a message has over 64 fields": lambda: two_of(more=whole_number(9, 1) * 100),
+    "a message has over 64 fields": lambda: two_of(more=whole_number_field(9, 1) * 100),
     "it has over 100000 entries": lambda: sorted_table(
         [(b"", HEADER), *((b"%06d" % n, b"") for n in range(100_000))], per_block=10**6
     ),
@@ -197,17 +197,17 @@ def test_a_version_1_with_too_many_tensors_is_refused(
     monkeypatch.setattr("inceptcli.weights.formats.tensorflow_checkpoint.MOST_ENTRIES", 3)
     path = write_version_1(tmp_path / "old.ckpt", ARRAYS)
     with pytest.raises(UserError, match="it has over 3 tensors"):
-        read(path)
+        read_tensorflow_checkpoint(path)
 
 
 def test_tensors_may_lie_in_several_data_files(tmp_path: Path) -> None:
     values = [np.arange(3, dtype="f4"), np.arange(5, dtype="f4")]
-    pairs = [(b"", whole_number(1, 2))]
+    pairs = [(b"", whole_number_field(1, 2))]
     for number, array in enumerate(values):
         (tmp_path / f"a.ckpt.data-{number:05}-of-00002").write_bytes(array.tobytes())
         pairs.append((b"ab"[number : number + 1], entry(array, 0, shard=number)))
     (tmp_path / "a.ckpt.index").write_bytes(sorted_table(pairs))
-    found = read(tmp_path / "a.ckpt.index").groups[""]
+    found = read_tensorflow_checkpoint(tmp_path / "a.ckpt.index").groups[""]
     assert [found[name].tolist() for name in "ab"] == [[0, 1, 2], [0, 1, 2, 3, 4]]
     before = sha256(tmp_path / "a.ckpt.index")
     (tmp_path / "a.ckpt.data-00001-of-00002").write_bytes(b"x")
@@ -312,6 +312,6 @@ def test_what_tensorflow_writes_is_read(parts: bool, tmp_path: Path) -> None:
     for name in ("one.ckpt", "two.ckpt.index"):
         if parts:
             with pytest.raises(UserError, match="parts is partitioned, which is not read"):
-                read(tmp_path / name)
+                read_tensorflow_checkpoint(tmp_path / name)
         else:
             check(tmp_path / name)

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from inceptcli.data.loading.dataset import EvaluationImages, Sample, TrainingImages, collate
+from inceptcli.data.loading.dataset import EvaluationDataset, Sample, TrainingDataset, collate
 from inceptcli.data.loading.forking import loading_context
 from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler
 from inceptcli.data.loading.shared_memory import Workers
@@ -60,7 +60,7 @@ class ImageData(LightningDataModule):
             trainer.world_size,
             self.limit_batches,
         )
-        images = TrainingImages(self.train, self.transform, self.seed)
+        images = TrainingDataset(self.train, self.transform, self.seed)
         return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -72,7 +72,7 @@ class ImageData(LightningDataModule):
         )
         # All ranks take part in a validation, also one without an image.
         batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
-        return self._loader(EvaluationImages(self.val, self.preprocessing), batch_sampler=batches)
+        return self._loader(EvaluationDataset(self.val, self.preprocessing), batch_sampler=batches)
 
     def _num_validated(self) -> int:
         if self.limit_batches is None:

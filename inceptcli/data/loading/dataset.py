@@ -43,7 +43,7 @@ class Batch(NamedTuple):
     skipped: list[Skipped]
 
 
-class TrainingImages(Dataset[Sample]):
+class TrainingDataset(Dataset[Sample]):
     """Augmented images by (epoch, index); their randomness comes from (seed, epoch, index).
 
     An unreadable image is named and replaced by the next readable one, so that batches keep their
@@ -75,7 +75,7 @@ class TrainingImages(Dataset[Sample]):
         )
 
 
-class EvaluationImages(Dataset[Sample]):
+class EvaluationDataset(Dataset[Sample]):
     """Images by index, cropped as `predict` and `eval` crop them; none when it is unreadable."""
 
     def __init__(self, source: ImageSource, preprocessing: Preprocessing) -> None:

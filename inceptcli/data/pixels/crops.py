@@ -27,7 +27,7 @@ SCALES = (256, 288, 320, 352)
 SCALES_FOR = 224
 
 
-class Place(NamedTuple):
+class CropPlace(NamedTuple):
     """Where a crop lies: a box (left, top, right, bottom) of the image resized to `whole` (H, W).
 
     A box that is larger than the network's input is resized to it.
@@ -62,7 +62,7 @@ def cut(image: NDArray[np.uint8], preprocessing: Preprocessing, crops: Crops) ->
 
 def places(
     height: int, width: int, preprocessing: Preprocessing, crops: Literal[10, 12, 144]
-) -> list[Place]:
+) -> list[CropPlace]:
     """The first half of the crops of an image of this size; the second half mirrors it.
 
     - 10: the corners and the centre of the image resized by the weights' own rule, as torchvision's
@@ -78,14 +78,14 @@ def places(
     """
     if crops == 10:
         whole = preprocessing.whole_size(height, width)
-        return [Place(whole, box) for box in _five((0, 0, whole[1], whole[0]), preprocessing)]
-    check(preprocessing, crops)
+        return [CropPlace(whole, box) for box in _five((0, 0, whole[1], whole[0]), preprocessing)]
+    check_crops(preprocessing, crops)
     found = []
     for side in _scales(preprocessing, crops):
         whole = scaled_size(height, width, side)
         squares = list(_squares(*whole))
         for square in squares if crops == 144 else squares[1:2]:
-            found += [Place(whole, box) for box in (*_five(square, preprocessing), square)]
+            found += [CropPlace(whole, box) for box in (*_five(square, preprocessing), square)]
     return found
 
 
@@ -96,11 +96,11 @@ def needed_side(preprocessing: Preprocessing, crops: Crops) -> int:
     """
     if crops in (1, 10):
         return preprocessing.needed_side
-    check(preprocessing, crops)
+    check_crops(preprocessing, crops)
     return max(_scales(preprocessing, crops))
 
 
-def check(preprocessing: Preprocessing, crops: Crops) -> None:
+def check_crops(preprocessing: Preprocessing, crops: Crops) -> None:
     """UsageError when there is no such number of crops for the network's input size."""
     height, width = preprocessing.image_size
     if crops in (12, 144) and height != width:

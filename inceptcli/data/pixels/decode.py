@@ -144,7 +144,7 @@ def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.
         raise UnreadableImage(_reason(error)) from error
 
 
-def format_of(path: Path) -> str | None:
+def image_format_of(path: Path) -> str | None:
     """One of SUFFIXES_OF, by the content; None for a file that is none."""
     _silence_pillow()
     try:

@@ -25,9 +25,6 @@ COLOUR_ORDERS = (
     ("hue", "saturation", "contrast", "brightness"),
 )
 
-Box = tuple[int, int, int, int]
-"""Top, left, height, width in pixels."""
-
 
 @dataclass(frozen=True)
 class Distortion:
@@ -51,15 +48,15 @@ class Distortion:
     def __call__(self, image: Tensor) -> Tensor:
         """Another view of the same thing."""
         height, width = image.shape[1:]
-        top, left, box_height, box_width = random_box(
+        top, left, box_height, box_width = random_window(
             height, width, self.crop_area, self.crop_aspect
         )
         crop = image[:, top : top + box_height, left : left + box_width]
-        method = RESIZE_METHODS[whole_number(len(RESIZE_METHODS))]
+        method = RESIZE_METHODS[random_below(len(RESIZE_METHODS))]
         pixels = interpolate(crop[None].float() / 255, self.image_size, mode=method)[0]
         if between(0, 1) < self.mirror:
             pixels = pixels.flip(2)
-        for colour in COLOUR_ORDERS[whole_number(len(COLOUR_ORDERS))]:
+        for colour in COLOUR_ORDERS[random_below(len(COLOUR_ORDERS))]:
             pixels = self._changed(pixels, colour)
         return pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
 
@@ -76,8 +73,10 @@ class Distortion:
         return change(pixels, between(1 - most, 1 + most))
 
 
-def random_box(height: int, width: int, area: Sequence[float], aspect: Sequence[float]) -> Box:
-    """A random part of an image, as TensorFlow's sample_distorted_bounding_box finds it.
+def random_window(
+    height: int, width: int, area: Sequence[float], aspect: Sequence[float]
+) -> tuple[int, int, int, int]:
+    """Top, left, height, width of a random part, as by TF's sample_distorted_bounding_box.
 
     The aspect is uniform, then the height among those that keep the area in its range; differs
     from TF-slim: there are no annotated boxes, of which it has to cover a tenth.
@@ -86,7 +85,7 @@ def random_box(height: int, width: int, area: Sequence[float], aspect: Sequence[
         size = _random_size(height, width, area, between(*aspect))
         if size is not None:
             top, left = (
-                whole_number(max(1, whole - part))
+                random_below(max(1, whole - part))
                 for whole, part in zip((height, width), size, strict=True)
             )
             return top, left, *size
@@ -99,7 +98,7 @@ def _random_size(
     smallest, largest = (share * height * width for share in area)
     tallest = min(round((largest / aspect) ** 0.5), height, int((width + 0.5) / aspect))
     low = min(round((smallest / aspect) ** 0.5), tallest)
-    box_height = low + whole_number(tallest - low + 1)
+    box_height = low + random_below(tallest - low + 1)
     if box_height * round(box_height * aspect) < smallest:  # rounding may have taken a row
         box_height += 1
     if box_height * round(box_height * aspect) > largest:
@@ -146,6 +145,6 @@ def between(low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(()))
 
 
-def whole_number(count: int) -> int:
+def random_below(count: int) -> int:
     """A uniform random one of 0 to count - 1."""
     return int(torch.randint(count, ()))

@@ -15,7 +15,7 @@ from PIL import Image
 ResizeRule = Literal["short-side", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
 
-Box = tuple[float, float, float, float]
+Region = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the source image."""
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -85,7 +85,7 @@ class Preprocessing:
         top, left = round((whole_height - height) / 2), round((whole_width - width) / 2)
         return np.array(whole.crop((left, top, left + width, top + height)))
 
-    def source_box(self, height: int, width: int) -> Box:
+    def source_box(self, height: int, width: int) -> Region:
         """The part of an image of this size that fills the network's input."""
         if self.resize == "squash":
             trimmed_left = int((width - width * self.crop_fraction) / 2)
@@ -172,7 +172,7 @@ def scaled_size(height: int, width: int, shorter_side: int) -> tuple[int, int]:
 
 
 def resized_part(
-    image: NDArray[np.uint8], box: Box, size: tuple[int, int], interpolation: Interpolation
+    image: NDArray[np.uint8], box: Region, size: tuple[int, int], interpolation: Interpolation
 ) -> NDArray[np.uint8]:
     """A box of an image (H, W, 3) resized to `size` (height, width); nothing larger is made."""
     height, width = size

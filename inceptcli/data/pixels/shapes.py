@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Split = Literal["train", "val"]
+ShapesSplit = Literal["train", "val"]
 Outline = NDArray[np.complex128]
 """Corners of a filled shape in order, each x + iy with y downwards: a product turns and scales."""
 
@@ -82,7 +82,7 @@ def label(index: int) -> int:
 
 
 def draw(
-    seed: int, index: int, image_size: tuple[int, int], split: Split = "train"
+    seed: int, index: int, image_size: tuple[int, int], split: ShapesSplit = "train"
 ) -> NDArray[np.uint8]:
     """Picture `index` of the data set that `seed` and `split` name: RGB (H, W, 3).
 
@@ -113,7 +113,7 @@ class Shapes:
     seed: int
     size: int
     image_size: tuple[int, int]
-    split: Split
+    split: ShapesSplit
 
     def __len__(self) -> int:
         return self.size

@@ -14,8 +14,14 @@ from pathlib import Path
 from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_for, unheard
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK, index_path
-from inceptcli.data.shards.writer import Entry, LeftOut, Task, Written, write_shard
-from inceptcli.data.splits import in_words, other_folders, split_folders, split_named
+from inceptcli.data.shards.writer import (
+    ImageToWrite,
+    ShardToWrite,
+    UnreadableFile,
+    Written,
+    write_shard,
+)
+from inceptcli.data.splits import folders_in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
@@ -31,7 +37,7 @@ class Sharded:
     shards: tuple[Written, ...]
 
     @property
-    def left_out(self) -> list[LeftOut]:
+    def left_out(self) -> list[UnreadableFile]:
         """What is in no shard."""
         return [entry for shard in self.shards for entry in shard.left_out]
 
@@ -61,14 +67,15 @@ def shard_folder(
     splits = _splits(root, say)
     patterns = _patterns(output, root, list(splits))
     classes = next(iter(splits.values())).classes
-    tasks: list[Task] = []
+    tasks: list[ShardToWrite] = []
     for split, images in splits.items():
         entries = _ordered(root, images, seed, shuffled=split not in ("val", "test"))
         groups = _groups(root, entries, shard_bytes, shard_images)
         shards = [Path(patterns[split] % number) for number in range(len(groups))]
         _check_others(patterns[split], shards)
         tasks += [
-            Task(shard, root, group, classes) for shard, group in zip(shards, groups, strict=True)
+            ShardToWrite(shard, root, group, classes)
+            for shard, group in zip(shards, groups, strict=True)
         ]
     _check_not_read(tasks)
     _write_classes(tasks[0].shard.parent, classes)
@@ -87,11 +94,14 @@ def _splits(root: Path, say: Say) -> dict[str, LabelledImages]:
         return {split_named(root.absolute().name) or "images": class_folder(root, say)}
     if "train" not in folders:
         raise UsageError(
-            f"{printable(str(root))}: has {in_words(list(folders.values()))} but no train/, which "
-            "has the classes; shard them one by one"
+            f"{printable(str(root))}: has {folders_in_words(list(folders.values()))} but no "
+            "train/, which has the classes; shard them one by one"
         )
     if others := other_folders(root, folders):
-        say(f"{printable(str(root))}: {in_words(others)} left out, neither a split nor a class")
+        say(
+            f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
+            "a class"
+        )
     train = class_folder(folders.pop("train"), say, folders.values())
     splits: dict[str, LabelledImages] = {"train": train}
     for split, folder in folders.items():
@@ -112,15 +122,17 @@ def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
     if len(splits) > 1:
         raise UsageError(
             f"--output {printable(output)}: {printable(str(root))} has "
-            f"{in_words([Path(split) for split in splits])}, so "
+            f"{folders_in_words([Path(split) for split in splits])}, so "
             "give a folder, or shard them one by one"
         )
     return {splits[0]: output}
 
 
-def _ordered(root: Path, images: LabelledImages, seed: int, *, shuffled: bool) -> list[Entry]:
+def _ordered(
+    root: Path, images: LabelledImages, seed: int, *, shuffled: bool
+) -> list[ImageToWrite]:
     entries = [
-        Entry(position, str(path.relative_to(root)), label)
+        ImageToWrite(position, str(path.relative_to(root)), label)
         for position, (path, label) in enumerate(zip(images.paths, images.labels, strict=True))
     ]
     if shuffled:  # by a hash, which no later version of a generator changes
@@ -129,9 +141,9 @@ def _ordered(root: Path, images: LabelledImages, seed: int, *, shuffled: bool) -
 
 
 def _groups(
-    root: Path, entries: Sequence[Entry], shard_bytes: int, shard_images: int | None
-) -> list[tuple[Entry, ...]]:
-    groups: list[list[Entry]] = []
+    root: Path, entries: Sequence[ImageToWrite], shard_bytes: int, shard_images: int | None
+) -> list[tuple[ImageToWrite, ...]]:
+    groups: list[list[ImageToWrite]] = []
     room = 0
     for entry in entries:
         needed = _bytes_in_tar(root / entry.path)
@@ -164,7 +176,7 @@ def _check_others(pattern: str, shards: Sequence[Path]) -> None:
             )
 
 
-def _check_not_read(tasks: Sequence[Task]) -> None:
+def _check_not_read(tasks: Sequence[ShardToWrite]) -> None:
     """UsageError where an image, by a link perhaps, is a file that would be replaced."""
     classes = tasks[0].shard.parent / "classes.json"
     written = (file for task in tasks for file in (task.shard, index_path(task.shard)))

@@ -25,7 +25,7 @@ from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
 
 
-class Entry(NamedTuple):
+class ImageToWrite(NamedTuple):
     """An image to be written: its place in the folder's order, its path below it, its label."""
 
     position: int
@@ -33,16 +33,16 @@ class Entry(NamedTuple):
     label: int
 
 
-class Task(NamedTuple):
+class ShardToWrite(NamedTuple):
     """A shard to be written from the files below `root`; `classes` are what labels stand for."""
 
     shard: Path
     root: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[ImageToWrite, ...]
     classes: tuple[str, ...]
 
 
-class LeftOut(NamedTuple):
+class UnreadableFile(NamedTuple):
     """An image that cannot be read, and why."""
 
     path: str
@@ -56,10 +56,10 @@ class Written(NamedTuple):
     images: int
     bytes: int
     sha256: str
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[UnreadableFile, ...]
 
 
-def write_shard(task: Task) -> Written:
+def write_shard(task: ShardToWrite) -> Written:
     """Write a shard and then its index, or take what is there when it was made of the same files.
 
     The images' bytes stay as they are. Raises UserError that names the file.
@@ -77,11 +77,13 @@ def write_shard(task: Task) -> Written:
                     f"{MAXIMUM_INDEX_BYTES}; give a smaller --size or --count"
                 )
             temporary.write_text(text)
-    left_out = tuple(LeftOut(str(task.root / path), reason) for path, reason in there["left_out"])
+    left_out = tuple(
+        UnreadableFile(str(task.root / path), reason) for path, reason in there["left_out"]
+    )
     return Written(task.shard, len(there["labels"]), there["bytes"], there["sha256"], left_out)
 
 
-def _made_from(task: Task) -> str:
+def _made_from(task: ShardToWrite) -> str:
     """A hash of what goes into a shard, by names, sizes and times."""
     lines = [json.dumps([VERSION, *task.classes])]
     for entry in task.entries:
@@ -93,7 +95,7 @@ def _made_from(task: Task) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _write(task: Task) -> dict[str, Any]:
+def _write(task: ShardToWrite) -> dict[str, Any]:
     """Write the tar file; its index without `made_from`."""
     with _explained(task.shard):
         for abandoned in task.shard.parent.glob(f".{task.shard.name}.*.partial"):
@@ -119,7 +121,7 @@ def _write(task: Task) -> dict[str, Any]:
     }
 
 
-def _fill(path: Path, task: Task) -> tuple[list[str], list[str], list[LeftOut]]:
+def _fill(path: Path, task: ShardToWrite) -> tuple[list[str], list[str], list[UnreadableFile]]:
     """Write the samples; the paths and hashes of those written, and what was left out."""
     files, digests, left_out = [], [], []
     with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as archive:
@@ -129,7 +131,7 @@ def _fill(path: Path, task: Task) -> tuple[list[str], list[str], list[LeftOut]]:
                 decode(file)
                 content = file.read_bytes()
             except (UnreadableImage, OSError) as error:
-                left_out.append(LeftOut(entry.path, str(error)))
+                left_out.append(UnreadableFile(entry.path, str(error)))
                 continue
             key = f"{entry.position:08}"
             for suffix, data in (
@@ -144,7 +146,7 @@ def _fill(path: Path, task: Task) -> tuple[list[str], list[str], list[LeftOut]]:
     return files, digests, left_out
 
 
-def _read_back(path: Path, task: Task, digests: list[str]) -> ShardIndex:
+def _read_back(path: Path, task: ShardToWrite, digests: list[str]) -> ShardIndex:
     index = scan(path, {name: label for label, name in enumerate(task.classes)})
     with path.open("rb") as file:
         found = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inceptcli.errors import UserError
 from inceptcli.prediction.engines.engine import Outputs
-from inceptcli.prediction.engines.onnx_session import explained, open_session
+from inceptcli.prediction.engines.onnx_session import open_session, runtime_error
 from inceptcli.processes.cores import divide_threads
 
 ERRORS_ONLY, NOTHING = 3, 4
@@ -101,7 +101,7 @@ class OnnxEngine:
         try:
             found: list[Any] = self.session.run(names, {"images": images}, self._quietly)
         except Exception as error:  # see above
-            raise explained(error, f"{self._weights}: ONNX Runtime cannot run it") from error
+            raise runtime_error(error, f"{self._weights}: ONNX Runtime cannot run it") from error
         for name, output in zip(names, found, strict=True):
             expected = len(images), self._widths[name]
             shape, dtype = getattr(output, "shape", None), getattr(output, "dtype", None)

@@ -90,14 +90,14 @@ def open_session(
             session = onnxruntime.InferenceSession(model.graph, options, [provider])
         except Exception as error:  # ONNX Runtime's have no class in common
             if mapped.is_unchanged():
-                raise explained(error, f"{weights}: ONNX Runtime cannot load it") from error
+                raise runtime_error(error, f"{weights}: ONNX Runtime cannot load it") from error
         else:
             if mapped.is_unchanged():
                 return model.metadata, session, mapped
     raise UserError(f"{weights}: changes again and again; run again when it is whole")
 
 
-def explained(error: Exception, problem: str) -> Exception:
+def runtime_error(error: Exception, problem: str) -> Exception:
     """What to raise for an error of ONNX Runtime: the `problem` with its reason."""
     if isinstance(error, UserError | ImportError | MemoryError):
         return error

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from inceptcli.files.atomic_file import replacing
 from inceptcli.plots.overlay import overlay
-from inceptcli.prediction.heat_maps import HeatMaps, Place, locate
+from inceptcli.prediction.heat_maps import HeatMapFocus, HeatMaps, locate
 from inceptcli.prediction.predict import Answer
 from inceptcli.text import defused
 from inceptcli.weights.metadata import ClassName
@@ -80,7 +80,7 @@ def overlay_name(number: int, path: str) -> str:
     return f"{number:06}-{stem}.jpg"
 
 
-def _numbers(place: Place | None) -> list[str]:
+def _numbers(place: HeatMapFocus | None) -> list[str]:
     if place is None:
         return [""] * 6
     return [*(f"{value:.1f}" for value in place.centre), *map(str, place.box)]

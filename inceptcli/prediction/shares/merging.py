@@ -12,7 +12,7 @@ from inceptcli.prediction.outputs.json_lines import LONGEST_ROW, from_line
 from inceptcli.prediction.outputs.parquet import check_pyarrow, read_parquet
 from inceptcli.prediction.predict import Answer
 from inceptcli.prediction.shares.part_record import PartRecord, PathDigest, read_record, record_path
-from inceptcli.prediction.shares.share import Shard
+from inceptcli.prediction.shares.share import Share
 from inceptcli.text import printable
 
 PIECE_BYTES = 2**14
@@ -188,7 +188,7 @@ def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
     )
 
 
-def _of(shard: Shard) -> str:
+def _of(shard: Share) -> str:
     return f"{shard.number}/{shard.num_shards}"
 
 

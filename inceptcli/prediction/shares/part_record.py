@@ -13,7 +13,7 @@ from pydantic import Field
 
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.regular_file import read_regular
-from inceptcli.prediction.shares.share import Shard
+from inceptcli.prediction.shares.share import Share
 from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
@@ -56,7 +56,7 @@ class PartRecord:
         finished: None while it is not.
     """
 
-    shard: Shard
+    shard: Share
     format: Literal["jsonl", "parquet"]
     weights: tuple[str, ...]
     crops: int
@@ -118,7 +118,7 @@ _FLAGS = {
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value.number}/{value.num_shards}" if isinstance(value, Shard) else str(value)
+    return f"{value.number}/{value.num_shards}" if isinstance(value, Share) else str(value)
 
 
 class PathDigest:
@@ -150,7 +150,7 @@ def read_record(part: Path) -> PartRecord | None:
     """The record of a part; None when there is none that can be read."""
     try:
         found = _Record.model_validate(json.loads(read_regular(record_path(part), MOST_BYTES)))
-        shard = Shard(*found.shard)
+        shard = Share(*found.shard)
         if shard.number >= shard.num_shards:
             return None
         values = found.model_dump(exclude={"inceptcli_part", "shard", "weights", "finished"})

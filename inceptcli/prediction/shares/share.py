@@ -12,14 +12,14 @@ from inceptcli.processes.launchers import by_slurm, rank_and_size
 from inceptcli.text import printable
 
 
-class Shard(NamedTuple):
+class Share(NamedTuple):
     """Every `num_shards`-th picture from the one at place `number`; places count from 0."""
 
     number: int
     num_shards: int
 
     @classmethod
-    def of(cls, text: str) -> Shard:
+    def of(cls, text: str) -> Share:
         """The shard that I/N, or `auto`, means; UsageError when it means none."""
         if text == "auto":
             return _of_slurm(os.environ)
@@ -35,7 +35,7 @@ class Shard(NamedTuple):
         return len(range(self.number, inputs, self.num_shards))
 
 
-def _of_slurm(names: Mapping[str, str]) -> Shard:
+def _of_slurm(names: Mapping[str, str]) -> Share:
     """By the task of a job array and, in it or alone, by the task of srun."""
     number, count = 0, 1
     if "SLURM_ARRAY_TASK_ID" in names:
@@ -50,7 +50,7 @@ def _of_slurm(names: Mapping[str, str]) -> Shard:
             )
         task, _ = rank_and_size()
         number, count = number * tasks + task, count * tasks
-    return Shard(number, count)
+    return Share(number, count)
 
 
 _ARRAY = ("ID", "MIN", "MAX", "COUNT")

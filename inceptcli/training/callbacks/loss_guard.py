@@ -30,7 +30,7 @@ NUM_LARGEST = 5
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedBatch:
     """A batch that was trained on; tensors stay on their device.
 
     `norms` are those of the parameters' gradients, before clipping; None when the batch's
@@ -54,7 +54,7 @@ class LossGuard(Callback):
 
     def __init__(self, plan: Plan, directory: RunDirectory) -> None:
         self.plan, self.directory = plan, directory
-        self._recent: deque[Trained] = deque(maxlen=CHECK_EVERY + NUM_BEFORE)
+        self._recent: deque[TrainedBatch] = deque(maxlen=CHECK_EVERY + NUM_BEFORE)
         self._unchecked = 0
         self._parameters: dict[str, Tensor] = {}
         self._names: list[str] = []
@@ -102,7 +102,7 @@ class LossGuard(Callback):
         loss = outputs["batch_loss"]
         epoch = trainer.current_epoch + 1
         self._recent.append(
-            Trained(self._step, epoch, self._learning_rate, loss, batch.numbers, self._norms)
+            TrainedBatch(self._step, epoch, self._learning_rate, loss, batch.numbers, self._norms)
         )
         self._unchecked += 1
         if self._unchecked >= CHECK_EVERY:
@@ -156,7 +156,7 @@ class LossGuard(Callback):
             "schedule.warmup_epochs or --precision bf16-mixed or 32-true",
         )
 
-    def _diagnosis(self, recent: list[Trained], bad: int) -> dict[str, Any]:
+    def _diagnosis(self, recent: list[TrainedBatch], bad: int) -> dict[str, Any]:
         entry = recent[bad]
         norms = self._by_name(entry)
         largest = sorted(norms, key=lambda name: _size(norms[name]), reverse=True)[:NUM_LARGEST]
@@ -168,7 +168,7 @@ class LossGuard(Callback):
             "before": [self._figures(old) for old in recent[max(0, bad - NUM_BEFORE) : bad]],
         }
 
-    def _figures(self, entry: Trained) -> dict[str, Any]:
+    def _figures(self, entry: TrainedBatch) -> dict[str, Any]:
         stages: defaultdict[str, float] = defaultdict(float)
         for name, norm in self._by_name(entry).items():
             stages[name.split(".")[0]] += norm**2
@@ -181,7 +181,7 @@ class LossGuard(Callback):
             "gradient_norms": {name: _plain(math.sqrt(value)) for name, value in stages.items()},
         }
 
-    def _by_name(self, entry: Trained) -> dict[str, float]:
+    def _by_name(self, entry: TrainedBatch) -> dict[str, float]:
         if entry.norms is None:
             return {}
         return dict(zip(self._names, entry.norms.tolist(), strict=True))

@@ -39,7 +39,7 @@ def build_profiler(name: str, directory: RunDirectory) -> Profiler | None:
 
 
 @contextmanager
-def reported(trainer: Trainer) -> Iterator[None]:
+def profile_reported(trainer: Trainer) -> Iterator[None]:
     """Writes the report of a block that a signal ends, too, and lets nothing be recorded after it.
 
     Lightning reports at the end of `fit`, and then starts its profiler again.

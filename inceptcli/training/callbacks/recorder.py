@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from inceptcli.data.identity import Number
+from inceptcli.data.identity import ImageNumber
 from inceptcli.data.loading.dataset import Batch, Skipped
 from inceptcli.errors import UserError
 from inceptcli.text import printable
@@ -49,8 +49,8 @@ class Recorder(Callback):
         self.seconds = 0.0
         self.best_top1 = -1.0
         self.results: dict[str, float] = {}
-        self.skipped: set[Number] = set()  # listed in skipped.csv, which outlives a checkpoint
-        self._met: dict[Number, str] = {}  # not listed yet, with the reasons
+        self.skipped: set[ImageNumber] = set()  # listed in skipped.csv, which outlives a checkpoint
+        self._met: dict[ImageNumber, str] = {}  # not listed yet, with the reasons
         self._counted_at = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

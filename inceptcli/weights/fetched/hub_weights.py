@@ -6,7 +6,6 @@ home folder. It has model.safetensors, of another library with what its config.j
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from safetensors import safe_open
 
+from inceptcli.data.folders import Say
 from inceptcli.errors import UserError
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.progress.display import Display
@@ -28,8 +28,6 @@ from inceptcli.weights.file import (
     save,
 )
 from inceptcli.weights.foreign.declared import Declared, declared_in
-
-Say = Callable[[str], None]
 
 OURS = "a weights file of inceptcli"
 """The family of a file that is not converted."""
@@ -46,7 +44,7 @@ class Repository(NamedTuple):
     note: dict[str, str]
 
 
-def obtain(name: HubName, say: Say | None = None) -> Path:
+def obtain_from_hub(name: HubName, say: Say | None = None) -> Path:
     """Our file of these weights; the first call downloads and converts, later ones only look.
 
     A branch or tag is asked for at each call, which needs the network or the client's cache; a
@@ -80,7 +78,7 @@ def obtain(name: HubName, say: Say | None = None) -> Path:
 
 
 def fetched(name: HubName, say: Say | None = None) -> Repository:
-    """A repository's files as they are, for `import`; raises as `obtain`."""
+    """A repository's files as they are, for `import`; raises as `obtain_from_hub`."""
     tell = say or (lambda line: None)
     commit = _commit(name, tell)
     tell(f"{name}: commit {commit}")

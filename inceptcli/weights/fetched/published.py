@@ -26,14 +26,14 @@ from inceptcli.weights.metadata import WeightsMetadata
 _LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
 
-def preprocessing_of(network: str) -> Preprocessing:
+def published_preprocessing(network: str) -> Preprocessing:
     """How images are cut for the published weights of `network`; the defaults where it has none."""
     tables = (timm_keys.INCEPTION_V4, timm_keys.INCEPTION_RESNET_V2)
     known = {table.network: table.preprocessing for table in tables}
     return known.get(network, Preprocessing((299, 299)))
 
 
-def find(
+def find_weights(
     weights: str, say: Callable[[str], None] | None = None, network: str = DEFAULT_NETWORK
 ) -> Path:
     """Our weights file that `weights` means, fetched when it is a name.
@@ -41,15 +41,15 @@ def find(
     A published `NAME` is of `network`, `NETWORK:NAME` of that one; `hf-hub:owner/name[@revision]`
     is a repository of the hub. All else is a file or a run directory, such as `./imagenet`.
 
-    Raises UsageError when there is no such file or name, and what `obtain` raises, this one's or
-    that of `hub_weights`.
+    Raises UsageError when there is no such file or name, and what `obtain_published`
+    and `obtain_from_hub` raise.
     """
     if (name := hub.hub_name(weights)) is not None:
         from inceptcli.weights.fetched import hub_weights
 
-        return hub_weights.obtain(name, say)
+        return hub_weights.obtain_from_hub(name, say)
     published = published_name(weights, network)
-    return resolve(Path(weights)) if published is None else obtain(published, say)
+    return resolve(Path(weights)) if published is None else obtain_published(published, say)
 
 
 def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | None:
@@ -76,7 +76,7 @@ def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | 
     )
 
 
-def obtain(published: Published, say: Callable[[str], None] | None = None) -> Path:
+def obtain_published(published: Published, say: Callable[[str], None] | None = None) -> Path:
     """Our file of these weights; the first call downloads and converts, later ones only look.
 
     What is done is told to `say`, and how far the download is on standard error; without `say` all
@@ -109,7 +109,7 @@ def obtain(published: Published, say: Callable[[str], None] | None = None) -> Pa
     declared = Declared(
         f"timm's {note['repository']}",
         imagenet_classes(),
-        vars(preprocessing_of(published.network)),
+        vars(published_preprocessing(published.network)),
     )
     convert(downloaded, kept, declared=[declared], source_note=note)
     if say is not None:

@@ -109,7 +109,7 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
     return stated
 
 
-def class_list(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
+def declared_classes(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
     """The classes in the order of the classifier's rows, from a file or a folder of class folders.
 
     A text file has a name on each line, or a row and a name (`0:daisy`), as TF-slim writes them.

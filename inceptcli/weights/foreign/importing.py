@@ -116,7 +116,7 @@ def imported(
             run of a checkpoint is gone.
         UsageError: something is declared, `partial` or `auxiliary_head`, of a run's checkpoint.
     """
-    file = foreign_file.read(source)
+    file = foreign_file.read_foreign_file(source)
     if file.run_step is not None:
         if partial or auxiliary_head or declared:
             flags = [entry.origin for entry in declared] + ["--partial"] * partial

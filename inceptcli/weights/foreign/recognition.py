@@ -62,7 +62,7 @@ AVERAGED = {"ema", "swa", "averaged", "average", "avg", "shadow", "exponentialmo
 
 
 @dataclass(frozen=True)
-class Found:
+class Recognized:
     """The tensors of one network in a file, by their library's keys.
 
     `place` is the dictionary that has them, `prefix` what was removed from the keys, `others` the
@@ -85,7 +85,7 @@ class Found:
         return printable(" ".join(filter(None, (self.place, self.prefix))) or "the file's own keys")
 
 
-def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Found:
+def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Recognized:
     """The network in the file, averaged where the file has both, or with `raw` as trained.
 
     Raises:
@@ -97,7 +97,7 @@ def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Found:
         try:
             table = keras_keys.table(tensors)
             keras_keys.check_layers(table, file.config or KerasConfig())
-            return Found(table, tensors, remarks=file.remarks)
+            return Recognized(table, tensors, remarks=file.remarks)
         except ValueError as error:
             raise UserError(f"{path}: looks like another Keras network: {error}") from error
     networks = [network for place in file.groups for network in _networks(place, file.groups)]
@@ -108,10 +108,10 @@ def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Found:
     fewest = min(len(network.missing) for network in networks)
     pool = complete or [network for network in networks if len(network.missing) == fewest][:1]
     chosen = _chosen(path, pool, raw)
-    return Found(**{**vars(chosen), "remarks": tuple(_remarks(chosen, networks, file))})
+    return Recognized(**{**vars(chosen), "remarks": tuple(_remarks(chosen, networks, file))})
 
 
-def _chosen(path: Path, pool: list[Found], raw: bool) -> Found:
+def _chosen(path: Path, pool: list[Recognized], raw: bool) -> Recognized:
     wanted = [network for network in pool if network.averaged != raw]
     if raw and not wanted:
         names = ", ".join(network.name for network in pool)
@@ -125,7 +125,7 @@ def _chosen(path: Path, pool: list[Found], raw: bool) -> Found:
     return first
 
 
-def _are_equal(first: Found, other: Found) -> bool:
+def _are_equal(first: Recognized, other: Recognized) -> bool:
     import torch
 
     return first.tensors.keys() == other.tensors.keys() and all(
@@ -133,7 +133,7 @@ def _are_equal(first: Found, other: Found) -> bool:
     )
 
 
-def _networks(place: str, groups: dict[str, dict[str, Tensor]]) -> list[Found]:
+def _networks(place: str, groups: dict[str, dict[str, Tensor]]) -> list[Recognized]:
     """What in one dictionary fits a table, once for each prefix of its keys."""
     group = {key: value for key, value in groups[place].items() if not is_counter(key)}
     votes = Counter(prefix for key in group for prefix in _prefixes(key))
@@ -149,7 +149,7 @@ def _networks(place: str, groups: dict[str, dict[str, Tensor]]) -> list[Found]:
         others = tuple(key for key in group if not key.startswith(prefix))
         missing = tuple(key for key in _trunk(table) if key not in tensors)
         averaged = _is_averaged(place, prefix, groups)
-        found.append(Found(table, tensors, place, prefix, others, missing, averaged))
+        found.append(Recognized(table, tensors, place, prefix, others, missing, averaged))
     return found
 
 
@@ -188,7 +188,7 @@ def _is_averaged(place: str, prefix: str, groups: dict[str, dict[str, Tensor]]) 
     return (last == STATE and beside in groups) or "n_averaged" in groups[place]
 
 
-def _remarks(chosen: Found, networks: list[Found], file: ForeignFile) -> list[str]:
+def _remarks(chosen: Recognized, networks: list[Recognized], file: ForeignFile) -> list[str]:
     """What was taken of the file, and what was passed over."""
     remarks = []
     if len(file.groups) > 1 or chosen.place or chosen.prefix or chosen.averaged:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.errors import UsageError, UserError
-from inceptcli.recipe.file import read
+from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.weights.file import WEIGHTS_NAME, read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
@@ -94,7 +94,7 @@ def described(source: Path) -> tuple[WeightsMetadata, str]:
 
 
 def _from_recipe(run: Path) -> WeightsMetadata:
-    recipe = check(read(run / RECIPE), str(run / RECIPE))
+    recipe = check(read_recipe(run / RECIPE), str(run / RECIPE))
     names = KeptIdentity(run / DATA).classes
     network = network_of(recipe, len(names))
     metadata = WeightsMetadata(

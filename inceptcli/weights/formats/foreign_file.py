@@ -58,7 +58,7 @@ class ForeignFile(NamedTuple):
     config: KerasConfig | None = None
 
 
-def read(path: Path) -> ForeignFile:
+def read_foreign_file(path: Path) -> ForeignFile:
     """Every tensor of the file, on the CPU; no code in it is run.
 
     An index of shards (`model.safetensors.index.json`) stands for the files that it lists.
@@ -78,7 +78,7 @@ def read(path: Path) -> ForeignFile:
     if start.startswith(keras_file.SIGNATURE) or (
         start.startswith(ZIP) and _is_keras_archive(path)
     ):
-        tensors, config, remarks = keras_file.read(path)
+        tensors, config, remarks = keras_file.read_keras_file(path)
         return ForeignFile({"": tensors}, is_keras=True, remarks=remarks, config=config)
     if start.startswith((ZIP, PICKLE)) and not is_safetensors(start):
         loaded = _unpickled(path, start)
@@ -104,11 +104,11 @@ def sha256(path: Path) -> str:
 
 
 def _checkpoint(path: Path) -> ForeignFile:
-    groups, others = tensorflow_checkpoint.read(path)
+    groups, others = tensorflow_checkpoint.read_tensorflow_checkpoint(path)
     if not any(groups.values()):
         raise UserError(f"{path}: a TensorFlow checkpoint without a network's tensors")
     training = f"passed over {len(others)} variables that only training uses: {listed(others)}"
-    named = {place: slim_keys.completed(tensors) for place, tensors in groups.items()}
+    named = {place: slim_keys.with_gammas(tensors) for place, tensors in groups.items()}
     return ForeignFile(named, remarks=(training,) if others else ())
 
 
@@ -117,7 +117,7 @@ def _sharded(index: Path) -> dict[str, Tensor]:
     for shard in _shards(index):
         if not shard.is_file():
             raise UserError(f"{index}: its shard {printable(shard.name)} is not beside it")
-        for place, group in read(shard).groups.items():
+        for place, group in read_foreign_file(shard).groups.items():
             if place or (twice := tensors.keys() & group.keys()):
                 what = place or min(twice)
                 raise UserError(f"{shard}: {printable(what)} does not belong into a shard")

@@ -51,7 +51,7 @@ class KerasConfig:
     unread: list[str] = field(default_factory=list)
 
 
-def parse(text: bytes | str | None) -> KerasConfig:
+def parse_keras_config(text: bytes | str | None) -> KerasConfig:
     """The configuration in JSON; ValueError where it is none."""
     if text is None:
         return KerasConfig()

@@ -54,7 +54,7 @@ def is_archive(names: list[str]) -> bool:
     return WEIGHTS in names and CONFIG in names
 
 
-def read(path: Path) -> KerasFile:
+def read_keras_file(path: Path) -> KerasFile:
     """`LAYER.weight` and so on by Keras's layer names, in the order of `model.layers` by kind.
 
     Convolutions become (out, in, height, width), dense layers (out, in). A batch norm without gamma
@@ -74,7 +74,7 @@ def read(path: Path) -> KerasFile:
             group = file.get("model_weights", file)
             if config is None:
                 config = file.attrs.get("model_config")
-            said = keras_config.parse(config)
+            said = keras_config.parse_keras_config(config)
             if "layer_names" in group.attrs:
                 return _of_names(path, group, said)
             return KerasFile(_tensors(_numbered(file)), said)

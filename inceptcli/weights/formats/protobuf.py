@@ -15,7 +15,7 @@ VARINT, FIXED_64, LENGTH_DELIMITED, FIXED_32 = 0, 1, 2, 5
 MOST_FIELDS = 200_000
 """Of one message; a network of ours has 10,000."""
 
-Data = bytes | mmap
+MessageBytes = bytes | mmap
 
 
 class Field(NamedTuple):
@@ -27,7 +27,7 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(data: Data, start: int, end: int) -> Iterator[Field]:
+def fields(data: MessageBytes, start: int, end: int) -> Iterator[Field]:
     """Each field of the message that `data` has from `start` to `end`.
 
     Raises ValueError where there is none, it is longer than the message, or there are more than
@@ -56,7 +56,7 @@ def fields(data: Data, start: int, end: int) -> Iterator[Field]:
         yield Field(number, begin, value, place)
 
 
-def varint(data: Data, place: int, end: int) -> tuple[int, int]:
+def varint(data: MessageBytes, place: int, end: int) -> tuple[int, int]:
     """The number at `place`, and the place after it; ValueError where it does not end before `end`.
 
     Seven bits in each of up to ten bytes, the lowest first; the last byte's eighth bit is 0.
@@ -70,12 +70,12 @@ def varint(data: Data, place: int, end: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
-def text(number: int, value: bytes) -> bytes:
+def text_field(number: int, value: bytes) -> bytes:
     """The field with this value: text, bytes or a message."""
     return _encoded(number << 3 | LENGTH_DELIMITED) + _encoded(len(value)) + value
 
 
-def whole_number(number: int, value: int) -> bytes:
+def whole_number_field(number: int, value: int) -> bytes:
     """The field with this value, 0 or more."""
     return _encoded(number << 3 | VARINT) + _encoded(value)
 

@@ -24,7 +24,7 @@ MOST_ENTRIES = 100_000
 """A training checkpoint of the largest network has some 5,000."""
 
 
-class Entry(NamedTuple):
+class TableEntry(NamedTuple):
     """A key, and where its value lies in the file."""
 
     key: bytes
@@ -47,7 +47,7 @@ def is_sorted_table(path: Path) -> bool:
         return size >= FOOTER and file.read() == MAGIC
 
 
-def entries(data: mmap) -> Iterator[Entry]:
+def entries(data: mmap) -> Iterator[TableEntry]:
     """Every key in order; of a table in the file that `data` maps.
 
     Raises ValueError where it is damaged (checksums are compared), or compressed.
@@ -75,7 +75,7 @@ def _block(data: mmap, place: int) -> tuple[Block, int]:
     return Block(start, start + size), place
 
 
-def _entries(data: mmap, block: Block) -> Iterator[Entry]:
+def _entries(data: mmap, block: Block) -> Iterator[TableEntry]:
     start, end = block
     if end + TRAILER > len(data):
         raise ValueError(f"a block ends {end + TRAILER - len(data)} bytes after the file")
@@ -98,4 +98,4 @@ def _entries(data: mmap, block: Block) -> Iterator[Entry]:
             raise ValueError("a key or a value is longer than its block")
         key = key[:shared] + data[place:value]
         place = value + size
-        yield Entry(key, value, place)
+        yield TableEntry(key, value, place)

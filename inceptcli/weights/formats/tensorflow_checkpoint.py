@@ -20,7 +20,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.text import printable
 from inceptcli.weights.formats.crc32c import crc32c, masked
 from inceptcli.weights.formats.protobuf import LENGTH_DELIMITED, Field, fields, varint
-from inceptcli.weights.formats.sorted_table import LONGEST_KEY, MOST_ENTRIES, Entry, entries
+from inceptcli.weights.formats.sorted_table import LONGEST_KEY, MOST_ENTRIES, TableEntry, entries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ class Stored(NamedTuple):
     checksum: int | None = None
 
 
-class Checkpoint(NamedTuple):
+class TensorFlowCheckpoint(NamedTuple):
     """Tensors by name, convolutions as (out, in, height, width), dense layers as (out, in).
 
     Where averages are kept, `groups` has them at AVERAGE, and at "" the variables as trained.
@@ -93,7 +93,7 @@ def meant(path: Path) -> Path:
 def data_files(index: Path) -> list[Path]:
     """The files of a version 2 checkpoint beside its index; none of version 1.
 
-    Raises UserError as `read`.
+    Raises UserError as `read_tensorflow_checkpoint`.
     """
     try:
         with index.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -102,7 +102,7 @@ def data_files(index: Path) -> list[Path]:
         raise UserError(f"{index}: a damaged TensorFlow checkpoint: {error}") from error
 
 
-def read(path: Path) -> Checkpoint:
+def read_tensorflow_checkpoint(path: Path) -> TensorFlowCheckpoint:
     """What the checkpoint at `path`, a sorted table, has; the files stay mapped.
 
     Raises:
@@ -124,7 +124,7 @@ def read(path: Path) -> Checkpoint:
         raise UserError(f"{path}: a damaged TensorFlow checkpoint: {error}") from error
 
 
-def _shards(path: Path, data: mmap, first: Entry | None) -> list[Path]:
+def _shards(path: Path, data: mmap, first: TableEntry | None) -> list[Path]:
     """The data files that a BundleHeaderProto counts; none where version 1's message stands."""
     if first is None or first.key:
         raise ValueError("it is a sorted table of something else")
@@ -142,7 +142,7 @@ def _shards(path: Path, data: mmap, first: Entry | None) -> list[Path]:
     return [path.with_name(f"{name}.data-{n:05}-of-{count:05}") for n in range(count)]
 
 
-def _bundle(data: mmap, shards: list[Path], found: Iterable[Entry]) -> dict[str, Stored]:
+def _bundle(data: mmap, shards: list[Path], found: Iterable[TableEntry]) -> dict[str, Stored]:
     """The tensors of a version 2 checkpoint; ValueError where the files cannot have them."""
     sizes = [shard.stat().st_size for shard in shards]
     stored = {}
@@ -174,7 +174,7 @@ def _bundle(data: mmap, shards: list[Path], found: Iterable[Entry]) -> dict[str,
     return stored
 
 
-def _slices(path: Path, data: mmap, found: Iterable[Entry]) -> dict[str, Stored]:
+def _slices(path: Path, data: mmap, found: Iterable[TableEntry]) -> dict[str, Stored]:
     """The tensors of a version 1 checkpoint; ValueError where it cannot have them."""
     described: dict[str, tuple[int, tuple[int, ...]]] = {}
     stored = {}
@@ -260,7 +260,7 @@ def _name(key: bytes) -> str:
     return printable(key.decode(errors="backslashreplace"))
 
 
-def _checkpoint(stored: dict[str, Stored]) -> Checkpoint:
+def _checkpoint(stored: dict[str, Stored]) -> TensorFlowCheckpoint:
     """The tensors of a network, mapped, and apart from them those of its average."""
     raw, averages, passed_over = {}, {}, []
     for name, place in stored.items():
@@ -274,7 +274,9 @@ def _checkpoint(stored: dict[str, Stored]) -> Checkpoint:
         else:
             raw[name] = _tensor(name, place)
     # What has no average is used as it is, as ExponentialMovingAverage.variables_to_restore has it.
-    return Checkpoint({"": raw, AVERAGE: raw | averages} if averages else {"": raw}, passed_over)
+    return TensorFlowCheckpoint(
+        {"": raw, AVERAGE: raw | averages} if averages else {"": raw}, passed_over
+    )
 
 
 def _tensor(name: str, stored: Stored) -> Tensor:

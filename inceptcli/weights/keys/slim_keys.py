@@ -187,7 +187,7 @@ INCEPTION_RESNET_V1 = KeyTable(
 )
 
 
-def completed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_gammas(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """`tensors` with ones for the gammas that batch norms of TF-slim do without."""
     import torch
 
