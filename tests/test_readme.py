@@ -20,6 +20,7 @@ from inceptcli.networks.registry import NETWORKS, network_options
 from inceptcli.networks.summary import summarize
 from inceptcli.recipe.keys import recipe_keys
 from inceptcli.recipe.schema import check
+from tests.benchmarks import measurements
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -133,6 +134,21 @@ def test_every_picture_is_there_says_what_it_shows_and_has_a_text_beside_it() ->
             assert len(picture.with_suffix(twin).read_text().splitlines()) > 1
             assert f"({Path(source).with_suffix(twin)})" in text
     assert checked >= 4
+
+
+def test_the_measurements_are_rendered_from_all_stored_results() -> None:
+    page = measurements.PAGE.read_text()
+    remedy = "run `python -m tests.benchmarks.measurements`"
+    assert page == measurements.render(measurements.TEMPLATE.read_text()), remedy
+    results = [path.stem for path in measurements.RESULTS.glob("*.json")]
+    assert len(results) >= 10
+    named = set(re.findall(r"Source: `python -m tests\.benchmarks\.(\w+)", page))
+    assert set(results) == named
+
+
+def test_the_readme_quotes_the_stored_results() -> None:
+    quote = measurements.render(measurements.QUOTE)
+    assert " ".join(quote.split()) in " ".join(README.split())
 
 
 CREATE = """\

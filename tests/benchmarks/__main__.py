@@ -29,6 +29,7 @@ def main() -> None:
         ("growth", "irv1", "irv2", "iv4", "--images", str(photographs)),
         ("prediction_scale",),
         ("pages", str(photographs)),
+        ("measurements",),
     ]
     failed = []
     for name, *arguments in programs:
