@@ -1,7 +1,10 @@
 """Names from files and folders are data: never markup, control codes or formulas. Durations."""
 
+import os
 import re
+import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 from unicodedata import normalize
 
 LONGEST_MESSAGE = 1500
@@ -30,6 +33,26 @@ def shortened(text: str) -> str:
     """
     half = LONGEST_MESSAGE // 2
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: half - 3]} ... {text[3 - half :]}"
+
+
+def fitted(line: str, stream: TextIO, indent: int = 0) -> str:
+    """A line broken at word ends where `stream` is a terminal; elsewhere it stays one line.
+
+    Lines after the first begin with `indent` spaces where at least half of the width is left. A
+    word that is wider than the terminal, such as a path, stays whole.
+    """
+    if not stream.isatty():
+        return line
+    width = os.get_terminal_size(stream.fileno()).columns or 80
+    return "\n".join(
+        textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=" " * (indent if 2 * indent <= width else 0),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
 
 
 def composed(name: str) -> str:

@@ -72,7 +72,7 @@ def test_every_recipe_shown_is_a_recipe() -> None:
 
 
 def test_every_key_that_is_named_is_a_key() -> None:
-    keys = {name for name, _ in recipe_keys()}
+    keys = {name for name, *_ in recipe_keys()}
     sections = "|".join({name.split(".")[0] for name in keys})
     named = re.findall(rf"`(?:--set '?)?((?:{sections})\.(?!py\b)\w+)(?=[`:= ])", TEXT)
     assert len(set(named)) >= 15

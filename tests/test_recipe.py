@@ -18,14 +18,16 @@ from inceptcli.recipe.file import (
     override,
     parse_yaml,
     read_recipe,
+    read_with_bases,
 )
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.plan import plan
+from tests.cli.conftest import check_one_line, inceptcli
 
 
 @pytest.mark.parametrize("name", bundled_names())
 def test_every_recipe_parses_and_names_a_network(name: str) -> None:
-    assert check(read_recipe(find_recipe(name)), name).network.name in NETWORKS
+    assert check(read_with_bases(find_recipe(name))[0], name).network.name in NETWORKS
 
 
 def test_the_recipes_that_everybody_counts_on_are_there() -> None:
@@ -42,13 +44,13 @@ def test_every_recipe_says_how_to_run_it(path: Path) -> None:
 
 
 def test_a_resolved_recipe_can_be_trained_again() -> None:
-    recipe = check(read_recipe(find_recipe("paper/iv4")))
+    recipe = check(read_with_bases(find_recipe("paper/iv4"))[0])
     assert check(recipe.as_dict()) == recipe
 
 
 def test_the_paper_recipes_hold_what_the_paper_states() -> None:
     for name in ("paper/iv4", "paper/irv1", "paper/irv2"):
-        recipe = check(read_recipe(find_recipe(name)))
+        recipe = check(read_with_bases(find_recipe(name))[0])
         optimizer = recipe.optimizer.model_dump()
         assert (optimizer["name"], optimizer["learning_rate"]) == ("rmsprop_tf", 0.045)
         assert (optimizer["decay"], optimizer["epsilon"]) == (0.9, 1.0)
@@ -158,7 +160,7 @@ def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: P
     program = (
         "import site, sys; site.addsitedir(sys.argv[1]); sys.path.insert(0, sys.argv[1]);"
         "from inceptcli.recipe.schema import check; from inceptcli.recipe.file import *;"
-        "print(bundled_folder(), check(read(find('demo'))));"
+        "print(bundled_folder(), check(read_recipe(find_recipe('demo'))));"
         "from inceptcli.prediction.outputs.gallery import Gallery;"
         "Gallery().write(sys.stdout, [], 1)"
     )
@@ -184,3 +186,103 @@ def test_what_a_weights_file_may_not_say_is_refused_before_training(
     recipe = check(override(read_recipe(find_recipe("demo")), {"network.name": "irv1", **changes}))
     with pytest.raises(UsageError, match=re.escape(said)):
         plan(recipe)
+
+
+def write(folder: Path, **texts: str) -> Path:
+    """Recipes NAME.yaml; the first one's path."""
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return folder / f"{next(iter(texts))}.yaml"
+
+
+def test_a_recipe_lies_over_its_base_key_by_key(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    write(tmp_path, below="{base: scratch-small, trainer: {seed: 3}, schedule: {name: cosine}}")
+    mine = write(tmp_path / "mine", top="{base: ../below.yaml, data: {batch_size: 4}}")
+    values, files = read_with_bases(mine)
+    assert [path.name for path in files] == ["top.yaml", "below.yaml", "scratch-small.yaml"]
+    expected = override(
+        read_recipe(find_recipe("scratch-small")),
+        {"trainer.seed": 3, "schedule": "cosine", "data.batch_size": 4},
+    )
+    assert check(values) == check(expected)
+    assert "base" not in values
+
+
+@pytest.mark.parametrize(
+    ("section", "expected"),
+    [
+        # Keys of another method are not the base's: 0.001 was meant for AdamW.
+        ("optimizer: {name: sgd}", {"optimizer": {"name": "sgd"}}),
+        ("optimizer: sgd", {"optimizer": {"name": "sgd"}}),
+        ("optimizer: {name: adamw}", {"optimizer": {"learning_rate": 0.5}}),
+        ("optimizer: {epsilon: 0.1}", {"optimizer": {"learning_rate": 0.5, "epsilon": 0.1}}),
+        ("network: {dropout: 0.3}", {"network": {"name": "irv1", "dropout": 0.3}}),
+        ("network: {name: iv4}", {"network": {"name": "iv4", "dropout": 0.0}}),
+    ],
+)
+def test_keys_of_another_method_do_not_come_from_the_base(
+    tmp_path: Path, section: str, expected: dict[str, Any]
+) -> None:
+    below = "{network: {name: irv1, dropout: 0.0}, optimizer: {learning_rate: 0.5}}"
+    found = check(
+        read_with_bases(write(tmp_path, top=f"base: below.yaml\n{section}", below=below))[0]
+    )
+    whole = check(
+        {"network": {"name": "irv1", "dropout": 0.0}, "optimizer": {"learning_rate": 0.5}}
+        | expected
+    )
+    assert found == whole
+
+
+@pytest.mark.parametrize(
+    ("recipes", "message"),
+    [
+        ({"a": "base: b.yaml", "b": "base: a.yaml"}, "b.yaml: base a.yaml: leads back to "),
+        ({"a": "base: a.yaml"}, "a.yaml: base a.yaml: leads back to "),
+        ({"a": "base: nothing"}, "a.yaml: base nothing: no such recipe or file; known: demo, "),
+        ({"a": "base: 3"}, "a.yaml: base must be the name or the path of a recipe, got 3"),
+        ({"a": "base:"}, "a.yaml: base must be the name or the path of a recipe, got None"),
+        ({"a": "base: b.yaml", "b": "- 1"}, "b.yaml: a recipe is a mapping"),
+        (
+            {"a": "base: b.yaml", "b": "{base: demo, trainer: {epoch: 1}}", "c": ""},
+            "b.yaml: unknown key trainer.epoch; did you mean trainer.epochs?",
+        ),
+        (
+            {f"r{n}": f"base: r{n + 1}.yaml" for n in range(20)},
+            "r10.yaml: base r11.yaml: more than 10 recipes below another",
+        ),
+    ],
+)
+def test_a_wrong_base_is_one_line(tmp_path: Path, recipes: dict[str, str], message: str) -> None:
+    done = inceptcli("train", "--recipe", write(tmp_path, **recipes), "--output", tmp_path / "run")
+    check_one_line(done, 2, message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_train_writes_has_no_base(tmp_path: Path) -> None:
+    mine = write(tmp_path, mine="{base: demo, trainer: {base: 1}}")
+    with pytest.raises(UsageError, match=r"unknown key trainer\.base"):
+        check(read_with_bases(mine)[0])
+    with pytest.raises(UsageError, match="unknown key base"):  # as a run's recipe.yaml is read
+        check({"base": "demo"})
+
+
+NUMBERS = re.compile(
+    r"--devices (\d+)(?: --num-nodes (\d+))?(?: --set trainer\.accumulate_batches=(\d+))?"
+)
+
+
+@pytest.mark.parametrize("name", bundled_names())
+def test_devices_that_a_recipe_names_make_the_step_that_it_names(name: str) -> None:
+    recipe = check(read_with_bases(find_recipe(name))[0])
+    comment = " ".join(re.findall(r"^#(.*)", find_recipe(name).read_text(), re.MULTILINE))
+    stated = re.findall(r"(\d+) images per step", comment)
+    forms = NUMBERS.findall(comment)
+    assert len(stated) == (1 if forms else 0)
+    assert len(forms) == comment.count("--devices")
+    assert bool(forms) == name.startswith(("paper/", "modern"))
+    for devices, nodes, batches in forms:
+        accumulated = int(batches or recipe.trainer.accumulate_batches)
+        size = int(devices) * int(nodes or 1) * accumulated * recipe.data.batch_size
+        assert size == int(stated[0]), (devices, nodes, batches)

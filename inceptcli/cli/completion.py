@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from typer import Context
+
 
 class Name(NamedTuple):
-    """A name and one line about it."""
+    """A name and one line about it; of a recipe's key, also its values and default."""
 
     name: str
     about: str
+    values: str | None = None
 
 
 def networks() -> list[Name]:
@@ -45,7 +48,7 @@ def weights() -> list[Name]:
 
 
 def keys() -> list[Name]:
-    """Every key of a recipe, with the values that it takes."""
+    """Every key of a recipe, with its meaning and the values that it takes."""
     from inceptcli.recipe.keys import recipe_keys
 
     return [Name(*key) for key in recipe_keys()]
@@ -66,6 +69,12 @@ def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
 def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
     """For --recipe; where nothing matches the shell offers files."""
     yield from _matching(recipes(), incomplete)
+
+
+def complete_listed(ctx: Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """For the NAME of `list recipe NAME`."""
+    if ctx.params.get("what") == "recipe":
+        yield from _matching(recipes(), incomplete)
 
 
 def complete_key(incomplete: str) -> Iterator[tuple[str, str]]:
@@ -94,7 +103,7 @@ def complete_topic(incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _matching(names: Iterable[Name], incomplete: str) -> Iterator[tuple[str, str]]:
-    yield from (name for name in names if name.name.startswith(incomplete))
+    yield from (name[:2] for name in names if name.name.startswith(incomplete))
 
 
 def _first_comment(text: str) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.completion import keys, networks, recipes, studies, weights
+from inceptcli.cli.completion import complete_listed, keys, networks, recipes, studies, weights
+from inceptcli.errors import UsageError
+from inceptcli.text import fitted, printable
 
 EPILOG = """Examples:
 
 \b
   inceptcli list networks
   inceptcli list recipes --format json
+  inceptcli list recipe scratch-small > mine.yaml
   inceptcli list keys
   for network in $(inceptcli list networks --format plain); do inceptcli summarize "$network"; done
 """
@@ -29,14 +33,23 @@ LISTS = {
 
 def list_names(
     what: Annotated[
-        Literal["networks", "recipes", "keys", "studies", "weights"],
+        Literal["networks", "recipes", "keys", "studies", "weights", "recipe"],
         Argument(
-            metavar="networks|recipes|keys|studies|weights",
+            metavar="networks|recipes|keys|studies|weights|recipe",
             help="Names for --arch, for --recipe, for --set, for `study`, or for --weights and "
-            "--init.",
+            "--init; or `recipe NAME` to print one of the recipes.",
             show_default=False,
         ),
     ],
+    name: Annotated[
+        str | None,
+        Argument(
+            metavar="NAME",
+            autocompletion=complete_listed,
+            help="Recipe to print, for `recipe` only.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         Literal["table", "json", "plain"],
         Option(help="Names with a line about each, JSON of the same, or the names alone."),
@@ -44,12 +57,35 @@ def list_names(
 ) -> None:
     """List names of networks, recipes, keys, studies or weights.
 
-    JSON is a list of objects with name and about.
+    `recipe NAME` prints a recipe as it is, to copy from; keys that it leaves out have the defaults
+    that `list keys` shows.
+
+    JSON is a list of objects with name and about; keys have values (with the default) too.
     """
+    if what == "recipe":
+        echo(_recipe(name), nl=False)
+        return
+    if name is not None:
+        raise UsageError(f"list {what} takes no name, got {name}; print a recipe: list recipe NAME")
     names = LISTS[what]()
     if format == "json":
-        echo(json.dumps([name._asdict() for name in names], indent=2))
+        entries = [entry._asdict() for entry in names]
+        shown = [{k: v for k, v in entry.items() if v is not None} for entry in entries]
+        echo(json.dumps(shown, indent=2))
         return
-    widest = max(len(name.name) for name in names)
-    for name in names:
-        echo(name.name if format == "plain" else f"{name.name:<{widest}}  {name.about}".rstrip())
+    widest = max(len(entry.name) for entry in names)
+    for entry in names:
+        about = f"{entry.about} ({entry.values})" if entry.values else entry.about
+        line = f"{entry.name:<{widest}}  {about}".rstrip()
+        echo(entry.name if format == "plain" else fitted(line, sys.stdout, indent=widest + 2))
+
+
+def _recipe(name: str | None) -> bytes:
+    """The file of a bundled recipe; UsageError when there is none of that name."""
+    from inceptcli.recipe.file import bundled_folder, bundled_names
+
+    known = bundled_names()
+    if name not in known:
+        got = "which recipe? give a NAME" if name is None else f"no such recipe {printable(name)}"
+        raise UsageError(f"list recipe: {got}; known: {', '.join(known)}")
+    return (bundled_folder() / f"{name}.yaml").read_bytes()

@@ -238,7 +238,7 @@ def train(
 
 def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> Recipe:
     """The recipe of that name with what was given instead."""
-    from inceptcli.recipe.file import find_recipe, override, parse_yaml, read_recipe
+    from inceptcli.recipe.file import find_recipe, override, parse_yaml, read_with_bases
     from inceptcli.recipe.schema import check
 
     wanted = {key: value for key, value in flags.items() if value is not None}
@@ -248,7 +248,7 @@ def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> 
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
         wanted[key] = parse_yaml(f"value: {value}", f"--set {change}").get("value")
     name = recipe or _default_recipe(wanted)
-    values = override(read_recipe(find_recipe(name)), {})
+    values = override(read_with_bases(find_recipe(name))[0], {})
     return check(override(values, _with_head_rate(values, wanted)), f"recipe {name} with flags")
 
 
@@ -287,10 +287,12 @@ def _default_recipe(wanted: Mapping[str, Any]) -> str:
 
 
 def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
-    """UsageError where the run's complete recipe.yaml would replace the one that is read."""
+    """UsageError where the run's complete recipe.yaml would replace one that is read."""
+    from inceptcli.recipe.file import find_recipe, read_with_bases
+
     if recipe is None or output is None or (output / "lock").exists():  # that of a run goes on
         return
-    OutputFiles({"--output": output / "recipe.yaml"}).check([recipe])
+    OutputFiles({"--output": output / "recipe.yaml"}).check(read_with_bases(find_recipe(recipe))[1])
 
 
 def _check_launcher(trainer: TrainerSection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import reprlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,9 @@ from inceptcli.recipe.yaml_text import DuplicateKeyError, load_yaml
 
 MAXIMUM_BYTES = 100_000
 """A recipe is a page of text; anything larger is not one."""
+
+MAXIMUM_BASES = 10
+"""How many recipes may lie below one another."""
 
 STUDIES = "studies/"
 """Where the studies lie among the recipes."""
@@ -60,6 +64,61 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return result
 
 
+def read_with_bases(path: Path) -> tuple[dict[str, Any], list[Path]]:
+    """A recipe laid over the one that its `base` names, and so on; and all files that were read.
+
+    A base is the name of a bundled recipe, or a path from the folder of the recipe that names it.
+
+    Raises UsageError when a file cannot be read, a base is not there, leads back to a recipe above
+    it or has too many below it, or is no recipe by itself.
+    """
+    return _with_bases(path, {})
+
+
+def _with_bases(path: Path, above: dict[Path, Path]) -> tuple[dict[str, Any], list[Path]]:
+    """`above` has the recipes whose base this is, by their resolved paths."""
+    from inceptcli.recipe.schema import check
+
+    values = read_recipe(path)
+    if "base" not in values:
+        return values, [path]
+    name = values.pop("base")
+    if not isinstance(name, str) or not name:
+        raise UsageError(
+            f"{path}: base must be the name or the path of a recipe, got {reprlib.repr(name)}"
+        )
+    above = {**above, path.resolve(): path}
+    base = _found(name, f"{path}: base", "recipe", bundled_names(), bundled_folder(), path.parent)
+    if base.resolve() in above:
+        raise UsageError(f"{path}: base {name}: leads back to {above[base.resolve()]}")
+    if len(above) > MAXIMUM_BASES:
+        raise UsageError(f"{path}: base {name}: more than {MAXIMUM_BASES} recipes below another")
+    below, files = _with_bases(base, above)
+    check(below, str(base))  # an error there is not one of the recipe above
+    return _laid_over(below, values), [path, *files]
+
+
+def _laid_over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `below`, and those of `values` instead of the same.
+
+    An optimizer or schedule of another name takes none of the keys below, which are another
+    method's; neither does a section that is a name alone, which stands for all of it.
+    """
+    from inceptcli.recipe.schema import Recipe
+
+    usual = {section: getattr(Recipe(), section).name for section in ("optimizer", "schedule")}
+    result = with_names(below)
+    for section, part in values.items():
+        under = result.get(section)
+        if isinstance(part, dict) and isinstance(under, dict):
+            before = under.get("name", usual.get(section))
+            is_other = section in usual and part.get("name", before) != before
+            result[section] = part if is_other else {**under, **part}
+        else:
+            result[section] = part
+    return with_names(result)
+
+
 def bundled_folder() -> Path:
     """The recipes that came along: inside a wheel, or beside the package in a checkout."""
     package = Path(__file__).parents[1]
@@ -94,10 +153,13 @@ def _names() -> list[str]:
     )
 
 
-def _found(name_or_path: str, flag: str, kind: str, names: list[str], folder: Path) -> Path:
+def _found(
+    name_or_path: str, flag: str, kind: str, names: list[str], folder: Path, start: Path = Path()
+) -> Path:
+    """A path is one from `start`."""
     if name_or_path in names:
         return folder / f"{name_or_path}.yaml"
-    path = Path(name_or_path)
+    path = start / os.path.expanduser(name_or_path)  # noqa: PTH111 (Path raises without a home)
     if path.is_file():
         return path
     known = ", ".join(names)

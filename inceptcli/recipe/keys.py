@@ -19,8 +19,8 @@ LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveM
 """JSON Schema's words for them."""
 
 
-def recipe_keys() -> Iterator[tuple[str, str]]:
-    """Dotted keys in the schema's order, each with its values and its default.
+def recipe_keys() -> Iterator[tuple[str, str, str]]:
+    """Dotted keys in the schema's order, each with its meaning, and its values and default.
 
     Where a section's name chooses what keys it has, a default is given for each name.
     """
@@ -30,10 +30,11 @@ def recipe_keys() -> Iterator[tuple[str, str]]:
             for key, values in kind.model_json_schema()["properties"].items():
                 properties.setdefault(key, {})[name] = values
         for key, by_name in properties.items():
-            yield f"{section}.{key}", _about(by_name)
+            meaning = next(iter(by_name.values()))["description"]
+            yield f"{section}.{key}", meaning, _values_and_default(by_name)
 
 
-def _about(by_name: Mapping[str | None, Mapping[str, Any]]) -> str:
+def _values_and_default(by_name: Mapping[str | None, Mapping[str, Any]]) -> str:
     shown = " or ".join(dict.fromkeys(map(_values, by_name.values())))
     if all("const" in values for values in by_name.values()):
         default = next(values["default"] for values in by_name.values() if "default" in values)

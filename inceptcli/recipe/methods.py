@@ -8,92 +8,114 @@ from pydantic import Field
 
 from inceptcli.recipe.section import Fraction, Positive, Section
 
+METHOD_NAME = Field(description="Method by its name; the section's other keys depend on it.")
+Rate = Annotated[Positive, Field(description="Highest learning rate of the schedule.")]
+Momentum = Annotated[Fraction, Field(description="Share of the last step that the next one keeps.")]
+Epsilon = Annotated[Positive, Field(description="Constant added to the divisor of each step.")]
+Decay = Annotated[
+    float, Field(ge=0, description="Weight decay; sgd and rmsprop_tf add it to the gradient.")
+]
+
 
 class Optimized(Section):
     """What every optimizer has."""
 
-    head_learning_rate: Positive | None = None  # the classifier's own
+    head_learning_rate: Positive | None = Field(
+        default=None, description="Learning rate of the classifier; null: learning_rate's."
+    )
 
 
 class Adaptive(Optimized):
     """Optimizers that remember the gradients' first two moments."""
 
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
-        default=[0.9, 0.999]
+        default=[0.9, 0.999],
+        description="Decays of the averages of the gradient and of its square.",
     )
 
 
 class AdamWSettings(Adaptive):
     """Adam with decoupled weight decay."""
 
-    name: Literal["adamw"] = "adamw"
-    learning_rate: Positive = 0.001
-    epsilon: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    name: Annotated[Literal["adamw"], METHOD_NAME] = "adamw"
+    learning_rate: Rate = 0.001
+    epsilon: Epsilon = 1e-8
+    weight_decay: Decay = 0.05
 
 
 class MomentumSGDSettings(Optimized):
     """Stochastic gradient descent with momentum."""
 
-    name: Literal["sgd"]
-    learning_rate: Positive = 0.1
-    momentum: Fraction = 0.9
-    nesterov: bool = False
-    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    name: Annotated[Literal["sgd"], METHOD_NAME]
+    learning_rate: Rate = 0.1
+    momentum: Momentum = 0.9
+    nesterov: bool = Field(default=False, description="Look ahead by the momentum (Nesterov).")
+    weight_decay: Decay = 4e-5
 
 
 class RMSPropTFSettings(Optimized):
     """RMSProp as TensorFlow computes it; the defaults are the authors' (paper, section 4)."""
 
-    name: Literal["rmsprop_tf"]
-    learning_rate: Positive = 0.045
-    decay: Fraction = 0.9
-    momentum: Fraction = 0.9
-    epsilon: Positive = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    name: Annotated[Literal["rmsprop_tf"], METHOD_NAME]
+    learning_rate: Rate = 0.045
+    decay: Fraction = Field(
+        default=0.9, description="Decay of the average of the gradient's square."
+    )
+    momentum: Momentum = 0.9
+    epsilon: Epsilon = 1.0
+    weight_decay: Decay = 4e-5
 
 
 class LambSettings(Adaptive):
     """LAMB, for batches of thousands; timm's (extra `timm`)."""
 
-    name: Literal["lamb"]
-    learning_rate: Positive = 0.005
-    epsilon: Positive = 1e-6
-    weight_decay: Annotated[float, Field(ge=0)] = 0.02
+    name: Annotated[Literal["lamb"], METHOD_NAME]
+    learning_rate: Rate = 0.005
+    epsilon: Epsilon = 1e-6
+    weight_decay: Decay = 0.02
 
 
 class WarmedUp(Section):
     """A warm-up first: linear, or with a factor that share of the rate throughout."""
 
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0
-    warmup_factor: Positive | None = None
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(
+        default=0, description="Epochs of warm-up."
+    )
+    warmup_factor: Positive | None = Field(
+        default=None,
+        description="Share of the rate during the warm-up; null rises from nothing to all of it.",
+    )
 
 
 class Constant(WarmedUp):
     """The optimizer's rate throughout, after the warm-up."""
 
-    name: Literal["constant"]
+    name: Annotated[Literal["constant"], METHOD_NAME]
 
 
 class Staircase(WarmedUp):
     """rate * multiply_by ** (epoch // every_epochs), the paper's exponential decay."""
 
-    name: Literal["staircase"]
-    multiply_by: Annotated[float, Field(gt=0, le=1)] = 0.94
-    every_epochs: Positive = 2
+    name: Annotated[Literal["staircase"], METHOD_NAME]
+    multiply_by: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.94, description="Factor of the rate at each stair."
+    )
+    every_epochs: Positive = Field(default=2, description="Epochs from one stair to the next.")
 
 
 class Cosine(WarmedUp):
     """Half a cosine from the rate to zero, after the warm-up."""
 
-    name: Literal["cosine"]
+    name: Annotated[Literal["cosine"], METHOD_NAME]
 
 
 class OneCycle(Section):
     """Cosine up from rate / 25 to the rate, then cosine down to nearly zero."""
 
-    name: Literal["one-cycle"] = "one-cycle"
-    rise: Annotated[float, Field(gt=0, lt=1)] = 0.25  # share of the run spent going up
+    name: Annotated[Literal["one-cycle"], METHOD_NAME] = "one-cycle"
+    rise: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.25, description="Share of the run in which the rate rises."
+    )
 
 
 Optimizer = AdamWSettings | MomentumSGDSettings | RMSPropTFSettings | LambSettings

@@ -30,7 +30,7 @@ from inceptcli.networks.registry import network_options
 from inceptcli.networks.summary import summarize
 from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble
-from inceptcli.recipe.file import find_recipe, override, read_recipe
+from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import check
 from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
 from inceptcli.training.module import Classifier
@@ -66,7 +66,7 @@ def of_network(name: str) -> dict[str, float]:
     try:
         with TemporaryDirectory() as folder:
             run = RunDirectory(Path(folder) / "run")
-            recipe = override(read_recipe(find_recipe(f"paper/{name}")), CHANGES)
+            recipe = override(read_with_bases(find_recipe(f"paper/{name}"))[0], CHANGES)
             fit(plan(check(recipe)), run, lambda line: None)
             size = run.checkpoints()[-1].stat().st_size
             predicting = _prediction(run.weights)
@@ -98,7 +98,7 @@ def _prediction(weights: Path) -> float:
 def of_images(paths: tuple[Path, ...], style: str) -> dict[str, float]:
     """Read and distort images as training does, without a network."""
     source = FolderSource(LabelledImages(("any",), paths, (0,) * len(paths)))
-    recipe = check(read_recipe(find_recipe("paper/irv2")) if style == "authors" else {})
+    recipe = check(read_with_bases(find_recipe("paper/irv2"))[0] if style == "authors" else {})
     chosen = recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
     images = TrainingDataset(source, training_transform((299, 299), Augmentation(**chosen)), 0)
     for index in range(min(10, len(paths))):

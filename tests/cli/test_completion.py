@@ -59,6 +59,8 @@ def test_tab_offers_the_names_that_fit(shell: Terminal) -> None:
     shell.read_until("ens-adv")
     shell.type(f"{CLEAR}inceptcli summarize irv2-\t")
     shell.read_until("irv2-tf")
+    shell.type(f"{CLEAR}inceptcli list recipe scr\t")
+    shell.read_until("scratch-small")
     shell.type(f"{CLEAR}inceptcli list w\t")
     shell.read_until("weights")
     shell.type(f"{CLEAR}inceptcli predict --weights min\t")

@@ -18,7 +18,7 @@ from inceptcli.data.pixels.distortion import (
     scale_saturation,
     turn_hue,
 )
-from inceptcli.recipe.file import find_recipe, read_recipe
+from inceptcli.recipe.file import find_recipe, read_with_bases
 from inceptcli.recipe.schema import check
 
 PIXELS = torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(1))
@@ -76,7 +76,7 @@ def test_crops_keep_area_and_aspect_in_their_ranges(height: int, width: int) -> 
 def test_crops_of_the_papers_recipes_are_those_of_the_authors(name: str) -> None:
     # TensorFlow's sample_distorted_bounding_box with area_range (0.05, 1), min_object_covered 0.1
     # and one box around the whole image: none under 0.1 of it, 0.39 in the mean.
-    chosen = check(read_recipe(find_recipe(f"paper/{name}")), name).augmentation
+    chosen = check(read_with_bases(find_recipe(f"paper/{name}"))[0], name).augmentation
     torch.manual_seed(0)
     boxes = [random_window(375, 500, chosen.crop_area, chosen.crop_aspect) for _ in range(4000)]
     shares = torch.tensor([height * width / (375 * 500) for _, _, height, width in boxes])
