@@ -1,6 +1,8 @@
 """Two test processes share the cores: one thread each, or they wait for one another."""
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +19,46 @@ GIVEN_DATA = "INCEPTCLI_TEST_DATA"
 
 
 def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would what tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if folder := os.environ.get(GIVEN_DATA):
         if not Path(folder).is_dir():
             raise pytest.UsageError(f"{GIVEN_DATA}={folder}: no such folder")
         os.environ[GIVEN_DATA] = str(Path(folder).absolute())  # some tests go elsewhere
 
 
+TIERS = {"train": "train", "page": "system", "slurm": "system"}
+"""The fixtures that put a test into another tier than the default one, and that tier."""
+
+RUNNING: list[pytest.Item] = []
+"""The test that runs, alone."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in TIERS.keys() & getattr(item, "fixturenames", ()):
+            item.add_marker(TIERS[fixture])
+
+
+def pytest_collection_finish() -> None:
+    """See to it that a test which trains without a mark of its tier fails."""
+    if "lightning.pytorch" not in sys.modules:
+        return
+    trainer = sys.modules["lightning.pytorch"].Trainer
+    fit = trainer.fit
+
+    def fit_if_marked(*arguments: Any, **named: Any) -> None:
+        if not any(map(RUNNING[0].get_closest_marker, ("train", "system"))):
+            pytest.fail("this test trains: mark it `train`")
+        fit(*arguments, **named)
+
+    trainer.fit = fit_if_marked
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    RUNNING[:] = [item]
     if item.get_closest_marker("given_data") and not os.environ.get(GIVEN_DATA):
         pytest.skip(f"{GIVEN_DATA} names no folder of test data")
 

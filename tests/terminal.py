@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import select
-import signal
 import struct
 import subprocess
 import termios
@@ -77,7 +76,6 @@ def without_size() -> dict[str, str]:
 
 def _own_terminal() -> None:
     os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what runs in the background ignores it
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -184,7 +184,7 @@ def test_completion_needs_a_home_folder_and_says_so(home: str | None, tmp_path: 
     assert "cannot be written; set HOME to one that can" in " ".join(said.split())
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("home", [None, "/"])
 def test_a_user_without_a_home_folder_trains_measures_and_predicts(
     home: str | None, tmp_path: Path

@@ -229,7 +229,7 @@ def check(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("examples", [15, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [15, pytest.param(MANY, marks=pytest.mark.system)])
 def test_any_content_is_a_result_or_one_line(
     kind: str, examples: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

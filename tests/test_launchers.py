@@ -125,7 +125,7 @@ def test_tasks_of_a_notebook_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("left", [INHERITED, SALLOC], ids=["inherited", "salloc"])
 @pytest.mark.parametrize("strategy", ["auto", "ddp"])
 def test_a_run_on_one_device_writes_all_whatever_another_program_left(
@@ -143,7 +143,7 @@ def test_a_run_on_one_device_writes_all_whatever_another_program_left(
     assert list((tmp_path / "run/csv").glob("*/metrics.csv"))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_rank_without_a_validation_image_takes_part(tmp_path: Path) -> None:
     rows = []
     for name, flags in (("one", ["--batch-size", "8"]), ("two", ["--devices", "2"])):
@@ -161,7 +161,7 @@ def errors(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith("Error: ")]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_port_in_use_is_one_line_and_no_rank_stays_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +178,7 @@ def test_a_port_in_use_is_one_line_and_no_rank_stays_behind(
     assert processes_of(tmp_path / "run") == {}
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_no_rank_stays_behind_when_the_first_dies_while_it_starts(tmp_path: Path) -> None:
     run = tmp_path / "run"
     training = start(run, "--devices", "2")
@@ -192,7 +192,7 @@ def test_no_rank_stays_behind_when_the_first_dies_while_it_starts(tmp_path: Path
     assert processes_of(run) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(("devices", "victim"), [(1, 0), (2, 0), (2, 1)])
 def test_a_worker_that_the_system_kills_is_named_and_ends_every_rank(
     devices: int, victim: int, tmp_path: Path

@@ -162,7 +162,7 @@ done
 
 
 @pytest.mark.parametrize("given", [True, False])
-def test_ci_runs_the_test_command_of_the_readme_and_then_what_needs_data(
+def test_ci_runs_the_test_command_of_the_readme_and_then_the_other_tiers(
     given: bool, tmp_path: Path
 ) -> None:
     checkout, programs = tmp_path / "checkout", tmp_path / "programs"
@@ -183,15 +183,18 @@ def test_ci_runs_the_test_command_of_the_readme_and_then_what_needs_data(
         cwd=tmp_path, check=True, capture_output=True, text=True,
     )  # fmt: skip
     last = (
-        "python -m pytest -m given_data (data: ../shared/data)"
+        ["python -m pytest -m train or system or given_data (data: ../shared/data)"]
         if given
-        else "no folder ../shared/data: the tests of given data are left out"
+        else [
+            "no folder ../shared/data: the tests of given data are left out",
+            "python -m pytest -m train or system (data: )",
+        ]
     )
     install, test = (shlex.split(part)[1:] for part in block("tests").split("&&")[1:])
     assert done.stdout.splitlines() == [
         f"pip {' '.join(install)} (data: )",
         f"python {' '.join(test)} (data: )",
-        last,
+        *last,
     ]
     assert test == ["-m", "pytest"]
     assert ".[dev]" in install

@@ -149,7 +149,7 @@ def test_a_recipe_is_found_by_path_too(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("editable", [True, False], ids=["editable", "wheel"])
 def test_recipes_and_pages_are_found_from_an_install(editable: bool, tmp_path: Path) -> None:
     root = Path(__file__).parent.parent

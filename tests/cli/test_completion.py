@@ -46,7 +46,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Terminal:
     return terminal
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="reads a pseudo-terminal as Linux has it")
 def test_tab_offers_the_names_that_fit(shell: Terminal) -> None:
     shell.type("inceptcli train --arch irv1\t\t")

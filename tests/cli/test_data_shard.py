@@ -84,6 +84,7 @@ def test_no_torch_is_imported(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.train
 def test_training_and_evaluation_take_shards(folder: Path, tmp_path: Path) -> None:
     shards, run = tmp_path / "out", tmp_path / "run"
     inceptcli("data", "shard", folder, "--output", shards, "--count", "5", "--workers", "1")

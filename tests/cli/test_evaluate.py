@@ -10,6 +10,8 @@ import pytest
 from inceptcli.data.pixels.shapes import CLASSES
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

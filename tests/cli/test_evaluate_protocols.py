@@ -251,7 +251,7 @@ def test_folders_whose_names_could_mean_two_things_are_refused(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_144_crops_of_photographs_give_another_loss_than_one(
     imagenet: Path, tmp_path: Path
 ) -> None:

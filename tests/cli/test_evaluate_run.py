@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
+pytestmark = pytest.mark.train
+
 NAMES = ("ant", "bee")
 
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from PIL import Image
@@ -145,6 +146,7 @@ def test_predict_says_in_one_line_what_it_leaves_out_of_a_folder(
     assert done.exit_code == 0
 
 
+@pytest.mark.train
 def test_training_leaves_out_thumbnails_and_counts_what_is_no_picture(tmp_path: Path) -> None:
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.jpg_large", "dog/3"):
         draw(tmp_path / "pets/train" / name, len(name))

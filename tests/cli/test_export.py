@@ -191,7 +191,7 @@ def test_a_usage_error_is_one_line_exits_with_2_and_loads_no_torch(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parity
 def test_what_is_written_for_timm_is_run_in_timm(tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -59,7 +59,7 @@ def exported(weights: Path, output: Path, *flags: object) -> str:
     return done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parity
 def test_timm_loads_the_folder_and_sees_and_answers_the_same(tmp_path: Path) -> None:
     import timm
@@ -121,7 +121,7 @@ def check_over_the_hub(
         assert (kept.assumed, kept.unnamed) == ([], False)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parity
 def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
     tmp_path: Path,
@@ -143,7 +143,7 @@ def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
     assert parts["Classes"] == "None: the network has no trained classifier."
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_path: Path) -> None:
     for number in range(24):
         split = "train" if number % 3 else "val"

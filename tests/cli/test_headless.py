@@ -24,7 +24,7 @@ from tests.weights.foreign_files import numbered
 
 
 @pytest.fixture(
-    scope="module", params=["safetensors", pytest.param("onnx", marks=pytest.mark.slow)]
+    scope="module", params=["safetensors", pytest.param("onnx", marks=pytest.mark.system)]
 )
 def headless(
     request: pytest.FixtureRequest, weights: Path, tmp_path_factory: pytest.TempPathFactory
@@ -100,7 +100,7 @@ def test_an_imported_file_without_a_classifier_says_so(tmp_path: Path) -> None:
     check_one_line(inceptcli("predict", "a.png", "--weights", output), 2, "names no classes")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("opset", [18, 20, 21])
 def test_an_export_has_the_opset_that_was_asked_for(
     opset: int, weights: Path, tmp_path: Path
@@ -120,7 +120,7 @@ def test_opset_is_for_onnx(weights: Path, tmp_path: Path) -> None:
     check_one_line(inceptcli(*command, "--opset", "18"), 2, "--opset 18 is for --to onnx")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_an_export_to_timm_has_no_classifier(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     options = network_options("iv4-tf", num_classes=1)
@@ -169,7 +169,7 @@ def test_foreign_weights_name_the_command_that_reads_them(name: str, tmp_path: P
         check_one_line(inceptcli(*command), 1, "; convert it with inceptcli import ")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> None:
     options = network_options("irv1-facenet", num_classes=1, repeats=(1, 1, 1))
     torch.manual_seed(0)

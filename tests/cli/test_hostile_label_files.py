@@ -218,7 +218,7 @@ def test_there_are_over_two_hundred_files() -> None:
 
 
 @pytest.mark.parametrize(
-    "cases", [pytest.param(CASES, marks=pytest.mark.slow, id="all"), pytest.param(FEW, id="few")]
+    "cases", [pytest.param(CASES, marks=pytest.mark.system, id="all"), pytest.param(FEW, id="few")]
 )
 def test_a_hostile_label_file_is_answered_or_one_line(
     cases: list[Case],
@@ -238,7 +238,7 @@ def test_a_hostile_label_file_is_answered_or_one_line(
     assert {0, 1} <= set(codes) or cases == FEW
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("case", SUBPROCESSES, ids=" ".join)
 def test_so_it_is_in_a_process_of_its_own(case: Case, weights: Path, tmp_path: Path) -> None:
     words = command(case, tmp_path, weights)

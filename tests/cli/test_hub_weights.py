@@ -103,7 +103,7 @@ def predict(hub: Hub, home: Path, pictures: Path, name: str = NAME, **environmen
     return run(hub, home, *words, **environment)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_classes_and_preprocessing_of_another_librarys_file_are_its_config_jsons(
     theirs: bytes, pictures: Path, tmp_path: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_classes_and_preprocessing_of_another_librarys_file_are_its_config_jsons
         assert len(hub.asked) == count
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_repository_is_imported_under_other_names(
     theirs: bytes, pictures: Path, tmp_path: Path
 ) -> None:
@@ -188,7 +188,7 @@ def test_our_own_files_answer_measure_export_and_start_training(
     refused(again, "already an inceptcli weights file; use it as it is")
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_training_starts_from_a_repository_and_goes_on_without_it(hub: Hub, tmp_path: Path) -> None:
     tiny = [word for word in TINY if word not in ("--arch", "irv1")]
     words = ("train", "--init", NAME, *tiny, "--lr", "0.001", "--output", tmp_path / "run")
@@ -203,7 +203,7 @@ def test_training_starts_from_a_repository_and_goes_on_without_it(hub: Hub, tmp_
     assert more.returncode == 0, more.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_branch_that_moves_is_followed_and_a_commit_stays(
     hub: Hub, pictures: Path, tmp_path: Path, ours: list[bytes]
 ) -> None:
@@ -290,7 +290,7 @@ def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_pa
     refused(predict(hub, tmp_path, pictures), f"{NAME} has no model.safetensors; {advice} import")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_a_file_that_is_not_what_the_hub_states_is_deleted(
     file: str, hub: Hub, pictures: Path, tmp_path: Path
@@ -323,7 +323,7 @@ def laid_out(home: Path, files: dict[str, bytes], absent: tuple[str, ...] = ()) 
         (repository / ".no_exist" / COMMIT / name).touch()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_offline_a_cache_answers_only_where_it_is_whole(
     hub: Hub, theirs: bytes, ours: list[bytes], pictures: Path, tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def answers(weights: Path, place: Path) -> tuple[Any, Any]:
     return json.loads(predicted.stdout), {k: fields[k] for k in ("top1", "loss")}
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.parametrize("raw", [False, True])
 def test_a_checkpoint_of_the_first_epoch_answers_as_its_weights(
     raw: bool, stopped: Path, tmp_path: Path
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_the_first_epoch_answers_as_its_weights(
     assert ("running average of the weights" in shown) != raw
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.parametrize("advised_by", ["checkpoint", "run"])
 def test_the_advised_command_works(advised_by: str, stopped: Path, tmp_path: Path) -> None:
     place = shutil.copytree(stopped, tmp_path / "a place")
@@ -117,7 +117,7 @@ def test_the_advised_command_works(advised_by: str, stopped: Path, tmp_path: Pat
     assert inceptcli("predict", data, "--weights", written, "--device", "cpu").exit_code == 0
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_the_best_weights_stand_in_for_a_lost_recipe(stopped: Path, tmp_path: Path) -> None:
     place = shutil.copytree(stopped, tmp_path / "place")
     command = ("import", checkpoint_of(place), "--output", tmp_path / "ours.safetensors")
@@ -142,7 +142,7 @@ def test_the_best_weights_stand_in_for_a_lost_recipe(stopped: Path, tmp_path: Pa
     check_one_line(done, 1, "must be in the folder above its own")
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_what_the_run_says_is_not_said_otherwise(stopped: Path, tmp_path: Path) -> None:
     command = ("import", checkpoint_of(stopped), "--output", tmp_path / "ours.safetensors")
     for flags, named in (
@@ -159,7 +159,7 @@ def test_what_the_run_says_is_not_said_otherwise(stopped: Path, tmp_path: Path) 
     assert not (tmp_path / "ours.safetensors").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_weights_record_what_trained_them_and_checkpoints_without_an_average_are_raw(
     stopped: Path, tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ def top1(weights: Path, data: Path) -> float:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_unnamed_classes_match_no_folder_and_count_in_a_list(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -67,7 +67,7 @@ def test_unnamed_classes_match_no_folder_and_count_in_a_list(
     check_one_line(inceptcli("predict", data, *two), 2, "its classes are unnamed, so that it")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("form", ["folder", "text", "list", "class_to_idx", "id2label"])
 def test_classes_that_are_given_are_matched(
     form: str, trained: tuple[Path, Path], tmp_path: Path

@@ -35,7 +35,7 @@ done
 """
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.system,
     *(
         pytest.mark.skipif(shutil.which(name) is None, reason=f"{name} is not installed")
         for name in NEEDED

@@ -44,7 +44,7 @@ def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_study_is_stopped_continued_and_judged(tmp_path: Path) -> None:
     file, output = tmp_path / "study.yaml", tmp_path / "out"
     file.write_text(STUDY)

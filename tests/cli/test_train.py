@@ -14,6 +14,8 @@ from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
+pytestmark = pytest.mark.train
+
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:

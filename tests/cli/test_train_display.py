@@ -22,7 +22,7 @@ needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is no
 COMMAND = [sys.executable, "-m", "inceptcli", "train", *TINY, "--set", "data.train_size=48"]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @needs_tmux
 @pytest.mark.parametrize("width", [60, 160])
 def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_pat
     assert [line for line in end if line.startswith("epoch 1/2: train loss")]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_ctrl_c_saves_and_gives_the_terminal_back(tmp_path: Path) -> None:
     terminal = Terminal([*COMMAND, "--epochs", "50", "--output", str(tmp_path / "run")], 80)
     terminal.read_until("loss")
@@ -66,7 +66,7 @@ def test_ctrl_c_saves_and_gives_the_terminal_back(tmp_path: Path) -> None:
     assert terminal.written.rindex(SHOW_CURSOR) > terminal.written.rindex(HIDE_CURSOR)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 def test_on_one_processor_two_workers_are_not_warned_of(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_on_one_processor_two_workers_are_not_warned_of(tmp_path: Path) -> None:
     assert "DataLoader" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_log_of_ten_epochs_is_short_and_plain(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as stderr:
@@ -120,6 +120,7 @@ def make_shards(root: Path) -> list[object]:
     return ["--data", f"{root}/../shards/*.tar", "--val-fraction", "0.3"]
 
 
+@pytest.mark.train
 @pytest.mark.parametrize(
     "make", [make_split_folders, make_class_folders, make_validation_elsewhere, make_shards, None]
 )

@@ -55,6 +55,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.train
 def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_what_contradicts_the_weights_is_an_error(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.train
 def test_what_only_training_uses_may_be_said_and_grey_images_be_wanted(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_only_a_classifier_may_be_new(data: Path, tmp_path: Path) -> None:
     check_one_line(done, 2, "would keep random values for good; give --init")
 
 
+@pytest.mark.train
 def test_unnamed_classes_are_new_though_folders_have_their_numbers(
     weights: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +191,7 @@ def test_unnamed_classes_are_new_though_folders_have_their_numbers(
     assert not torch.allclose(fresh, old, rtol=0, atol=1e-3)
 
 
+@pytest.mark.train
 def test_the_classifiers_own_rate_follows_the_rate(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from inceptcli.weights.file import load_tensors
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.training.test_resume import stop_at
 
+pytestmark = pytest.mark.train
+
 FLAGS = [
     "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--image-size", "75", "--accelerator",
     "cpu", "--set", "network.repeats=[1, 1, 1]", "--set", "data.max_skipped=0.3",
@@ -198,7 +200,7 @@ def test_a_study_keeps_to_one_data_set(place: Path) -> None:
     assert not (output / "two-seed-0").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.parametrize("seed", range(4))
 def test_a_resumed_run_continues_exactly_or_refuses(place: Path, seed: int) -> None:
     """Any few of some changes; what they leave alone ends with the weights of a run left alone."""

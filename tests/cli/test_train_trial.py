@@ -13,6 +13,8 @@ import pytest
 from inceptcli.training.module import Classifier
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
+pytestmark = pytest.mark.train
+
 TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
 
 
@@ -83,7 +85,7 @@ def test_a_trial_has_no_place_for_a_profile(tmp_path: Path) -> None:
     check_one_line(done, 2, "--fast-dev-run: saves nothing, so trainer.profiler simple has no")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_trial_of_two_processes_saves_nothing_either(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "inceptcli", "train", *TINY, "--devices", "2", "--strategy", "ddp",

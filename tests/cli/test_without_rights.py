@@ -17,7 +17,7 @@ OVERRIDING = "-dac_override,-dac_read_search"
 """What root loses to be treated as any other user."""
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.system,
     pytest.mark.skipif(
         os.getuid() == 0 and shutil.which("setpriv") is None,
         reason="root may write everywhere without setpriv",

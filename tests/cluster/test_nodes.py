@@ -30,7 +30,7 @@ TRAIN = [
     "--workers", "0", "--accelerator", "cpu", "--num-nodes", "2", "--strategy", "ddp",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")

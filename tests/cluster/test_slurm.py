@@ -37,7 +37,7 @@ def submit(slurm: Cluster, run: Path, *flags: str, before: tuple[str, ...] = ())
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_preempted_job_requeues_itself_and_ends_with_the_same_weights(
     slurm: Cluster, tmp_path: Path
 ) -> None:
@@ -61,7 +61,7 @@ def test_a_preempted_job_requeues_itself_and_ends_with_the_same_weights(
     assert_same_run(alone, preempted)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_preempted_task_of_an_array_requeues_itself_alone(slurm: Cluster, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     array = submit(slurm, run.path, before=("--array=3,7%1",))
@@ -76,7 +76,7 @@ def test_a_preempted_task_of_an_array_requeues_itself_alone(slurm: Cluster, tmp_
     slurm.run("scancel", array)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_tasks_and_devices_that_disagree_are_one_clear_line(slurm: Cluster, tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     job = submit(slurm, run.path, "--devices", "2")
@@ -92,7 +92,7 @@ def said(run: RunDirectory) -> str:
     return run.path.with_suffix(".out").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_tasks_of_srun_measure_each_image_once(slurm: Cluster, tmp_path: Path) -> None:
     weights = save_small_network(tmp_path / "model.safetensors")
     for number in range(7):

@@ -159,7 +159,6 @@ def test_a_reader_that_dies_is_one_line(folder: Path, monkeypatch: pytest.Monkey
         look(folder, workers=2)
 
 
-@pytest.mark.slow
 @pytest.mark.given_data
 def test_flowers_has_four_files_filed_under_two_classes(given_data: Path) -> None:
     report = look(given_data / "flowers", workers=None)

@@ -206,7 +206,7 @@ def under_torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_two_processes_measure_each_image_once_and_agree_with_one(
     weights: Path, data: Path, tmp_path: Path, precision: str
@@ -236,7 +236,7 @@ def test_two_processes_measure_each_image_once_and_agree_with_one(
     assert 0 < results[0]["top1"] < results[0]["top5"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_an_error_in_another_process_is_said_once_by_the_first(weights: Path, data: Path) -> None:
     (data / "empty.png").write_text("")
     (data / "bad.csv").write_text("path,label\n0.png,n0\nempty.png,n1\n")  # the second one's
@@ -246,7 +246,7 @@ def test_an_error_in_another_process_is_said_once_by_the_first(weights: Path, da
     assert errors == [f"Error: {data}/empty.png: empty file; --skip-unreadable leaves such images out"]  # fmt: skip  # noqa: E501
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_more_devices_than_one_are_refused_once(weights: Path, data: Path) -> None:
     done = under_torchrun(weights, "--data", data / "list.csv", "--devices", "2")
     assert done.returncode != 0

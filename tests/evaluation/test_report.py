@@ -147,7 +147,7 @@ def test_the_page_never_scrolls_sideways_and_everything_is_labelled(
         page.check_quiet()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_thousand_classes_and_50_000_images_stay_small_and_sort(
     page: Page, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from tests.compiler import needs_compiler
 
 pytestmark = [
     needs_compiler,
-    pytest.mark.slow,
+    pytest.mark.system,
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning"),  # torch's own
 ]
 

@@ -159,7 +159,7 @@ def is_quick(name: str, changes: Mapping[str, Any]) -> bool:
 
 SMALL_VARIANTS = [
     pytest.param(
-        name, tuple(changes.items()), marks=[] if is_quick(name, changes) else pytest.mark.slow
+        name, tuple(changes.items()), marks=[] if is_quick(name, changes) else pytest.mark.system
     )
     for name, changes in VARIANTS
     if "repeats" not in changes
@@ -180,7 +180,7 @@ def test_channels_may_be_normalised_unequally(name: str) -> None:
     assert_same(photographed(name, unequal=True))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_networks_are_the_same_too(name: str) -> None:
     whole = () if NETWORKS[name].repeats is None else (("repeats", NETWORKS[name].repeats),)
@@ -243,7 +243,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Description], Description]]] = {
 }
 
 
-@pytest.mark.parametrize("folded", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("folded", [False, pytest.param(True, marks=pytest.mark.system)])
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_that_keeps_every_shape_is_seen(mistake: str, folded: bool) -> None:
     name, wrong = MISTAKES[mistake]
@@ -320,7 +320,7 @@ def test_parameters_are_those_of_the_state_dict_with_nothing_in_them(
 
 
 @pytest.mark.parametrize("opset", range(18, 24))
-@pytest.mark.parametrize("name", [pytest.param("iv4", marks=pytest.mark.slow), "irv1-facenet"])
+@pytest.mark.parametrize("name", [pytest.param("iv4", marks=pytest.mark.system), "irv1-facenet"])
 def test_it_is_valid_onnx_of_every_opset(name: str, opset: int) -> None:
     case = photographed(name)
     model = with_parameters(graph_of(case, opset=opset), case.tensors)

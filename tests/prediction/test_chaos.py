@@ -10,7 +10,7 @@ import pytest
 from tests.prediction.chaos import Outcome, compare, difference
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_shards_killed_at_random_moments_merge_to_an_undisturbed_run(tmp_path: Path) -> None:
     outcome = compare(tmp_path, 600, 2, 3, seed=2, output_format="parquet", delay=0.05)
     # One that ended just before it was hit counts as none.

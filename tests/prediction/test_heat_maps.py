@@ -29,7 +29,7 @@ def share_of_half(heat: NDArray[np.float32], *, left: bool) -> float:
     return float(part.sum() / heat.sum()) if heat.sum() else 0.0
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_on_two_halves_the_map_lies_on_the_half_of_the_class(trained: TorchEngine) -> None:
     random, maps = np.random.default_rng(1), HeatMaps(trained)
     of_answer: list[float] = []

@@ -105,7 +105,7 @@ def test_embeddings_are_those_of_torch(form: Path, engine: TorchEngine) -> None:
     np.testing.assert_array_equal(found.logits, OnnxEngine(form).logits(crops))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_fifty_one_photographs_the_logits_of_torch(
     name: str, tmp_path: Path

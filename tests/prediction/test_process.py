@@ -178,7 +178,7 @@ def test_a_usage_error_is_one_line_exits_with_2_and_loads_no_torch(
     assert done.stdout == ""
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("way", ["standard input", "folder"])
 def test_every_odd_file_is_answered_in_bounded_memory(
     way: str, run_directory: Path, odd_files: OddFiles

@@ -170,7 +170,7 @@ def test_the_effective_batch_is_one_that_is_trained(
     assert said in "\n".join(lines)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
     """Five batches of eight images in steps of three and two, by one process and by two."""
     weights = random_weights(tmp_path / "start.safetensors")

@@ -8,7 +8,7 @@ from inceptcli.weights.file import load_tensors
 from tests.training.conftest import Train
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_a_run_with_recomputed_activations_ends_with_the_same_weights(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def share_on(rank: int, store: str, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.system
 def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
     arguments = str(tmp_path / "store"), str(tmp_path)
     start_processes(share_on, arguments, nprocs=2)  # type: ignore[no-untyped-call]

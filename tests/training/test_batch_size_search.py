@@ -215,7 +215,7 @@ def test_one_image_is_too_few() -> None:
     check_one_line(inceptcli("train", *arguments), 2, "1 training image(s) are too few")
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_memory_of_a_cuda_device_ends_the_search(train: Train) -> None:
     torch.cuda.set_per_process_memory_fraction(2**31 / torch.cuda.mem_get_info()[1])

@@ -9,7 +9,7 @@ import pytest
 from tests.training.chaos import EVERY_STEPS, TOTAL_STEPS, compare, steps_when_starting_over
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("name", "flags"),
     [
@@ -31,7 +31,7 @@ def test_a_run_stopped_at_random_moments_ends_with_the_same_weights(
     assert outcome.total <= outcome.steps <= outcome.allowed
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_starting_over_each_time_would_be_seen(tmp_path: Path) -> None:
     steps = steps_when_starting_over(
         tmp_path, kills=2, name="SIGKILL", seed=0, flags=["--workers", "0"]

@@ -20,7 +20,7 @@ def forget_what_was_compiled() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @needs_compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own
 def test_a_compiled_run_is_the_usual_one_and_goes_on_exactly(

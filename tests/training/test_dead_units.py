@@ -162,7 +162,7 @@ def count_on(rank: int, store: str, results: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_a_unit_that_is_alive_on_any_rank_is_alive(tmp_path: Path) -> None:
     start_processes(count_on, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in (0, 1):

@@ -47,7 +47,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> float:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_bfloat16_learns_as_float32_does(tmp_path: Path) -> None:
     # Few steps: without bfloat16 in the processor each takes eight times as long as in float32.
     short = ["--set", "data.train_size=320", "--epochs", "1", "--accelerator", "cpu"]
@@ -60,7 +60,7 @@ def test_bfloat16_learns_as_float32_does(tmp_path: Path) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_reach_what_one_reaches(alone: float, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     found, said = top1(
@@ -77,7 +77,7 @@ def test_two_processes_reach_what_one_reaches(alone: float, tmp_path: Path) -> N
             assert averaged[f"network.{key}"].shape == tensor.shape
 
 
-@pytest.mark.slow
+@pytest.mark.train
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["16-mixed", "bf16-mixed"])
 def test_mixed_precision_on_cuda(alone: float, tmp_path: Path, precision: str) -> None:

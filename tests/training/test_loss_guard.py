@@ -125,7 +125,7 @@ def test_a_batch_that_is_only_accumulated_has_no_norms(
     assert [entry["gradient_norm"] is None for entry in report["before"]] == [True, False]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_ranks_end_together(tmp_path: Path) -> None:
     arguments = [
         "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.image_size=75",

@@ -131,7 +131,7 @@ def processes_of(run: Path) -> dict[int, int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(("devices", "victim"), [(2, 0), (2, 1), (3, 2)])
 def test_a_rank_that_dies_takes_the_others_down_and_is_named(
     devices: int, victim: int, tmp_path: Path
@@ -153,7 +153,7 @@ def test_a_rank_that_dies_takes_the_others_down_and_is_named(
     assert "Traceback" not in said
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("devices", [2, 3])
 def test_processes_that_were_stopped_resume_to_the_same_weights(
     devices: int, tmp_path: Path
@@ -172,7 +172,7 @@ def test_processes_that_were_stopped_resume_to_the_same_weights(
     assert_same_run(alone, stopped)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_under_torchrun_a_file_says_that_the_run_was_stopped(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path / "run")
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -175,7 +175,7 @@ def test_every_method_resumes_to_the_same_weights(
     assert rows(plain) != rows(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_the_auxiliary_head_resumes_and_is_no_part_of_the_weights(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

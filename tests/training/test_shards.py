@@ -145,7 +145,7 @@ def test_two_ranks_see_every_sample_of_seven_shards_exactly_once(
         assert Counter(shares[0] + shares[1]) == Counter(range(1000))
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_two_processes_count_as_one_does(thousand: str, tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 

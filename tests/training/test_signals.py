@@ -20,7 +20,7 @@ from tests.training.chaos import TINY
 from tests.training.test_processes import processes_of
 from tests.training.test_resume import assert_same_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

@@ -99,7 +99,7 @@ def in_two_processes(photographs: Path, folder: Path, *flags: str) -> tuple[int,
     return done.returncode, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_what_any_rank_skips_is_listed(photographs: Path, tmp_path: Path) -> None:
     code, said = in_two_processes(photographs, tmp_path / "run", "--set", "data.max_skipped=1.0")
     assert code == 0, said
@@ -107,7 +107,7 @@ def test_what_any_rank_skips_is_listed(photographs: Path, tmp_path: Path) -> Non
     assert said.count("5 images skipped") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_all_ranks_end_together_when_too_many_are_skipped(
     photographs: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from tests.weights.parity import CLASSES, SIZES, assert_same, batch, difference
 
 pytestmark = [
     pytest.mark.parity,
-    pytest.mark.slow,
+    pytest.mark.system,
     pytest.mark.skipif(find_spec("keras") is None, reason="keras is not installed"),
 ]
 

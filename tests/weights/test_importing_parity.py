@@ -32,7 +32,7 @@ from tests.weights.parity import (
     make_able_to_fail,
 )
 
-pytestmark = [pytest.mark.parity, pytest.mark.slow]
+pytestmark = [pytest.mark.parity, pytest.mark.system]
 
 TIMM = {"iv4-tf": "inception_v4", "irv2-tf": "inception_resnet_v2", "iv3": "inception_v3"}
 

@@ -113,7 +113,7 @@ def test_names_are_tf_slims(table: KeyTable) -> None:
     assert len(as_slim(theirs)) == COUNTS[table]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     "table", [INCEPTION_V4, INCEPTION_RESNET_V2], ids=lambda table: table.network
 )
@@ -218,7 +218,7 @@ def test_training_starts_from_an_auxiliary_head_that_was_kept(with_head: Path) -
         start_auxiliary_head(head, with_head, CLASSES, said.append)
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_train_says_that_it_starts_from_the_auxiliary_head(with_head: Path, tmp_path: Path) -> None:
     for number, name in enumerate("xyz" * 2):
         picture(tmp_path / "data" / ("train", "val")[number // 3] / name / "a.png", number)

@@ -80,7 +80,7 @@ def logits(network: nn.Module, images: Tensor) -> Tensor:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_weights_of_torchvision_give_its_logits(pair: Pair, size: tuple[int, int]) -> None:
     images = batch(photographs(4), pair.metadata.preprocessing, size)
@@ -90,7 +90,7 @@ def test_weights_of_torchvision_give_its_logits(pair: Pair, size: tuple[int, int
     assert pair.metadata.network.count_padding
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_average_pools_that_do_not_count_padding_would_be_seen(pair: Pair) -> None:
     wrong = build(replace(pair.metadata.network, count_padding=False)).eval()
     wrong.load_state_dict(load_tensors(pair.path))
@@ -100,7 +100,7 @@ def test_average_pools_that_do_not_count_padding_would_be_seen(pair: Pair) -> No
     assert found > 1000 * LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_photographs_are_seen_and_answered_as_in_torchvision(pair: Pair) -> None:
     """Its transforms normalise by ImageNet's figures, which the published network undoes."""
     transform = Inception_V3_Weights.IMAGENET1K_V1.transforms()
@@ -120,7 +120,7 @@ def test_photographs_are_seen_and_answered_as_in_torchvision(pair: Pair) -> None
     assert difference(logits(pair.ours, images), expected[:4]) > 100 * LIMIT
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_the_auxiliary_head_is_dropped_or_kept_as_is_asked(pair: Pair, tmp_path: Path) -> None:
     has_head = pair.theirs.aux_logits
     assert (PASSED_OVER in pair.report.remarks) == has_head
@@ -145,7 +145,7 @@ def test_the_auxiliary_head_is_dropped_or_kept_as_is_asked(pair: Pair, tmp_path:
         assert torch.equal(load_tensors(output)[key], tensor), key
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parity
 def test_it_goes_on_to_timm(pair: Pair, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
@@ -226,7 +226,7 @@ def test_timms_config_beside_it_is_believed(tmp_path: Path) -> None:
     assert "crop fraction 0.874269, bilinear" in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.train
 def test_training_starts_from_it_with_its_head_and_with_its_stem_as_it_is(tmp_path: Path) -> None:
     torch.manual_seed(2)
     torch.save(Inception3(3, init_weights=False).state_dict(), tmp_path / "a.pth")

@@ -43,7 +43,7 @@ class Theirs(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("averaged", [False, True])
 def test_a_checkpoint_of_lightning_around_a_network_of_timm(averaged: bool, tmp_path: Path) -> None:

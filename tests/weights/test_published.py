@@ -217,7 +217,7 @@ def test_other_weights_under_the_name_of_published_ones_do_not_answer(
     assert done.stderr.endswith("; remove it, and it is fetched again\n")
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_predict_twice_at_once_and_once_more_downloads_and_converts_a_timm_file(
     tmp_path: Path,
 ) -> None:

@@ -312,7 +312,8 @@ HOSTILE: dict[str, Callable[[Header, int], Header]] = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("million" in name)) for name in HOSTILE]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.system] * ("million" in name)) for name in HOSTILE],
 )
 def test_a_hostile_header_is_one_line(name: str, weights: Path, tmp_path: Path) -> None:
     header, tensors = parts(weights)

@@ -205,7 +205,7 @@ def test_a_graph_that_is_not_ours_is_refused_in_one_line(said: str) -> None:
     check_one_line(done, 1, said)
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_operators_of_every_exported_network_are_run(name: str) -> None:
     repeats = {} if NETWORKS[name].repeats is None else {"repeats": (1, 1, 1)}

@@ -294,7 +294,7 @@ with tf.Graph().as_default(), tf1.Session() as session:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parity
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed")
 @pytest.mark.parametrize("parts", [False, True])

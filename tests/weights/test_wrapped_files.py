@@ -172,7 +172,7 @@ def wrapped(
     return saved, spoiled
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("tenth", range(10))
 def test_any_wrapping_is_imported_to_equal_tensors_or_refused_by_name(
     tenth: int, tmp_path: Path
