@@ -18,8 +18,6 @@ from inceptcli.cli.options import (
     FastDecode,
     PrecisionFlag,
     checked_devices,
-    chosen_shortcuts,
-    ensemble_files,
 )
 from inceptcli.cli.outputs import OutputFiles, check_suffix, results_stream
 from inceptcli.errors import UsageError
@@ -147,50 +145,38 @@ def evaluate(
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.one_voice(), ExitStack() as stack:
-        from inceptcli.evaluation.images import Wanted, images_to_measure
-        from inceptcli.evaluation.results import Origin
-        from inceptcli.prediction.ensemble import Ensemble
+        from inceptcli.evaluation.evaluate import EvaluationRequest, share
+        from inceptcli.evaluation.images import Wanted
+        from inceptcli.prediction.ensemble import EnsembleRequest
 
-        number_of_devices = _devices(devices, processes.size)
+        networks = EnsembleRequest(
+            tuple(weights),
+            crops,
+            device,
+            _devices(devices, processes.size),
+            batch_size,
+            precision,
+            fast_decode,
+            compile_networks,
+        )
+        images = Wanted(data, split, exclude, allow_outside)
         notices, shown = Display(not is_first), Display(quiet or not is_first)
-        told = None if shown.quiet else shown.say
-        files, members = ensemble_files(weights, crops, shown)
-        wanted = Wanted(data, split, exclude, allow_outside)
-        found = images_to_measure(wanted, list(zip(files, members, strict=True)), told)
-        source = found.source
+        job = EvaluationRequest(networks, images, skip_unreadable).prepare(
+            None if shown.quiet else shown.say
+        )
+        source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
-        OutputFiles(written).check(_read([*files, *found.read], data, exclude, source))
+        read = [*job.networks.files, *job.images.read]
+        OutputFiles(written).check(_read(read, data, exclude, source))
         outputs: list[Callable[[Evaluation], None]] = []
-        shortcuts = chosen_shortcuts(fast_decode, precision)
-        origin = Origin(weights, found.data, crops, found.excluded, shortcuts, found.split)
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
-        for note in found.notes:
+        for note in job.images.notes:
             notices.say(note)
-
-        from inceptcli.evaluation.evaluate import evaluate as measure
-        from inceptcli.evaluation.evaluate import share
-
         stack.enter_context(processes.joined())
-        ensemble = Ensemble.load(
-            files,
-            device,
-            crops,
-            devices=number_of_devices,
-            batch_size=batch_size,
-            compile_networks=compile_networks,
-            precision=precision,
-        )
+        ensemble = job.networks.load()
         with shown.task("eval", len(share(len(source), processes))) as task:
-            result = measure(
-                ensemble,
-                source,
-                ensemble.batch_size,
-                task.advance,
-                skip_unreadable,
-                processes,
-                fast_decode,
-            )
+            result = job.measure(processes, ensemble, task.advance)
         for write in outputs:
             write(result)
     if is_first:

@@ -1,23 +1,14 @@
-"""Flags by which `predict` and `eval` take less time."""
+"""Options that several subcommands share, and what their values mean."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from typer import Option
 
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
 from inceptcli.text import printable
-
-if TYPE_CHECKING:
-    from inceptcli.data.pixels.crops import Crops
-    from inceptcli.prediction import shortcuts
-    from inceptcli.weights.metadata import WeightsMetadata
-
 
 FastDecode = Annotated[
     bool,
@@ -68,13 +59,6 @@ Compile = Annotated[
 ]
 
 
-def chosen_shortcuts(fast_decode: bool, precision: shortcuts.Precision) -> shortcuts.Shortcuts:
-    """What --fast-decode and --precision say."""
-    from inceptcli.prediction.shortcuts import Shortcuts
-
-    return Shortcuts(fast_decode, precision)
-
-
 def checked_devices(devices: str) -> int | Literal["auto"]:
     """What --devices says; UsageError when it says nothing."""
     if devices == "auto":
@@ -103,20 +87,3 @@ def check_image_size(size: tuple[int, int]) -> None:
             f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
             f"got {size[0]}x{size[1]}"
         )
-
-
-def ensemble_files(
-    names: Sequence[str], crops: Crops, display: Display
-) -> tuple[list[Path], list[WeightsMetadata]]:
-    """The files, fetched if they are published, and what they say of themselves; no torch.
-
-    Raises UsageError when they cannot answer together, UserError when one cannot be had or read.
-    """
-    from inceptcli.prediction.ensemble import check_ensemble
-    from inceptcli.weights.fetched.published import find_weights
-    from inceptcli.weights.file import read_metadata
-
-    files = [find_weights(name, None if display.quiet else display.say) for name in names]
-    metadata = [read_metadata(file) for file in files]
-    check_ensemble(list(zip(names, metadata, strict=True)), crops)
-    return files, metadata

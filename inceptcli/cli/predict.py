@@ -1,13 +1,15 @@
-"""`inceptcli predict`: what is in these pictures?"""
+"""`inceptcli predict`: name what is in images."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
 
 from typer import Argument, Exit, Option
 
@@ -20,8 +22,6 @@ from inceptcli.cli.options import (
     FastDecode,
     PrecisionFlag,
     checked_devices,
-    chosen_shortcuts,
-    ensemble_files,
 )
 from inceptcli.cli.outputs import (
     STANDARD_INPUT,
@@ -34,15 +34,24 @@ from inceptcli.cli.outputs import (
     reported,
     results_stream,
     what_stays,
+    writing,
 )
-from inceptcli.cli.predict_extras import Extras, gallery_writer
-from inceptcli.cli.predict_shard import PartOutput, Write, part_files, place_of, predict_shard
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display
+from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.data.left_out import LeftOut
+    from inceptcli.data.pixels.decode import UnreadableImage
+    from inceptcli.prediction.engines.engine import EmbeddingEngine
+    from inceptcli.prediction.engines.torch_engine import TorchEngine
+    from inceptcli.prediction.ensemble import Ensemble, EnsembleFiles, EnsembleRequest
     from inceptcli.prediction.inputs import Source
+    from inceptcli.prediction.predict import Answer, Keep, Seen
+    from inceptcli.prediction.shares.share import Share
+    from inceptcli.weights.metadata import ClassName
+
+    Write = Callable[[Iterable[Answer]], None]
 
 EPILOG = """\
 Examples:
@@ -197,119 +206,364 @@ def predict(
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
-    number_of_devices = _check_device(device, devices)
+    number_of_devices = checked_devices(devices)
 
-    place = place_of(shard, output_format, output) if shard is not None else None
-    if place and (explain or embeddings or gallery):
-        raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
-    check_suffix("--gallery", gallery, ".html", ".htm")
-    chosen = _installed(place.format if place else output_format or format_of(output) or "table")
-    written = OutputFiles(_outputs(place, output, gallery, embeddings))
-    names = weights or ["imagenet"]
-    files, metadata = ensemble_files(names, crops, Display(quiet))
-    written.check([*paths, *files, *[STANDARD_INPUT] * ("-" in paths)])
-    extras = Extras(explain, class_name, embeddings)
-    shortcuts = chosen_shortcuts(fast_decode, precision)
-    extras.check(files, crops, output, shortcuts, compile_networks)
-    top_k = extras.named_classes(
-        top_k, [*zip(names, metadata, strict=True)], [("--gallery", gallery)], Display(quiet).say
+    from inceptcli.prediction.ensemble import EnsembleRequest
+
+    networks = EnsembleRequest(
+        tuple(weights or ["imagenet"]),
+        crops,
+        device,
+        number_of_devices,
+        batch_size,
+        precision,
+        fast_decode,
+        compile_networks,
     )
-
-    from inceptcli.prediction.inputs import is_image_file
-    from inceptcli.prediction.outputs.writers import WRITERS
-
-    failed: list[str] = []
-
-    def answer(sources: Iterable[Source], write: Write, shown: bool = not quiet) -> None:
-        from inceptcli.prediction.ensemble import Ensemble
-        from inceptcli.prediction.predict import predict as answers_of
-
-        ensemble = Ensemble.load(
-            files,
-            device,
-            crops,
-            devices=number_of_devices,
-            batch_size=batch_size,
-            pictures=len(paths) if place is None and all(map(is_image_file, paths)) else None,
-            compile_networks=compile_networks,
-            precision=precision,
-            gradients=explain is not None,
-        )
-        if shown and sys.stderr.isatty() and "-" not in paths:
-            sources = list(sources)  # so that the progress bar knows how many
-        answers = answers_of(
-            sources,
-            ensemble,
-            top_k=top_k,
-            batch_size=ensemble.batch_size,
-            embed=embeddings is not None,
-            fast_decode=fast_decode,
-        )
-        total = len(sources) if isinstance(sources, list) else None
-        with (
-            Display(quiet=not shown).task("predict", total) as task,
-            closing(extras.kept(answers, ensemble, shortcuts)) as kept,
-        ):
-            write(reported(kept, failed, task.advance))
-
-    left_out, sources = _sources(paths, null, written)
-    if place is not None:
-        complete = predict_shard(
-            place, (files, crops, top_k, shortcuts), sources, answer, Display(quiet)
-        )
-    else:
-        with (
-            noted(lambda: "" if output else what_stays(chosen)),
-            results_stream(output) as stream,
-            gallery_writer(gallery, names, crops, shortcuts) as collect,
-        ):
-            check_no_terminal(chosen, stream)
-            shown = not quiet and not stream.isatty()
-            answer(sources, lambda found: WRITERS[chosen](collect(found), stream, shortcuts), shown)
-        complete = not failed
-    _end(left_out, complete)
-
-
-def _sources(
-    paths: Sequence[str], null: bool, written: OutputFiles
-) -> tuple[LeftOut, Iterator[Source]]:
-    """The images, found as they are needed, and the count of what is found besides."""
-    from inceptcli.data.left_out import LeftOut
-    from inceptcli.prediction.inputs import find_sources, standard_input
-
-    left_out = LeftOut()
-    return left_out, written.watch(find_sources(paths, standard_input(), left_out, null=null))
-
-
-def _end(left_out: LeftOut, complete: bool) -> None:
+    extras = Extras(gallery, explain, class_name, embeddings)
+    request = Request(
+        tuple(paths), networks, top_k, output_format, output, shard, extras, null, quiet
+    )
+    job = checked(request)
+    left_out, sources = job.sources()
+    complete = job.answer_share(sources) if job.part else job.answer_all(sources)
     if left_out:
         Display().say(f"{left_out}")
     if not complete:
         raise Exit(1)
 
 
-def _installed(output_format: str) -> str:
-    check_installed(output_format)
-    return output_format
+class Extras(NamedTuple):
+    """What is written besides the answers: --gallery, --explain, --class and --embeddings."""
+
+    gallery: Path | None = None
+    explain: Path | None = None
+    class_name: str | None = None
+    embeddings: Path | None = None
 
 
-def _outputs(
-    place: PartOutput | None, output: Path | None, gallery: Path | None, embeddings: Path | None
-) -> dict[str, Path | None]:
-    if place is not None:
-        return part_files(place)
+@dataclass(frozen=True)
+class Request:
+    """One `predict`: images, networks, and files to write."""
+
+    paths: tuple[str, ...]
+    networks: EnsembleRequest
+    top_k: int
+    format: str | None
+    output: Path | None
+    shard: str | None
+    extras: Extras
+    null: bool
+    quiet: bool
+
+
+class PartOutput(NamedTuple):
+    """The part of --shard: its file or folder, its format, its share of the images."""
+
+    path: Path
+    format: Literal["jsonl", "parquet"]
+    share: Share
+
+
+def checked(request: Request) -> Job:
+    """Check a request before anything heavy is imported or anything is written.
+
+    Raises UsageError or UserError for what cannot be done.
+    """
+    extras, quiet = request.extras, request.quiet
+    part = None if request.shard is None else _part(request.shard, request)
+    if part and (extras.explain or extras.embeddings or extras.gallery):
+        raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
+    check_suffix("--gallery", extras.gallery, ".html", ".htm")
+    written = part.format if part else request.format or format_of(request.output) or "table"
+    check_installed(written)
+    outputs = OutputFiles(_part_files(part) if part else _outputs(request))
+    found = request.networks.find(None if quiet else Display().say)
+    paths = request.paths
+    outputs.check([*paths, *found.files, *[STANDARD_INPUT] * ("-" in paths)])
+    _check_extras(request, found)
+    return Job(request, part, written, outputs, found, _named_classes(request, found))
+
+
+class Job(NamedTuple):
+    """A checked request, with its weights found."""
+
+    request: Request
+    part: PartOutput | None
+    format: str
+    outputs: OutputFiles
+    found: EnsembleFiles
+    top_k: int
+
+    def sources(self) -> tuple[LeftOut, Iterator[Source]]:
+        """The images, found as they are needed, and a count of other files beside them."""
+        from inceptcli.data.left_out import LeftOut
+        from inceptcli.prediction.inputs import find_sources, standard_input
+
+        left_out, null = LeftOut(), self.request.null
+        found = find_sources(self.request.paths, standard_input(), left_out, null=null)
+        return left_out, self.outputs.watch(found)
+
+    def answer_all(self, sources: Iterable[Source]) -> bool:
+        """Write all answers to standard output or --output; whether every image was readable."""
+        from inceptcli.prediction.outputs.writers import WRITERS
+
+        output, shortcuts = self.request.output, self.found.request.shortcuts
+        with (
+            noted(lambda: "" if output else what_stays(self.format)),
+            results_stream(output) as stream,
+            _gallery(self.request.extras.gallery, self.found.request) as keep,
+        ):
+            check_no_terminal(self.format, stream)
+            shown = not self.request.quiet and not stream.isatty()
+            write = WRITERS[self.format]
+            return self._answer(
+                sources, lambda answers: write(answers, stream, shortcuts), shown, keep
+            )
+
+    def answer_share(self, sources: Iterable[Source]) -> bool:
+        """Write the answers that the part lacks; whether every image of it was readable.
+
+        Raises UsageError when the part belongs to another job, UserError when writing fails.
+        """
+        from inceptcli.prediction.shares.part import open_part
+        from inceptcli.prediction.shares.part_record import PartRecord, weights_digests
+
+        assert self.part is not None
+        networks, display = self.found.request, Display(self.request.quiet)
+        record = PartRecord(
+            self.part.share,
+            self.part.format,
+            weights_digests(self.found.files),
+            networks.crops,
+            self.top_k,
+            *networks.shortcuts,
+        )
+        path = self.part.path
+        with writing(f"--output {path}"), open_part(path, record, display.say) as part:
+            if part.rows:
+                rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
+                display.say(f"{path}: {rows} are there, {bad}")
+            with noted(lambda: f"{path} keeps its rows, and the same command goes on"):
+                missing = iter(part.missing(sources))
+                for first in missing:  # nothing heavy is loaded when there is none
+                    self._answer(chain([first], missing), part.write, not self.request.quiet)
+                if not part.is_finished:
+                    part.finish()
+            return not part.unreadable
+
+    def _answer(
+        self, sources: Iterable[Source], write: Write, shown: bool, keep: Sequence[Keep] = ()
+    ) -> bool:
+        from inceptcli.prediction.inputs import is_image_file
+        from inceptcli.prediction.predict import predict as answers_of
+
+        paths, failed = self.request.paths, list[str]()
+        few = self.part is None and all(map(is_image_file, paths))
+        explain, embeddings = self.request.extras.explain, self.request.extras.embeddings
+        ensemble = self.found.load(len(paths) if few else None, gradients=explain is not None)
+        if shown and sys.stderr.isatty() and "-" not in paths:
+            sources = list(sources)  # so that the progress bar knows how many
+        total = len(sources) if isinstance(sources, list) else None
+        with (
+            Display(quiet=not shown).task("predict", total) as task,
+            ExitStack() as stack,
+        ):
+            answers = answers_of(
+                sources,
+                ensemble,
+                top_k=self.top_k,
+                batch_size=ensemble.batch_size,
+                embed=embeddings is not None,
+                fast_decode=self.found.request.fast_decode,
+                keep=[*keep, *self._kept(ensemble, stack)],
+            )
+            stack.callback(answers.close)
+            write(reported(answers, failed, task.advance))
+        return not failed
+
+    def _kept(self, ensemble: Ensemble, stack: ExitStack) -> list[Keep]:
+        """Functions that write the extras; their files take their places when `stack` ends."""
+        extras, shortcuts = self.request.extras, self.found.request.shortcuts
+        kept: list[Keep] = []
+        if extras.explain is not None:
+            flag = f"--explain {extras.explain}"
+            kept.append(stack.enter_context(_reporting(flag, _explanations(extras, ensemble))))
+        if extras.embeddings is not None:
+            from inceptcli.prediction.outputs.embeddings import embeddings
+
+            (engine,) = cast("Sequence[EmbeddingEngine]", ensemble.engines)
+            block = embeddings(extras.embeddings, engine.embedding_width, shortcuts)
+            flag = f"--embeddings {extras.embeddings}"
+            kept.append(stack.enter_context(_reporting(flag, block)))
+        return kept
+
+
+def _part(shard: str, request: Request) -> PartOutput:
+    """The part that --shard, --format and --output name; UsageError when they contradict."""
+    from inceptcli.prediction.shares.share import Share
+
+    share, output = Share.of(shard), request.output
+    if output is None:
+        raise UsageError("--shard needs --output, a file or a folder for the part")
+    if request.format not in (None, "jsonl", "parquet"):
+        raise UsageError(f"--shard needs --format jsonl or parquet, got {request.format}")
+    chosen = request.format or ("jsonl" if output.is_dir() else format_of(output) or "jsonl")
+    if chosen not in ("jsonl", "parquet") or output.suffix.lower() == ".gz":
+        raise UsageError(f"--shard writes .jsonl or .parquet, not --output {output}")
+    if output.is_dir() or (not output.suffix and not output.exists()):
+        output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"
+    return PartOutput(output, cast(Literal["jsonl", "parquet"], chosen), share)
+
+
+def _part_files(part: PartOutput) -> dict[str, Path | None]:
+    """The files of a part, by the words that a message has for them."""
+    from inceptcli.prediction.shares.part_record import record_path, rows_path
+
+    files = {"--output": part.path, "the record of --output": record_path(part.path)}
+    rows = rows_path(part.path, part.format)
+    return {**files, **({} if rows == part.path else {"the rows of --output": rows})}
+
+
+def _outputs(request: Request) -> dict[str, Path | None]:
     from inceptcli.prediction.outputs.embeddings import paths_file
 
+    embeddings = request.extras.embeddings
     has_paths = embeddings is not None and embeddings.suffix == ".npy"
     return {
-        "--output": output,
-        "--gallery": gallery,
+        "--output": request.output,
+        "--gallery": request.extras.gallery,
         "--embeddings": embeddings,
         "the paths of --embeddings": paths_file(embeddings) if embeddings and has_paths else None,
     }
 
 
-def _check_device(device: str, devices: str) -> int | Literal["auto"]:
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
-        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device}")
-    return checked_devices(devices)
+def _check_extras(request: Request, found: EnsembleFiles) -> None:
+    """UsageError or UserError for extras that cannot be had of these networks."""
+    from inceptcli.weights.onnx_file import is_onnx
+
+    networks, (_, explain, class_name, embeddings) = request.networks, request.extras
+    if class_name is not None and explain is None:
+        raise UsageError("--class says what --explain explains; give --explain DIR")
+    if explain is not None and networks.fast_decode:
+        raise UsageError("--explain speaks of pixels of the image; leave out --fast-decode")
+    if explain is not None and networks.precision != "32-true":
+        raise UsageError("--explain computes gradients in 32-true; leave out --precision")
+    for flag, path in (("--explain", explain), ("--embeddings", embeddings)):
+        if path is None:
+            continue
+        if len(found.files) > 1 or networks.crops > 1:
+            raise UsageError(f"{flag} is for one network and one crop, --crops 1")
+        if networks.compile:
+            raise UsageError(f"{flag} looks into the network; leave out --compile")
+        if is_onnx(found.files[0]) and flag == "--explain":
+            raise UsageError(
+                f"{flag}: {found.files[0]} is an ONNX file, which gives no gradients; give the "
+                "weights that it was exported from"
+            )
+    if explain is not None:
+        _check_explain(explain)
+        _find_class(class_name, found.metadata[0].classes)
+    if embeddings is not None:
+        _check_embeddings(embeddings, request.output)
+
+
+def _check_explain(folder: Path) -> None:
+    if find_spec("captum") is None:
+        raise UserError("--explain needs captum; pip install 'inceptcli[explain]'")
+    try:
+        if any(folder.iterdir()):
+            raise UsageError(f"--explain {folder}: not empty; name a new folder")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UsageError(f"--explain {folder}: {error.strerror}") from error
+
+
+def _check_embeddings(file: Path, output: Path | None) -> None:
+    from inceptcli.prediction.outputs.embeddings import SUFFIXES, paths_file
+    from inceptcli.prediction.outputs.parquet import check_pyarrow
+
+    if file.suffix not in SUFFIXES:
+        raise UsageError(f"--embeddings {file}: must end in {' or '.join(SUFFIXES)}")
+    if file.suffix == ".parquet":
+        check_pyarrow(f"--embeddings {file}")
+    written = [file, paths_file(file)] if file.suffix == ".npy" else [file]
+    for path in written:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--embeddings {path}: not a regular file")
+        if output is not None and path.absolute() == output.absolute():
+            raise UsageError(f"--embeddings {path}: --output names the same file")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"--embeddings {file}: no such folder to write into")
+
+
+def _named_classes(request: Request, found: EnsembleFiles) -> int:
+    """Number of classes to name of each image: none of a network that has no classifier.
+
+    UsageError where such a network is asked for more than embeddings, or not for them.
+    """
+    if found.headless is None:
+        return request.top_k
+    extras = request.extras
+    no_answers = f"{found.headless}: has no trained classifier and names no classes"
+    for flag, value in (("--explain", extras.explain), ("--gallery", extras.gallery)):
+        if value is not None:
+            raise UsageError(f"{flag}: {no_answers}; it gives --embeddings FILE")
+    if extras.embeddings is None:
+        raise UsageError(f"{no_answers}; give --embeddings FILE for what it gives")
+    Display(request.quiet).say(f"{no_answers}: embeddings only")
+    return 0
+
+
+def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
+    from inceptcli.data.label_files import Labels
+
+    if name is None:
+        return None
+    ids, names = [entry.id for entry in classes], [entry.name for entry in classes]
+    try:
+        return Labels(ids, names, ids).find(name)
+    except ValueError as error:
+        raise UsageError(f"--class {printable(name)} {error}") from error
+
+
+def _explanations(extras: Extras, ensemble: Ensemble) -> AbstractContextManager[Keep]:
+    from inceptcli.prediction.heat_maps import HeatMaps
+    from inceptcli.prediction.outputs.explanations import explanations
+
+    assert extras.explain is not None
+    index = _find_class(extras.class_name, ensemble.classes)
+    (engine,) = cast("Sequence[TorchEngine]", ensemble.engines)
+    return explanations(extras.explain, HeatMaps(engine), ensemble.classes, index)
+
+
+@contextmanager
+def _gallery(page: Path | None, networks: EnsembleRequest) -> Iterator[Sequence[Keep]]:
+    """The function that keeps answers for the page, if any, which is written at the end."""
+    if page is None:
+        yield ()
+        return
+    from inceptcli.prediction.outputs.gallery import Gallery
+
+    with results_stream(page, "--gallery") as stream, Gallery() as gallery:
+        yield (gallery.keep,)
+        gallery.write(stream, networks.weights, networks.crops, networks.shortcuts)
+
+
+@contextmanager
+def _reporting(flag: str, block: AbstractContextManager[Keep]) -> Iterator[Keep]:
+    """The block, whose failures to write name the flag."""
+    with ExitStack() as stack:
+        try:
+            keep = stack.enter_context(block)
+        except OSError as error:  # nothing is computed yet
+            raise UsageError(f"{flag}: {error.strerror or error}") from error
+
+        def named(source: Source, found: Seen | UnreadableImage, answer: Answer) -> None:
+            with writing(flag):
+                keep(source, found, answer)
+
+        yield named
+        with writing(flag):
+            stack.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -11,9 +12,16 @@ import numpy as np
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
+from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
 from inceptcli.evaluation.processes import Processes
-from inceptcli.evaluation.results import Evaluation, ImageResult, evaluation_of, image_result
-from inceptcli.prediction.ensemble import DAMAGED, Ensemble
+from inceptcli.evaluation.results import (
+    Evaluation,
+    ImageResult,
+    Origin,
+    evaluation_of,
+    image_result,
+)
+from inceptcli.prediction.ensemble import DAMAGED, Ensemble, EnsembleFiles, EnsembleRequest
 from inceptcli.prediction.predict import classify
 
 
@@ -22,6 +30,53 @@ class ProcessResults(NamedTuple):
 
     results: dict[int, ImageResult]
     skipped: dict[int, tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """One evaluation: networks, images, and whether unreadable images may be left out."""
+
+    networks: EnsembleRequest
+    images: Wanted
+    skip_unreadable: bool = False
+
+    def prepare(self, say: Callable[[str], None] | None = None) -> Prepared:
+        """Find weights and images; no torch.
+
+        Raises UsageError or UserError where they cannot be found or do not fit each other.
+        """
+        networks = self.networks.find(say)
+        found = images_to_measure(
+            self.images, list(zip(networks.files, networks.metadata, strict=True)), say
+        )
+        asked = self.networks
+        origin = Origin(
+            asked.weights, found.data, asked.crops, found.excluded, asked.shortcuts, found.split
+        )
+        return Prepared(self, networks, found, origin)
+
+
+class Prepared(NamedTuple):
+    """An evaluation whose weights and images are found; `origin` describes it in results."""
+
+    request: EvaluationRequest
+    networks: EnsembleFiles
+    images: MeasuredImages
+    origin: Origin
+
+    def measure(
+        self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
+    ) -> Evaluation:
+        """Measure the images; see `evaluate`."""
+        return evaluate(
+            ensemble,
+            self.images.source,
+            ensemble.batch_size,
+            progress,
+            self.request.skip_unreadable,
+            processes,
+            self.request.networks.fast_decode,
+        )
 
 
 def evaluate(

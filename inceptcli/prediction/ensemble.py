@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,10 @@ from inceptcli.prediction.engines.engine import (
     Engine,
     load_engine,
 )
-from inceptcli.prediction.shortcuts import Precision
+from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.text import composed, printable
+from inceptcli.weights.fetched.published import find_weights
+from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 Views = tuple[NDArray[np.uint8], ...]
@@ -58,45 +62,6 @@ class Ensemble:
         self.orders = match_classes(numbered)
         self._on_devices = cycle([engines, *others])
         self.num_devices = 1 + len(others)
-
-    @classmethod
-    def load(
-        cls,
-        weights: Iterable[Path],
-        device: str,
-        crops: Crops = 1,
-        *,
-        devices: int | Literal["auto"] = 1,
-        batch_size: int | None = 1,
-        pictures: int | None = None,
-        compile_networks: bool = False,
-        precision: Precision = "32-true",
-        gradients: bool = False,
-    ) -> Ensemble:
-        """The networks of weights files, which see `crops` of each of so many `pictures`.
-
-        Without `batch_size` it is the device's default. See load_engine, and devices_of for
-        `devices`. UserError where one cannot be used.
-        """
-        weights = list(weights)
-        at_once = batch_size or default_batch_size(weights, device, crops)
-        images = None if pictures is None else pictures * crops
-        first, *others = [
-            [
-                load_engine(
-                    file,
-                    each,
-                    batch_size=at_once,
-                    images=images,
-                    compile_network=compile_networks,
-                    precision=precision,
-                    gradients=gradients,
-                )
-                for file in weights
-            ]
-            for each in devices_of(weights, device, devices)
-        ]
-        return cls(first, crops, at_once, others)
 
     @property
     def needed_side(self) -> int:
@@ -168,6 +133,97 @@ class Ensemble:
                 of_picture = each[picture * self.crops : (picture + 1) * self.crops]
                 total[picture] += of_picture.mean(axis=0)[order]
         return total / len(self.engines)
+
+
+@dataclass(frozen=True)
+class EnsembleRequest:
+    """Networks to ask, and how they compute: the options that `predict` and `eval` share.
+
+    Attributes:
+        weights: published names, hub repositories, weights files or run directories; several are
+            an ensemble.
+        crops: crops of each image.
+        device: auto, cpu, cuda, cuda:N or mps.
+        devices: number of GPUs of this machine that take turns; auto takes all.
+        batch_size: crops at once; None is the device's default.
+        precision: Lightning's name of what the networks compute in.
+        fast_decode: decode JPEGs no larger than the networks need.
+        compile: compile the networks with torch.compile, on a GPU.
+    """
+
+    weights: tuple[str, ...] = ("imagenet",)
+    crops: Crops = 1
+    device: str = "auto"
+    devices: int | Literal["auto"] = 1
+    batch_size: int | None = None
+    precision: Precision = "32-true"
+    fast_decode: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
+            raise UsageError(
+                f"--device must be auto, cpu, cuda, cuda:N or mps, got {printable(self.device)}"
+            )
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """The options that change probabilities."""
+        return Shortcuts(self.fast_decode, self.precision)
+
+    def find(self, say: Callable[[str], None] | None = None) -> EnsembleFiles:
+        """Find the weights, fetched if they are published, and read their metadata; no torch.
+
+        Raises UsageError when they cannot answer together, UserError when one cannot be read.
+        """
+        files = [find_weights(name, say) for name in self.weights]
+        metadata = [read_metadata(file) for file in files]
+        check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
+        return EnsembleFiles(self, files, metadata)
+
+
+class EnsembleFiles(NamedTuple):
+    """The weights files of a request, and their metadata."""
+
+    request: EnsembleRequest
+    files: Sequence[Path]
+    metadata: Sequence[WeightsMetadata]
+
+    @property
+    def headless(self) -> str | None:
+        """The weights that have no trained classifier, by the name in the request."""
+        return next(
+            (
+                name
+                for name, metadata in zip(self.request.weights, self.metadata, strict=True)
+                if not metadata.has_classifier
+            ),
+            None,
+        )
+
+    def load(self, images: int | None = None, gradients: bool = False) -> Ensemble:
+        """Load the networks, for so many `images` in all if that is known; see load_engine.
+
+        Raises UserError where one cannot be used.
+        """
+        asked = self.request
+        at_once = asked.batch_size or default_batch_size(self.files, asked.device, asked.crops)
+        first, *others = [
+            [
+                load_engine(
+                    file,
+                    device,
+                    batch_size=at_once,
+                    images=None if images is None else images * asked.crops,
+                    compile_network=asked.compile,
+                    precision=asked.precision,
+                    gradients=gradients,
+                )
+                for file in self.files
+            ]
+            for device in devices_of(self.files, asked.device, asked.devices)
+        ]
+        return Ensemble(first, asked.crops, at_once, others)
 
 
 def _in_batches(

@@ -18,6 +18,7 @@ from inceptcli.data.text_files import UTF_16, as_it_lies
 from inceptcli.errors import UserError
 
 if TYPE_CHECKING:
+    from inceptcli.data.pixels.decode import Content
     from inceptcli.data.shards.source import TarImage
 
 CHUNK_BYTES = 65536
@@ -25,14 +26,15 @@ LONGEST_PATH = 65536
 
 
 class Source(NamedTuple):
-    """One picture's path as the answer shows it, or the reason why there is none to read.
+    """An image: its path as the answer shows it, or the reason why there is none to read.
 
-    One that lies in a tar file says where.
+    An image in a tar file has its place there, one in memory its content.
     """
 
     path: str
     problem: str | None = None
     in_tar: TarImage | None = None
+    content: Content | None = None
 
 
 class ByteStream(Protocol):

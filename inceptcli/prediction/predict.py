@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from inceptcli.prediction.read_ahead import read_batches
 from inceptcli.prediction.readers import readers
 from inceptcli.weights.metadata import ClassName
 
-if TYPE_CHECKING:
-    from inceptcli.data.shards.source import TarImage
-
 Item = TypeVar("Item")
 Size = tuple[int, int]
 
@@ -31,7 +28,7 @@ Size = tuple[int, int]
 class Prediction:
     """One class of one picture: its name, its place in the network's classes, 0 to 1."""
 
-    class_name: str
+    name: str
     index: int
     probability: float
 
@@ -50,21 +47,15 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What is known of one picture: the most probable classes first, or why there are none.
-
-    `seen` is None of what cannot be read. A picture in a tar file has its place there.
-    """
+    """The most probable classes of one image, most probable first, or the reason for none."""
 
     path: str
-    predictions: tuple[Prediction, ...] = ()
+    top: tuple[Prediction, ...] = ()
     error: str | None = None
-    seen: Seen | None = None
-    in_tar: TarImage | None = None
 
-    @property
-    def source(self) -> Source:
-        """The picture, to be decoded once more."""
-        return Source(self.path, self.error, self.in_tar)
+
+Keep = Callable[[Source, "Seen | UnreadableImage", Answer], None]
+"""Is given each image and its answer, in order, before the answer is passed on."""
 
 
 def predict(
@@ -76,26 +67,29 @@ def predict(
     threads: int | None = None,
     embed: bool = False,
     fast_decode: bool = False,
-) -> Iterator[Answer]:
-    """One answer for every source, in order, as soon as it is known.
+    keep: Sequence[Keep] = (),
+) -> Generator[Answer, None, None]:
+    """Yield one answer per source, in order, as soon as it is known.
 
     Args:
-        sources: which pictures.
-        ensemble: the networks, and how many crops they see of a picture.
-        top_k: how many classes to name, at least 1; more than there are means all.
-        batch_size: as in `examine`.
-        threads: as in `examine`.
-        embed: as in `examine`.
-        fast_decode: whether JPEGs may be decoded no larger than the networks need; see `decode`.
+        sources: images.
+        ensemble: networks, and the crops that they are given of an image.
+        top_k: number of classes to name, at least 1; more than there are means all.
+        batch_size: see `examine`.
+        threads: see `examine`.
+        embed: see `examine`.
+        fast_decode: decode JPEGs no larger than the networks need; see `decode`.
+        keep: functions that are given each image with its pixels, probabilities and embedding.
     """
     read = partial(pixels, shorter_side=ensemble.needed_side if fast_decode else None)
-    found = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
-    for source, seen in found:
-        if isinstance(seen, UnreadableImage):
-            yield Answer(source.path, error=str(seen))
-        else:
-            answer = name_classes(source.path, seen.probabilities, ensemble.classes, top_k)
-            yield answer._replace(seen=seen, in_tar=source.in_tar)
+    images = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
+    for source, found in images:
+        if isinstance(found, Seen) and not np.isfinite(found.probabilities).all():
+            found = UnreadableImage(DAMAGED)
+        answer = answer_for(source.path, found, ensemble.classes, top_k)
+        for each in keep:
+            each(source, found, answer)
+        yield answer
 
 
 def classify(
@@ -182,9 +176,14 @@ def _together(
 
 
 def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]:
-    """The decoded picture (H, W, 3), as `decode` has it; UnreadableImage when there is none."""
+    """Decode an image to (H, W, 3), uint8, as `decode` does.
+
+    Raises UnreadableImage.
+    """
     if source.problem is not None:
         raise UnreadableImage(source.problem)
+    if source.content is not None:
+        return decode(source.content, shorter_side)
     if source.in_tar is not None:
         from inceptcli.data.shards.source import read_image
 
@@ -193,17 +192,12 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
     return decode(Path(source.path), shorter_side)
 
 
-def name_classes(
-    path: str, probabilities: NDArray[np.float64], classes: Sequence[ClassName], top_k: int
+def answer_for(
+    path: str, found: Seen | UnreadableImage, classes: Sequence[ClassName], top_k: int
 ) -> Answer:
-    """The `top_k` most probable of the classes; of equals the first one first."""
-    if not np.isfinite(probabilities).all():
-        return Answer(path, error=DAMAGED)
-    best = np.argsort(-probabilities, kind="stable")[:top_k]
-    return Answer(
-        path,
-        tuple(
-            Prediction(classes[index].name, index, float(probabilities[index]))
-            for index in best.tolist()
-        ),
-    )
+    """Name the `top_k` most probable classes of an image; the first of equals comes first."""
+    if isinstance(found, UnreadableImage):
+        return Answer(path, error=str(found))
+    best = np.argsort(-found.probabilities, kind="stable")[:top_k].tolist()
+    top = (Prediction(classes[n].name, n, float(found.probabilities[n])) for n in best)
+    return Answer(path, tuple(top))

@@ -23,7 +23,7 @@ from PIL import Image
 from inceptcli.data.folders import find_images
 from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.prediction.ensemble import Ensemble
+from inceptcli.prediction.ensemble import EnsembleRequest
 from tests.benchmarks.comparison import in_turns, show, write
 
 SIZES = ((6000, 4000), (3000, 2000), (1500, 1000), (1000, 750))
@@ -44,7 +44,7 @@ def cut_all(files: list[bytes], shorter_side: int | None) -> list[np.ndarray]:
 
 def changes(paths: list[Path], weights: Path) -> dict[str, Any]:
     """Of all photographs that are decoded smaller: how far a probability moves, and the answer."""
-    ensemble = Ensemble.load([weights], "cpu")
+    ensemble = EnsembleRequest((str(weights),), device="cpu").find().load()
     moved, other = [], 0
     for path in paths:
         views = [decode(path), decode(path, ensemble.needed_side)]

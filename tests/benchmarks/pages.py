@@ -13,12 +13,13 @@ import resource
 import statistics
 import sys
 import time
-from collections import deque
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from inceptcli.data.folders import find_images
+from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.outputs.gallery import Gallery
 from inceptcli.prediction.predict import Answer, Prediction
 from tests.benchmarks.comparison import write
@@ -37,13 +38,13 @@ PRESSES = {
 
 def gallery(photographs: Path, file: Path) -> None:
     """The page of ANSWERS answers."""
-    collected = Gallery()
     answers = (
         Answer(str(path), tuple(Prediction(f"class {n}", n, n % 97 / 97) for n in range(i, i + 5)))
         for i, path in enumerate(islice(cycle(find_images(photographs)), ANSWERS))
     )
-    deque(collected.collect(answers), maxlen=0)
-    with file.open("w", encoding="utf-8") as stream:
+    with Gallery() as collected, file.open("w", encoding="utf-8") as stream:
+        for answer in answers:
+            collected.keep(Source(answer.path), UnreadableImage(), answer)
         collected.write(stream, ["made up"], 1)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 from pyarrow.parquet import read_table
 
 from inceptcli.data.pixels.decode import decode
-from inceptcli.prediction.ensemble import Ensemble
+from inceptcli.prediction.ensemble import EnsembleRequest
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.cli.test_predict import invoke, probabilities, rows_of
 from tests.data.class_folders import pack, shard
@@ -41,7 +41,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected(photos: Path, weights: Path) -> dict[tuple[str, int], float]:
     """What the network, which needs 85 pixels, makes of pictures decoded at a quarter."""
-    ensemble = Ensemble.load([weights], "cpu")
+    ensemble = EnsembleRequest((str(weights),), device="cpu").find().load()
     paths = [photos / IDS[number] / f"{number}.jpg" for number in range(2)]
     smaller = [decode(path, 85) for path in paths]
     assert [picture.shape for picture in smaller] == [(120, 160, 3)] * 2

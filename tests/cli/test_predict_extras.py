@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inceptcli.cli.predict_extras import Extras
-from inceptcli.prediction.ensemble import DAMAGED, Ensemble
-from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.ensemble import DAMAGED
 from inceptcli.prediction.outputs.explanations import COLUMNS, TABLE_NAME, overlay_name
-from inceptcli.prediction.predict import predict as answers_of
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import CLASSES, draw
@@ -159,13 +155,3 @@ def test_a_table_cell_is_no_formula(weights: Path, tmp_path: Path) -> None:
     (row,) = table(tmp_path / "maps")
     assert row["class"] == "'=square"
     assert CLASSES[int(row["index"])] == "=square"
-
-
-def test_what_the_networks_saw_is_not_held_by_those_who_write(weights: Path, folder: Path) -> None:
-    ensemble = Ensemble.load([weights], "cpu")
-    sources = [Source(str(path)) for path in sorted(folder.glob("?.png"))]
-    answers = list(answers_of(sources, ensemble, top_k=1, batch_size=2))
-    assert all(answer.seen is not None for answer in answers)
-    kept = list(Extras(None, None, None).kept(answers, ensemble, NO_SHORTCUTS))
-    assert [answer.path for answer in kept] == [source.path for source in sources]
-    assert all(answer.seen is None for answer in kept)

@@ -90,7 +90,7 @@ def test_the_same_command_goes_on_and_loads_no_network_when_all_is_done(
     code, _, errors = invoke(*command)
     assert (code, part.read_bytes()) == (1, whole)
     assert f"{part}: 1 rows are there, 0 of them without an answer" in errors
-    monkeypatch.setattr("inceptcli.prediction.ensemble.Ensemble.load", None)
+    monkeypatch.setattr("inceptcli.prediction.ensemble.EnsembleFiles.load", None)
     code, _, errors = invoke(*command)
     assert (code, part.read_bytes()) == (1, whole)
     assert errors == f"{part}: 4 rows are there, 1 of them without an answer\n"

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from pyarrow import parquet
 
-from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.prediction.engines.engine import load_engine
@@ -83,33 +83,41 @@ def test_batches_of_1_and_of_7_agree_and_keep_the_order(
 ) -> None:
     engine = OnnxEngine(weights)
 
-    def found(batch_size: int) -> list[Answer]:
+    def found(batch_size: int) -> dict[str, NDArray[np.float32] | None]:
         sources = [Source(str(path)) for path in [*pictures[:3], Path("none.png"), *pictures[3:]]]
-        ensemble = Ensemble([engine])
-        return list(predict(sources, ensemble, top_k=1, batch_size=batch_size, embed=True))
+        rows: dict[str, NDArray[np.float32] | None] = {}
+
+        def keep(source: Source, seen: Seen | UnreadableImage, answer: Answer) -> None:
+            rows[source.path] = seen.embedding if isinstance(seen, Seen) else None
+
+        options = {"top_k": 1, "batch_size": batch_size}
+        list(predict(sources, Ensemble([engine]), **options, embed=True, keep=[keep]))  # type: ignore[arg-type]
+        return rows
 
     one, seven = found(1), found(7)
-    assert [answer.path for answer in one] == [answer.path for answer in seven]
-    for first, second in zip(one, seven, strict=True):
-        assert (first.seen is None) == (second.seen is None) == (first.path == "none.png")
-        if first.seen is None or second.seen is None:
-            continue
-        crop = engine.preprocessing.crop(decode(Path(first.path)))
-        alone = engine.outputs(crop[None]).embeddings[0]
-        assert first.seen.embedding == pytest.approx(alone, abs=1e-6)
-        assert second.seen.embedding == pytest.approx(alone, abs=1e-6)
-    rows = np.stack([answer.seen.embedding for answer in one if answer.seen is not None])  # type: ignore[misc]
+    assert list(one) == list(seven)
+    for path, first in one.items():
+        assert (first is None) == (seven[path] is None) == (path == "none.png")
+        if first is not None:
+            crop = engine.preprocessing.crop(decode(Path(path)))
+            alone = engine.outputs(crop[None]).embeddings[0]
+            assert first == pytest.approx(alone, abs=1e-6)
+            assert seven[path] == pytest.approx(alone, abs=1e-6)
+    rows = np.stack([row for row in one.values() if row is not None])
     assert len(np.unique(rows.round(3), axis=0)) == 7, "the pictures are alike"
 
 
-def answered(path: str, embedding: NDArray[np.float32]) -> Answer:
-    return Answer(path, seen=Seen((1, 1), (), np.ones(1), embedding))
+Kept = tuple[Source, Seen | UnreadableImage, Answer]
 
 
-def many(number: int) -> Iterator[Answer]:
+def answered(path: str, embedding: NDArray[np.float32]) -> Kept:
+    return Source(path), Seen((1, 1), (), np.ones(1), embedding), Answer(path)
+
+
+def many(number: int) -> Iterator[Kept]:
     for row in range(number):
         yield answered(f"{row}.png", np.full(3, row, np.float32))
-        yield Answer(f"{row}.txt", error="not an image")
+        yield Source(f"{row}.txt"), UnreadableImage("not an image"), Answer(f"{row}.txt")
 
 
 @pytest.mark.parametrize("number", [0, 1, 7, GROUP, GROUP + 1, 2 * GROUP + 5])
@@ -119,7 +127,7 @@ def test_npy_is_a_table_of_that_many_rows_with_its_paths_beside_it(
     file = tmp_path / "rows.npy"
     with embeddings(file, 3) as keep:
         for answer in many(number):
-            keep(answer)
+            keep(*answer)
         assert sorted(path.suffix for path in tmp_path.iterdir()) == [".partial"] * 2
     rows = np.load(file, allow_pickle=False)
     assert (rows.shape, rows.dtype) == ((number, 3), np.float32)
@@ -135,7 +143,7 @@ def test_npy_is_a_table_of_that_many_rows_with_its_paths_beside_it(
 def test_parquet_reads_back(number: int, tmp_path: Path) -> None:
     with embeddings(tmp_path / "rows.parquet", 3) as keep:
         for answer in many(number):
-            keep(answer)
+            keep(*answer)
     table = parquet.read_table(tmp_path / "rows.parquet")
     assert table.column_names == ["path", "embedding"]
     assert table["path"].to_pylist() == [f"{row}.png" for row in range(number)]
@@ -148,7 +156,7 @@ def test_paths_are_data(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"rows{suffix}"
     with embeddings(file, 1) as keep:
         for path in ("k\udce4se.png", "=1+1.png", "a\nb.png"):
-            keep(answered(path, np.zeros(1, np.float32)))
+            keep(*answered(path, np.zeros(1, np.float32)))
     if suffix == ".parquet":
         found = parquet.read_table(file)["path"].to_pylist()
         assert found == ["k\\udce4se.png", "=1+1.png", "a\nb.png"]
@@ -165,7 +173,7 @@ def test_files_stay_as_they_were_when_the_work_ends_early(suffix: str, tmp_path:
 
     def write() -> None:
         with embeddings(file, 1) as keep:
-            keep(answered("a.png", np.zeros(1, np.float32)))
+            keep(*answered("a.png", np.zeros(1, np.float32)))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

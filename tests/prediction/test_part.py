@@ -108,8 +108,8 @@ def test_rows_cut_at_any_byte_go_on_to_the_same_part(
             {
                 "path": row.path,
                 "predictions": [
-                    {"class": p.class_name, "index": p.index, "probability": p.probability}
-                    for p in row.predictions
+                    {"class": p.name, "index": p.index, "probability": p.probability}
+                    for p in row.top
                 ],
                 "error": row.error,
             }

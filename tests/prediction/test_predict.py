@@ -41,26 +41,26 @@ def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path:
     (answer,) = predict(
         [paint(tmp_path / "a.png", "#0040c0")], Ensemble([MeanColour()]), top_k=2, batch_size=1
     )
-    assert [p.class_name for p in answer.predictions] == ["blue", "green"]
-    assert [p.index for p in answer.predictions] == [2, 1]
+    assert [p.name for p in answer.top] == ["blue", "green"]
+    assert [p.index for p in answer.top] == [2, 1]
     powers = np.exp([0, 1, 3])
-    assert answer.predictions[0].probability == pytest.approx(powers[2] / powers.sum(), abs=1e-12)
-    assert answer.predictions[1].probability == pytest.approx(powers[1] / powers.sum(), abs=1e-12)
+    assert answer.top[0].probability == pytest.approx(powers[2] / powers.sum(), abs=1e-12)
+    assert answer.top[1].probability == pytest.approx(powers[1] / powers.sum(), abs=1e-12)
 
 
 def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Path) -> None:
     (answer,) = predict(
         [paint(tmp_path / "a.png", "teal")], Ensemble([MeanColour()]), top_k=9, batch_size=1
     )
-    assert len(answer.predictions) == 3
-    assert sum(p.probability for p in answer.predictions) == pytest.approx(1, abs=1e-12)
+    assert len(answer.top) == 3
+    assert sum(p.probability for p in answer.top) == pytest.approx(1, abs=1e-12)
 
 
 def test_of_equally_probable_classes_the_first_one_comes_first(tmp_path: Path) -> None:
     (answer,) = predict(
         [paint(tmp_path / "a.png", "grey")], Ensemble([MeanColour()]), top_k=3, batch_size=1
     )
-    assert [p.index for p in answer.predictions] == [0, 1, 2]
+    assert [p.index for p in answer.top] == [0, 1, 2]
 
 
 def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
     assert "not an image" in broken.error
     assert named == Answer("x*", error="no match")
     assert answer.path == red.path
-    assert answer.predictions[0].class_name == "red"
+    assert answer.top[0].name == "red"
 
 
 def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
@@ -132,7 +132,7 @@ def test_batch_size_and_order_change_no_probability(
     def probabilities(order: list[Path], batch_size: int) -> dict[str, dict[int, float]]:
         sources = [Source(str(path)) for path in order]
         answers = predict(sources, Ensemble([engine]), top_k=6, batch_size=batch_size)
-        return {a.path: {p.index: p.probability for p in a.predictions} for a in answers}
+        return {a.path: {p.index: p.probability for p in a.top} for a in answers}
 
     expected = probabilities(pictures, 7)
     rounded = {round(max(values.values()), 2) for values in expected.values()}

@@ -109,8 +109,12 @@ def share_room(processes: int, lock: AbstractContextManager[object]) -> None:
     _ROOM = _SharedRoom(MAXIMUM_PIXELS // processes, lock)
 
 
-def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.uint8]:
-    """An image file, or its bytes, as upright RGB pixels: (H, W, 3), uint8.
+Content = bytes | Image.Image | NDArray[np.uint8]
+"""An image in memory: a file's bytes, an image of Pillow, or RGB pixels (H, W, 3)."""
+
+
+def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[np.uint8]:
+    """Decode an image file, or one in memory, to upright RGB pixels: (H, W, 3), uint8.
 
     Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
     XL, whatever the suffix; of several frames the first.
@@ -128,6 +132,10 @@ def decode(source: Path | bytes, shorter_side: int | None = None) -> NDArray[np.
     """
     _silence_pillow()
     try:
+        if isinstance(source, np.ndarray):
+            return _checked(source)
+        if isinstance(source, Image.Image):
+            return _loaded(source, None)
         if isinstance(source, bytes):
             _check_bytes(len(source))
             return _pixels(BytesIO(source), shorter_side)
@@ -203,13 +211,28 @@ def _pixels(file: BinaryIO, shorter_side: int | None) -> NDArray[np.uint8]:
 def _by_pillow(file: BinaryIO, start: bytes, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     """Upright pixels of a file; those of a JPEG, where they are known, are turned only."""
     with _opened(file, start) as image:
-        if pixels is None:
-            _check_pixels(image.width, image.height)
-            with _ROOM.taken(image.width * image.height):
-                image.load()
-                pixels = _rgb(image)
-        upright = _TRANSPOSITIONS.get(_orientation(image))
+        return _loaded(image, pixels)
+
+
+def _loaded(image: Image.Image, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    if pixels is None:
+        _check_pixels(image.width, image.height)
+        with _ROOM.taken(image.width * image.height):
+            image.load()
+            pixels = _rgb(image)
+    upright = _TRANSPOSITIONS.get(_orientation(image))
     return pixels if upright is None else np.array(Image.fromarray(pixels).transpose(upright))
+
+
+def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """UnreadableImage for an array that holds no RGB pixels."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UnreadableImage(
+            f"an array of shape {pixels.shape} and type {pixels.dtype}; RGB pixels are uint8 of "
+            "shape (H, W, 3)"
+        )
+    _check_pixels(pixels.shape[1], pixels.shape[0])
+    return pixels
 
 
 def _opened(file: BinaryIO, start: bytes) -> Image.Image:

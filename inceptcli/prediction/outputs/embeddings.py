@@ -13,8 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.files.atomic_file import replacing
-from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer, Keep, Seen
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import defused, utf8
 
@@ -32,22 +34,20 @@ def paths_file(file: Path) -> Path:
 
 
 @contextmanager
-def embeddings(
-    file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS
-) -> Iterator[Callable[[Answer], None]]:
-    """What writes each answer's embedding, (width,), into `file`; it is there when the block ends.
+def embeddings(file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS) -> Iterator[Keep]:
+    """Write each image's embedding, (width,), into `file`, which is there when the block ends.
 
-    Rows are in the order of the answers; those with an error have none. `.npy` is float32
+    Rows are in the order of the images; unreadable ones have none. `.npy` is float32
     (N, width), with a CSV of row (from 0) and path beside it (`paths_file`); `.parquet` has the
     columns path and embedding. Last columns say which `shortcuts` were used. Memory does
     not grow with the number of rows.
     """
     with (_npy if file.suffix == ".npy" else _parquet)(file, width, shortcuts) as add:
 
-        def keep(answer: Answer) -> None:
-            if answer.error is None and answer.seen is not None:
-                assert answer.seen.embedding is not None
-                add(answer.path, answer.seen.embedding)
+        def keep(source: Source, found: Seen | UnreadableImage, _: Answer) -> None:
+            if isinstance(found, Seen):
+                assert found.embedding is not None
+                add(source.path, found.embedding)
 
         yield keep
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePath
 
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.files.atomic_file import replacing
 from inceptcli.plots.overlay import overlay
 from inceptcli.prediction.heat_maps import HeatMapFocus, HeatMaps, locate
-from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer, Keep, Seen
 from inceptcli.text import defused
 from inceptcli.weights.metadata import ClassName
 
@@ -30,12 +32,12 @@ QUALITY = 92
 @contextmanager
 def explanations(
     folder: Path, maps: HeatMaps, classes: Sequence[ClassName], index: int | None
-) -> Iterator[Callable[[Answer], None]]:
-    """What draws each answer's overlay into `folder` and fills the table.
+) -> Iterator[Keep]:
+    """Draw each image's overlay into `folder` and fill the table.
 
-    Explained is the class of that index, or of each picture the most probable one. The table has
-    COLUMNS, a row for each answer in order: the place in pixels of the upright picture, empty where
-    nothing speaks for the class. It appears when the block ends.
+    The class of that index is explained, or the most probable one of each image. The table has
+    COLUMNS, one row per image in order: the place in pixels of the upright image, empty where there
+    is no evidence for the class. It appears when the block ends.
     """
     numbers = count(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,22 +48,21 @@ def explanations(
         table = csv.writer(file)
         table.writerow(COLUMNS)
 
-        def explain(answer: Answer) -> None:
+        def explain(source: Source, seen: Seen | UnreadableImage, _: Answer) -> None:
             number = next(numbers)
-            if answer.error is not None or answer.seen is None:
+            if isinstance(seen, UnreadableImage):
                 empty = [""] * (len(COLUMNS) - 2)
-                table.writerow((defused(answer.path), *empty, defused(answer.error or "")))
+                table.writerow((defused(source.path), *empty, defused(str(seen))))
                 return
-            seen = answer.seen
-            explained = answer.predictions[0].index if index is None else index
+            explained = int(seen.probabilities.argmax()) if index is None else index
             (view,) = seen.views[0]
             heat = maps.heat(view, explained)
-            name = overlay_name(number, answer.path)
+            name = overlay_name(number, source.path)
             with replacing(folder / name) as picture:
                 overlay(view, heat).save(picture, "JPEG", quality=QUALITY, subsampling=0)
             table.writerow(
                 (
-                    defused(answer.path),
+                    defused(source.path),
                     defused(classes[explained].name),
                     explained,
                     float(seen.probabilities[explained]),

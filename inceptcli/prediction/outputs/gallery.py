@@ -1,17 +1,18 @@
-"""`predict --gallery`: the answers as a contact sheet. A writer; it answers nothing itself."""
+"""Write the page of `predict --gallery`: a contact sheet of images and their answers."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TextIO
+from functools import cached_property
+from typing import NamedTuple, Self, TextIO
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.pages.page import write_page
 from inceptcli.pages.thumbnail import thumbnail
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.predict import Answer, pixels
+from inceptcli.prediction.predict import Answer, Seen, pixels
 from inceptcli.prediction.readers import default_threads
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import printable
@@ -34,36 +35,40 @@ class Card(NamedTuple):
 
 
 class Gallery:
-    """Collects answers while they are written elsewhere, then writes the page.
+    """Keeps answers and thumbnails, then writes the page.
 
-    Each of the first LARGEST pictures is decoded once more and kept as a small JPEG, in threads and
-    beside the network; the memory that this takes does not grow any further.
+    Each of the first LARGEST images is decoded once more, in threads beside the network, and kept
+    as a small JPEG; memory grows no further.
     """
 
     def __init__(self) -> None:
-        self.cards: list[Card] = []
         self.failures: list[tuple[str, str]] = []
         self.num_answers = 0
         self.num_failures = 0
+        self._copies: list[tuple[Answer, Future[str | None]]] = []
+        self._pool = ThreadPoolExecutor(default_threads())
 
-    def collect(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """The same answers, one by one."""
-        copies: list[tuple[Answer, Future[str | None]]] = []
-        pool = ThreadPoolExecutor(default_threads())
-        try:
-            for answer in answers:
-                if answer.error is not None:
-                    self.num_failures += 1
-                    if len(self.failures) < LARGEST:
-                        self.failures.append((answer.path, answer.error))
-                else:
-                    self.num_answers += 1
-                    if len(copies) < LARGEST:
-                        copies.append((answer, pool.submit(_small_copy, answer.source)))
-                yield answer
-            self.cards = [Card(answer, copy.result()) for answer, copy in copies]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def keep(self, source: Source, _: Seen | UnreadableImage, answer: Answer) -> None:
+        """Take one answer."""
+        if answer.error is not None:
+            self.num_failures += 1
+            if len(self.failures) < LARGEST:
+                self.failures.append((answer.path, answer.error))
+            return
+        self.num_answers += 1
+        if len(self._copies) < LARGEST:
+            self._copies.append((answer, self._pool.submit(_small_copy, source)))
+
+    @cached_property
+    def cards(self) -> list[Card]:
+        """The answers, in order, each with its thumbnail; waits for them."""
+        return [Card(answer, copy.result()) for answer, copy in self._copies]
 
     def write(
         self,
@@ -72,9 +77,9 @@ class Gallery:
         crops: int,
         shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
-        """The page of all that was collected."""
-        first = Counter(card.answer.predictions[0].index for card in self.cards)
-        names = {p.index: printable(p.class_name) for c in self.cards for p in c.answer.predictions}
+        """Write the page of all that was kept."""
+        first = Counter(card.answer.top[0].index for card in self.cards)
+        names = {p.index: printable(p.name) for c in self.cards for p in c.answer.top}
         by_name = sorted(first.items(), key=lambda item: names[item[0]].casefold())
         write_page(
             stream,

@@ -18,8 +18,7 @@ def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
     It says which `shortcuts` were used.
     """
     predictions: list[dict[str, Any]] = [
-        {"class": p.class_name, "index": p.index, "probability": p.probability}
-        for p in answer.predictions
+        {"class": p.name, "index": p.index, "probability": p.probability} for p in answer.top
     ]
     row = {"path": answer.path, "predictions": predictions, "error": answer.error}
     return json.dumps(row | shortcuts.as_dict())
@@ -38,7 +37,7 @@ def answer_of(row: dict[str, Any]) -> Answer:
     predictions = tuple(
         Prediction(p["class"], p["index"], p["probability"]) for p in row["predictions"]
     )
-    texts = [row["path"], *(p.class_name for p in predictions)]
+    texts = [row["path"], *(p.name for p in predictions)]
     if (
         not all(isinstance(text, str) for text in texts)
         or not isinstance(row["error"], str | None)

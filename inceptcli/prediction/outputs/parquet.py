@@ -79,7 +79,7 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
     predictions = 0
     for answer in answers:
         group.append(answer)
-        predictions += len(answer.predictions)
+        predictions += len(answer.top)
         if len(group) == ROWS or predictions >= PREDICTIONS:
             yield group
             group, predictions = [], 0
@@ -108,8 +108,8 @@ def _batch(
         {
             "path": utf8(answer.path),
             "predictions": [
-                {"class": utf8(p.class_name), "index": p.index, "probability": p.probability}
-                for p in answer.predictions
+                {"class": utf8(p.name), "index": p.index, "probability": p.probability}
+                for p in answer.top
             ],
             "error": None if answer.error is None else utf8(answer.error),
             **shortcuts.as_dict(),

@@ -27,7 +27,7 @@ def write_table(
         print(f"{name}: {value}", file=stream, flush=True)
     for answer in answers:
         lines = [printable(answer.path)]
-        lines += [f"  {p.probability:.6f}  {printable(p.class_name)}" for p in answer.predictions]
+        lines += [f"  {p.probability:.6f}  {printable(p.name)}" for p in answer.top]
         if answer.error is not None:
             lines.append(f"  error: {printable(answer.error)}")
         print(*lines, sep="\n", file=stream, flush=True)
@@ -72,9 +72,9 @@ def write_csv(
     table.writerow((*CSV_COLUMNS, *said))
     for answer in answers:
         path = safe(answer.path)
-        for rank, p in enumerate(answer.predictions, start=1):
-            table.writerow((path, rank, safe(p.class_name), p.index, p.probability, "", *last))
-        if answer.error is not None or not answer.predictions:
+        for rank, p in enumerate(answer.top, start=1):
+            table.writerow((path, rank, safe(p.name), p.index, p.probability, "", *last))
+        if answer.error is not None or not answer.top:
             table.writerow((path, "", "", "", "", safe(answer.error or ""), *last))
         stream.flush()
 
