@@ -21,6 +21,7 @@ from inceptcli.networks.summary import summarize
 from inceptcli.recipe.keys import recipe_keys
 from inceptcli.recipe.schema import check
 from tests.benchmarks import measurements
+from tests.benchmarks.comparison import RESULTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -140,7 +141,7 @@ def test_the_measurements_are_rendered_from_all_stored_results() -> None:
     page = measurements.PAGE.read_text()
     remedy = "run `python -m tests.benchmarks.measurements`"
     assert page == measurements.render(measurements.TEMPLATE.read_text()), remedy
-    results = [path.stem for path in measurements.RESULTS.glob("*.json")]
+    results = [path.stem for path in RESULTS.glob("*.json")]
     assert len(results) >= 10
     named = set(re.findall(r"Source: `python -m tests\.benchmarks\.(\w+)", page))
     assert set(results) == named
