@@ -10,6 +10,9 @@ from unicodedata import normalize
 LONGEST_MESSAGE = 1500
 """Characters."""
 
+FEWEST_CLASSES_FOR_TOP5 = 6
+"""Of fewer classes the five most probable are all or nearly all: top-5 says nothing."""
+
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -71,6 +74,17 @@ def defused(text: str) -> str:
     An apostrophe goes before a leading = + - @, tab or carriage return.
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def accuracies(top1: float, top5: float, num_classes: int) -> str:
+    """Fractions in words for people, such as top-1 69.20%, top-5 98.13%; see `tells_top5`."""
+    words = f"top-1 {top1:.2%}"
+    return f"{words}, top-5 {top5:.2%}" if tells_top5(num_classes) else words
+
+
+def tells_top5(num_classes: int) -> bool:
+    """Whether people are shown the top-5 accuracy of so many classes; programs always are."""
+    return num_classes >= FEWEST_CLASSES_FOR_TOP5
 
 
 def seconds_in(duration: str) -> int:

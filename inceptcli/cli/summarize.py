@@ -214,7 +214,7 @@ def _print_table(
     table = Table(show_footer=True)
     table.add_column("Stage", "Total", no_wrap=True)
     table.add_column("Drawn in, box" if with_layers else "Drawn in")
-    table.add_column("Output", no_wrap=True)
+    table.add_column("Output, CxHxW", no_wrap=True)
     table.add_column("Parameters", f"{summary.parameters:,}", justify="right", no_wrap=True)
     giga = f"{summary.multiply_adds / 1e9:.3f} G"
     table.add_column("Multiply-adds", giga, justify="right", no_wrap=True)
@@ -316,7 +316,7 @@ def _add_stage(table: Table, entry: StageDifference) -> None:
             table.add_row("  modules", str(first.repeats), str(second.repeats))
         if first.output_shape != second.output_shape:
             shapes = ("x".join(map(str, stage.output_shape)) for stage in (first, second))
-            table.add_row("  output", *shapes)
+            table.add_row("  output, CxHxW", *shapes)
     _add_counts(table, " ", first, second)
     for box in entry.boxes:
         table.add_row(f"  {box.box}", _box(box.first), _box(box.second))

@@ -19,7 +19,7 @@ from inceptcli.cli.completion import (
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
-from inceptcli.text import duration
+from inceptcli.text import accuracies, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -377,7 +377,7 @@ def ending(directory: RunDirectory) -> list[str]:
         figures = best.metrics
         lines.append(
             f"best of {rows[-1]['epoch']} epochs: {best.epoch}, "
-            f"top-1 {figures['val_top1']:.2%}, top-5 {figures['val_top5']:.2%}, "
+            f"{accuracies(figures['val_top1'], figures['val_top5'], best.network.num_classes)}, "
             f"val loss {figures['val_loss']:.3f}; {duration(float(rows[-1]['seconds']))}"
         )
     run = quote(str(directory.path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
@@ -18,9 +17,9 @@ from inceptcli.evaluation.results import (
     Origin,
     wilson_interval,
 )
-from inceptcli.pages.page import write_page
+from inceptcli.pages.page import common_folder, write_page
 from inceptcli.pages.thumbnail import thumbnail
-from inceptcli.text import printable
+from inceptcli.text import printable, tells_top5
 from inceptcli.weights.metadata import ClassName
 
 MISTAKES = 48
@@ -58,15 +57,19 @@ def write_report(
         (pair for pair in result.confusion if pair.label != pair.predicted),
         key=lambda pair: -pair.images,
     )
+    read = [image.path for image in result.images]
+    folder = common_folder([*read, *(path for path, _ in result.skipped)], origin.data)
     num_mistakes = sum(image.rank != 1 for image in result.images)
     write_page(
         stream,
         "report.html",
         STYLES,
         SCRIPTS,
-        _data(result, names),
+        _data(result, names, folder),
         result=result,
         origin=origin,
+        folder=folder,
+        accuracies=_accuracies(result),
         names=names,
         pairs=wrong[:PAIRS],
         num_pairs=len(wrong),
@@ -80,6 +83,13 @@ def write_report(
         own_probability=own_probability,
         guess_loss=math.log(len(names)),
     )
+
+
+def _accuracies(result: Evaluation) -> list[tuple[str, float, tuple[float, float]]]:
+    """Name, value and interval of each; top-5 of few classes says nothing."""
+    top5 = ("Top-5", result.top5, result.top5_interval)
+    shown = [("Top-1", result.top1, result.top1_interval)]
+    return [*shown, top5] if tells_top5(len(result.per_class)) else shown
 
 
 def class_labels(classes: Sequence[ClassName]) -> list[str]:
@@ -145,20 +155,17 @@ def _drawn(bins: Sequence[CalibrationBin]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _data(result: Evaluation, names: Sequence[str]) -> Mapping[str, Any]:
-    """Columns, not rows: a third of the size."""
+def _data(result: Evaluation, names: Sequence[str], folder: str) -> Mapping[str, Any]:
+    """Columns, not rows: a third of the size. Paths are from `folder`, `prefix` here."""
     images = result.images
     if len(images) > LISTED_IMAGES:
         images = tuple(sorted(images, key=lambda image: image.rank == 1)[:LISTED_IMAGES])
-    paths = [printable(image.path) for image in images]
-    prefix = os.path.commonprefix(paths) if len(paths) > 1 else ""  # noqa: RUF071 - cut below
-    prefix = prefix[: prefix.rfind("/") + 1]
     return {
         "names": names,
         "totals": [entry.images for entry in result.per_class],
         "pairs": [number for pair in result.confusion for number in pair],
-        "prefix": prefix,
-        "path": [path[len(prefix) :] for path in paths],
+        "prefix": printable(folder),
+        "path": [printable(image.path.removeprefix(folder)) for image in images],
         "label": [image.label for image in images],
         "predicted": [image.predicted for image in images],
         "probability": [round(image.probability, 4) for image in images],

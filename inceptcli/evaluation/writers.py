@@ -8,7 +8,7 @@ from typing import TextIO
 
 from inceptcli.evaluation.results import Evaluation, Origin
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
-from inceptcli.text import defused, printable
+from inceptcli.text import accuracies, defused, printable
 
 PREDICTIONS = (
     "path", "label", "label_name", "predicted", "predicted_name", "probability", "loss", "rank",
@@ -117,7 +117,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
         for name, value in origin.shortcuts.as_dict().items()
     ]
     lines = [
-        f"{', '.join(how)}: top-1 {result.top1:.2%}, top-5 {result.top5:.2%}, "
+        f"{', '.join(how)}: {accuracies(result.top1, result.top5, len(result.per_class))}, "
         f"loss {result.loss:.4f}",
         f"95 % interval of top-1 {low:.2%} to {high:.2%}, calibration error "
         f"{result.calibration_error:.4f}",

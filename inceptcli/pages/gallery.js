@@ -2,7 +2,8 @@
 
 const filters = element("card-filters");
 const cards = [...element("cards").children];
-const paths = cards.map((card) => card.querySelector(".path").textContent.toLowerCase());
+const folder = element("cards").dataset.folder;
+const paths = cards.map((card) => folder + card.querySelector(".path").textContent);
 
 function findCards() {
   const { answer, path } = filters.elements;
@@ -10,7 +11,7 @@ function findCards() {
   let shown = 0;
   cards.forEach((card, number) => {
     const isAnswer = !answer.value || card.dataset.answer === answer.value;
-    card.hidden = !isAnswer || !paths[number].includes(part);
+    card.hidden = !isAnswer || !paths[number].toLowerCase().includes(part);
     shown += !card.hidden;
   });
   const all = counted(cards.length, "image");

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import os.path
 from base64 import b64encode
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import TextIO
 
 from inceptcli.text import printable
+
+
+def common_folder(paths: Sequence[str], data: str | None = None) -> str:
+    """The folder that a page's paths are shown from, with / at its end; "" for the paths as given.
+
+    It is the folder `data` where all `paths` lie below it, else the last one that they share.
+    """
+    if data is not None:
+        given = f"{PurePosixPath(data)}/".removeprefix("./")
+        if all(path.startswith(given) for path in paths):
+            return given
+    shared = os.path.commonprefix(paths)  # noqa: RUF071 - cut below
+    return shared[: shared.rfind("/") + 1]
 
 
 def write_page(

@@ -54,8 +54,8 @@ def draw_network(
 ) -> None:
     """Write the figure of a network, with `title` above it, as svg, png or pdf.
 
-    Each box has its name and number of repeats, the figure that draws it, its output (height x
-    width x channels), its parameters and its multiply-adds.
+    Each box has its name and number of repeats, the figure that draws it, its output (channels x
+    height x width, as `summarize` has it everywhere), its parameters and its multiply-adds.
     """
     import matplotlib as mpl
 
@@ -132,7 +132,7 @@ def _draw_header(axes: Any, summary: Summary, title: str, height: float) -> None
         axes.text(MARGIN, height - below, line, fontsize=7, color=FAINT, va="center")
     y = height - HEADER + 0.12
     axes.text(MARGIN, y, "Drawn in", color=FAINT, va="center")
-    axes.text(OUTPUT, y, "Output", color=FAINT, va="center")
+    axes.text(OUTPUT, y, "Output, C×H×W", color=FAINT, va="center")
     axes.text(PARAMETERS, y, "Parameters", color=FAINT, va="center", ha="right")
     axes.text(MULTIPLY_ADDS, y, "Multiply-adds", color=FAINT, va="center", ha="right")
 
@@ -180,6 +180,5 @@ def _draw_box(axes: Any, row: Row, y: float) -> None:
 
 
 def _size(shape: Shape) -> str:
-    """Height x width x channels, as the paper prints it."""
-    channels, *grid = shape
-    return "×".join(map(str, (*grid, channels)))
+    """Channels x height x width."""
+    return "×".join(map(str, shape))

@@ -57,18 +57,30 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
         drawn.add_column(f"{value:g} {metric.unit}".strip(), justify="right", no_wrap=True)
     drawn.add_column("best", justify="right", no_wrap=True)
     drawn.add_column("at epoch", justify="right", no_wrap=True)
+    legend: dict[str, str] = {}
     for row in table:
-        cells = [
-            _cell(at, by)
-            + ("*" if _is_first(at, [other.reached[value] for other in table], by) else " ")
-            for value, at in row.reached.items()
-        ]
+        cells = []
+        for value, at in row.reached.items():
+            is_first = _is_first(at, [other.reached[value] for other in table], by)
+            legend |= _legend(at, is_first)
+            cells.append(_cell(at, by) + ("*" if is_first else " "))
         best = f"{min(row.curve.values):.2f} {metric.unit}".strip()
         drawn.add_row(printable(row.curve.name), *cells, best, f"{row.curve.best_epoch:.0f}")
     console = results_console()
     console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
     console.print(drawn)
-    console.print("* the first, - not reached, <N reached before N, where the curve begins")
+    for sign, meaning in sorted(legend.items()):
+        console.print(f"{sign:<2}  {meaning}")
+
+
+def _legend(at: Reached | None, is_first: bool) -> dict[str, str]:
+    """The signs of a cell and what they mean."""
+    if at is None:
+        return {"-": "not reached"}
+    return {
+        **({"*": "first to reach it"} if is_first else {}),
+        **({"<N": "reached before N, where the curve begins"} if at.before else {}),
+    }
 
 
 def _fields(at: Reached | None) -> dict[str, Any]:

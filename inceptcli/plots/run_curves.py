@@ -17,6 +17,7 @@ from inceptcli.plots.canvas import (
     whole_numbers,
 )
 from inceptcli.plots.history import DeadUnitShares, History, read_dead_units, read_history
+from inceptcli.text import tells_top5
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,10 @@ DARK_AND_LIGHT = (COLOURS[0], COLOURS[4])
 SIDES = {"left": 0.06, "right": 0.95}
 
 
-def draw_run_curves(folder: Path) -> None:
+def draw_run_curves(folder: Path, num_classes: int) -> None:
     """Write `folder`/curves.png from metrics.csv and dead_units.csv there.
+
+    Top-5 of few classes is left out.
 
     Raises:
         FileNotFoundError: there is no metrics.csv.
@@ -45,7 +48,8 @@ def draw_run_curves(folder: Path) -> None:
         speed = figure.add_subplot(bottom[1], title="Training speed, images/s")
         units = figure.add_subplot(bottom[2], title="Dead units, % of channels")
         _lines(loss, history, {"val_loss": "validation", "train_loss": "training"})
-        _lines(accuracy, history, {"val_top1": "top-1", "val_top5": "top-5"}, factor=100)
+        top5 = {"val_top5": "top-5"} if tells_top5(num_classes) else {}
+        _lines(accuracy, history, {"val_top1": "top-1", **top5}, factor=100)
         _mark_best(accuracy, history)
         _lines(rate, history, {"learning_rate": ""})
         _lines(speed, history, {"images_per_second": ""})

@@ -231,7 +231,12 @@ def _trainer(
     average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
     dead_units = DeadUnits(directory, say)
     recorder = Recorder(plan, directory, dead_units, say)
-    callbacks: list[Callback] = [RankWatch(directory), dead_units, recorder, Curves(directory, say)]
+    callbacks: list[Callback] = [
+        RankWatch(directory),
+        dead_units,
+        recorder,
+        Curves(plan, directory, say),
+    ]
     callbacks += [LossGuard(plan, directory)]
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []

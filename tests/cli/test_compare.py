@@ -28,6 +28,7 @@ def test_the_table_says_who_is_first(runs: tuple[Path, Path]) -> None:
         ["iv3", "2", "3", "4", "-", "31.00", "%", "5"],
         ["irv1", "1*", "2*", "2*", "-", "30.50", "%", "3"],
     ]
+    assert done.stdout.splitlines()[-2:] == ["*   first to reach it", "-   not reached"]
     by_hours = inceptcli("compare", *runs, "--reach", "50,40", "--by", "hours").stdout
     assert [line.split()[:3] for line in by_hours.splitlines() if line.startswith("  i")] == [
         ["iv3", "1.00*", "1.50*"],
@@ -79,6 +80,7 @@ def test_the_paper_alone_prints_its_own_table() -> None:
     assert "79*" in shown
     begun = inceptcli("compare", "--paper", "--reach", "29").stdout.splitlines()
     (irv1,) = [line for line in begun if "paper irv1" in line]
+    assert begun[-1] == "<N  reached before N, where the curve begins"
     assert "<20" in irv1
     assert not [line for line in begun if "paper" in line and "*" in line]  # nobody knows
 

@@ -145,6 +145,7 @@ def test_the_end_of_a_run_names_a_command_that_measures_the_same(
     assert result["split"] == "val"
     assert result["loss"] == pytest.approx(metrics["val_loss"], rel=1e-4)
     assert f"top-1 {result['top1']:.2%}" in best
+    assert ("top-5 " in best) == ("top-5 " in inceptcli(*command).stdout) == (make is None)
     assert "trained on" not in evaluated.stderr
     quiet = inceptcli(*arguments, "--quiet")
     assert (quiet.exit_code, quiet.output) == (0, "")

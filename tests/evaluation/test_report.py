@@ -15,6 +15,12 @@ from tests.evaluation.made_results import HOSTILE, made_results, opened, written
 from tests.pages.browser import ENTER, NARROW, SPACE, WIDE, Page
 
 
+def test_top5_of_five_classes_is_left_out(page: Page, tmp_path: Path) -> None:
+    result = made_results(5, 50)
+    opened(page, tmp_path, result)
+    assert page.texts(".figures h2") == ["Top-1", "Loss", "Calibration error"]
+
+
 def test_the_figures_are_those_of_the_results(page: Page, tmp_path: Path) -> None:
     result = made_results(6, 300)
     opened(page, tmp_path, result)
@@ -95,7 +101,7 @@ def test_images_are_filtered_sorted_and_shown_by_the_hundred(page: Page, tmp_pat
     page.click("#image-table th:nth-child(1) button")
     first = page.column("#image-table", 0)[0]
     assert first.endswith("ILSVRC2012_val_00000001.JPEG")
-    page.press("#image-filters [name=path]", "val_0000039")
+    page.press("#image-filters [name=path]", "IMAGENET/val/n00000004/ILSVRC2012_val_0000039")
     assert page.texts("#image-count") == ["10 images"]
     page.check_quiet()
 
@@ -106,7 +112,9 @@ def test_mistakes_are_shown_the_surest_first(page: Page, tmp_path: Path) -> None
     opened(page, tmp_path, result, damaged=wrong[1].path)
     page.run("document.querySelector('.card:last-child').scrollIntoView()")
     cards = "#mistakes ~ .cards .card"
-    assert page.texts(f"{cards} .path") == [image.path for image in wrong[:MISTAKES]]
+    paths = [image.path.removeprefix("imagenet/val/") for image in wrong[:MISTAKES]]
+    assert page.texts(f"{cards} .path") == paths  # the data's folder is said once
+    assert "Paths are below imagenet/val/" in page.texts("#image-table caption")[0]
     first = page.texts(f"{cards}:first-child .answer")
     own = math.exp(-wrong[0].loss)
     assert [line.split("\n")[-1] for line in first] == [

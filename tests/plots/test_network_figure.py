@@ -46,7 +46,7 @@ def test_the_boxes_of_inception_v4_are_those_of_figure_9(tmp_path: Path) -> None
     assert [text for text in shown if text in {row.title for row in rows}] == [
         row.title for row in rows
     ]
-    for text in ("17×17×1024", "299×299×3", "20,553,792", "5,930.9 M", "Input"):
+    for text in ("1024×17×17", "3×299×299", "Output, C×H×W", "20,553,792", "5,930.9 M", "Input"):
         assert text in shown
 
 

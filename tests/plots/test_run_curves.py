@@ -13,7 +13,7 @@ from PIL import Image
 
 from inceptcli.errors import UserError
 from inceptcli.plots.canvas import shown
-from inceptcli.plots.run_curves import draw_run_curves
+from inceptcli.plots.run_curves import DARK_AND_LIGHT, draw_run_curves
 from tests.plots.runs import write_run
 
 
@@ -34,7 +34,7 @@ def test_a_run_of_any_length_is_drawn(tmp_path: Path, epochs: int) -> None:
     folder = write_run(tmp_path / "run", [20 + 50 / (1 + epoch) for epoch in range(epochs)])
     if not epochs:
         (folder / "metrics.csv").write_text("")
-    draw_run_curves(folder)
+    draw_run_curves(folder, 10)
     with Image.open(folder / "curves.png") as image:
         assert image.format == "PNG"
         assert image.size == (1440, 864)
@@ -43,14 +43,24 @@ def test_a_run_of_any_length_is_drawn(tmp_path: Path, epochs: int) -> None:
 
 def test_more_epochs_make_another_picture(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [50, 40])
-    draw_run_curves(folder)
+    draw_run_curves(folder, 10)
     before = (folder / "curves.png").read_bytes()
-    draw_run_curves(folder)
+    draw_run_curves(folder, 10)
     assert (folder / "curves.png").read_bytes() == before
     with (folder / "metrics.csv").open("a") as file:
         file.write("3,300,5400,0.04,1,1,0.7,0.9,50,,0.01\n4,400,7200,0.04,1,1,0.")  # half a line
-    draw_run_curves(folder)
+    draw_run_curves(folder, 10)
     assert (folder / "curves.png").read_bytes() != before
+
+
+@pytest.mark.parametrize("num_classes", [5, 6])
+def test_top5_is_drawn_of_six_classes_or_more(tmp_path: Path, num_classes: int) -> None:
+    folder = write_run(tmp_path / "run", [50, 40, 30])
+    draw_run_curves(folder, num_classes)
+    with Image.open(folder / "curves.png") as image:
+        accuracy = np.asarray(image.convert("RGB").crop((740, 60, 1420, 420)))
+    top5 = tuple(bytes.fromhex(DARK_AND_LIGHT[1].removeprefix("#")))
+    assert (accuracy == top5).all(axis=2).any() == (num_classes == 6)
 
 
 def test_a_dead_stage_is_a_dark_band(tmp_path: Path) -> None:
@@ -60,7 +70,7 @@ def test_a_dead_stage_is_a_dark_band(tmp_path: Path) -> None:
         "".join(line.replace("inception_c,0.01", "inception_c,1.0") for line in lines)
     )
     for folder in (alive, dead):
-        draw_run_curves(folder)
+        draw_run_curves(folder, 10)
     assert darkness(alive, LAST_STAGE) < 30
     assert darkness(dead, LAST_STAGE) > 200
 
@@ -70,7 +80,7 @@ def test_a_run_without_dead_units_or_with_gaps_is_drawn(tmp_path: Path) -> None:
     (folder / "dead_units.csv").unlink()
     with (folder / "metrics.csv").open("a") as file:
         file.write("3,300,5400,0,nan,inf,,0.9,50,,\n")
-    draw_run_curves(folder)
+    draw_run_curves(folder, 10)
     assert (folder / "curves.png").is_file()
 
 
@@ -78,7 +88,7 @@ def test_a_run_without_dead_units_or_with_gaps_is_drawn(tmp_path: Path) -> None:
 def test_a_folder_s_name_is_text(
     tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    draw_run_curves(write_run(tmp_path / name, [50, 40]))
+    draw_run_curves(write_run(tmp_path / name, [50, 40]), 10)
     assert (tmp_path / name / "curves.png").is_file()
     assert capfd.readouterr() == ("", "")
 
@@ -102,7 +112,7 @@ def test_a_name_is_one_short_line() -> None:
 def test_another_s_file_is_refused_with_its_place(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "metrics.csv").write_text(text)
     with pytest.raises(UserError, match=said):
-        draw_run_curves(tmp_path)
+        draw_run_curves(tmp_path, 10)
     assert not (tmp_path / "curves.png").exists()
 
 
@@ -113,7 +123,7 @@ def test_drawing_is_silent_and_leaves_matplotlib_as_it_was(tmp_path: Path) -> No
         "import sys; from pathlib import Path; import inceptcli.plots.run_curves as c\n"
         "import inceptcli.plots.comparison\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "c.draw_run_curves(Path('.'))\n"
+        "c.draw_run_curves(Path('.'), 10)\n"
         "import matplotlib\n"
         "assert matplotlib.rcParams['axes.facecolor'] == 'red'\n"
         "assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)\n"

@@ -50,7 +50,7 @@ def test_every_answer_has_a_card_with_its_picture_and_probabilities(
     page.resize(*WIDE)
     page.open(written(tmp_path, answers))
     read = [answer for answer in answers if answer.error is None]
-    assert page.texts(".card .path") == [answer.path for answer in read]
+    assert page.texts(".card .path") == [answer.path for answer in read]  # with nothing in common
     assert [text.split("\n") for text in page.texts(".card:first-child .answer")] == [
         [HOSTILE, "50.0%"],
         ["tulip", "10.0%"],
@@ -60,6 +60,22 @@ def test_every_answer_has_a_card_with_its_picture_and_probabilities(
     assert page.column("#unread", 0) == [f"b/{HOSTILE}</script>.png", "a.png"]
     page.click("#unread th:first-child button")
     assert page.column("#unread", 1) == ["empty file", f"not an image {HOSTILE}"]
+    page.check_quiet()
+
+
+def test_paths_are_shown_from_the_folder_that_they_share(
+    page: Page, tmp_path: Path, answers: list[Answer]
+) -> None:
+    page.resize(*WIDE)
+    broken = Answer(f"{tmp_path}/b/broken.png", error="empty file")
+    page.open(written(tmp_path, [broken, *(answer for answer in answers if not answer.error)]))
+    assert page.texts(".facts dd")[1] == f"{tmp_path}/"
+    assert page.texts(".card .path") == [f"0{HOSTILE}.png", *(f"{n}.png" for n in range(1, 6))]
+    assert page.column("#unread", 0) == ["b/broken.png"]
+    for part, count in ((f"{tmp_path}/5.PNG", "1 of 6 images"), ("/B/", "0 of 6 images")):
+        page.click("#card-filters [type=reset]")
+        page.press("[name=path]", part)
+        assert page.texts("#card-count") == [count]
     page.check_quiet()
 
 

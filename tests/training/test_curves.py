@@ -18,8 +18,8 @@ def test_a_picture_of_all_epochs_is_drawn_after_each(
 ) -> None:
     original, drawn = run_curves.draw_run_curves, []
 
-    def draw(folder: Path) -> None:
-        original(folder)
+    def draw(folder: Path, num_classes: int) -> None:
+        original(folder, num_classes)
         drawn.append([row["epoch"] for row in rows(folder / "metrics.csv")])
 
     monkeypatch.setattr(run_curves, "draw_run_curves", draw)
@@ -39,7 +39,7 @@ def test_a_picture_of_all_epochs_is_drawn_after_each(
 def test_a_picture_that_cannot_be_drawn_is_said_once(
     train: Train, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fail(folder: Path) -> None:
+    def fail(folder: Path, num_classes: int) -> None:
         raise error
 
     monkeypatch.setattr(run_curves, "draw_run_curves", fail)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Self, TextIO
 
 from inceptcli.data.pixels.decode import UnreadableImage
-from inceptcli.pages.page import write_page
+from inceptcli.pages.page import common_folder, write_page
 from inceptcli.pages.thumbnail import thumbnail
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, Seen, pixels
@@ -80,6 +80,8 @@ class Gallery:
         """Write the page of all that was kept."""
         first = Counter(card.answer.top[0].index for card in self.cards)
         names = {p.index: printable(p.name) for c in self.cards for p in c.answer.top}
+        shown = [card.answer.path for card in self.cards]
+        folder = common_folder([*shown, *(path for path, _ in self.failures)])
         by_name = sorted(first.items(), key=lambda item: names[item[0]].casefold())
         write_page(
             stream,
@@ -88,6 +90,7 @@ class Gallery:
             SCRIPTS,
             None,
             gallery=self,
+            folder=folder,
             weights=weights,
             crops=crops,
             shortcuts=shortcuts.as_texts(),

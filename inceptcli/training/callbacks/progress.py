@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.data.loading.dataset import Batch
@@ -19,6 +20,7 @@ from inceptcli.training.plan import Plan
 class TrainingProgress(Callback):
     """A task for each epoch and one for its validation: loss, top-1, images per second, time left.
 
+    The loss is the last batch's; top-1 is the mean of the epoch's images so far, of this process.
     Looks at the tensors only when their figures are shown: each look waits for the device.
     """
 
@@ -27,6 +29,8 @@ class TrainingProgress(Callback):
         self._task = Task()
         self._open = ExitStack()
         self._started, self._done_before = 0.0, 0
+        self._named_right: Tensor | float = 0.0
+        self._trained = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock by which the run's time left is told."""
@@ -36,6 +40,7 @@ class TrainingProgress(Callback):
         """Show the epoch, also one that an earlier process began."""
         batches = self.plan.batches_per_epoch(trainer.world_size)
         images = self.plan.batch_size * trainer.world_size
+        self._named_right, self._trained = 0.0, 0
         label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
         self._show(label, batches * images, (batches_done(trainer) % batches) * images)
 
@@ -48,6 +53,9 @@ class TrainingProgress(Callback):
         batch_idx: int,
     ) -> None:
         """Count the batch."""
+        if count := len(batch.labels):
+            self._named_right = self._named_right + count * outputs["top1"]
+            self._trained += count
         figures = self._figures(trainer, outputs) if self._task.due else ()
         images = self.plan.batch_size * trainer.world_size
         self._task.reach((batch_idx + 1) * images, self._task.total, figures)
@@ -90,6 +98,6 @@ class TrainingProgress(Callback):
         return (
             f"loss {float(outputs['batch_loss']):.3f}",
             f"run {duration(left)} left",
-            f"top-1 {float(outputs['top1']):.0%}",
+            f"top-1 {float(self._named_right) / max(1, self._trained):.0%}",
             f"step {trainer.global_step:,}",
         )

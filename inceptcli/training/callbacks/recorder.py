@@ -15,7 +15,7 @@ from torch import Tensor
 from inceptcli.data.identity import ImageNumber
 from inceptcli.data.loading.dataset import Batch, Skipped
 from inceptcli.errors import UserError
-from inceptcli.text import printable
+from inceptcli.text import accuracies, printable
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.utilization import model_flops_utilization
 from inceptcli.training.module import Classifier
@@ -134,9 +134,10 @@ class Recorder(Callback):
             "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
+        top = row["val_top1"], row["val_top5"]
         line = (
             f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
-            f"{row['val_loss']:.3f}, top-1 {row['val_top1']:.2%}, top-5 {row['val_top5']:.2%}, "
+            f"{row['val_loss']:.3f}, {accuracies(*top, self.plan.network.num_classes)}, "
             f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
         )
         self.directory.log(line)
@@ -246,8 +247,8 @@ def lost_weights(directory: RunDirectory) -> str | None:
 class Curves(Callback):
     """Stands after Recorder, whose metrics.csv is what is drawn. Trouble is said once."""
 
-    def __init__(self, directory: RunDirectory, say: Callable[[str], None]) -> None:
-        self.directory, self.say = directory, say
+    def __init__(self, plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
+        self.plan, self.directory, self.say = plan, directory, say
         self._failed = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -257,7 +258,7 @@ class Curves(Callback):
         try:
             from inceptcli.plots.run_curves import draw_run_curves
 
-            draw_run_curves(self.directory.path)
+            draw_run_curves(self.directory.path, self.plan.network.num_classes)
         except Exception as error:  # no picture is worth a run
             if not self._failed:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
