@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option, echo
@@ -13,20 +12,25 @@ from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
-    from inceptcli.data.check import Remark, Report
+    from inceptcli.data.check import Duplicates, Remark, Report
 
 EPILOG = """Examples:
 
 \b
   inceptcli data check flowers
   inceptcli data check flowers --format json > flowers.json
+  inceptcli data check 'shards/*.tar'
 """
 
 
 def data_check(
-    folder: Annotated[
-        Path,
-        Argument(metavar="DIR", help="Folder of class folders, or one with train/, val/, test/."),
+    data: Annotated[
+        str,
+        Argument(
+            metavar="DIR|SHARDS",
+            help="Folder of class folders, or one with train/, val/, test/; or tar shards as for "
+            "`train --data`: their folder, or a pattern such as 'shards/*.tar'.",
+        ),
     ],
     format: Annotated[
         Literal["table", "json"], Option(help="What to print: for people, or for programs.")
@@ -42,7 +46,8 @@ def data_check(
     with the suffix of something else, empty classes, classes that train lacks), or when equal files
     are filed under two classes or in two splits. A suffix of another format, a format that fewer
     than one image in a hundred has, equal files within a class and what is left out are listed
-    only.
+    only. Of shards also unreadable are samples without a label and what a cut shard lost; a class
+    of the list beside them that no training image has is empty.
 
     JSON has clean, images (those that can be read), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
@@ -51,10 +56,10 @@ def data_check(
     left_out (files: number by suffix, hidden or beside the class folders; folders: number by name).
     The splits are train, val and test, or all.
     """
-    from inceptcli.data.check import check_folders
+    from inceptcli.data.check import check_dataset
 
     with Display(quiet).task("check", unit="files") as task:
-        report = check_folders(folder, workers, task.reach, Display().say)
+        report = check_dataset(data, workers, task.reach, Display().say)
     echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
     if not report.clean:
         raise Exit(1)
@@ -104,14 +109,12 @@ def _as_table(report: Report) -> str:
     lines += _listed("images that training would not find, by their suffix", report.overlooked)
     lines += _listed("suffix of another format", report.wrong_suffix)
     lines += _listed("formats that hardly any other image has", report.odd_format)
-    crossing = [group for group in report.duplicates if group.across]
-    if crossing:
-        lines += ["", f"Equal files in two classes or splits: {len(crossing)}"]
-    for group in crossing:
-        names = [printable(str(place.path)) for place in group.places]
-        lines.append(f"  across {' and '.join(group.across)}: {', '.join(names)}")
-    if within := len(report.duplicates) - len(crossing):
-        lines += ["", f"Groups of equal files within a class: {within}"]
+    crossing = [_group(group) for group in report.duplicates if group.across]
+    lines += ["", f"Equal files in two classes or splits: {len(crossing)}"] * bool(crossing)
+    lines += crossing
+    within = [_group(group) for group in report.duplicates if not group.across]
+    lines += ["", f"Equal files within a class: {len(within)}"] * bool(within)
+    lines += within
     lines += _folders("Classes without a readable image", report.empty_classes)
     lines += _folders("Classes in one split only", report.one_split_only)
     if report.left_out:
@@ -121,6 +124,11 @@ def _as_table(report: Report) -> str:
         "Nothing would be skipped, nothing is filed twice." if report.clean else "Not clean.",
     ]
     return "\n".join(lines)
+
+
+def _group(group: Duplicates) -> str:
+    names = ", ".join(printable(str(place.path)) for place in group.places)
+    return f"  across {' and '.join(group.across)}: {names}" if group.across else f"  {names}"
 
 
 def _overview(report: Report) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,19 +15,27 @@ from inceptcli.data.left_out import LeftOut
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
 from inceptcli.data.pixels.image_formats import SUFFIXES, SUFFIXES_OF
-from inceptcli.data.splits import folders_in_words, other_folders, split_folders
-from inceptcli.text import printable
+from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
+from inceptcli.data.shards.index import index_of
+from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
+from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
+from inceptcli.errors import UsageError
+from inceptcli.text import composed, printable
 
 ODD_SHARE = 0.01
 """A format that fewer of the images have is odd: among photographs often a placeholder."""
 
 
 class CheckedFile(NamedTuple):
-    """A file of a class folder; `split` is train, val or test, or all without splits."""
+    """A file of a class folder, or an image in a shard whose `path` goes on behind the shard's.
+
+    `split` is train, val or test, or all without splits.
+    """
 
     path: Path
     split: str
     class_name: str
+    in_tar: TarImage | None = None
 
 
 class Inspected(NamedTuple):
@@ -133,21 +141,85 @@ class Report:
         return not (self.unreadable or self.overlooked or crossing or refused)
 
 
-def check_folders(
-    root: Path,
+Found = tuple[dict[str, list[str]], list[CheckedFile]]
+"""The classes of each split, and all files."""
+
+
+def check_dataset(
+    data: str,
     workers: int | None,
     progress: Callable[[int, int], None],
     say: Say = unheard,
 ) -> Report:
-    """Read every file in the class folders of `root`, or of its train/, val/ and test/.
+    """Read every image of `data`: class folders, alone or in train/, val/ and test/, or shards.
 
     `workers` processes share the reading; by default as many as this one may use cores. `progress`
     is told how many files of how many are done, `say` what is left out.
 
     Raises:
-        UsageError: `root` is missing or not a folder.
-        UserError: there are no class folders, or one cannot be read.
+        UsageError: `data` is missing, or neither a folder nor shards.
+        UserError: there are no class folders, one cannot be read, or a shard has a label that the
+            list of classes beside it lacks.
     """
+    left_out = LeftOut()
+    find = _files_in_shards if means_shards(data) else _files_in_folders
+    names, files = find(data, say, left_out)
+    inspected = []
+    for done, entry in enumerate(in_processes(inspect, files, workers, chunk=8), start=1):
+        inspected.append(entry)
+        progress(done, len(files))
+        if not entry.digest and not entry.problem:
+            left_out.add_file(entry.place.path.name)
+    return _report(names, inspected, left_out)
+
+
+def _files_in_shards(data: str, say: Say, left_out: LeftOut) -> Found:
+    """The images of shards; as in training those that name no split are train's.
+
+    The classes that train are all that the list beside the shards has, those of other splits the
+    ones that occur.
+    """
+    try:
+        shards = find_shards(data, say)
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("--data ")) from error
+    classes = class_list(shards)
+    has_splits = any(of_split(shards, split) for split in NAMES)
+    names: dict[str, list[str]] = {}
+    files: list[CheckedFile] = []
+    for split in NAMES:
+        trains = split == "train"
+        found = of_split(shards, split, *([None] if trains else []))
+        of_split_files = [
+            file
+            for shard in found
+            for file in _files_in(shard, split if has_splits else "all", classes, left_out)
+        ]
+        if found:
+            occurring = sorted({file.class_name for file in of_split_files if file.class_name})
+            listed = [*dict.fromkeys(map(composed, classes))] if trains else occurring
+            names[split if has_splits else "all"] = listed
+        files += of_split_files
+    return names, files
+
+
+def _files_in(
+    shard: Path, split: str, classes: Sequence[str], left_out: LeftOut
+) -> Iterator[CheckedFile]:
+    index = index_of(shard, labels_by_name(classes))
+    left_out.update(index.left_out)
+    rows = zip(index.members, index.offsets, index.sizes, index.labels, strict=True)
+    for place, (member, offset, size, label) in enumerate(rows):
+        name = f"{shard}/{member}".rstrip("/")
+        image = TarImage(name, shard, offset, size, index.problems.get(place))
+        # Of what cannot be read nobody knows the class.
+        class_name = composed(classes[label]) if image.problem is None else ""
+        yield CheckedFile(Path(name), split, class_name, image)
+
+
+def _files_in_folders(data: str, say: Say, left_out: LeftOut) -> Found:
+    """All files in the class folders of `data`, or of its train/, val/ and test/."""
+    root = Path(data)
     splits = split_folders(root)
     if others := other_folders(root, splits):
         say(
@@ -155,7 +227,6 @@ def check_folders(
             "a class"
         )
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
-    left_out = LeftOut()
     files = {
         split: files_by_class(folder, say, splits.values(), left_out) for split, folder in folders
     }
@@ -165,18 +236,13 @@ def check_folders(
         for name, paths in classes.items()
         for path in paths
     ]
-    inspected = []
-    for done, entry in enumerate(in_processes(inspect, places, workers, chunk=8), start=1):
-        inspected.append(entry)
-        progress(done, len(places))
-        if not entry.digest and not entry.problem:
-            left_out.add_file(entry.place.path.name)
-    names = {split: list(classes) for split, classes in files.items()}
-    return _report(names, inspected, left_out)
+    return {split: list(classes) for split, classes in files.items()}, places
 
 
 def inspect(place: CheckedFile) -> Inspected:
     """Decode one file; neither problem nor format when it does not claim to be an image."""
+    if place.in_tar is not None:
+        return _inspect_in_tar(place, place.in_tar)
     if not is_image(place.path):
         return Inspected(place, format=image_format_of(place.path) or "")
     try:
@@ -186,6 +252,18 @@ def inspect(place: CheckedFile) -> Inspected:
     except UnreadableImage as error:
         return Inspected(place, problem=str(error))
     return Inspected(place, None, image_format_of(place.path) or "", (height, width), digest)
+
+
+def _inspect_in_tar(place: CheckedFile, image: TarImage) -> Inspected:
+    if image.problem is not None:
+        return Inspected(place, problem=image.problem)
+    try:
+        content = read_image(image.shard, image.offset, image.size)
+        height, width, _ = decode(content).shape
+    except UnreadableImage as error:
+        return Inspected(place, problem=str(error))
+    digest = hashlib.sha256(content).hexdigest()
+    return Inspected(place, None, image_format_of(content) or "", (height, width), digest)
 
 
 def _report(

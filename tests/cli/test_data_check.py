@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,66 @@ def test_what_is_wrong_is_listed_and_exits_with_one(folder: Path) -> None:
     assert "    2.0x  largest to smallest class" in done.stdout
 
 
+def test_equal_files_within_a_class_are_named_and_clean(folder: Path) -> None:
+    picture(folder / "dog" / "copy.png", 1)
+    done = inceptcli("data", "check", folder, "--workers", "1")
+    assert done.exit_code == 0, done.output
+    files = f"{folder}/dog/1.png, {folder}/dog/copy.png"
+    assert f"Equal files within a class: 1\n  {files}\n" in done.stdout
+
+
+def test_shards_are_read_as_train_reads_them(folder: Path) -> None:
+    for number in range(2, 6):
+        picture(folder / "dog" / f"{number}.png", number)
+    shards = folder.parent / "shards"
+    made = inceptcli(
+        "data", "shard", folder, "--output", f"{shards}/train-%06d.tar", "--count", "3"
+    )
+    assert made.exit_code == 0, made.output
+    for data in (shards, f"{shards}/*.tar", f"{shards}/train-{{000000..000001}}.tar"):
+        done = inceptcli("data", "check", data, "--workers", "1")
+        assert done.exit_code == 0, done.output
+        assert "6 images can be read: 6 PNG" in done.stdout
+        assert "       1  cat\n       5  dog\n    5.0x  largest" in done.stdout
+    for index in shards.glob("*.tar.json"):  # as of other programs
+        index.unlink()
+    with tarfile.open(shards / "train-000001.tar", "a") as tar:
+        content_of = {
+            "more/copy.png": (folder / "dog/2.png").read_bytes(),
+            "more/copy.cls": b"0",
+            "unlabelled/copy.jpg": (folder / "dog/2.png").read_bytes(),
+            "more/broken.jpg": b"none",
+            "more/broken.cls": b"1",
+            "more/notes.txt": b"",
+        }
+        for name, content in content_of.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, BytesIO(content))
+    done = inceptcli("data", "check", shards, "--workers", "2", "--format", "json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["images"] == 7
+    assert found["classes"] == [
+        {"class": "cat", "images": {"train": 2}}, {"class": "dog", "images": {"train": 5}}
+    ]  # fmt: skip
+    reasons = {Path(entry["path"]).name: entry["reason"] for entry in found["unreadable"]}
+    assert reasons["copy.jpg"] == "a sample without a label: neither .cls nor .json"
+    assert reasons["broken.jpg"].startswith("not an image")
+    assert len(reasons) == 2
+    (group,) = found["duplicates"]
+    assert group["across"] == ["classes"]
+    assert {file["class"] for file in group["files"]} == {"cat", "dog"}
+    assert found["width"] == {"min": 90, "median": 90, "max": 90}
+    with (shards / "train-000001.tar").open("r+b") as file:
+        file.truncate(2000)
+    (shards / "classes.json").write_text('["cat", "dog", "owl"]')
+    cut = inceptcli("data", "check", shards, "--workers", "1")
+    assert cut.exit_code == 1
+    assert "train-000001.tar: the shard ends early" in cut.stdout
+    assert "Classes without a readable image: 2\n  cat (train)\n  owl (train)" in cut.stdout
+
+
 def test_json_has_the_fields_that_the_help_names(folder: Path) -> None:
     picture(folder / "dog" / "copy.png", 0)
     (folder / "cat" / "broken.jpg").write_text("<html>")
@@ -65,6 +127,8 @@ def test_json_has_the_fields_that_the_help_names(folder: Path) -> None:
     [
         (["missing"], 2, "missing: no such folder"),
         (["."], 1, "no class folders"),
+        (["no.tar"], 2, "Error: no.tar: no such file"),
+        (["s3://bucket/0.tar"], 2, "Error: s3://bucket/0.tar: s3: is not read"),
         ([], 2, "DIR"),
         ([".", "--workers", "0"], 2, "--workers"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from inceptcli.data import check as module
-from inceptcli.data.check import CheckedFile, Inspected, Report, Spread, check_folders
+from inceptcli.data.check import CheckedFile, Inspected, Report, Spread, check_dataset
 from inceptcli.errors import UserError
 
 
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def look(folder: Path, workers: int | None = 1) -> Report:
-    return check_folders(folder, workers, lambda done, total: None)
+    return check_dataset(str(folder), workers, lambda done, total: None)
 
 
 def test_a_good_dataset_is_clean(folder: Path) -> None:
@@ -52,7 +52,7 @@ def test_several_processes_find_what_one_finds(folder: Path) -> None:
     draw(folder / "train/dog/copy.png", 0)
     (folder / "train/dog/broken.png").write_text("nothing")
     done: list[tuple[int, int]] = []
-    assert check_folders(folder, 2, lambda *counts: done.append(counts)) == look(folder)
+    assert check_dataset(str(folder), 2, lambda *counts: done.append(counts)) == look(folder)
     assert done == [(number, 12) for number in range(1, 13)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.check import check_folders
+from inceptcli.data.check import check_dataset
 from inceptcli.data.open_data import (
     Measured,
     TrainedOn,
@@ -112,7 +112,7 @@ def test_a_test_split_beside_classes_is_left_out_and_said(root: Path, sheet: boo
     assert not any("data/test" in name for name in (*train, *val))
     assert said[0].startswith("data: test/ left out of training and validation; `inceptcli eval")
     assert len(open_split("data", CLASSES, "test").source) == 6
-    report = check_folders(Path("data"), 1, lambda done, total: None)
+    report = check_dataset("data", 1, lambda done, total: None)
     assert (report.splits, [entry.name for entry in report.classes]) == (
         ("train", "test"),
         list(CLASSES),
@@ -144,7 +144,7 @@ def test_what_lies_beside_a_train_split_is_no_class(root: Path, name: str) -> No
     assert (len(train) + len(val), classes) == (9, CLASSES)
     assert said == [f"data: {name}/ left out of training and validation"]
     said = []
-    report = check_folders(Path("data"), 1, lambda done, total: None, said.append)
+    report = check_dataset("data", 1, lambda done, total: None, said.append)
     assert [entry.name for entry in report.classes] == list(CLASSES)
     assert said == [f"data: {name}/ left out, neither a split nor a class"]
     assert shard(Path("data"), "shards").classes == CLASSES
@@ -338,7 +338,7 @@ def test_check_knows_splits_and_what_the_program_wrote(root: Path) -> None:
     Path("data/train/runs/a").mkdir(parents=True)
     Path("data/train/runs/a/lock").touch()
     said: list[str] = []
-    report = check_folders(Path("data"), 1, lambda done, total: None, said.append)
+    report = check_dataset("data", 1, lambda done, total: None, said.append)
     assert report.splits == ("train", "val", "test")
     assert [entry.name for entry in report.classes] == [*CLASSES, "dog"]
     assert report.one_split_only == [("test", "dog")]

@@ -44,7 +44,8 @@ def test_top1_of_the_bar_is_the_mean_of_the_epoch_so_far(monkeypatch: pytest.Mon
     plan: Any = SimpleNamespace(batch_size=4, batches_per_epoch=lambda ranks: 3, recipe=recipe)
     display: Any = SimpleNamespace(task=shown)
     trainer: Any = SimpleNamespace(world_size=1, current_epoch=0, global_step=0)
-    callback, module = TrainingProgress(plan, display), Any
+    callback = TrainingProgress(plan, display)
+    module: Any = None
     for epoch in range(2):
         callback.on_train_epoch_start(trainer, module)
         for batch_idx, (right, images) in enumerate(((4, 4), (0, 0), (0, 4), (1, 2))):

@@ -152,13 +152,14 @@ def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[n
         raise UnreadableImage(_reason(error)) from error
 
 
-def image_format_of(path: Path) -> str | None:
+def image_format_of(source: Path | bytes) -> str | None:
     """One of SUFFIXES_OF, by the content; None for a file that is none."""
     _silence_pillow()
     try:
-        if not path.is_file():
+        if isinstance(source, Path) and not source.is_file():
             return None
-        with path.open("rb") as file, _opened(file, file.read(START_BYTES)) as image:
+        opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with opened as file, _opened(file, file.read(START_BYTES)) as image:
             return "JPEG" if image.format == "MPO" else image.format  # MPO: several in one file
     except Exception:  # as in `decode`
         return None

@@ -164,6 +164,13 @@ def read_image(shard: Path, offset: int, size: int) -> bytes:
     return content
 
 
+def labels_by_name(classes: Sequence[str]) -> dict[str, int]:
+    """Places in `classes`, by names as they stand there and in Unicode's form NFC."""
+    composed_names = reversed([*enumerate(map(composed, classes))])
+    label_of = {name: label for label, name in composed_names}
+    return label_of | {name: label for label, name in enumerate(classes)}
+
+
 def open_shards(
     shards: Sequence[Path], classes: tuple[str, ...], say: Callable[[str], None] | None = None
 ) -> ShardSource:
@@ -175,9 +182,7 @@ def open_shards(
 
     Raises UserError when a label is not, or when none of them can be read.
     """
-    names = [*map(composed, classes)]
-    label_of = {name: label for label, name in reversed([*enumerate(names)])}
-    label_of |= {name: label for label, name in enumerate(classes)}
+    names, label_of = [*map(composed, classes)], labels_by_name(classes)
     members: list[bytes] = []
     problems: dict[tuple[int, int], str] = {}
     columns: list[tuple[NDArray[np.int64], ...]] = []

@@ -134,7 +134,7 @@ class Recorder(Callback):
             "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
-        top = row["val_top1"], row["val_top5"]
+        top = self.results["val_top1"], self.results["val_top5"]
         line = (
             f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
             f"{row['val_loss']:.3f}, {accuracies(*top, self.plan.network.num_classes)}, "
