@@ -1,5 +1,6 @@
 """Two test processes share the cores: one thread each, or they wait for one another."""
 
+import logging
 import os
 import signal
 import sys
@@ -77,6 +78,19 @@ def odd_files(request: pytest.FixtureRequest, tmp_path: Path) -> "OddFiles":
     if request.param == "drawn":
         return odd_files.drawn(tmp_path / "odd")
     return odd_files.given(request.getfixturevalue("given_data"))
+
+
+@pytest.fixture
+def notices() -> Iterator[list[str]]:
+    """What the program notices while the test runs, a line each."""
+    lines: list[str] = []
+    handler, logger = logging.Handler(), logging.getLogger("inceptcli")
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

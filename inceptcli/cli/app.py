@@ -12,6 +12,7 @@ from typer import BadParameter, Exit, Option, Typer, echo
 from inceptcli.cli.interruption import interruptible
 from inceptcli.cli.subcommands import LazyGroup
 from inceptcli.errors import UsageError, UserError
+from inceptcli.progress.display import notices
 from inceptcli.text import printable, shortened
 
 
@@ -46,7 +47,7 @@ class ReportingGroup(LazyGroup):
     def invoke(self, ctx: Any) -> object:
         """Run the subcommand."""
         try:
-            with interruptible(self.trains):
+            with notices(), interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
             echo(f"Error: {shortened(printable(str(error)))}", err=True)

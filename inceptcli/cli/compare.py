@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os.path
 from enum import StrEnum
@@ -12,10 +13,11 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display
 
 if TYPE_CHECKING:
     from inceptcli.plots.curve import By, Curve
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -167,7 +169,7 @@ def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
     for name, folder in zip(names_of(folders), folders, strict=True):
         history = read_history(folder)
         if not history.epochs:
-            Display().say(f"{folder}: no epoch is finished yet, left out")
+            logger.info(f"{folder}: no epoch is finished yet, left out")
         curves += [
             curve for metric in metrics if (curve := curve_of(name, history, metric)) is not None
         ]

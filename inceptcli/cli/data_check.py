@@ -59,7 +59,7 @@ def data_check(
     from inceptcli.data.check import check_dataset
 
     with Display(quiet).task("check", unit="files") as task:
-        report = check_dataset(data, workers, task.reach, Display().say)
+        report = check_dataset(data, workers, task.reach)
     echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
     if not report.clean:
         raise Exit(1)

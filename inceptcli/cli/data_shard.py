@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +17,8 @@ from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.data.shards.making import Sharded
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -83,9 +86,9 @@ def data_shard(
         noted(lambda: "finished shards stay, and the same command goes on"),
         Display(quiet).task("shard") as task,
     ):
-        made = shard_folder(folder, output, *limits, task.reach, Display().say)
+        made = shard_folder(folder, output, *limits, task.reach)
     for entry in made.left_out:
-        Display().say(f"left out {entry.path}: {entry.reason}")
+        logger.info(f"left out {entry.path}: {entry.reason}")
     echo(json.dumps(_as_json(made), indent=2) if format == "json" else _as_table(made))
     if made.left_out and not skip_unreadable:
         raise Exit(1)

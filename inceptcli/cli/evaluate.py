@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
@@ -21,11 +22,13 @@ from inceptcli.cli.options import (
 )
 from inceptcli.cli.outputs import OutputFiles, check_suffix, results_stream
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush, silence
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
     from inceptcli.evaluation.results import Evaluation, Origin
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -117,7 +120,9 @@ def evaluate(
             help="Leave out images that cannot be read and say which; default: fail.",
         ),
     ] = False,
-    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", callback=hush, help="No progress; default: off.")
+    ] = False,
 ) -> None:
     """Measure accuracy and loss on labelled images.
 
@@ -160,10 +165,9 @@ def evaluate(
             compile_networks,
         )
         images = Wanted(data, split, exclude, allow_outside)
-        notices, shown = Display(not is_first), Display(quiet or not is_first)
-        job = EvaluationRequest(networks, images, skip_unreadable).prepare(
-            None if shown.quiet else shown.say
-        )
+        if not is_first:
+            silence()
+        job = EvaluationRequest(networks, images, skip_unreadable).prepare()
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]
@@ -172,15 +176,15 @@ def evaluate(
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
         for note in job.images.notes:
-            notices.say(note)
+            logger.warning(note)
         stack.enter_context(processes.joined())
         ensemble = job.networks.load()
-        with shown.task("eval", len(share(len(source), processes))) as task:
+        with Display().task("eval", len(share(len(source), processes))) as task:
             result = job.measure(processes, ensemble, task.advance)
         for write in outputs:
             write(result)
     if is_first:
-        _tell(result, origin, format, notices)
+        _tell(result, origin, format)
 
 
 def _devices(devices: str, processes: int) -> int | Literal["auto"]:
@@ -190,15 +194,15 @@ def _devices(devices: str, processes: int) -> int | Literal["auto"]:
     return found
 
 
-def _tell(result: Evaluation, origin: Origin, form: str, notices: Display) -> None:
+def _tell(result: Evaluation, origin: Origin, form: str) -> None:
     """What was skipped, then the figures on standard output."""
     from inceptcli.evaluation.writers import as_table, evaluation_as_json
 
     for name, reason in result.skipped:
-        notices.say(f"skipped {name}: {reason}")
+        logger.warning(f"skipped {name}: {reason}")
     if result.skipped:
         total = len(result.images) + len(result.skipped)
-        notices.say(f"{len(result.skipped)} of {total} images skipped")
+        logger.warning(f"{len(result.skipped)} of {total} images skipped")
     echo((evaluation_as_json if form == "json" else as_table)(result, origin))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,14 @@ from typer import Argument, Option
 from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush
 
 if TYPE_CHECKING:
     from inceptcli.evaluation.model_card import TrainedImages
     from inceptcli.prediction.export import Check
     from inceptcli.weights.metadata import WeightsMetadata
 
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -99,7 +101,8 @@ def export(
         ),
     ] = None,
     quiet: Annotated[
-        bool, Option("--quiet", help="Do not print the largest difference; default: off.")
+        bool,
+        Option("--quiet", callback=hush, help="Do not print the largest difference; default: off."),
     ] = False,
 ) -> None:
     """Write weights for timm, ONNX or the Hugging Face hub.
@@ -123,7 +126,6 @@ def export(
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.onnx_file import is_onnx
 
-    display = Display(quiet)
     card = ModelCardFlags(license_id, measures)
     written = OutputFiles({"--output": None if to == "hub" else output})
     _check_flags(to, output, opset, card)
@@ -132,25 +134,25 @@ def export(
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
     with writing(f"--output {output}"), _replacing(output, to) as temporary:
-        file = find_weights(weights, None if quiet else display.say)
+        file = find_weights(weights)
         written.check([file])
         read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
             raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")
         if to == "hub":
-            check = export_hub(weights, file, temporary, found, card, display)
+            check = export_hub(weights, file, temporary, found, card)
         else:
             from inceptcli.prediction.export import export as write
 
-            with display.task("write and compare", unit=""):
+            with Display().task("write and compare", unit=""):
                 check = write(file, to, temporary, found, opset)
     drawn = "" if found else " drawn"
-    display.say(
+    logger.info(
         f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
         f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})"
     )
     if to == "hub":
-        display.say(f"upload it with: {upload_command(output)}")
+        logger.info(f"upload it with: {upload_command(output)}")
 
 
 def _check_flags(to: str, output: Path, opset: int | None, card: ModelCardFlags) -> None:
@@ -213,12 +215,7 @@ def check_new_folder(output: Path) -> None:
 
 
 def export_hub(
-    weights: str,
-    file: Path,
-    output: Path,
-    images: Sequence[Path],
-    card: ModelCardFlags,
-    display: Display,
+    weights: str, file: Path, output: Path, images: Sequence[Path], card: ModelCardFlags
 ) -> Check:
     """Write the folder, compare what timm loads from it, and add the model card.
 
@@ -241,17 +238,17 @@ def export_hub(
 
     from inceptcli.prediction.export import export as write
 
-    with display.task("write and compare", unit=""):
+    with Display().task("write and compare", unit=""):
         check = write(file, "hub", output, images)
     license_id = card.license_id or UNKNOWN
     text = model_card(without_places(metadata), lacking is None, license_id, measures, trained)
     (output / "README.md").write_text(text, "utf-8", "backslashreplace")
     if lacking is not None:
-        display.say(f"{lacking}: the folder holds a weights file of inceptcli, for it alone")
+        logger.info(f"{lacking}: the folder holds a weights file of inceptcli, for it alone")
     if measures is None:
-        display.say("no measures are recorded; --measures FILE takes those of eval --format json")
+        logger.info("no measures are recorded; --measures FILE takes those of eval --format json")
     if card.license_id is None:
-        display.say("license: unknown; --license states it")
+        logger.info("license: unknown; --license states it")
     return check
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +13,12 @@ from typer import Argument, Option
 from inceptcli.cli.options import image_size_of
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import hush
 
 if TYPE_CHECKING:
     from inceptcli.weights.foreign.importing import ImportReport
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -116,7 +119,7 @@ def import_weights(
         bool, Option("--partial", help="Initialise tensors that the source lacks; default: refuse.")
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", help="Say nothing on standard error but errors.")
+        bool, Option("--quiet", callback=hush, help="Say nothing on standard error but errors.")
     ] = False,
 ) -> None:
     """Convert other people's weights into a file of ours.
@@ -146,17 +149,16 @@ def import_weights(
 
     from inceptcli.weights.foreign.declared import Declared, config_beside, declared_classes
 
-    say = Display(quiet).say
-    named = None if classes is None else declared_classes(classes, say)
+    named = None if classes is None else declared_classes(classes)
     declared = [Declared("the preprocessing flags", preprocessing=stated)] if stated else []
     declared += [Declared(f"--classes {classes}", named)] if named else []
     file, note = source, None
     if repository is not None:
         from inceptcli.weights.fetched.hub_weights import fetched
 
-        file, others, note = fetched(repository, None if quiet else say)
+        file, others, note = fetched(repository)
         declared += others
-    elif (config := config_beside(source, say)) is not None:
+    elif (config := config_beside(source)) is not None:
         declared.append(config)
 
     from inceptcli.weights.foreign.importing import convert
@@ -174,7 +176,7 @@ def import_weights(
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
     for line in _in_words(report, source, output):
-        Display(quiet).say(line)
+        logger.info(line)
 
 
 def _check_source(source: Path) -> None:

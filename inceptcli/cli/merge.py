@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,11 +18,13 @@ from inceptcli.cli.outputs import (
     results_stream,
 )
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.prediction.predict import Answer
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """\
 Examples:
@@ -54,7 +57,7 @@ def merge(
             help="How to write: as `predict --format` does.",
         ),
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", help="Show no progress.")] = False,
+    quiet: Annotated[bool, Option("--quiet", callback=hush, help="Show no progress.")] = False,
 ) -> None:
     """Join the parts of `predict --shard` in the order of the images.
 
@@ -76,12 +79,11 @@ def merge(
     OutputFiles({"--output": output}).check(found.files)
     with (
         results_stream(output) as stream,
-        Display(quiet or stream.isatty()).task("merge", found.inputs, "rows") as task,
+        Display(stream.isatty()).task("merge", found.inputs, "rows") as task,
     ):
         check_no_terminal(chosen, stream)
         WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.shortcuts)
-    if not quiet:
-        Display().say(f"{found.inputs} rows, {found.unreadable} of them without an answer")
+    logger.info(f"{found.inputs} rows, {found.unreadable} of them without an answer")
 
 
 def _counted(answers: Iterable[Answer], advance: Callable[[], None]) -> Iterator[Answer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -37,7 +38,7 @@ from inceptcli.cli.outputs import (
     writing,
 )
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from inceptcli.weights.metadata import ClassName
 
     Write = Callable[[Iterable[Answer]], None]
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """\
 Examples:
@@ -181,7 +184,10 @@ def predict(
         bool, Option("--null", "-0", help="Paths on standard input end with NUL, not a line end.")
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", help="Show no progress; images that fail are still named.")
+        bool,
+        Option(
+            "--quiet", callback=hush, help="Show no progress; images that fail are still named."
+        ),
     ] = False,
 ) -> None:
     r"""Name what is in images, with probabilities.
@@ -228,7 +234,7 @@ def predict(
     left_out, sources = job.sources()
     complete = job.answer_share(sources) if job.part else job.answer_all(sources)
     if left_out:
-        Display().say(f"{left_out}")
+        logger.warning(f"{left_out}")
     if not complete:
         raise Exit(1)
 
@@ -270,7 +276,7 @@ def checked(request: Request) -> Job:
 
     Raises UsageError or UserError for what cannot be done.
     """
-    extras, quiet = request.extras, request.quiet
+    extras = request.extras
     part = None if request.shard is None else _part(request.shard, request)
     if part and (extras.explain or extras.embeddings or extras.gallery):
         raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
@@ -278,7 +284,7 @@ def checked(request: Request) -> Job:
     written = part.format if part else request.format or format_of(request.output) or "table"
     check_installed(written)
     outputs = OutputFiles(_part_files(part) if part else _outputs(request))
-    found = request.networks.find(None if quiet else Display().say)
+    found = request.networks.find()
     paths = request.paths
     outputs.check([*paths, *found.files, *[STANDARD_INPUT] * ("-" in paths)])
     _check_extras(request, found)
@@ -330,7 +336,7 @@ class Job(NamedTuple):
         from inceptcli.prediction.shares.part_record import PartRecord, weights_digests
 
         assert self.part is not None
-        networks, display = self.found.request, Display(self.request.quiet)
+        networks = self.found.request
         record = PartRecord(
             self.part.share,
             self.part.format,
@@ -340,10 +346,10 @@ class Job(NamedTuple):
             *networks.shortcuts,
         )
         path = self.part.path
-        with writing(f"--output {path}"), open_part(path, record, display.say) as part:
+        with writing(f"--output {path}"), open_part(path, record) as part:
             if part.rows:
                 rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
-                display.say(f"{path}: {rows} are there, {bad}")
+                logger.info(f"{path}: {rows} are there, {bad}")
             with noted(lambda: f"{path} keeps its rows, and the same command goes on"):
                 missing = iter(part.missing(sources))
                 for first in missing:  # nothing heavy is loaded when there is none
@@ -512,7 +518,7 @@ def _named_classes(request: Request, found: EnsembleFiles) -> int:
             raise UsageError(f"{flag}: {no_answers}; it gives --embeddings FILE")
     if extras.embeddings is None:
         raise UsageError(f"{no_answers}; give --embeddings FILE for what it gives")
-    Display(request.quiet).say(f"{no_answers}: embeddings only")
+    logger.info(f"{no_answers}: embeddings only")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,12 +13,14 @@ from typer import Argument, Option, echo
 from inceptcli.cli.completion import complete_study
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
     from inceptcli.studies.runs import StudyResult
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """Examples:
 
@@ -60,7 +63,9 @@ def study(
     output_format: Annotated[
         Literal["table", "json"], Option("--format", help="For people, or for programs.")
     ] = "table",
-    quiet: Annotated[bool, Option("--quiet", help="Only the result; default: off.")] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", callback=hush, help="Only the result; default: off.")
+    ] = False,
 ) -> None:
     """Put a claim to the test by several training runs.
 
@@ -97,16 +102,16 @@ def study(
     for number in signals_to_take():
         signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))
 
-    say = Display(quiet).say
+    hide("inceptcli.data")  # of what each run has
     try:
         runs = runs_of(settings, output)
         for run in runs:
             OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
         check_one_data(settings, runs, data)
-        results = train_all(settings, runs, data, jobs, say)
+        results = train_all(settings, runs, data, jobs)
         check_one_data(settings, runs, data)  # the data may have changed meanwhile
     except SystemExit:
-        say("stopped, the runs are saved; the same command continues")
+        logger.info("stopped, the runs are saved; the same command continues")
         raise
     judged = judge(settings, results)
     echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))

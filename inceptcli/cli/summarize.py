@@ -14,7 +14,6 @@ from inceptcli.cli.completion import complete_network_or_weights
 from inceptcli.cli.options import check_image_size, image_size_of
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
 from inceptcli.tables import results_console
 from inceptcli.text import printable
 
@@ -152,7 +151,7 @@ def _described(
 
     from inceptcli.weights.file import read_metadata
 
-    metadata = read_metadata(find_weights(network, Display().say))
+    metadata = read_metadata(find_weights(network))
     if num_classes is not None:
         raise UsageError(
             f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"

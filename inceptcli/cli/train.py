@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from inceptcli.cli.completion import (
 )
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush, silence
 from inceptcli.text import accuracies, duration
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from inceptcli.training.run_directory import RunDirectory
     from inceptcli.training.stopping import Stopping
 
+logger = logging.getLogger(__name__)
 
 TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
 
@@ -182,7 +184,7 @@ def train(
         ),
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", help="No progress, no notices; default: off.")
+        bool, Option("--quiet", callback=hush, help="No progress, no notices; default: off.")
     ] = False,
 ) -> None:
     """Train a network by a recipe into a run directory.
@@ -211,16 +213,18 @@ def train(
         "network.freeze": freeze,
         "data.val_fraction": val_fraction,
     }
-    from inceptcli.training.stopping import Stopping, say_on_standard_error
+    from inceptcli.processes.launchers import is_first_process
+    from inceptcli.training.stopping import Stopping
 
-    stopping = Stopping((lambda line: None) if quiet else say_on_standard_error)
+    if not is_first_process():
+        silence()
+    stopping = Stopping()
     with stopping.listening():
         settings = _settings(recipe, flags, changes or [])
         if fast_dev_run:
             settings = _trial(settings)
         stopping.requeue = settings.checkpoint.requeue
 
-        from inceptcli.processes.launchers import is_first_process
         from inceptcli.training.initial_weights import completed
         from inceptcli.training.plan import plan
         from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
@@ -228,12 +232,11 @@ def train(
         _check_launcher(settings.trainer)
         directory = None if output is None or fast_dev_run else RunDirectory(output)
         _check_recipe_stays(recipe, None if fast_dev_run else output)
-        say = Display().say if is_first_process() and not quiet else None  # one of several ranks
-        settings = completed(settings, directory, say)
+        settings = completed(settings, directory)
         if fast_dev_run:
             directory = NoRunDirectory()
         directory = directory or RunDirectory(_new_folder(settings.network.name))
-        _run(plan(settings, say, directory), directory, resume, quiet, stopping)
+        _run(plan(settings, directory), directory, resume, stopping)
 
 
 def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> Recipe:
@@ -302,19 +305,14 @@ def _check_launcher(trainer: TrainerSection) -> None:
     check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
 
 
-def _run(
-    planned: Plan, directory: RunDirectory, resume: str, quiet: bool, stopping: Stopping
-) -> None:
+def _run(planned: Plan, directory: RunDirectory, resume: str, stopping: Stopping) -> None:
     import os
 
     from inceptcli.plots.canvas import quiet_matplotlib
-    from inceptcli.processes.launchers import is_first_process
     from inceptcli.training.run_directory import differing_keys
     from inceptcli.training.trained_data import check_data
 
     folder = directory.path
-    display = Display(quiet or not is_first_process())
-    say = display.say
     settings = planned.recipe
     there = directory.read_recipe()
     if there is not None:
@@ -324,7 +322,7 @@ def _run(
             raise UsageError(_another_run(folder, there, settings, different))
     check_data(directory, planned.identity, settings.data.path)
     if settings.data.path is None:
-        say("no --data given: training on `shapes`, drawn by the program")
+        logger.info("no --data given: training on `shapes`, drawn by the program")
 
     # torch reads it when imported: C++ would warn of what is on purpose, once per process.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -332,9 +330,9 @@ def _run(
 
     from inceptcli.training.run import fit
 
-    fit(planned, directory, say, display, stopping)
+    fit(planned, directory, Display(), stopping)
     for line in ending(directory) if directory.keeps else [TRIED]:
-        say(line)
+        logger.info(line)
 
 
 def _another_run(folder: Path, there: Recipe, settings: Recipe, different: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.folders import Say, files_by_class, is_image, unheard
+from inceptcli.data.folders import files_by_class, is_image
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
@@ -21,6 +22,8 @@ from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError
 from inceptcli.text import composed, printable
+
+logger = logging.getLogger(__name__)
 
 ODD_SHARE = 0.01
 """A format that fewer of the images have is odd: among photographs often a placeholder."""
@@ -149,12 +152,11 @@ def check_dataset(
     data: str,
     workers: int | None,
     progress: Callable[[int, int], None],
-    say: Say = unheard,
 ) -> Report:
     """Read every image of `data`: class folders, alone or in train/, val/ and test/, or shards.
 
     `workers` processes share the reading; by default as many as this one may use cores. `progress`
-    is told how many files of how many are done, `say` what is left out.
+    is told how many files of how many are done.
 
     Raises:
         UsageError: `data` is missing, or neither a folder nor shards.
@@ -163,7 +165,7 @@ def check_dataset(
     """
     left_out = LeftOut()
     find = _files_in_shards if means_shards(data) else _files_in_folders
-    names, files = find(data, say, left_out)
+    names, files = find(data, left_out)
     inspected = []
     for done, entry in enumerate(in_processes(inspect, files, workers, chunk=8), start=1):
         inspected.append(entry)
@@ -173,14 +175,14 @@ def check_dataset(
     return _report(names, inspected, left_out)
 
 
-def _files_in_shards(data: str, say: Say, left_out: LeftOut) -> Found:
+def _files_in_shards(data: str, left_out: LeftOut) -> Found:
     """The images of shards; as in training those that name no split are train's.
 
     The classes that train are all that the list beside the shards has, those of other splits the
     ones that occur.
     """
     try:
-        shards = find_shards(data, say)
+        shards = find_shards(data)
     except UsageError as error:
         raise UsageError(str(error).removeprefix("--data ")) from error
     classes = class_list(shards)
@@ -217,19 +219,17 @@ def _files_in(
         yield CheckedFile(Path(name), split, class_name, image)
 
 
-def _files_in_folders(data: str, say: Say, left_out: LeftOut) -> Found:
+def _files_in_folders(data: str, left_out: LeftOut) -> Found:
     """All files in the class folders of `data`, or of its train/, val/ and test/."""
     root = Path(data)
     splits = split_folders(root)
     if others := other_folders(root, splits):
-        say(
+        logger.info(
             f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
             "a class"
         )
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
-    files = {
-        split: files_by_class(folder, say, splits.values(), left_out) for split, folder in folders
-    }
+    files = {split: files_by_class(folder, splits.values(), left_out) for split, folder in folders}
     places = [
         CheckedFile(path, split, name)
         for split, classes in files.items()

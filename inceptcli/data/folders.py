@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,12 +16,7 @@ from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, format_in
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import composed, printable
 
-Say = Callable[[str], None]
-"""Is told what a person should know, a line at a time."""
-
-
-def unheard(line: str) -> None:
-    """Tells nobody."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,6 @@ def is_image(file: Path) -> bool:
 
 def files_by_class(
     root: Path,
-    say: Say = unheard,
     without: Collection[Path] = (),
     left_out: LeftOut | None = None,
 ) -> dict[str, list[Path]]:
@@ -105,8 +100,8 @@ def files_by_class(
     The folders `without` are no classes. `left_out` counts images beside the class folders, and
     what is hidden or a storage box's own.
 
-    Folders that this program wrote (runs) are left out, of which `say` is told: a folder that has
-    nothing else is no class.
+    Folders that this program wrote (runs) are left out, with a notice; a folder that has nothing
+    else is no class.
 
     Raises:
         UsageError: `root` is missing or not a folder.
@@ -129,7 +124,7 @@ def files_by_class(
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
-        say(f"left out {_shown(written[0])}{others}: inceptcli wrote that; it is no class")
+        logger.info(f"left out {_shown(written[0])}{others}: inceptcli wrote that; it is no class")
     if not found:
         raise UserError(
             f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
@@ -137,13 +132,11 @@ def files_by_class(
     return dict(sorted(found.items()))
 
 
-def images_by_class(
-    root: Path, say: Say = unheard, without: Collection[Path] = ()
-) -> dict[str, list[Path]]:
-    """The images of `files_by_class`; `say` is told in one line how many files are none."""
+def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, list[Path]]:
+    """The images of `files_by_class`; one notice says how many files are none."""
     left_out = LeftOut()
     found: dict[str, list[Path]] = {}
-    for name, files in files_by_class(root, say, without, left_out).items():
+    for name, files in files_by_class(root, without, left_out).items():
         found[name] = []
         for file in files:
             if is_image(file):
@@ -151,11 +144,11 @@ def images_by_class(
             else:
                 left_out.add_file(file.name)
     if left_out:
-        say(f"{_shown(root)}: {left_out}")
+        logger.info(f"{_shown(root)}: {left_out}")
     return found
 
 
-def class_folder(root: Path, say: Say = unheard, without: Collection[Path] = ()) -> LabelledImages:
+def class_folder(root: Path, without: Collection[Path] = ()) -> LabelledImages:
     """The images of a folder that holds one folder per class, in the order of the classes' names.
 
     The folders `without` are no classes.
@@ -164,7 +157,7 @@ def class_folder(root: Path, say: Say = unheard, without: Collection[Path] = ())
         UsageError: `root` is missing or not a folder.
         UserError: there are fewer than two classes, or a class has no images.
     """
-    found = images_by_class(root, say, without)
+    found = images_by_class(root, without)
     if len(found) == 1:
         raise UserError(
             f"{_shown(root)}: at least two class folders are needed, got only "
@@ -181,7 +174,7 @@ def class_folder(root: Path, say: Say = unheard, without: Collection[Path] = ())
 
 
 def labelled_for(
-    root: Path, classes: Sequence[str], say: Say = unheard, without: Collection[Path] = ()
+    root: Path, classes: Sequence[str], without: Collection[Path] = ()
 ) -> LabelledImages:
     """The images of `root`'s class folders, labelled by the place of their name in `classes`.
 
@@ -191,7 +184,7 @@ def labelled_for(
         UsageError: `root` is missing or not a folder.
         UserError: a folder's name is not among `classes`, or there is no image at all.
     """
-    found = images_by_class(root, say, without)
+    found = images_by_class(root, without)
     unknown = sorted(found.keys() - {composed(name) for name in classes})
     if unknown:
         raise UserError(

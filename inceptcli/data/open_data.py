@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from inceptcli.data.folders import (
-    Say,
-    class_folder,
-    labelled_for,
-    subfolders,
-    unheard,
-)
+from inceptcli.data.folders import class_folder, labelled_for, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
@@ -32,6 +27,8 @@ from inceptcli.data.splits import (
 )
 from inceptcli.errors import UsageError
 from inceptcli.text import listed, printable
+
+logger = logging.getLogger(__name__)
 
 Measured = Literal["train", "val", "test", "all"]
 """Which images of a dataset: one of its splits, or all where it has none."""
@@ -67,9 +64,7 @@ class Dataset(ABC):
         self.data, self.splits, self.training = data, tuple(splits), training
 
     @abstractmethod
-    def images(
-        self, which: Measured, classes: Sequence[str] | None, say: Say
-    ) -> FolderSource | ShardSource:
+    def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource | ShardSource:
         """Some of the images, labelled by the place of a class in `classes`, else in its own."""
 
     @property
@@ -122,14 +117,13 @@ class Dataset(ABC):
             "--val-data"
         )
 
-    def say_what_is_left_out(self, val_data: str | None, say: Say) -> None:
+    def log_what_is_left_out(self, val_data: str | None) -> None:
         """In one line, if anything is."""
         if places := self.left_out(val_data):
-            say(
+            logger.info(
                 f"{printable(self.data)}: {folders_in_words(places)} left out of training and "
-                "validation"
-                + "; `inceptcli eval RUN --split test` measures test images"
-                * self._has_test
+                + "validation"
+                + "; `inceptcli eval RUN --split test` measures test images" * self._has_test
             )
 
     @property
@@ -137,16 +131,14 @@ class Dataset(ABC):
         return "test" in self.splits
 
 
-def open_dataset(
-    data: str, say: Say = unheard, val_data: str | None = None, classes: Sequence[str] = ()
-) -> Dataset:
+def open_dataset(data: str, val_data: str | None = None, classes: Sequence[str] = ()) -> Dataset:
     """What `data` names; what `val_data` names, if it lies there, does not train.
 
     Folders of `classes` that are known already are no splits, though they were named so. Raises
     UsageError when `data` is nothing of the kind or cannot be fetched.
     """
     if means_shards(data):
-        return Shards(data, say, val_data)
+        return Shards(data, val_data)
     return Folders(data, val_data, classes)
 
 
@@ -163,34 +155,37 @@ class Folders(Dataset):
         training: Measured | None = None if found and "train" not in found else "all"
         super().__init__(data, list(found), "train" if "train" in found else training)
 
-    def images(self, which: Measured, classes: Sequence[str] | None, say: Say) -> FolderSource:
+    def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource:
         """As the base has it."""
         folder = self.root if which == "all" else self.folders.get(which, self.root)
-        apart = self._no_classes(say) if folder == self._training_folder else []
+        apart = self._no_classes() if folder == self._training_folder else []
+        for place in apart:
+            if place not in self.folders.values() and place.resolve() != self.validating:
+                logger.info(
+                    f"{printable(str(place))}: has the images of --val-data; it is no class"
+                )
         if classes is None:
-            return FolderSource(class_folder(folder, say, apart))
-        return FolderSource(labelled_for(folder, classes, say, apart))
+            return FolderSource(class_folder(folder, apart))
+        return FolderSource(labelled_for(folder, classes, apart))
 
     @property
     def training_places(self) -> list[Path]:
         """As the base has it."""
         if not self.training:
             return []
-        apart = self._no_classes(unheard)
+        apart = self._no_classes()
         return [folder for folder in subfolders(self._training_folder) if folder not in apart]
 
     @property
     def _training_folder(self) -> Path:
         return self.folders.get("train", self.root)
 
-    def _no_classes(self, say: Say) -> list[Path]:
+    def _no_classes(self) -> list[Path]:
         """Folders beside the classes that train: splits, and the one with what validates."""
         apart = [*self.folders.values()]
         for folder in subfolders(self._training_folder) if self.validating else []:
             if folder not in apart and self._validates(folder):
                 apart.append(folder)
-                if folder.resolve() != self.validating:
-                    say(f"{printable(str(folder))}: has the images of --val-data; it is no class")
         return apart
 
     def _validates(self, folder: Path) -> bool:
@@ -208,8 +203,8 @@ class Folders(Dataset):
 class Shards(Dataset):
     """Tar shards."""
 
-    def __init__(self, data: str, say: Say, val_data: str | None) -> None:
-        self.shards = find_shards(data, say)
+    def __init__(self, data: str, val_data: str | None) -> None:
+        self.shards = find_shards(data)
         self.validating = _validating(data, val_data)
         splits: list[Split] = [split for split in NAMES if of_split(self.shards, split)]
         trains = of_split(self.shards, "train", None)
@@ -222,13 +217,13 @@ class Shards(Dataset):
         """Whether there are shards of no split."""
         return bool(of_split(self.shards, None))
 
-    def images(self, which: Measured, classes: Sequence[str] | None, say: Say) -> ShardSource:
+    def images(self, which: Measured, classes: Sequence[str] | None) -> ShardSource:
         """As the base has it; shards that name no split are train's."""
         shards = self.trains
         if which != "all" and which != "train":
             shards = of_split(self.shards, which)
         found = class_list(shards)
-        source = open_shards(shards, found, say)
+        source = open_shards(shards, found)
         return source if classes is None else source.labelled_for(classes)
 
     @property
@@ -257,39 +252,36 @@ def open_for_training(
     data: str,
     val_data: str | None,
     val_fraction: float | None,
-    say: Say | None = None,
     kept: KeptIdentity | None = None,
 ) -> tuple[ListedSource, ListedSource, tuple[str, ...]]:
     """Training images, validation images, and the names of the classes that both have.
 
     `val_data` validates, else what `data` calls val, else `val_fraction` of the images of each
     class, told apart by a hash of their bytes or as `kept`, what a run that goes on knows of its
-    data, has them. Shards at https addresses are fetched; of that, and of what is left out, `say`
-    is told.
+    data, has them. Shards at https addresses are fetched.
 
     Raises UsageError when `data` is nothing of the kind, when nothing or two things would validate,
     UserError for what the files hold.
     """
-    say = say or unheard
     if val_data is not None and val_fraction is not None:
         raise UsageError(
             f"--val-fraction {val_fraction}: --val-data {printable(val_data)} validates already; "
             "leave out one of the two"
         )
-    dataset = open_dataset(data, say, val_data)
+    dataset = open_dataset(data, val_data)
     dataset.check_training(val_data, val_fraction)
-    dataset.say_what_is_left_out(val_data, say)
+    dataset.log_what_is_left_out(val_data)
     assert dataset.training is not None
-    train = dataset.images(dataset.training, None, say)
+    train = dataset.images(dataset.training, None)
     classes = train.classes
     if val_fraction is not None:
-        return *_split_by_content(train, val_fraction, say, kept), classes
+        return *_split_by_content(train, val_fraction, kept), classes
     if val_data is not None:
-        val = open_for_evaluation(val_data, classes, say)
+        val = open_for_evaluation(val_data, classes)
     else:
-        val = dataset.images("val", classes, say)
+        val = dataset.images("val", classes)
     if line := without_images(val, classes):
-        say(f"{printable(val_data or data)}: {line}")
+        logger.info(f"{printable(val_data or data)}: {line}")
     return train, val, classes
 
 
@@ -302,9 +294,9 @@ def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
     return f"no validation images of {len(names)} of {len(classes)} classes: {listed(names)}"
 
 
-def open_for_evaluation(data: str, classes: Sequence[str], say: Say | None = None) -> ListedSource:
+def open_for_evaluation(data: str, classes: Sequence[str]) -> ListedSource:
     """The images of `data`, of its val if it has one; as `open_split` without a split."""
-    return open_split(data, classes, say=say)[0]
+    return open_split(data, classes).source
 
 
 def open_split(
@@ -312,7 +304,6 @@ def open_split(
     classes: Sequence[str],
     split: Measured | None = None,
     trained: TrainedOn | None = None,
-    say: Say | None = None,
 ) -> Chosen:
     """Some images of `data` with positions in `classes` as labels, and which these are.
 
@@ -322,13 +313,11 @@ def open_split(
         split: which images; by default val, or all where `data` has no splits.
         trained: what a run was trained on. Its `val_fraction` tells the images apart where `data`
             has no val, nor is itself named val or test, unless the run's own data is named so, too.
-        say: is told what is left out.
 
     Raises UsageError when `data` is nothing of the kind or has no such split, UserError when a
     class is not among `classes` or there is no image.
     """
-    say = say or unheard
-    dataset = open_dataset(data, say, trained.val_path if trained else None, classes)
+    dataset = open_dataset(data, trained.val_path if trained else None, classes)
     named = None if dataset.splits else _split_of(data)
     val_fraction = trained.val_fraction if trained else None
     if dataset.training is None or "val" in dataset.splits:
@@ -337,10 +326,10 @@ def open_split(
         val_fraction = None
     if val_fraction is not None and split in (None, "train", "val"):
         assert dataset.training is not None
-        whole = dataset.images(dataset.training, classes, say)
-        train, val = _split_by_content(whole, val_fraction, say)
+        whole = dataset.images(dataset.training, classes)
+        train, val = _split_by_content(whole, val_fraction)
         if split is None:
-            say(
+            logger.info(
                 f"{printable(data)}: {len(val)} of {len(whole)} images, those that the run keeps "
                 f"for validation by its val_fraction {val_fraction}; --split all takes all"
             )
@@ -351,7 +340,7 @@ def open_split(
     chosen = split or named or dataset.default
     if (chosen == "all" and named) or chosen in known:
         assert chosen is not None
-        return Chosen(dataset.images(chosen, classes, say), chosen)
+        return Chosen(dataset.images(chosen, classes), chosen)
     there = " and ".join(known) if dataset.splits or named else "no splits"
     raise UsageError(
         f"--split {chosen or 'val'}: {printable(data)} has {there}; give --split "
@@ -377,7 +366,6 @@ def training_places(trained: TrainedOn) -> list[Path]:
 def _split_by_content(
     images: FolderSource | ShardSource,
     val_fraction: float,
-    say: Say,
     kept: KeptIdentity | None = None,
 ) -> tuple[ListedSource, ListedSource]:
     labels = [images.label(index) for index in range(len(images))]
@@ -387,6 +375,6 @@ def _split_by_content(
     if is_val is None:
         is_val = validating(images.digests(), labels, val_fraction)
     if line := unvalidated(is_val, labels, images.classes, val_fraction):
-        say(line)
+        logger.info(line)
     chosen = np.array(is_val)
     return images.where(~chosen), images.where(chosen)

@@ -40,14 +40,14 @@ class EvaluationRequest:
     images: Wanted
     skip_unreadable: bool = False
 
-    def prepare(self, say: Callable[[str], None] | None = None) -> Prepared:
+    def prepare(self) -> Prepared:
         """Find weights and images; no torch.
 
         Raises UsageError or UserError where they cannot be found or do not fit each other.
         """
-        networks = self.networks.find(say)
+        networks = self.networks.find()
         found = images_to_measure(
-            self.images, list(zip(networks.files, networks.metadata, strict=True)), say
+            self.images, list(zip(networks.files, networks.metadata, strict=True))
         )
         asked = self.networks
         origin = Origin(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import Say, subfolders
+from inceptcli.data.folders import subfolders
 from inceptcli.data.label_files import SYNSET, evaluation_images, lists_images
 from inceptcli.data.open_data import Measured, TrainedOn, open_split, training_places
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
@@ -22,6 +23,8 @@ from inceptcli.errors import UsageError
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import WeightsMetadata
+
+logger = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
 NUMBER = re.compile("[0-9]{1,3}")
@@ -53,7 +56,7 @@ class MeasuredImages(NamedTuple):
 
 
 def images_to_measure(
-    wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]], say: Say | None
+    wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]]
 ) -> MeasuredImages:
     """The images that `wanted` means, labelled by the classes of the first of `weights`.
 
@@ -64,7 +67,6 @@ def images_to_measure(
     Args:
         wanted: what the command line says.
         weights: files, and what they say about themselves.
-        say: is told what is fetched and what is left out.
 
     Raises UsageError when there are no such images, UserError when they do not fit the classes.
     """
@@ -76,9 +78,9 @@ def images_to_measure(
             )
     recipes = [_recipe(metadata) for _, metadata in weights]
     if wanted.data is None:
-        found = _own(wanted, file, metadata, recipes[0], say)
+        found = _own(wanted, file, metadata, recipes[0])
     else:
-        found = _given(wanted, wanted.data, weights[0], recipes[0], say)
+        found = _given(wanted, wanted.data, weights[0], recipes[0])
     if wanted.exclude is not None:
         found = _without(found, wanted.exclude)
     notes = [
@@ -97,7 +99,7 @@ def _recipe(metadata: WeightsMetadata) -> Recipe | None:
 
 
 def _own(
-    wanted: Wanted, file: Path, metadata: WeightsMetadata, recipe: Recipe | None, say: Say | None
+    wanted: Wanted, file: Path, metadata: WeightsMetadata, recipe: Recipe | None
 ) -> MeasuredImages:
     ids = [entry.id for entry in metadata.classes]
     if recipe is None:
@@ -111,21 +113,19 @@ def _own(
         return MeasuredImages(Shapes(seed, count, size, split), "shapes", split)
     if data.val_path is not None and split == "val":
         _check_there(data.val_path, "validated", file)
-        return MeasuredImages(open_split(data.val_path, ids, say=say).source, data.val_path, "val")
+        return MeasuredImages(open_split(data.val_path, ids).source, data.val_path, "val")
     _check_there(data.path, "trained", file)
-    return _split(data.path, ids, split, recipe, say)
+    return _split(data.path, ids, split, recipe)
 
 
 def _split(
-    data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None, say: Say | None
+    data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None
 ) -> MeasuredImages:
-    chosen = open_split(data, ids, split, _trained(recipe) if recipe else None, say)
+    chosen = open_split(data, ids, split, _trained(recipe) if recipe else None)
     return MeasuredImages(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
 
 
-def _by_folder(
-    data: str, ids: Sequence[str], names: Sequence[str], say: Say | None
-) -> Sequence[str]:
+def _by_folder(data: str, ids: Sequence[str], names: Sequence[str]) -> Sequence[str]:
     """The ids; or, for a class whose folder is called by its name or number instead, that.
 
     Names count without regard to case and to _ for a blank, where they are those of one class; and
@@ -150,8 +150,7 @@ def _by_folder(
     if len({*label_of.values()}) < len(folders):
         return ids
     folder_of = {label: folder for folder, label in label_of.items()}
-    if say:
-        say(f"{printable(data)}: its folders were read as the classes' {how}")
+    logger.info(f"{printable(data)}: its folders were read as the classes' {how}")
     return [folder_of.get(label, name) for label, name in enumerate(ids)]
 
 
@@ -183,7 +182,6 @@ def _given(
     data: str,
     weights: tuple[Path, WeightsMetadata],
     recipe: Recipe | None,
-    say: Say | None,
 ) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
@@ -194,7 +192,7 @@ def _given(
                 "them; import it again with --classes FILE|FOLDER, or give a CSV file of "
                 "path,class_index"
             )
-        return _split(data, _by_folder(data, ids, names, say), wanted.split, recipe, say)
+        return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
     split: Measured = "all" if Path(data).is_file() else "val"
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")

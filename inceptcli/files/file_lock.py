@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-from collections.abc import Callable
+import logging
 from typing import IO, Any
 
 from inceptcli.text import printable
 
+logger = logging.getLogger(__name__)
 
-def lock(file: IO[Any], say: Callable[[str], None], *, wait: bool = False) -> bool:
+
+def lock(file: IO[Any], *, wait: bool = False) -> bool:
     """Lock `file` against other processes until it is closed; False where that cannot be.
 
-    Some mounts of NFS and Lustre have no locks: `say` is told once, and the work goes on.
+    Some mounts of NFS and Lustre have no locks: a notice says so, and the work goes on.
 
     Raises BlockingIOError when another process holds the lock, unless this one is to `wait`.
     """
@@ -22,7 +24,7 @@ def lock(file: IO[Any], say: Callable[[str], None], *, wait: bool = False) -> bo
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise BlockingIOError(*error.args) from error
-        say(
+        logger.info(
             f"{printable(str(file.name))}: cannot be locked ({error.strerror}); see to it that no "
             "second process writes there"
         )

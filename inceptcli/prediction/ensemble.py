@@ -171,12 +171,12 @@ class EnsembleRequest:
         """The options that change probabilities."""
         return Shortcuts(self.fast_decode, self.precision)
 
-    def find(self, say: Callable[[str], None] | None = None) -> EnsembleFiles:
+    def find(self) -> EnsembleFiles:
         """Find the weights, fetched if they are published, and read their metadata; no torch.
 
         Raises UsageError when they cannot answer together, UserError when one cannot be read.
         """
-        files = [find_weights(name, say) for name in self.weights]
+        files = [find_weights(name) for name in self.weights]
         metadata = [read_metadata(file) for file in files]
         check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
         return EnsembleFiles(self, files, metadata)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from inceptcli.progress.lines import LinesTask
 from inceptcli.progress.task import Task, counted
@@ -15,29 +16,77 @@ from inceptcli.text import printable, shortened
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+logger = logging.getLogger("inceptcli")
+"""Every module's notices pass it: what `--quiet` silences is INFO, what is said anyway WARNING."""
+
+
+class Notices(logging.Handler):
+    """Shows notices as plain lines on standard error, above the bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        line = shortened(printable(record.getMessage()))
+        if Display.bars is not None:
+            Display.bars.console.print(
+                line, markup=False, highlight=False, emoji=False, soft_wrap=True
+            )
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Show this program's notices while the block runs."""
+    handler, level = Notices(logging.INFO), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def hush(quiet: bool = True) -> bool:
+    """Show warnings alone if `quiet`, which is handed back, as a flag's callback has to."""
+    if quiet:
+        _show_from(logging.WARNING)
+    return quiet
+
+
+def silence() -> None:
+    """Show no notice: another process of the job does."""
+    _show_from(logging.CRITICAL + 1)
+
+
+def hide(module: str) -> None:
+    """Show no notice of that module, nor of those in it."""
+    for handler in _handlers():
+        handler.addFilter(lambda record: not record.name.startswith(module))
+
+
+def _show_from(level: int) -> None:
+    for handler in _handlers():
+        handler.setLevel(max(level, handler.level))
+
+
+def _handlers() -> list[Notices]:
+    return [handler for handler in logger.handlers if isinstance(handler, Notices)]
+
 
 class Display:
-    """Standard error while a command works; with `quiet` nothing appears.
+    """Progress on standard error while a command works.
+
+    Nothing appears with `quiet`, nor where INFO notices are not shown.
 
     On a terminal a task is a bar with rate and time left, which is gone when the task is; elsewhere
     (a cluster's log, a dumb terminal) it is a plain line from time to time, without control codes.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self._bars: Progress | None = None
+    bars: ClassVar[Progress | None] = None
 
-    def say(self, line: str) -> None:
-        """One line for the reader, above the bar if there is one."""
-        if self.quiet:
-            return
-        line = shortened(printable(line))
-        if self._bars is not None:
-            self._bars.console.print(
-                line, markup=False, highlight=False, emoji=False, soft_wrap=True
-            )
-        else:
-            print(line, file=sys.stderr, flush=True)
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet or not any(handler.level <= logging.INFO for handler in _handlers())
 
     @contextmanager
     def task(
@@ -70,14 +119,14 @@ class Display:
         else:
             from inceptcli.progress.bar import BarTask, bars
 
-            with bars(unit) as self._bars:
-                task = self._bars.add_task(
+            with bars(unit) as Display.bars:
+                task = Display.bars.add_task(
                     printable(label), total=total, completed=int(done), figures=()
                 )
                 try:
-                    yield BarTask(self._bars, task, done, total)
+                    yield BarTask(Display.bars, task, done, total)
                 finally:
-                    self._bars = None
+                    Display.bars = None
 
 
 def _is_terminal() -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from inceptcli.recipe.yaml_text import dump
 from inceptcli.training.plan import data_of
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.trained_data import check_data, kept_identity
+
+logger = logging.getLogger(__name__)
 
 
 class StudyRun(NamedTuple):
@@ -74,7 +77,7 @@ def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> 
             recipe = recipe_of(study, run.arm, run.seed, data)
             place = (recipe.data.path, recipe.data.val_path, recipe.data.val_fraction)
             if place not in opened:
-                opened[place] = data_of(recipe, None, kept)
+                opened[place] = data_of(recipe, kept)
             check_data(directory, opened[place], recipe.data.path)
 
 
@@ -83,7 +86,6 @@ def train_all(
     runs: Sequence[StudyRun],
     data: str | None,
     jobs: int,
-    say: Callable[[str], None],
 ) -> list[StudyResult]:
     """Train every run, `jobs` at a time, or go on where they were stopped.
 
@@ -99,7 +101,7 @@ def train_all(
                 working[run] = _start(study, run, data, jobs)
             for run in [run for run, process in working.items() if process.poll() is not None]:
                 results[run] = _finished(run, working.pop(run).returncode)
-                say(_in_words(results[run], study.measure, len(results), len(runs)))
+                logger.info(_in_words(results[run], study.measure, len(results), len(runs)))
             time.sleep(0.2)
     finally:
         _stop(working.values())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,11 +20,13 @@ from inceptcli.data.loading.dataset import Batch
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.network import Network
 from inceptcli.training.failures import is_out_of_memory, out_of_memory
-from inceptcli.training.fine_tuning import starting_network
+from inceptcli.training.fine_tuning import new_network
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
 from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import trainer_on_devices
+
+logger = logging.getLogger(__name__)
 
 MARGIN = 0.05
 """The share of the largest batch that is given up: later steps may need a little more memory."""
@@ -32,7 +35,7 @@ STEPS = 3
 """Optimizer steps of a trial; its state is there from the second on."""
 
 
-def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) -> Plan:
+def find_batch_size(plan: Plan, stopping: Stopping) -> Plan:
     """The plan with the largest batch that a device's memory holds, less `MARGIN`.
 
     Nothing else remains of the search: no file, no random state, no memory. `binsearch` doubles
@@ -47,10 +50,10 @@ def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) 
     )
     device = _single_device(plan, trainer)
     images = len(plan.train)
-    say(f"data.batch_size auto: looking for the largest batch that fits on {device}")
+    logger.info(f"data.batch_size auto: looking for the largest batch that fits on {device}")
     with isolate_rng():
         smallest = plan.with_batch_size(SMALLEST_BATCH)
-        trial = Trial(starting_network(smallest, lambda line: None), smallest, stopping)
+        trial = Trial(new_network(smallest), smallest, stopping)
         found = Tuner(trainer).scale_batch_size(
             trial,
             mode="binsearch",
@@ -66,7 +69,7 @@ def find_batch_size(plan: Plan, stopping: Stopping, say: Callable[[str], None]) 
     garbage_collection_cuda()
     size = min(max(found or 0, SMALLEST_BATCH), images)
     limit = "all training images" if size == images else f"what fits less {MARGIN:.0%}"
-    say(f"data.batch_size auto: {size} images per device and step, {limit}")
+    logger.info(f"data.batch_size auto: {size} images per device and step, {limit}")
     return plan.with_batch_size(size)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,8 @@ from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_auxiliary_head, load_tensors, read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
+logger = logging.getLogger(__name__)
+
 Freeze = Literal["none", "stem", "all-but-head"]
 
 
@@ -29,20 +31,18 @@ def new_network(plan: Plan) -> Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def starting_network(plan: Plan, say: Callable[[str], None]) -> Network:
+def starting_network(plan: Plan) -> Network:
     """What a run starts from: seeded, or `plan.init`; channels last."""
     network = new_network(plan)
     if plan.init is not None:
-        start_from(network, plan.init, plan.classes, say)
+        start_from(network, plan.init, plan.classes)
         return network
     if plan.recipe.network.init is not None:
         raise UserError(f"--init {plan.recipe.network.init}: no checkpoint to go on from without")
     return network
 
 
-def start_from(
-    network: Network, path: Path, classes: tuple[ClassName, ...], say: Callable[[str], None]
-) -> None:
+def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> None:
     """Load the weights file at `path` into `network`, which is of the same layout.
 
     With other classes (by id, in order), unnamed ones, or where the file has no trained classifier,
@@ -59,7 +59,7 @@ def start_from(
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)
     channels = own[first].shape[1]
     if first in tensors and tensors[first].shape[1] != channels:
-        say(f"{path}: {tensors[first].shape[1]} input channels, adapted to {channels}")
+        logger.info(f"{path}: {tensors[first].shape[1]} input channels, adapted to {channels}")
         tensors[first] = adapted(tensors[first], channels)
     new = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
     missing = [key for key in new if not key.startswith("classifier.")]
@@ -70,12 +70,10 @@ def start_from(
         )
     network.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     head = f"classifier ({len(classes)} classes)" if new else "nothing"
-    say(f"{path}: loaded {len(own) - len(new)} of {len(own)} tensors; new: {head}")
+    logger.info(f"{path}: loaded {len(own) - len(new)} of {len(own)} tensors; new: {head}")
 
 
-def start_auxiliary_head(
-    head: AuxiliaryHead, path: Path, classes: tuple[ClassName, ...], say: Callable[[str], None]
-) -> None:
+def start_auxiliary_head(head: AuxiliaryHead, path: Path, classes: tuple[ClassName, ...]) -> None:
     """Load the auxiliary head that the weights file at `path` has, if any, into `head`.
 
     With other classes its classifier keeps its fresh values. Raises UserError where they do not
@@ -83,7 +81,7 @@ def start_auxiliary_head(
     """
     tensors, own = load_auxiliary_head(path), head.state_dict()
     if not tensors:
-        say(f"{path}: without an auxiliary head, which starts at random values")
+        logger.info(f"{path}: without an auxiliary head, which starts at random values")
         return
     new = (
         []
@@ -95,7 +93,7 @@ def start_auxiliary_head(
             raise UserError(f"{path}: {key} of its auxiliary head does not fit")
     head.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     what = f"; new: its classifier ({len(classes)} classes)" if new else ""
-    say(f"{path}: loaded the auxiliary head{what}")
+    logger.info(f"{path}: loaded the auxiliary head{what}")
 
 
 def _same_classes(metadata: WeightsMetadata, classes: tuple[ClassName, ...]) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from inceptcli.data.folders import Say
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NetworkOptions, network_options
@@ -32,11 +31,11 @@ TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
 PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
 
 
-def completed(recipe: Recipe, directory: RunDirectory | None, say: Say | None = None) -> Recipe:
+def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
     """`recipe` with the network and the preprocessing of its `network.init`, where it says nothing.
 
     A run that is in `directory` knows them: the weights may be gone by then. Nothing is fetched but
-    what `hf-hub:` names, which `say` is told.
+    what `hf-hub:` names.
     Raises UsageError when there are no such weights or they are of another network, UserError when
     they cannot be read.
     """
@@ -48,9 +47,7 @@ def completed(recipe: Recipe, directory: RunDirectory | None, say: Say | None = 
         network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
         data = {key: getattr(run.data, key) for key in PREPROCESSING}
     else:
-        options, preprocessing = _told_by(
-            init, _said(recipe.network, "name") or DEFAULT_NETWORK, say
-        )
+        options, preprocessing = _told_by(init, _said(recipe.network, "name") or DEFAULT_NETWORK)
         network = {key: getattr(options, key) for key in ("name", *TOLD)}
         data = _as_recipe(preprocessing)
     if (said := _said(recipe.network, "name")) not in (None, network["name"]):
@@ -64,15 +61,15 @@ def completed(recipe: Recipe, directory: RunDirectory | None, say: Say | None = 
     return check(override(recipe.as_dict(), changes), f"recipe with what {init} says")
 
 
-def _told_by(init: str, name: str, say: Say | None) -> tuple[NetworkOptions, Preprocessing]:
+def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
     published = published_name(init, name)
     if published is None:
-        metadata = read_metadata(find_weights(init, say))
+        metadata = read_metadata(find_weights(init))
         return metadata.network, metadata.preprocessing
     return network_options(published.network), published_preprocessing(published.network)
 
 
-def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
+def starting_file(init: str, network: NetworkOptions) -> Path:
     """The file of weights that `init` means, which have this network's layout.
 
     Classes and input channels may be others. Raises UsageError when there is no such file or its
@@ -81,7 +78,7 @@ def starting_file(init: str, network: NetworkOptions, say: Say | None) -> Path:
     published = published_name(init, network.name)
     if published is not None and published.network != network.name:  # known before it is fetched
         raise _contradiction("name", network.name, init, published.network)
-    path = find_weights(init, say, network.name)
+    path = find_weights(init, network.name)
     found = read_metadata(path).network
     for key in ("name", *SHAPING):
         ours, theirs = getattr(network, key), getattr(found, key)

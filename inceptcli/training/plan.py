@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,19 +108,18 @@ class Plan:
 
 def plan(
     recipe: Recipe,
-    say: Callable[[str], None] | None = None,
     directory: RunDirectory | None = None,
 ) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
 
     A run that is in `directory` has its weights in a checkpoint, so that those it started from may
     be gone, and keeps the split of its data, whatever becomes of images that could not be read.
-    Published weights and shards are fetched here, which `say` is told.
+    Published weights and shards are fetched here.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
     check_logger(recipe.trainer.logger)
-    identity = data_of(recipe, say, None if directory is None else kept_identity(directory))
+    identity = data_of(recipe, None if directory is None else kept_identity(directory))
     names = identity.classes
     try:
         network = network_of(recipe, len(names))
@@ -142,22 +140,18 @@ def plan(
     _check_saved(WeightsMetadata(network, classes, preprocessing))
     init = recipe.network.init
     resumes = directory is not None and directory.checkpoints()
-    path = None if init is None or resumes else starting_file(init, network, say)
+    path = None if init is None or resumes else starting_file(init, network)
     return Plan(recipe, network, classes, identity, preprocessing, path)
 
 
-def data_of(
-    recipe: Recipe, say: Callable[[str], None] | None = None, kept: KeptIdentity | None = None
-) -> DataIdentity:
+def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
     """The data that a recipe names; as `kept`, what a run knows of it, splits it.
 
     Raises as `open_for_training`, and UsageError when `shapes` are to be split.
     """
     data = recipe.data
     if data.path is not None:
-        train, val, names = open_for_training(
-            data.path, data.val_path, data.val_fraction, say, kept
-        )
+        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction, kept)
         return DataIdentity(names, train, val)
     if data.val_path is not None or data.val_fraction is not None:
         raise UsageError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from contextlib import suppress
 from functools import partial
 
@@ -52,6 +52,8 @@ from inceptcli.training.stopping import Stopping
 from inceptcli.training.trained_data import keep_data
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
 
+logger = logging.getLogger(__name__)
+
 BY_EPOCHS = ("cosine", "one-cycle")
 """Schedules that end with the run, however long that is."""
 
@@ -59,45 +61,36 @@ BY_EPOCHS = ("cosine", "one-cycle")
 def fit(
     plan: Plan,
     directory: RunDirectory,
-    say: Callable[[str], None],
     progress: Display | None = None,
     stopping: Stopping | None = None,
 ) -> None:
     """Train, or go on training, until the recipe's last epoch.
 
-    `say` prints a line for the reader; `progress` shows how far the run is; `stopping` has listened
-    to signals since the program began.
+    `progress` shows how far the run is; `stopping` has listened to signals since the program began.
     Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
     UserError when memory or disk do not suffice, the loss is no number or every checkpoint is
     damaged, SystemExit(75) after a signal or `trainer.stop_after`, which counts from here,
     SystemExit(130) after a second Ctrl-C.
     """
     quiet_lightning()
-    stopping = stopping or Stopping(say)
+    stopping = stopping or Stopping()
     stopping.requeue = plan.recipe.checkpoint.requeue
     after = plan.recipe.trainer.stop_after
     stopping.limit(None if after is None else seconds_in(after))
     with stopping.listening():
-        plan = _with_batch_size(plan, directory, stopping, say)
-        trainer = _trainer(plan, directory, stopping, say, progress)
+        plan = _with_batch_size(plan, directory, stopping)
+        trainer = _trainer(plan, directory, stopping, progress)
         with explained(plan, directory):
-            directory.open(say)
+            directory.open()
         try:
-            stopping.report = partial(_say_and_log, directory, say)
             stopping.mark = partial(_mark, directory)
             tell_loss(partial(_log_loss, directory))
             with reason_logged(directory), explained(plan, directory):
                 keep_data(directory, plan.identity, plan.recipe.data.path)
-                _fit(plan, directory, say, trainer)
+                _fit(plan, directory, trainer)
         finally:
             tell_loss(None)
             directory.close()
-
-
-def _say_and_log(directory: RunDirectory, say: Callable[[str], None], line: str) -> None:
-    say(line)
-    with suppress(OSError):
-        directory.log(line)
 
 
 def _mark(directory: RunDirectory, line: str) -> None:
@@ -110,9 +103,7 @@ def _log_loss(directory: RunDirectory, reason: str) -> None:
         directory.log(f"nobody reads standard error any more ({reason}); training goes on")
 
 
-def _with_batch_size(
-    plan: Plan, directory: RunDirectory, stopping: Stopping, say: Callable[[str], None]
-) -> Plan:
+def _with_batch_size(plan: Plan, directory: RunDirectory, stopping: Stopping) -> Plan:
     """Auto becomes the number of the run that is there, or else one that is looked for."""
     if plan.recipe.data.batch_size != "auto":
         return plan
@@ -120,19 +111,18 @@ def _with_batch_size(
     if there is not None and there.data.batch_size != "auto":
         return plan.with_batch_size(there.data.batch_size)
     with explained(plan.with_batch_size(SMALLEST_BATCH), directory):
-        return find_batch_size(plan, stopping, say)
+        return find_batch_size(plan, stopping)
 
 
-def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], trainer: Trainer) -> None:
-    report = partial(_say_and_log, directory, say)
+def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     there = directory.read_recipe()
-    found = newest_readable(directory, report)
+    found = newest_readable(directory)
     directory.write_recipe(_recipe_to_keep(plan, there, found, trainer.world_size))
-    network = new_network(plan) if found else starting_network(plan, report)
+    network = new_network(plan) if found else starting_network(plan)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
-        report(line)
+        logger.info(line)
     step = found.step if found else 0
     if found and found.validated and step == _last_step(plan, trainer.world_size):
         if (loss := lost_weights(directory)) is not None:
@@ -140,21 +130,21 @@ def _fit(plan: Plan, directory: RunDirectory, say: Callable[[str], None], traine
                 f"{loss}; the run is finished, and its best weights are lost: more --epochs save "
                 "the best of those, or train again with another --output"
             )
-        say(f"finished already: {step} steps are done; more --epochs would go on")
+        logger.info(f"finished already: {step} steps are done; more --epochs would go on")
         return
     if found and there and (other := _other_schedule(there, plan.recipe)):
-        report(other)
-    forget_repaired(plan, directory, say)
+        logger.info(other)
+    forget_repaired(plan, directory)
     directory.forget_metrics_after(found.known_step if found else 0)
     directory.forget_stop()
     directory.log(f"start from step {step}")
     if step:
-        say(f"continuing from step {step}, weights and average as they were")
-    data = _data(plan, trainer, say)
+        logger.info(f"continuing from step {step}, weights and average as they were")
+    data = _data(plan, trainer)
     checkpoint = found.path if found else None
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not found:
-        start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes, report)
+        start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes)
     with profile_reported(trainer):
         trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
 
@@ -192,13 +182,13 @@ def _other_schedule(there: Recipe, now: Recipe) -> str | None:
     )
 
 
-def _data(plan: Plan, trainer: Trainer, say: Callable[[str], None]) -> ImageData:
+def _data(plan: Plan, trainer: Trainer) -> ImageData:
     wanted = plan.recipe.data.workers
     height, width = plan.preprocessing.image_size
     batch_bytes = plan.batch_size * height * width * 3
     workers = affordable(wanted, batch_bytes, trainer.num_devices)
     if workers.number < wanted:
-        say(
+        logger.info(
             f"data.workers {workers.number}, not {wanted}: {SHARED_MEMORY} has room for no more "
             f"batches of {batch_bytes / 2**20:.0f} MiB; a container gets more by --shm-size"
         )
@@ -223,26 +213,25 @@ def _trainer(
     plan: Plan,
     directory: RunDirectory,
     stopping: Stopping,
-    say: Callable[[str], None],
     progress: Display | None,
 ) -> Trainer:
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
     average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
-    dead_units = DeadUnits(directory, say)
-    recorder = Recorder(plan, directory, dead_units, say)
+    dead_units = DeadUnits(directory)
+    recorder = Recorder(plan, directory, dead_units)
     callbacks: list[Callback] = [
         RankWatch(directory),
         dead_units,
         recorder,
-        Curves(plan, directory, say),
+        Curves(plan, directory),
     ]
     callbacks += [LossGuard(plan, directory)]
     callbacks += [SharedBatchNorm(average)]
     callbacks += [average] if average else []
     callbacks += [TrainingProgress(plan, progress)] if progress else []
-    checkpoint = ResumeCheckpoint(plan, directory, stopping, say)
-    callbacks += [LoggedFigures(plan.recipe, directory, checkpoint, say), checkpoint]
+    checkpoint = ResumeCheckpoint(plan, directory, stopping)
+    callbacks += [LoggedFigures(plan.recipe, directory, checkpoint), checkpoint]
     trainer = trainer_on_devices(
         settings,
         max_epochs=settings.epochs,

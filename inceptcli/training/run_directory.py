@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +25,8 @@ from inceptcli.recipe.yaml_text import dump
 from inceptcli.text import printable
 from inceptcli.training.csv_rows import number_in, rows_in
 from inceptcli.training.skipped import add_skipped, read_skipped
+
+logger = logging.getLogger("inceptcli")
 
 METRICS = (
     "epoch",
@@ -94,11 +98,12 @@ class RunDirectory:
         self.path = path
         self.writes = is_first_process()
         self._lock: IO[str] | None = None
+        self._notices = _Notices(self)
 
-    def open(self, say: Callable[[str], None]) -> None:
+    def open(self) -> None:
         """Make the folder and lock it against a second process; UsageError when that cannot be.
 
-        `say` and train.log are told when the file system has no locks.
+        Until it is closed this program's notices are lines of train.log, too.
         """
         if not self.writes:
             return
@@ -112,13 +117,14 @@ class RunDirectory:
         checkpoints = self.path / "checkpoints"
         if checkpoints.is_dir() and not os.access(checkpoints, os.W_OK | os.X_OK):
             raise UsageError(f"--output {self.path}: {checkpoints} cannot be written")
-        notices: list[str] = []
+        self._notices.start()
         try:
-            locked = lock(self._lock, notices.append)
+            locked = lock(self._lock)
         except BlockingIOError as error:
             self._lock.seek(0)
             owner = self._lock.read(LONGEST_OWNER).strip() or "another process"
             self._lock.close()
+            self._notices.stop()
             raise UsageError(f"--output {self.path}: {owner} is training in this folder") from error
         self._lock.seek(0)
         dead = printable(self._lock.read(LONGEST_OWNER).strip())
@@ -127,12 +133,10 @@ class RunDirectory:
         self._lock.flush()
         if dead and locked:
             self.log(f"took over the lock of {dead}, which is gone")
-        for line in notices:
-            say(line)
-            self.log(line)
 
     def close(self) -> None:
         """Give the lock back."""
+        self._notices.stop()
         if self._lock:
             self._lock.truncate(0)
             self._lock.close()
@@ -296,9 +300,35 @@ class NoRunDirectory(RunDirectory):
         self.path = Path(os.devnull) / "trial"  # where nothing can be
         self.writes = False
         self._lock = None
+        self._notices = _Notices(self)
 
     def log_from_any_rank(self, line: str) -> None:
         """Nothing."""
+
+
+class _Notices(logging.Handler):
+    """Writes this program's notices into train.log."""
+
+    def __init__(self, directory: RunDirectory) -> None:
+        super().__init__(logging.INFO)
+        self._directory = directory
+
+    def start(self) -> None:
+        """Listen, also where nobody else wants to know."""
+        self._level_before = logger.level
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+        logger.addHandler(self)
+
+    def stop(self) -> None:
+        """Listen no more."""
+        if self in logger.handlers:
+            logger.removeHandler(self)
+            logger.setLevel(self._level_before)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; a full disk is found out by files that matter."""
+        with suppress(OSError):
+            self._directory.log(record.getMessage())
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:

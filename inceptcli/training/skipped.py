@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from inceptcli.training.csv_rows import number_in, rows_in
 if TYPE_CHECKING:
     from inceptcli.training.plan import Plan
     from inceptcli.training.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("path", "reason", "part", "number")
 
@@ -39,7 +42,7 @@ def add_skipped(path: Path, name: str, number: ImageNumber, reason: str) -> None
         writer.writerow((defused(printable(name)), defused(reason), *number))
 
 
-def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
+def forget_repaired(plan: Plan, directory: RunDirectory) -> None:
     """Take what can be read by now out of `skipped.csv`; what stays is listed where it lies now."""
     listed = directory.skipped()
     if not directory.writes or not listed:
@@ -48,9 +51,7 @@ def forget_repaired(plan: Plan, directory: RunDirectory, say: Callable[[str], No
     _write(directory.path / "skipped.csv", plan, left)
     if repaired := len(listed) - len(left):
         images = "1 image" if repaired == 1 else f"{repaired} images"
-        line = f"{images} of skipped.csv can be read now and will not be counted"
-        directory.log(line)
-        say(line)
+        logger.info(f"{images} of skipped.csv can be read now and will not be counted")
 
 
 def _can_be_read(plan: Plan, number: ImageNumber) -> bool:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from inceptcli.processes.launchers import by_torchrun, is_first_process
+from inceptcli.processes.launchers import by_torchrun
 from inceptcli.processes.signals import (
     EXIT_STOPPED,
     REPEATED_SECONDS,
@@ -20,6 +20,8 @@ from inceptcli.processes.signals import (
     signals_to_take,
     unanswered,
 )
+
+logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 130
 """Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""
@@ -46,13 +48,11 @@ class Stopping:
     Attributes:
         training: whether there is something to save.
         requeue: whether the SLURM job shall come back after SIGUSR1 and a time limit.
-        report: tells a line to the reader of the terminal and of train.log.
         mark: leaves a line for torchrun's user, who does not see the exit code.
     """
 
-    def __init__(self, report: Callable[[str], None], after: float | None = None) -> None:
+    def __init__(self, after: float | None = None) -> None:
         self.training, self.requeue = False, False
-        self.report = report
         self.mark: Callable[[str], None] = lambda line: None
         self._signal: int | None = None
         self._signalled_at = 0.0
@@ -84,7 +84,7 @@ class Stopping:
             self._leave_untrained()
             raise SystemExit(EXIT_STOPPED) from None
         except InterruptedAgain:
-            self.report("interrupted; the same command continues from the last checkpoint, if any")
+            logger.info("interrupted; the same command continues from the last checkpoint, if any")
             raise SystemExit(EXIT_INTERRUPTED) from None
         finally:
             for number, handler in kept.items():
@@ -113,7 +113,7 @@ class Stopping:
             return
         line = f"stopped by {self.reason} before training began"
         self.mark(line)
-        self.report(f"{line}; the same command starts it")
+        logger.info(f"{line}; the same command starts it")
         self.requeue_job()
 
     def check(self) -> None:
@@ -140,28 +140,22 @@ class Stopping:
     def requeue_job(self) -> None:
         """Put the SLURM job in the queue again where it shall come back."""
         if self.may_requeue:
-            requeue_job(self.report)
+            requeue_job()
 
 
-def say_on_standard_error(line: str) -> None:
-    """What a run says before it has a display; only its first process does."""
-    if is_first_process():
-        print(line, file=sys.stderr, flush=True)
-
-
-def requeue_job(report: Callable[[str], None]) -> None:
+def requeue_job() -> None:
     """Put this SLURM job, which ends thereby, in the queue again; nothing outside SLURM.
 
-    Of an array only this task comes back. A failure is one line for `report`.
+    Of an array only this task comes back. A failure is a notice.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return
     if (array := os.environ.get("SLURM_ARRAY_JOB_ID")) is not None:
         job = f"{array}_{os.environ.get('SLURM_ARRAY_TASK_ID', '')}"
-    report(f"requeueing SLURM job {job}")
+    logger.info(f"requeueing SLURM job {job}")
     try:
         subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        report(f"SLURM job {job} could not be requeued: {' '.join(said.split())}")
+        logger.info(f"SLURM job {job} could not be requeued: {' '.join(said.split())}")

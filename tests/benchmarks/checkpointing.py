@@ -53,7 +53,7 @@ def main() -> None:
         "checkpoint": {"every_steps": STEPS // SAVES},
     }
     with TemporaryDirectory() as folder:
-        fit(plan(check(recipe)), RunDirectory(Path(folder) / "run"), print)
+        fit(plan(check(recipe)), RunDirectory(Path(folder) / "run"))
     steps = [later - earlier for earlier, later in pairwise(starts[2:])]
     seconds = {"step": spread(steps), "save": spread(saves)}
     share = statistics.median(saves) / (DEFAULT * statistics.median(steps))

@@ -67,7 +67,7 @@ def of_network(name: str) -> dict[str, float]:
         with TemporaryDirectory() as folder:
             run = RunDirectory(Path(folder) / "run")
             recipe = override(read_with_bases(find_recipe(f"paper/{name}"))[0], CHANGES)
-            fit(plan(check(recipe)), run, lambda line: None)
+            fit(plan(check(recipe)), run)
             size = run.checkpoints()[-1].stat().st_size
             predicting = _prediction(run.weights)
     finally:

@@ -61,7 +61,7 @@ def ours() -> tuple[list[float], list[float]]:
     Classifier.training_step = timed  # type: ignore[method-assign]
     try:
         with TemporaryDirectory() as folder:
-            fit(plan(recipe()), RunDirectory(Path(folder) / "run"), lambda line: None)
+            fit(plan(recipe()), RunDirectory(Path(folder) / "run"))
     finally:
         Classifier.training_step = step  # type: ignore[method-assign]
     return [later - earlier for earlier, later in pairwise(starts[2:])], losses

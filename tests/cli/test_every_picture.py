@@ -163,7 +163,9 @@ def test_training_leaves_out_thumbnails_and_counts_what_is_no_picture(tmp_path: 
     assert "10 images can be read: 10 PNG" in checked.stdout
 
 
-def test_a_further_image_of_a_labelled_sample_is_counted(tmp_path: Path) -> None:
+def test_a_further_image_of_a_labelled_sample_is_counted(
+    tmp_path: Path, notices: list[str]
+) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     shard = tmp_path / "train.tar"
     with tarfile.open(shard, "w") as archive:
@@ -172,8 +174,7 @@ def test_a_further_image_of_a_labelled_sample_is_counted(tmp_path: Path) -> None
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    said: list[str] = []
-    source = open_shards([shard], ("cat", "dog"), said.append)
+    source = open_shards([shard], ("cat", "dog"))
     members = [Path(source.name(index)).name for index in range(len(source))]
     assert members == ["a.jpg", "b.v1.jpg", "b.v2.jpg"]
-    assert said == [f"{tmp_path}: left out 1 file (1 beside the image of a sample (seg.png))"]
+    assert notices == [f"{tmp_path}: left out 1 file (1 beside the image of a sample (seg.png))"]

@@ -135,7 +135,7 @@ def test_two_processes_do_not_train_in_one_folder(run: Path) -> None:
     from inceptcli.training.run_directory import RunDirectory
 
     first = RunDirectory(run)
-    first.open(print)
+    first.open()
     try:
         done = inceptcli("train", *TINY, "--output", run)
     finally:

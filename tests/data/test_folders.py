@@ -113,13 +113,12 @@ def test_messages_stay_on_one_line_whatever_a_folder_is_called(tmp_path: Path) -
     assert str(caught.value).isprintable()
 
 
-def test_what_the_program_wrote_is_no_class(tmp_path: Path) -> None:
+def test_what_the_program_wrote_is_no_class(tmp_path: Path, notices: list[str]) -> None:
     touch(tmp_path, "cat/1.jpg", "dog/1.jpg", "dog/maps/explanations.csv", "dog/maps/1.png")
     touch(tmp_path, "runs/a/recipe.yaml", "runs/a/lock", "runs/a/pictures/1.png", "runs/b/lock")
-    said: list[str] = []
-    images = class_folder(tmp_path, said.append)
+    images = class_folder(tmp_path)
     assert names_in(images, tmp_path) == [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog")]
-    assert said == [
+    assert notices == [
         f"left out {tmp_path}/dog/maps and 2 more: inceptcli wrote that; it is no class"
     ]
     touch(tmp_path, "runs/photo.jpg")

@@ -13,7 +13,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
 from inceptcli.data.exclusion import exclude
-from inceptcli.data.folders import unheard
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.data.shards.files import class_list
 from inceptcli.prediction.inputs import find_sources
@@ -79,7 +78,7 @@ def test_a_list_names_the_files_that_it_named_where_it_was_saved(
         assert exclude(labelled, root / "out.txt", {root}).images.paths == labelled.paths[1:]
         (root / "classes.txt").write_bytes(saved("\n".join(classes), encoding, line_end, there))
         assert tuple(map(key, class_list([root / "0.tar"]))) == tuple(map(key, classes))
-        named = classes_to_import(root / "classes.txt", unheard)
+        named = classes_to_import(root / "classes.txt")
         assert [entry.id for entry in named] == [*map(key, classes)]
         stream = io.BytesIO(
             saved("\n".join(f"{root}/{x}" for x in lines), encoding, line_end, there)

@@ -76,24 +76,23 @@ def test_pictures_to_be_named_are_a_test_split_without_classes(root: Path) -> No
 
 def opened(
     data: str, val_data: str | None, val_fraction: float | None
-) -> tuple[list[str], list[str], tuple[str, ...], list[str]]:
-    """Names of what trains and of what validates, the classes, and what is said."""
-    said: list[str] = []
-    train, val, classes = open_for_training(data, val_data, val_fraction, said.append)
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Names of what trains and of what validates, and the classes."""
+    train, val, classes = open_for_training(data, val_data, val_fraction)
     parts = [[part.name(index) for index in range(len(part))] for part in (train, val)]
-    return parts[0], parts[1], classes, said
+    return parts[0], parts[1], classes
 
 
 @pytest.mark.parametrize("val_data", ["data/val", "data/heldout", "data/more/heldout"])
-def test_what_val_data_names_is_no_class(root: Path, val_data: str) -> None:
+def test_what_val_data_names_is_no_class(root: Path, val_data: str, notices: list[str]) -> None:
     draw(Path("data"), 9)
     draw(Path(val_data), 6, first=100)
-    train, val, classes, said = opened("data", val_data, None)
+    train, val, classes = opened("data", val_data, None)
     assert classes == CLASSES
     assert (len(train), len(val)) == (9, 6)
     assert not set(train) & set(val)
     more = "data/more: has the images of --val-data; it is no class"
-    assert said == [more] * ("more" in val_data)
+    assert notices == [more] * ("more" in val_data)
     split: Measured = "train" if val_data == "data/val" else "all"
     assert len(open_split("data", CLASSES, split, TrainedOn("data", val_data)).source) == 9
     places = training_places(TrainedOn("data", val_data))
@@ -101,16 +100,18 @@ def test_what_val_data_names_is_no_class(root: Path, val_data: str) -> None:
 
 
 @pytest.mark.parametrize("sheet", [False, True])
-def test_a_test_split_beside_classes_is_left_out_and_said(root: Path, sheet: bool) -> None:
+def test_a_test_split_beside_classes_is_left_out_and_said(
+    root: Path, sheet: bool, notices: list[str]
+) -> None:
     draw(Path("data"), 30)
     draw(Path("data/test"), 6, first=100)
     if sheet:
         Path("data/ant/0000.png").rename("data/test/sheet.png")
-    train, val, classes, said = opened("data", None, 0.3)
+    train, val, classes = opened("data", None, 0.3)
     assert classes == CLASSES
     assert len(train) + len(val) == 30 - sheet
     assert not any("data/test" in name for name in (*train, *val))
-    assert said[0].startswith("data: test/ left out of training and validation; `inceptcli eval")
+    assert notices[0].startswith("data: test/ left out of training and validation; `inceptcli eval")
     assert len(open_split("data", CLASSES, "test").source) == 6
     report = check_dataset("data", 1, lambda done, total: None)
     assert (report.splits, [entry.name for entry in report.classes]) == (
@@ -122,17 +123,19 @@ def test_a_test_split_beside_classes_is_left_out_and_said(root: Path, sheet: boo
     assert len(open_split("shards", CLASSES, "test").source) == 6
 
 
-def test_a_validation_split_beside_classes_validates(root: Path) -> None:
+def test_a_validation_split_beside_classes_validates(root: Path, notices: list[str]) -> None:
     draw(Path("data"), 9)
     draw(Path("data/val"), 6, first=100)
-    train, val, classes, said = opened("data", None, None)
-    assert (len(train), len(val), classes, said) == (9, 6, CLASSES, [])
+    train, val, classes = opened("data", None, None)
+    assert (len(train), len(val), classes, notices) == (9, 6, CLASSES, [])
     with pytest.raises(UsageError, match="data has images to validate on already"):
         opened("data", None, 0.3)
 
 
 @pytest.mark.parametrize("name", ["eval", "heldout", "test1"])
-def test_what_lies_beside_a_train_split_is_no_class(root: Path, name: str) -> None:
+def test_what_lies_beside_a_train_split_is_no_class(
+    root: Path, name: str, notices: list[str]
+) -> None:
     make("train")
     draw(Path("data", name), 6, first=100)
     if name == "test1":
@@ -140,13 +143,13 @@ def test_what_lies_beside_a_train_split_is_no_class(root: Path, name: str) -> No
             path.rename(Path("data/test1", path.name))
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
-    train, val, classes, said = opened("data", None, 0.3)
+    train, val, classes = opened("data", None, 0.3)
     assert (len(train) + len(val), classes) == (9, CLASSES)
-    assert said == [f"data: {name}/ left out of training and validation"]
-    said = []
-    report = check_dataset("data", 1, lambda done, total: None, said.append)
+    assert notices == [f"data: {name}/ left out of training and validation"]
+    notices.clear()
+    report = check_dataset("data", 1, lambda done, total: None)
     assert [entry.name for entry in report.classes] == list(CLASSES)
-    assert said == [f"data: {name}/ left out, neither a split nor a class"]
+    assert notices == [f"data: {name}/ left out, neither a split nor a class"]
     assert shard(Path("data"), "shards").classes == CLASSES
 
 
@@ -157,7 +160,7 @@ def test_a_class_called_train_may_lie_beside_a_split(root: Path) -> None:
             for path in sorted(Path("drawn").glob("*/*")):
                 Path(parent, name).mkdir(parents=True, exist_ok=True)
                 path.rename(Path(parent, name, path.name))
-    train, val, classes, _ = opened("data", None, None)
+    train, val, classes = opened("data", None, None)
     assert (len(train), len(val), classes) == (6, 6, ("bus", "train"))
 
 
@@ -166,7 +169,7 @@ def test_shards_that_validate_do_not_train(root: Path) -> None:
     draw(Path("held"), 6, first=100)
     shard(Path("data"), "shards/part-%d.tar")
     shard(Path("held"), "shards/heldout-%d.tar")
-    train, val, _, _ = opened("shards", "shards/heldout-*.tar", None)
+    train, val, _ = opened("shards", "shards/heldout-*.tar", None)
     assert (len(train), len(val)) == (9, 6)
     trained = TrainedOn("shards", "shards/heldout-*.tar")
     for data, count in (("shards", 9), ("shards/heldout-*.tar", 6), ("shards/heldout-0.tar", 4)):
@@ -179,13 +182,12 @@ def test_two_folders_for_one_split_are_refused(root: Path) -> None:
         open_for_training("data", None, None)
 
 
-def test_a_test_split_is_left_out_and_said_in_one_line(root: Path) -> None:
+def test_a_test_split_is_left_out_and_said_in_one_line(root: Path, notices: list[str]) -> None:
     make("train", "valid", "test", "backup")
-    said: list[str] = []
-    train, val, classes = open_for_training("data", None, None, said.append)
+    train, val, classes = open_for_training("data", None, None)
     assert classes == CLASSES
     assert (len(train), len(val)) == (9, 9)
-    assert said == [
+    assert notices == [
         "data: backup/ and test/ left out of training and validation; `inceptcli eval RUN --split "
         "test` measures test images"
     ]
@@ -193,11 +195,10 @@ def test_a_test_split_is_left_out_and_said_in_one_line(root: Path) -> None:
     assert val.name(0) == "data/valid/ant/0000.png"
 
 
-def test_a_split_that_validates_is_not_left_out(root: Path) -> None:
+def test_a_split_that_validates_is_not_left_out(root: Path, notices: list[str]) -> None:
     make("train", "test")
-    said: list[str] = []
-    _, val, _ = open_for_training("data", "data/test", None, said.append)
-    assert (val.name(0), said) == ("data/test/ant/0000.png", [])
+    _, val, _ = open_for_training("data", "data/test", None)
+    assert (val.name(0), notices) == ("data/test/ant/0000.png", [])
 
 
 @pytest.mark.parametrize(
@@ -237,17 +238,16 @@ def test_a_fraction_splits_train_where_there_is_a_test_split(root: Path) -> None
     assert all(name.startswith("data/train/") for name in names)
 
 
-def test_shards_have_the_splits_of_their_folder(root: Path) -> None:
+def test_shards_have_the_splits_of_their_folder(root: Path, notices: list[str]) -> None:
     make("train", "valid", "test")
     shard(Path("data"), "shards")
     assert {path.name.split("-")[0] for path in Path("shards").glob("*.tar")} == {
         "train", "val", "test"
     }  # fmt: skip
-    said: list[str] = []
-    train, val, _ = open_for_training("shards", None, None, said.append)
+    train, val, _ = open_for_training("shards", None, None)
     expected = open_for_training("data", None, None)
     assert (len(train), len(val)) == (len(expected[0]), len(expected[1]))
-    (line,) = said
+    line, _ = notices
     assert line.startswith("shards: test-000000.tar/, ")
     for split in NAMES:
         ours, which, _ = open_split("shards", CLASSES, split)
@@ -313,34 +313,34 @@ def test_classes_that_were_trained_are_no_splits(root: Path) -> None:
 
 
 @pytest.mark.parametrize("data", ["plain", "shards"])
-def test_the_fraction_of_a_run_gives_its_own_two_parts(root: Path, data: str) -> None:
+def test_the_fraction_of_a_run_gives_its_own_two_parts(
+    root: Path, data: str, notices: list[str]
+) -> None:
     draw(Path("plain"), 30)
     shard(Path("plain"), "shards/part-%d.tar", 6)
     train, val, _ = open_for_training(data, None, 0.3)
-    said: list[str] = []
     parts: list[tuple[Measured | None, ImageSource]]
     parts = [(None, val), ("val", val), ("train", train)]
     for split, part in parts:
-        found, which, _ = open_split(data, CLASSES, split, TrainedOn(data, None, 0.3), said.append)
+        found, which, _ = open_split(data, CLASSES, split, TrainedOn(data, None, 0.3))
         assert [found.name(i) for i in range(len(found))] == [
             part.name(i) for i in range(len(part))
         ]
         assert which == (split or "val")
-    (line,) = said
+    (line,) = notices
     assert line.startswith(f"{data}: {len(val)} of 30 images, those that the run keeps for valid")
     whole, which, _ = open_split(data, CLASSES, "all", TrainedOn(data, None, 0.3))
     assert (len(whole), which) == (30, "all")
 
 
-def test_check_knows_splits_and_what_the_program_wrote(root: Path) -> None:
+def test_check_knows_splits_and_what_the_program_wrote(root: Path, notices: list[str]) -> None:
     make("train", "valid", "test")
     draw(Path("data/test/dog"), 1)
     Path("data/train/runs/a").mkdir(parents=True)
     Path("data/train/runs/a/lock").touch()
-    said: list[str] = []
-    report = check_dataset("data", 1, lambda done, total: None, said.append)
+    report = check_dataset("data", 1, lambda done, total: None)
     assert report.splits == ("train", "val", "test")
     assert [entry.name for entry in report.classes] == [*CLASSES, "dog"]
     assert report.one_split_only == [("test", "dog")]
     assert not report.clean
-    assert len(said) == 1
+    assert len(notices) == 1

@@ -80,7 +80,7 @@ def remove(folder: Path) -> None:
 
 def begin_again(folder: Path) -> None:
     remove(folder)
-    with open_part(folder / "1.part", record("parquet", (1, 3)), print) as part:
+    with open_part(folder / "1.part", record("parquet", (1, 3))) as part:
         part.write(map(answer, part.missing(SOURCES[:3])))
 
 

@@ -43,7 +43,7 @@ def work(path: Path, job: PartRecord, sources: Sequence[Source] = SOURCES) -> li
             answered.append(source.path)
             yield answer(source)
 
-    with open_part(path, job, print) as part:
+    with open_part(path, job) as part:
         part.write(answers(part))
         if not part.is_finished:
             part.finish()
@@ -120,7 +120,7 @@ def test_rows_cut_at_any_byte_go_on_to_the_same_part(
     share = [source.path for source in SOURCES[:5:2]]
     for length in range(len(content) + 1):
         path = tmp_path / f"cut-{length}"
-        with open_part(path, job, print) as part:
+        with open_part(path, job) as part:
             part.write(())
         rows_path(path, job.format).write_bytes(content[:length])
         assert work(path, job, SOURCES[:5]) == share[content[:length].count(b"\n") :]
@@ -132,7 +132,7 @@ def test_rows_cut_at_any_byte_go_on_to_the_same_part(
 @pytest.mark.parametrize("tail", [b"\0" * 100, b"{}\n", b'{"path": 1}\n', b"\xff\n", b"[[[\n"])
 def test_what_a_power_cut_left_is_cut_off(tail: bytes, tmp_path: Path) -> None:
     path = tmp_path / "part.jsonl"
-    with open_part(path, record(), print) as part:
+    with open_part(path, record()) as part:
         part.write(answer(source) for source in SOURCES[:3:2])
     with path.open("ab") as file:
         file.write(tail)
@@ -149,7 +149,7 @@ def test_a_stop_between_the_parquet_file_and_its_record_is_made_good(
         def interrupt(*_: object) -> None:
             raise KeyboardInterrupt
 
-        with open_part(path, job, print) as part:  # begun, so that only the last record is missing
+        with open_part(path, job) as part:  # begun, so that only the last record is missing
             part.write(())
         patch.setattr("inceptcli.prediction.shares.part.write_record", interrupt)
         with pytest.raises(KeyboardInterrupt):
@@ -192,7 +192,7 @@ def test_another_job_does_not_touch_the_part(said: str, tmp_path: Path) -> None:
 )
 def test_other_pictures_are_refused(others: list[Source], finished: bool, tmp_path: Path) -> None:
     path = tmp_path / "part.jsonl"
-    with open_part(path, record(), print) as part:
+    with open_part(path, record()) as part:
         part.write(map(answer, part.missing(SOURCES)))
         if finished:
             part.finish()
@@ -222,7 +222,7 @@ def test_a_file_that_is_no_part_is_not_touched(output_format: str, tmp_path: Pat
 @pytest.mark.parametrize("output_format", FORMATS)
 def test_two_processes_do_not_write_one_part(output_format: str, tmp_path: Path) -> None:
     path, job = tmp_path / "part", record(output_format)
-    with open_part(path, job, print) as part:
+    with open_part(path, job) as part:
         part.write(map(answer, SOURCES[:1]))
         code = (
             "import sys; from pathlib import Path; from tests.prediction.test_part import *\n"

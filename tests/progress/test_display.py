@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush, logger, notices, silence
 from tests.terminal import COLOUR, HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines
 
 WORK = """
-import signal, sys, time
+import logging, signal, sys, time
 from inceptcli.progress import lines
-from inceptcli.progress.display import Display
+from inceptcli.progress.display import Display, hush, logger, notices, silence
 
 lines.FIRST_AFTER = 0
-display = Display()
-with display.task("epoch 3/160", 50_000) as task:
+with notices(), Display().task("epoch 3/160", 50_000) as task:
     for done in range(0, 50_001, 1_000):
         figures = ("loss 1.234", "run 2 h 05 min left", "top-1 56%") if task.due else ()
         task.reach(done, 50_000, figures)
         time.sleep(0.03)
         if done == 30_000:
-            display.say("[red]notice[/red] of this length, :cat: " + "x" * 150)
+            logging.getLogger("inceptcli.x").info(
+                "[red]notice[/red] of this length, :cat: " + "x" * 150
+            )
     {then}
 """
 
@@ -101,7 +105,7 @@ def test_a_log_gets_a_line_after_a_minute_and_then_every_five(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with Display().task("epoch 1/2", 36_000, done=600) as task:
+    with notices(), Display().task("epoch 1/2", 36_000, done=600) as task:
         for second in range(1, 901):
             now += 1
             task.reach(600 + 20 * second, 36_000, ("loss 1.250",) if task.due else ())
@@ -118,17 +122,57 @@ def test_a_log_line_of_an_unknown_total_says_what_is_done(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    with Display().task("read\x1b[2J", unit="files") as task:
+    with notices(), Display().task("read\x1b[2J", unit="files") as task:
         task.advance(5)
         now += 61
         task.advance(1_216)
     assert capsys.readouterr().err == "read\\x1b[2J: 1,221 files, 20/s\n"
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    display = Display(quiet=True)
-    display.say("notice")
-    with display.task("read", 10) as task:
-        task.advance(10)
-        assert not task.due
+def test_quiet_says_nothing_but_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    with notices():
+        hush(True)
+        logger.info("notice")
+        logger.warning("two\nlines")
+        with Display().task("read", 10) as task:
+            task.advance(10)
+            assert not task.due
+    assert capsys.readouterr() == ("", "two\\nlines\n")
+
+
+def test_of_several_processes_one_speaks(capsys: pytest.CaptureFixture[str]) -> None:
+    with notices():
+        silence()
+        hush(True)
+        logger.warning("notice")
     assert capsys.readouterr() == ("", "")
+
+
+def test_lines_of_threads_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    with notices(), ThreadPoolExecutor(8) as threads:
+        list(threads.map(logger.info, ["x" * 200] * 200))
+    assert capsys.readouterr().err == f"{'x' * 200}\n" * 200
+
+
+LIBRARY = """
+import logging
+from inceptcli.progress.display import Display
+from inceptcli.data.folders import class_folder
+
+root = logging.getLogger()
+print(class_folder(Path("photos")).classes, root.level, root.handlers)
+with Display().task("read", 10) as task:
+    task.advance(10)
+logging.getLogger("inceptcli.x").warning("warned")
+"""
+
+
+def test_a_library_that_nobody_asked_shows_warnings_alone(tmp_path: Path) -> None:
+    for name in ("cat/1.jpg", "dog/1.jpg", "dog/notes.txt"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pathlib import Path{LIBRARY}"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("('cat', 'dog') 30 []\n", "warned\n")

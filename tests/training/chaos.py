@@ -189,9 +189,9 @@ def steps_when_starting_over(
 def work(arguments: list[str]) -> None:
     """`inceptcli train`, with a line in train.log for every optimizer step."""
     from inceptcli.cli.app import app
-    from inceptcli.training.stopping import Stopping, say_on_standard_error
+    from inceptcli.training.stopping import Stopping
 
-    with Stopping(say_on_standard_error).listening():  # as the program does, from its first line on
+    with Stopping().listening():  # as the program does, from its first line on
         from inceptcli.training.callbacks.recorder import Recorder
 
         original = Recorder.on_train_batch_end

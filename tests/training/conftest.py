@@ -45,12 +45,12 @@ def train(tmp_path: Path) -> Train:
     A change is a dotted recipe key (trainer__epochs) or a whole section.
     """
 
-    def run(name: str = "run", say: Callable[[str], None] = print, **changes: Any) -> RunDirectory:
+    def run(name: str = "run", **changes: Any) -> RunDirectory:
         sections = {key: value for key, value in changes.items() if "__" not in key}
         dotted = {key.replace("__", "."): changes[key] for key in changes.keys() - sections}
         directory = RunDirectory(tmp_path / name)
         planned = plan(check(override({**TINY, **sections}, dotted)))
-        fit(planned, directory, say)
+        fit(planned, directory)
         return directory
 
     return run

@@ -163,11 +163,10 @@ def test_a_run_stopped_between_steps_ends_with_the_same_short_last_step(
     ],
 )  # fmt: skip
 def test_the_effective_batch_is_one_that_is_trained(
-    train: Train, accumulate: int, said: str
+    train: Train, accumulate: int, said: str, notices: list[str]
 ) -> None:
-    lines: list[str] = []
-    train("run", lines.append, trainer__accumulate_batches=accumulate, trainer__epochs=1)
-    assert said in "\n".join(lines)
+    train("run", trainer__accumulate_batches=accumulate, trainer__epochs=1)
+    assert said in "\n".join(notices)
 
 
 @pytest.mark.system

@@ -84,18 +84,19 @@ def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
 
 
 def test_eval_after_a_resume_gives_the_averaged_figures_of_the_epoch_that_the_file_names(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
-    said: list[str] = []
     with monkeypatch.context() as patch:
         stop_at(7, patch)
         with pytest.raises(SystemExit):
-            train(say=said.append)
-    directory = train(say=said.append)
+            train()
+    directory = train()
     metadata = read_metadata(directory.weights)
     assert metadata.averaged
-    assert any("the running average is validated and saved" in line for line in said)
-    assert any("continuing from step 8, weights and average as they were" in line for line in said)
+    assert any("the running average is validated and saved" in line for line in notices)
+    assert any(
+        "continuing from step 8, weights and average as they were" in line for line in notices
+    )
     logged = next(row for row in rows(directory) if int(row["epoch"]) == metadata.epoch)
     done = inceptcli("eval", directory.path, "--format", "json")
     result = json.loads(done.stdout)

@@ -52,12 +52,12 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Memory:
 
 def found(train_size: int, **changes: Any) -> int:
     quiet_lightning()
-    stopping = Stopping(print)
+    stopping = Stopping()
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     dotted |= {"data.batch_size": "auto", "data.train_size": train_size}
     planned = plan(check(override(TINY, dotted)))
     with stopping.listening():
-        return find_batch_size(planned, stopping, print).batch_size
+        return find_batch_size(planned, stopping).batch_size
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,11 @@ def test_when_not_even_two_images_fit_the_line_is_that_of_out_of_memory(memory: 
 
 
 def test_the_run_is_that_of_the_number_and_keeps_it(
-    train: Train, memory: Memory, tmp_path: Path
+    train: Train, memory: Memory, tmp_path: Path, notices: list[str]
 ) -> None:
     tried = memory(6)
-    said: list[str] = []
-    directory = train("auto", said.append, data__batch_size="auto")
-    assert any("auto: 5 images per device and step, what fits less 5%" in line for line in said)
+    directory = train("auto", data__batch_size="auto")
+    assert any("auto: 5 images per device and step, what fits less 5%" in line for line in notices)
     assert read_recipe(directory.path / "recipe.yaml")["data"]["batch_size"] == 5
     direct = train("direct", data__batch_size=5)
     assert_same_run(direct, directory)
@@ -168,10 +167,9 @@ def test_a_signal_ends_the_search_with_75(memory: Memory, monkeypatch: pytest.Mo
 
 
 def test_the_search_counts_as_time_before_stop_after(
-    train: Train, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    train: Train, memory: Memory, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     tried = memory(20)
-    said: list[str] = []
     moment = [0.0]
     monkeypatch.setattr("inceptcli.training.stopping.time.monotonic", lambda: moment[0])
     original = Trial.on_train_batch_start
@@ -182,10 +180,10 @@ def test_the_search_counts_as_time_before_stop_after(
 
     monkeypatch.setattr(Trial, "on_train_batch_start", start)
     with pytest.raises(SystemExit) as stopped:
-        train(say=said.append, data__batch_size="auto", trainer__stop_after="45s")
+        train(data__batch_size="auto", trainer__stop_after="45s")
     assert stopped.value.code == 75
     assert len(tried) == 4
-    assert "stopped by trainer.stop_after before training" in said[-1]
+    assert "stopped by trainer.stop_after before training" in notices[-1]
 
 
 def test_a_cpu_has_no_limit_to_find(tmp_path: Path) -> None:

@@ -37,15 +37,17 @@ def test_a_picture_of_all_epochs_is_drawn_after_each(
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError()])
 def test_a_picture_that_cannot_be_drawn_is_said_once(
-    train: Train, monkeypatch: pytest.MonkeyPatch, error: Exception
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    notices: list[str],
 ) -> None:
     def fail(folder: Path, num_classes: int) -> None:
         raise error
 
     monkeypatch.setattr(run_curves, "draw_run_curves", fail)
-    said: list[str] = []
-    directory = train("run", said.append)
-    (line,) = [line for line in said if "curves.png" in line]
+    directory = train("run")
+    (line,) = [line for line in notices if "curves.png" in line]
     assert "could not be drawn: " in line
     assert (directory.path / "train.log").read_text().count(line) == 1
     assert len(rows(directory.path / "metrics.csv")) == 2

@@ -53,9 +53,10 @@ def last_shares(directory: RunDirectory) -> list[float]:
         return [float(row["dead_units"]) for row in csv.DictReader(file)]
 
 
-def test_a_healthy_network_is_recorded_and_nothing_is_said(train: Train) -> None:
-    said: list[str] = []
-    directory = train("run", said.append)
+def test_a_healthy_network_is_recorded_and_nothing_is_said(
+    train: Train, notices: list[str]
+) -> None:
+    directory = train("run")
     rows = dead_units(directory)
     assert [(row["epoch"], row["step"], row["stage"]) for row in rows] == [
         (epoch, step, stage) for epoch, step in (("1", "5"), ("2", "10")) for stage in STAGES
@@ -64,30 +65,28 @@ def test_a_healthy_network_is_recorded_and_nothing_is_said(train: Train) -> None
     assert last_shares(directory) == [
         float(row["share"]) for row in rows if row["stage"] == STAGES[-1]
     ]
-    assert not [line for line in said if "dying" in line or "died" in line]
+    assert not [line for line in notices if "dying" in line or "died" in line]
 
 
 def test_a_network_killed_on_purpose_is_said_to_have_died_once(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     kill(1792, monkeypatch)
-    said: list[str] = []
-    directory = train("run", said.append, network__residual_scales=[1.0, 1.0, 1.0])
+    directory = train("run", network__residual_scales=[1.0, 1.0, 1.0])
     assert last_shares(directory) == [1.0, 1.0]
-    (line,) = [line for line in said if "died" in line]
+    (line,) = [line for line in notices if "died" in line]
     assert "inception_c" in line
     assert "network.residual_scales=[0.1,0.1,0.1]" in line
     assert (directory.path / "train.log").read_text().count(line) == 1
-    assert not [line for line in said if "dying" in line]
+    assert not [line for line in notices if "dying" in line]
 
 
 def test_a_network_that_is_nearly_dead_is_said_to_be_dying(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     kill(1790, monkeypatch)
-    said: list[str] = []
-    directory = train("run", said.append)
-    (line,) = [line for line in said if "dying" in line]
+    directory = train("run")
+    (line,) = [line for line in notices if "dying" in line]
     assert "99.89% of the units of inception_c" in line
     assert last_shares(directory) == [0.998884, 0.998884]
 
@@ -150,7 +149,7 @@ def count_on(rank: int, store: str, results: str) -> None:
     trainer: Any = SimpleNamespace(world_size=2)
     found = []
     for has_images in (True, rank == 1):
-        dead = DeadUnits(RunDirectory(Path(results)), print)
+        dead = DeadUnits(RunDirectory(Path(results)))
         if has_images:
             features = torch.zeros(3, 4, 2, 2)
             features[0, 2 * rank, 0, 1] = 1

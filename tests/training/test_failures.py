@@ -103,7 +103,9 @@ def test_a_run_on_a_small_disk_goes_on_when_there_is_room(train: Train, tmp_path
             train("disk/run", trainer__epochs=3)
 
 
-def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(train: Train) -> None:
+def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(
+    train: Train, notices: list[str]
+) -> None:
     directory = train()
     older, newest = directory.checkpoints()
     aside = newest.with_name(f"{newest.name}.damaged")
@@ -111,11 +113,11 @@ def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(train: Train) 
     size = newest.stat().st_size
     for length in sorted((choose.randrange(size) for _ in range(20)), reverse=True):
         os.truncate(newest, length)
-        said: list[str] = []
-        found = newest_readable(directory, said.append)
+        found = newest_readable(directory)
         assert found is not None
         assert found.path == older
-        (line,) = said
+        (line,) = notices
+        notices.clear()
         assert line.startswith(f"{newest} is damaged (")
         assert "\n" not in line
         aside.replace(newest)
@@ -172,7 +174,7 @@ def test_a_run_stopped_in_its_first_epoch_is_not_started_over_without_its_checkp
 
 @pytest.mark.parametrize("loss", ["gone", "cut"])
 def test_best_weights_that_are_lost_are_never_called_there(
-    train: Train, monkeypatch: pytest.MonkeyPatch, loss: str
+    train: Train, monkeypatch: pytest.MonkeyPatch, loss: str, notices: list[str]
 ) -> None:
     def lose(directory: RunDirectory) -> None:
         directory.weights.unlink() if loss == "gone" else os.truncate(directory.weights, 1000)
@@ -185,9 +187,8 @@ def test_best_weights_that_are_lost_are_never_called_there(
         lose(directory)
         with pytest.raises(UserError, match="the run is finished, and its best weights are lost"):
             train()
-        said: list[str] = []
-        train(say=said.append, trainer__epochs=3)
-    assert any("the best of the epochs to come takes its place" in line for line in said)
+        train(trainer__epochs=3)
+    assert any("the best of the epochs to come takes its place" in line for line in notices)
     assert read_metadata(directory.weights).epoch == 3
     assert ending(directory)[0].startswith("best of 3 epochs: 3, top-1 25.00%")
 
@@ -262,4 +263,4 @@ def test_other_errors_are_not_dressed_up(train: Train, monkeypatch: pytest.Monke
 
 def test_an_output_that_cannot_be_made_is_one_line() -> None:
     with pytest.raises(UsageError, match="--output /proc/run: cannot be written"):
-        fit(plan(check(TINY)), RunDirectory(Path("/proc/run")), print)
+        fit(plan(check(TINY)), RunDirectory(Path("/proc/run")))

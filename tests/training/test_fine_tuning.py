@@ -33,30 +33,30 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_same_classes_keep_the_head(weights: Path) -> None:
-    network, said = build(options()), list[str]()
-    start_from(network, weights, SHAPES, said.append)
-    assert said == [f"{weights}: loaded 194 of 194 tensors; new: nothing"]
+def test_the_same_classes_keep_the_head(weights: Path, notices: list[str]) -> None:
+    network = build(options())
+    start_from(network, weights, SHAPES)
+    assert notices == [f"{weights}: loaded 194 of 194 tensors; new: nothing"]
     for key, tensor in load_tensors(weights).items():
         assert torch.equal(network.state_dict()[key], tensor), key
 
 
-def test_other_classes_replace_the_head_and_say_so(weights: Path) -> None:
-    network, said = build(options(num_classes=2)), list[str]()
+def test_other_classes_replace_the_head_and_say_so(weights: Path, notices: list[str]) -> None:
+    network = build(options(num_classes=2))
     fresh = network.classifier.weight.detach().clone()
-    start_from(network, weights, SHAPES[:2], said.append)
-    assert said == [f"{weights}: loaded 192 of 194 tensors; new: classifier (2 classes)"]
+    start_from(network, weights, SHAPES[:2])
+    assert notices == [f"{weights}: loaded 192 of 194 tensors; new: classifier (2 classes)"]
     assert torch.equal(network.classifier.weight, fresh)
     stem = "stem.0.conv.weight"
     assert torch.equal(network.state_dict()[stem], load_tensors(weights)[stem])
 
 
-def test_grey_images_get_the_sum_of_the_channels(weights: Path) -> None:
-    network, said = build(options(in_channels=1)).eval(), list[str]()
-    start_from(network, weights, SHAPES, said.append)
-    assert "3 input channels, adapted to 1" in said[0]
+def test_grey_images_get_the_sum_of_the_channels(weights: Path, notices: list[str]) -> None:
+    network = build(options(in_channels=1)).eval()
+    start_from(network, weights, SHAPES)
+    assert "3 input channels, adapted to 1" in notices[0]
     colour = build(options()).eval()
-    start_from(colour, weights, SHAPES, said.append)
+    start_from(colour, weights, SHAPES)
     grey = torch.rand(2, 1, 75, 75)
     torch.testing.assert_close(network(grey), colour(grey.expand(-1, 3, -1, -1)))
     five = adapted(torch.ones(4, 3, 3, 3), 5)
@@ -73,7 +73,7 @@ def test_frozen_parts_stay_and_the_rest_learns(train: Train, freeze: str, traine
     tuned = train(
         "tuned", network__init=str(start.path), network__freeze=freeze, trainer__seed=1, **changes
     )
-    checkpoint = newest_readable(tuned, print)
+    checkpoint = newest_readable(tuned)
     assert checkpoint is not None
     after: dict[str, Tensor] = torch.load(checkpoint.path, weights_only=True)["state_dict"]
     changed = {

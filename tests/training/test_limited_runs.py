@@ -17,14 +17,15 @@ LIMITED: dict[str, Any] = {"trainer__limit_batches": 2}
 
 
 def test_a_limited_epoch_and_its_validation_have_so_many_batches(
-    train: Train, steps: list[str]
+    train: Train, steps: list[str], notices: list[str]
 ) -> None:
-    said: list[str] = []
-    directory = train(say=said.append, **LIMITED)
+    directory = train(**LIMITED)
     assert steps == 2 * [*["training_step"] * 2, *["validation_step"] * 2]
     assert [row["step"] for row in rows(directory)] == ["2", "4"]
-    assert "trainer.limit_batches 2: no more batches an epoch, and validation of 8 images" in said
-    assert "effective batch 4 = 4 images x 1 devices; 2 steps per epoch, 2 epochs" in said
+    assert (
+        "trainer.limit_batches 2: no more batches an epoch, and validation of 8 images" in notices
+    )
+    assert "effective batch 4 = 4 images x 1 devices; 2 steps per epoch, 2 epochs" in notices
 
 
 def test_a_limit_beyond_the_data_changes_nothing(train: Train) -> None:

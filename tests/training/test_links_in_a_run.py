@@ -63,7 +63,7 @@ def test_a_link_that_comes_later_is_not_followed_either(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="symbolic links"):
             open_no_follow(run.path / name, "a")
     with pytest.raises(UsageError):
-        run.open(print)
+        run.open()
     with pytest.raises(OSError, match="symbolic links"):
         run.log("x")
     with pytest.raises(OSError, match="symbolic links"):
@@ -77,7 +77,7 @@ def test_a_run_directory_may_lie_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "run").symlink_to("disk")
     run = RunDirectory(tmp_path / "run")
-    run.open(print)
+    run.open()
     run.log("x")
     run.close()
     assert (tmp_path / "disk/train.log").read_text().endswith(" x\n")

@@ -137,15 +137,14 @@ def test_a_missing_package_is_named_with_its_extra_before_anything_is_written(
 
 
 def test_a_logger_that_fails_on_the_way_costs_its_figures_alone(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     def fail(*arguments: object) -> None:
         raise ConnectionError("the service is away\nsee its page")
 
     monkeypatch.setattr(CSVLogger, "log_metrics", fail)
-    said: list[str] = []
-    directory = train(say=said.append, trainer__logger="csv")
-    (line,) = [line for line in said if "logger" in line]
+    directory = train(trainer__logger="csv")
+    (line,) = [line for line in notices if "logger" in line]
     assert line == "trainer.logger csv failed: the service is away; metrics.csv goes on"
     assert len(directory.read_metrics()) == 2
     assert directory.weights.is_file()

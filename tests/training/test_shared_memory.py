@@ -33,15 +33,15 @@ def test_a_run_has_no_more_workers_than_shared_memory_holds_batches(
     prefetched: int | None,
     said: list[str],
     monkeypatch: pytest.MonkeyPatch,
+    notices: list[str],
 ) -> None:
     free = SimpleNamespace(free=batches * BATCH)
     monkeypatch.setattr(shared_memory, "disk_usage", lambda path: free)
-    lines: list[str] = []
     planned = plan(check(override(TINY, {"data.workers": 2})))
     trainer = cast(Trainer, SimpleNamespace(num_devices=1))
-    data = _data(planned, trainer, lines.append)
+    data = _data(planned, trainer)
     images = EvaluationDataset(data.val, data.preprocessing)
     sampler: Any = SequentialSampler(images)
     loader = data._loader(images, sampler=sampler, batch_size=data.batch_size)
     assert (loader.num_workers, loader.prefetch_factor) == (workers, prefetched)
-    assert [line.partition(":")[0] for line in lines] == said
+    assert [line.partition(":")[0] for line in notices] == said

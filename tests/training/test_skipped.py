@@ -51,18 +51,20 @@ def listed(folder: Path) -> list[str]:
         return sorted(row["path"] for row in csv.DictReader(file))
 
 
-def test_each_unreadable_image_is_listed_once_and_counted(train: Train, photographs: Path) -> None:
-    said: list[str] = []
-    directory = train(
-        "run", said.append, data__path=str(photographs), data__max_skipped=1.0, data__workers=1
-    )
+def test_each_unreadable_image_is_listed_once_and_counted(
+    train: Train, photographs: Path, notices: list[str]
+) -> None:
+    directory = train("run", data__path=str(photographs), data__max_skipped=1.0, data__workers=1)
     assert listed(directory.path) == broken(photographs)
-    assert said[-1] == f"5 images skipped, see {directory.path}/skipped.csv"
-    assert said[-1] in (directory.path / "train.log").read_text()
+    assert notices[-1] == f"5 images skipped, see {directory.path}/skipped.csv"
+    assert notices[-1] in (directory.path / "train.log").read_text()
 
 
 def test_a_resumed_run_lists_none_twice_and_forgets_none(
-    train: Train, photographs: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train,
+    photographs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notices: list[str],
 ) -> None:
     settings = {"data__path": str(photographs), "data__max_skipped": 1.0}
     with monkeypatch.context() as patch:
@@ -72,11 +74,10 @@ def test_a_resumed_run_lists_none_twice_and_forgets_none(
     directory = RunDirectory(photographs.parent / "run")
     before = listed(directory.path)
     assert before
-    said: list[str] = []
-    train("run", said.append, **settings)
+    train("run", **settings)
     assert listed(directory.path) == broken(photographs)
-    assert sum(line.startswith("skipped ") for line in said) == 5 - len(before)
-    assert said[-1].startswith("5 images skipped")
+    assert sum(line.startswith("skipped ") for line in notices) == 5 - len(before)
+    assert notices[-1].startswith("5 images skipped")
 
 
 def test_too_many_end_the_run_at_once(train: Train, photographs: Path) -> None:

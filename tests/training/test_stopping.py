@@ -28,13 +28,12 @@ def fake_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str = "")
     return folder / "called"
 
 
-def test_time_that_is_up_stops_like_a_signal(train: Train) -> None:
+def test_time_that_is_up_stops_like_a_signal(train: Train, notices: list[str]) -> None:
     undisturbed = train("undisturbed")
-    said: list[str] = []
     with pytest.raises(SystemExit) as stopped:
-        train("stopped", said.append, trainer__stop_after="0s")
+        train("stopped", trainer__stop_after="0s")
     assert stopped.value.code == EXIT_STOPPED
-    assert said[-1] == "stopped by trainer.stop_after after step 0; the same command continues"
+    assert notices[-1] == "stopped by trainer.stop_after after step 0; the same command continues"
     directory = train("stopped", trainer__stop_after="1d2h")
     assert_same_run(undisturbed, directory)
 
@@ -84,26 +83,28 @@ def test_of_an_array_the_task_is_requeued(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("SLURM_JOB_ID", "107")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "100")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "7")
-    requeue_job(print)
+    requeue_job()
     assert note.read_text() == "requeue 100_7\n"
 
 
-def test_a_requeue_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requeue_that_fails_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
     fake_scontrol(tmp_path, monkeypatch, "echo no >&2; echo such job >&2; exit 1")
-    said: list[str] = []
-    requeue_job(said.append)
-    assert said[-1] == "SLURM job 42 could not be requeued: no such job"
+    requeue_job()
+    assert notices[-1] == "SLURM job 42 could not be requeued: no such job"
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    requeue_job(said.append)
-    assert "could not be requeued" in said[-1]
-    assert "scontrol" in said[-1]
+    requeue_job()
+    assert "could not be requeued" in notices[-1]
+    assert "scontrol" in notices[-1]
 
 
-def test_outside_slurm_nothing_is_requeued(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_slurm_nothing_is_requeued(
+    monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    said: list[str] = []
-    requeue_job(said.append)
-    assert said == []
+    requeue_job()
+    assert notices == []
 
 
 INTERRUPTED_MODULE = """
@@ -115,16 +116,15 @@ finished = [number for number in range(1000)]
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_during_an_import_leaves_once_that_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, notices: list[str]
 ) -> None:
     (tmp_path / "imported_then.py").write_text(INTERRUPTED_MODULE.format(name=name))
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "imported_then", raising=False)
-    said: list[str] = []
     finished: list[int] = []
 
     def start() -> None:
-        with Stopping(said.append).listening():
+        with Stopping().listening():
             finished.extend(importlib.import_module("imported_then").finished)
             time.sleep(600)
 
@@ -132,14 +132,14 @@ def test_a_signal_during_an_import_leaves_once_that_is_done(
         start()
     assert finished
     assert stopped.value.code == EXIT_STOPPED
-    assert said == [f"stopped by {name} before training began; the same command starts it"]
+    assert notices == [f"stopped by {name} before training began; the same command starts it"]
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:
-    assert Stopping(print).reason is None
-    assert Stopping(print, 3600).reason is None
-    assert not Stopping(print, 3600).may_requeue
-    stopping = Stopping(print, 0)
+    assert Stopping().reason is None
+    assert Stopping(3600).reason is None
+    assert not Stopping(3600).may_requeue
+    stopping = Stopping(0)
     assert not stopping.may_requeue
     stopping.requeue = True
     assert stopping.may_requeue

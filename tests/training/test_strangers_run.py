@@ -59,7 +59,7 @@ def test_a_damaged_name_of_a_logger_is_named(content: bytes, tmp_path: Path) -> 
 def test_what_stands_in_a_lock_is_one_short_line_in_the_log(tmp_path: Path) -> None:
     (tmp_path / "lock").write_bytes(b"\xff\x1b[2J\nsecond line" + bytes(500))
     run = RunDirectory(tmp_path)
-    run.open(print)
+    run.open()
     run.close()
     (line,) = (tmp_path / "train.log").read_text().splitlines()
     assert "\x1b" not in line
@@ -129,7 +129,7 @@ def test_a_checkpoint_that_is_none_is_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoints/step-3.ckpt").write_bytes(content)
     (tmp_path / "metrics.csv").write_text("epoch,step\n1,3\n")
     with pytest.raises(UserError, match=said):
-        newest_readable(RunDirectory(tmp_path), print)
+        newest_readable(RunDirectory(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["step-x.ckpt", "step-\u00b2.ckpt"])

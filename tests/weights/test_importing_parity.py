@@ -50,7 +50,7 @@ class Imported(NamedTuple):
 def imported(theirs: nn.Module, folder: Path) -> Imported:
     source, path = folder / "theirs.safetensors", folder / "ours.safetensors"
     save_file(theirs.state_dict(), source)
-    config = config_beside(source, print)
+    config = config_beside(source)
     convert(source, path, declared=[] if config is None else [config])
     ours, metadata = load_network(path)
     return Imported(theirs, ours, metadata, source, path)

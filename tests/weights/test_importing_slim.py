@@ -196,26 +196,29 @@ def with_head(tmp_path: Path) -> Path:
     return path
 
 
-def test_training_starts_from_an_auxiliary_head_that_was_kept(with_head: Path) -> None:
+def test_training_starts_from_an_auxiliary_head_that_was_kept(
+    with_head: Path, notices: list[str]
+) -> None:
     assert not any(key.startswith(AUXILIARY_HEAD) for key in load_tensors(with_head))
     options = load_network(with_head)[1].network
-    said: list[str] = []
     head = AuxiliaryHead(options)
-    start_auxiliary_head(head, with_head, CLASSES, said.append)
+    start_auxiliary_head(head, with_head, CLASSES)
     assert all((value == 1).all() for value in head.state_dict().values())
-    assert said == [f"{with_head}: loaded the auxiliary head"]
+    assert notices == [f"{with_head}: loaded the auxiliary head"]
     head = AuxiliaryHead(options)
-    start_auxiliary_head(head, with_head, CLASSES[::-1], said.append)
+    start_auxiliary_head(head, with_head, CLASSES[::-1])
     assert (head.state_dict()["path.1.conv.weight"] == 1).all()
     assert not (head.classifier.weight == 1).any()
-    assert said[1:] == [f"{with_head}: loaded the auxiliary head; new: its classifier (3 classes)"]
+    assert notices[1:] == [
+        f"{with_head}: loaded the auxiliary head; new: its classifier (3 classes)"
+    ]
     tensors = load_tensors(with_head)
     save(with_head, tensors, read_metadata(with_head))
-    start_auxiliary_head(head, with_head, CLASSES, said.append)
-    assert said[2:] == [f"{with_head}: without an auxiliary head, which starts at random values"]
+    start_auxiliary_head(head, with_head, CLASSES)
+    assert notices[2:] == [f"{with_head}: without an auxiliary head, which starts at random values"]
     save(with_head, {**tensors, f"{AUXILIARY_HEAD}a": torch.ones(1)}, read_metadata(with_head))
     with pytest.raises(UserError, match="of its auxiliary head does not fit"):
-        start_auxiliary_head(head, with_head, CLASSES, said.append)
+        start_auxiliary_head(head, with_head, CLASSES)
 
 
 @pytest.mark.train

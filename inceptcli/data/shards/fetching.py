@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from inceptcli.files.atomic_file import replacing
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.files.file_lock import lock
 from inceptcli.text import printable
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 """Seconds without an answer."""
@@ -42,10 +45,10 @@ class _HttpsAlone(request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def fetch_shards(addresses: Sequence[str], say: Callable[[str], None] | None) -> list[Path]:
+def fetch_shards(addresses: Sequence[str]) -> list[Path]:
     """The shards' copies in the cache, beside them their indices and lists of classes.
 
-    What is not there is fetched; `say` is told what. A copy that is there is taken as it is,
+    What is not there is fetched, with a notice. A copy that is there is taken as it is,
     without the network. Several processes may call at once.
 
     Raises:
@@ -61,22 +64,21 @@ def fetch_shards(addresses: Sequence[str], say: Callable[[str], None] | None) ->
                 "pattern or a query; a range such as {000000..000006} gives several"
             )
         places.append((address, parts[1], parts[2]))
-    return [_kept(address, folder, name, say) for address, folder, name in places]
+    return [_kept(address, folder, name) for address, folder, name in places]
 
 
-def _kept(address: str, folder: str, name: str, say: Callable[[str], None] | None) -> Path:
+def _kept(address: str, folder: str, name: str) -> Path:
     kept = cache_folder() / "shards" / hashlib.sha256(folder.encode()).hexdigest()[:16] / name
     if kept.is_file():
         return kept
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with (kept.parent / ".lock").open("a") as file:
-            alone = lock(file, say or (lambda line: None), wait=True)
+            alone = lock(file, wait=True)
             if not kept.is_file():
                 for abandoned in kept.parent.glob(".*.partial") if alone else ():
                     abandoned.unlink()  # of a process that was killed
-                if say is not None:
-                    say(f"fetching {address} into {kept.parent}")
+                logger.info(f"fetching {address} into {kept.parent}")
                 for list_name in ("classes.json", "classes.txt"):
                     _fetch_aside(folder + list_name, kept.with_name(list_name))
                 index = _fetch_aside(f"{address}.json", kept.with_name(f"{name}.json"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -28,11 +28,11 @@ def means_shards(data: str) -> bool:
     return bool(_scheme(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
 
 
-def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Path]:
+def find_shards(data: str) -> list[Path]:
     """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
 
     In a folder those are its own and those of its train/, val/ and test/. A name that exists is
-    taken as it is. Shards at https addresses are fetched, which `say` is told.
+    taken as it is. Shards at https addresses are fetched.
 
     Raises:
         UsageError: there is none, one is missing, or `data` is neither a path nor https.
@@ -42,7 +42,7 @@ def find_shards(data: str, say: Callable[[str], None] | None = None) -> list[Pat
     if scheme == "https:":
         from inceptcli.data.shards.fetching import fetch_shards  # which loads OpenSSL
 
-        return fetch_shards(_expanded(data), say)
+        return fetch_shards(_expanded(data))
     if scheme:
         raise UsageError(
             f"--data {printable(data)}: {scheme} is not read, and no command is run; shards are "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import tarfile
@@ -11,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptcli.data.folders import LabelledImages, Say, class_folder, labelled_for, unheard
+from inceptcli.data.folders import LabelledImages, class_folder, labelled_for
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK, index_path
 from inceptcli.data.shards.writer import (
@@ -25,6 +26,8 @@ from inceptcli.data.splits import folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.text import printable
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = re.compile(r"[^%]*%(0\d)?d[^%]*\.tar")
 
@@ -50,7 +53,6 @@ def shard_folder(
     seed: int,
     workers: int | None,
     progress: Callable[[int, int], None],
-    say: Say = unheard,
 ) -> Sharded:
     """Write the images of `root`'s class folders, or of its splits, as tar shards.
 
@@ -58,13 +60,13 @@ def shard_folder(
     A shard has at most `shard_bytes` bytes, unless one image has more, and `shard_images` images.
     Which go together is shuffled by `seed`; those of val and test keep their order. Shards that
     were made of the same files are left alone. `progress` is told how many images of how many are
-    done, `say` what is left out.
+    done.
 
     Raises:
         UsageError: `root` has no such form, `output` is no pattern for it or holds other shards.
         UserError: a class is empty, a file cannot be written or does not read back as written.
     """
-    splits = _splits(root, say)
+    splits = _splits(root)
     patterns = _patterns(output, root, list(splits))
     classes = next(iter(splits.values())).classes
     tasks: list[ShardToWrite] = []
@@ -88,24 +90,24 @@ def shard_folder(
     return Sharded(classes, tuple(written))
 
 
-def _splits(root: Path, say: Say) -> dict[str, LabelledImages]:
+def _splits(root: Path) -> dict[str, LabelledImages]:
     folders = split_folders(root)
     if not folders:
-        return {split_named(root.absolute().name) or "images": class_folder(root, say)}
+        return {split_named(root.absolute().name) or "images": class_folder(root)}
     if "train" not in folders:
         raise UsageError(
             f"{printable(str(root))}: has {folders_in_words(list(folders.values()))} but no "
             "train/, which has the classes; shard them one by one"
         )
     if others := other_folders(root, folders):
-        say(
+        logger.info(
             f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
             "a class"
         )
-    train = class_folder(folders.pop("train"), say, folders.values())
+    train = class_folder(folders.pop("train"), folders.values())
     splits: dict[str, LabelledImages] = {"train": train}
     for split, folder in folders.items():
-        splits[split] = labelled_for(folder, train.classes, say)
+        splits[split] = labelled_for(folder, train.classes)
     return splits
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, UnreadableImage, de
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
 from inceptcli.text import composed, printable
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,14 +174,12 @@ def labels_by_name(classes: Sequence[str]) -> dict[str, int]:
     return label_of | {name: label for label, name in enumerate(classes)}
 
 
-def open_shards(
-    shards: Sequence[Path], classes: tuple[str, ...], say: Callable[[str], None] | None = None
-) -> ShardSource:
+def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource:
     """The samples of all `shards`, whose labels are positions in `classes`.
 
     Names that differ in Unicode's form only (NFC, NFD) are one class, which has the first's place.
 
-    `say` is told in one line which files of the shards are no samples.
+    One notice says which files of the shards are no samples.
 
     Raises UserError when a label is not, or when none of them can be read.
     """
@@ -200,8 +201,8 @@ def open_shards(
     if len(labels) == len(problems):
         reason = next(iter(problems.values()), "it has no samples")
         raise UserError(f"{printable(str(shards[0]))}: no image in the shards: {reason}")
-    if left_out and say:
-        say(f"{printable(str(shards[0].parent))}: {left_out}")
+    if left_out:
+        logger.info(f"{printable(str(shards[0].parent))}: {left_out}")
     place_of_name = {name: place for place, name in enumerate(dict.fromkeys(names))}
     labels = np.array([place_of_name[name] for name in names])[labels]
     source = ShardSource(

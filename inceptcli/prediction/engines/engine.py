@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,9 +15,10 @@ from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import is_cpu
 from inceptcli.prediction.shortcuts import Precision
-from inceptcli.progress.display import Display
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
+
+logger = logging.getLogger(__name__)
 
 FEW_IMAGES = 4
 """To rewrite the graph takes what it saves for 13 images of irv2-tf at 299, but moves the last
@@ -134,4 +136,4 @@ def load_engine(
 @cache
 def tell_of_torch(reason: str) -> None:
     """Say once why torch computes on a CPU."""
-    Display().say(f"ONNX Runtime cannot be imported ({reason}); torch computes, and takes longer")
+    logger.warning(f"ONNX Runtime cannot be imported ({reason}); torch computes, and takes longer")

@@ -9,7 +9,7 @@ to: it is made of the rows when all are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from glob import escape
@@ -126,10 +126,8 @@ class Part:
 
 
 @contextmanager
-def open_part(path: Path, record: PartRecord, say: Callable[[str], None]) -> Iterator[Part]:
+def open_part(path: Path, record: PartRecord) -> Iterator[Part]:
     """The part of the job that `record` says, as it is or new.
-
-    `say` is told when the file system has no locks.
 
     Raises UsageError when it is another job's or no part, when another process is writing it or
     when it cannot be written.
@@ -145,7 +143,7 @@ def open_part(path: Path, record: PartRecord, say: Callable[[str], None]) -> Ite
         raise UsageError(f"{place}: cannot be written: {reason}") from error
     with file:
         try:
-            lock(file, say)
+            lock(file)
         except BlockingIOError as error:
             raise UsageError(f"{place}: another process is writing it") from error
         part = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import Agreement
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import Stopping
+
+logger = logging.getLogger(__name__)
 
 NEEDED = {
     "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
@@ -61,10 +63,9 @@ class ResumeCheckpoint(Checkpoint):
         plan: Plan,
         directory: RunDirectory,
         stopping: Stopping,
-        say: Callable[[str], None],
     ) -> None:
         self.plan, self.settings = plan, plan.recipe.checkpoint
-        self.directory, self.stopping, self.say = directory, stopping, say
+        self.directory, self.stopping = directory, stopping
         self.validated = True
         self.saved_step = 0
         self.saved_at = time.monotonic()
@@ -146,9 +147,8 @@ class ResumeCheckpoint(Checkpoint):
             reason = self.stopping.reason or "another process"
             before = "" if self.validated else ", before its validation"
             line = f"stopped by {reason} after step {trainer.global_step}{before}"
-            self.directory.log(line)
             self.directory.mark_stopped(line)
-            self.say(f"{line}; the same command continues")
+            logger.info(f"{line}; the same command continues")
             if requeue:
                 self.stopping.requeue_job()
         trainer.strategy.barrier()  # a launcher that sees one rank leave may kill the others
@@ -168,8 +168,8 @@ class Resumable(NamedTuple):
         return self.step if self.validated else self.step - 1
 
 
-def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> Resumable | None:
-    """The newest checkpoint that is whole; damaged ones are reported and set aside.
+def newest_readable(directory: RunDirectory) -> Resumable | None:
+    """The newest checkpoint that is whole; damaged ones are set aside, with a notice.
 
     Raises UserError when one cannot be read for another reason than damage, or when a run that has
     trained has none that is whole.
@@ -185,7 +185,7 @@ def newest_readable(directory: RunDirectory, report: Callable[[str], None]) -> R
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         next_one = "; trying the one before it" * (path != found[0])
-        report(f"{path} is damaged ({reason}){next_one}")
+        logger.info(f"{path} is damaged ({reason}){next_one}")
         directory.set_aside(path)
     if directory.has_trained:
         raise UserError(

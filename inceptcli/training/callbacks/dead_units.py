@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from functools import partial
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -16,6 +17,8 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.ranks import from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
 
+logger = logging.getLogger(__name__)
+
 DYING, DEAD = 0.99, 1.0
 """Shares of the last stage: over the first the run warns, at the second the network is dead."""
 
@@ -28,11 +31,11 @@ class DeadUnits(Callback):
 
     Section 3.3: wide residual networks "died", "meaning that the last layer before the average
     pooling started to produce only zeros". A unit is a channel of a stage's rectified output.
-    `say` prints a line for the reader. Stands before Recorder, which writes the last stage's share.
+    Stands before Recorder, which writes the last stage's share.
     """
 
-    def __init__(self, directory: RunDirectory, say: Callable[[str], None]) -> None:
-        self.directory, self.say = directory, say
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
         self.shares: dict[str, float] = {}
         self._alive: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
@@ -72,9 +75,7 @@ class DeadUnits(Callback):
         state = "dead" if last >= DEAD else "dying" if last > DYING else "alive"
         if state in self._unsaid:
             self._unsaid.remove(state)
-            line = warning(self.shares, pl_module.network.options)
-            self.directory.log(line)
-            self.say(line)
+            logger.info(warning(self.shares, pl_module.network.options))
 
     def _look(self, stage: str, module: nn.Module, inputs: object, features: Tensor) -> None:
         alive = features.amax(dim=(0, 2, 3)) > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from inceptcli.recipe.schema import Recipe
 from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
 from inceptcli.training.callbacks.loggers import build_logger
 from inceptcli.training.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
 
 EVERY_STEPS = 50
 
@@ -32,9 +34,8 @@ class LoggedFigures(Callback):
         recipe: Recipe,
         directory: RunDirectory,
         checkpoint: ResumeCheckpoint,
-        say: Callable[[str], None],
     ) -> None:
-        self.recipe, self.directory, self.checkpoint, self.say = recipe, directory, checkpoint, say
+        self.recipe, self.directory, self.checkpoint = recipe, directory, checkpoint
         self._waiting: list[tuple[int, dict[str, float | Tensor]]] = []
         self._losses: list[Tensor] = []  # of the step's batches so far
         self._learning_rate = 0.0
@@ -47,9 +48,9 @@ class LoggedFigures(Callback):
         if name == "none" or not self.directory.writes:
             return
         try:
-            logger = trainer.logger = build_logger(name, self.directory)
+            trainer.logger = build_logger(name, self.directory)
             if trainer.global_step == 0:
-                logger.log_hyperparams(self.recipe.as_dict())
+                trainer.logger.log_hyperparams(self.recipe.as_dict())
         except Exception as error:  # each service's client has errors of its own
             raise UserError(f"trainer.logger {name}: cannot start: {_reason(error)}") from error
 
@@ -112,9 +113,7 @@ class LoggedFigures(Callback):
             trainer.logger.save()
         except Exception as error:  # a service that is away costs its figures, not the run
             name = self.recipe.trainer.logger
-            line = f"trainer.logger {name} failed: {_reason(error)}; metrics.csv goes on"
-            self.directory.log(line)
-            self.say(line)
+            logger.info(f"trainer.logger {name} failed: {_reason(error)}; metrics.csv goes on")
             trainer.logger = None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
-from collections.abc import Callable
 from typing import Any
 
 import lightning
@@ -25,6 +25,8 @@ from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import read_metadata, save
 from inceptcli.weights.metadata import WeightsMetadata
 
+logger = logging.getLogger(__name__)
+
 LIST_EVERY = 50
 """Batches after which several ranks tell each other what they could not read."""
 
@@ -32,7 +34,7 @@ LIST_EVERY = 50
 class Recorder(Callback):
     """Sums up each epoch; stands before ParameterAverage, so that it sees the weights validated.
 
-    `say` prints one line for the reader. The sums of a half-done epoch are part of a checkpoint.
+    The sums of a half-done epoch are part of a checkpoint.
     """
 
     def __init__(
@@ -40,9 +42,8 @@ class Recorder(Callback):
         plan: Plan,
         directory: RunDirectory,
         dead_units: DeadUnits,
-        say: Callable[[str], None],
     ) -> None:
-        self.plan, self.directory, self.dead_units, self.say = plan, directory, dead_units, say
+        self.plan, self.directory, self.dead_units = plan, directory, dead_units
         self.loss_sum: Tensor | None = None
         self.loss_count = 0
         self.train_seconds = 0.0
@@ -59,9 +60,7 @@ class Recorder(Callback):
         self._counted_at = time.monotonic()
         if self.best_top1 >= 0 and (loss := lost_weights(self.directory)) is not None:
             self.best_top1 = -1.0
-            line = f"{loss}; the best of the epochs to come takes its place"
-            self.directory.log(line)
-            self.say(line)
+            logger.info(f"{loss}; the best of the epochs to come takes its place")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
@@ -135,13 +134,11 @@ class Recorder(Callback):
         }
         self.directory.append_metrics(row)
         top = self.results["val_top1"], self.results["val_top5"]
-        line = (
+        logger.info(
             f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
             f"{row['val_loss']:.3f}, {accuracies(*top, self.plan.network.num_classes)}, "
             f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
         )
-        self.directory.log(line)
-        self.say(line)
         self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
 
     def on_save_checkpoint(
@@ -157,9 +154,7 @@ class Recorder(Callback):
         """Count what was skipped."""
         if self.skipped:
             images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
-            line = f"{images} skipped{self.directory.see('skipped.csv', ', ')}"
-            self.directory.log(line)
-            self.say(line)
+            logger.info(f"{images} skipped{self.directory.see('skipped.csv', ', ')}")
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far, for a checkpoint."""
@@ -197,7 +192,7 @@ class Recorder(Callback):
                 name, reason = self.plan.part(part).name(number), met[part, number]
                 self.skipped.add((part, number))
                 self.directory.append_skipped(name, (part, number), reason)
-                self.say(f"skipped {printable(name)}: {reason}")
+                logger.info(f"skipped {printable(name)}: {reason}")
         self._met = {}
         total = len(self.plan.train) + len(self.plan.val)
         share = self.plan.recipe.data.max_skipped
@@ -247,8 +242,8 @@ def lost_weights(directory: RunDirectory) -> str | None:
 class Curves(Callback):
     """Stands after Recorder, whose metrics.csv is what is drawn. Trouble is said once."""
 
-    def __init__(self, plan: Plan, directory: RunDirectory, say: Callable[[str], None]) -> None:
-        self.plan, self.directory, self.say = plan, directory, say
+    def __init__(self, plan: Plan, directory: RunDirectory) -> None:
+        self.plan, self.directory = plan, directory
         self._failed = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -262,7 +257,5 @@ class Curves(Callback):
         except Exception as error:  # no picture is worth a run
             if not self._failed:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
-                line = f"curves.png could not be drawn: {reason}; training goes on"
-                self.directory.log(line)
-                self.say(line)
+                logger.info(f"curves.png could not be drawn: {reason}; training goes on")
             self._failed = True

@@ -6,9 +6,9 @@ The client is imported when a file is wanted: it takes 0.3 s.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ from tqdm.std import tqdm
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.task import Task
 from inceptcli.text import printable
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """What is fetched of a repository, and nothing else."""
@@ -90,10 +92,10 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def commit_of(name: HubName, say: Callable[[str], None]) -> str:
+def commit_of(name: HubName) -> str:
     """The commit that a name means now: 40 hexadecimal digits.
 
-    Where the hub cannot be asked it is what the cache of its client has, which `say` is told unless
+    Where the hub cannot be asked it is what the cache of its client has, with a notice unless
     HF_HUB_OFFLINE is set.
 
     Raises:
@@ -114,7 +116,7 @@ def commit_of(name: HubName, say: Callable[[str], None]) -> str:
         if is_answer or not isinstance(cached, str):
             raise problem from error
         if not is_offline():
-            say(f"{name}: {problem}; taken from the cache of an earlier download")
+            logger.info(f"{name}: {problem}; taken from the cache of an earlier download")
         return Path(cached).parent.name
     if found.size is not None and found.size > LARGEST_BYTES:
         raise UserError(f"{name}: {WEIGHTS} has {found.size} bytes, over {LARGEST_BYTES}")

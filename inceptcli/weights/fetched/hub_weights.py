@@ -6,6 +6,7 @@ home folder. It has model.safetensors, of another library with what its config.j
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import NamedTuple
 
 from safetensors import safe_open
 
-from inceptcli.data.folders import Say
 from inceptcli.errors import UserError
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.progress.display import Display
@@ -28,6 +28,8 @@ from inceptcli.weights.file import (
     save,
 )
 from inceptcli.weights.foreign.declared import Declared, declared_in
+
+logger = logging.getLogger(__name__)
 
 OURS = "a weights file of inceptcli"
 """The family of a file that is not converted."""
@@ -44,45 +46,42 @@ class Repository(NamedTuple):
     note: dict[str, str]
 
 
-def obtain_from_hub(name: HubName, say: Say | None = None) -> Path:
+def obtain_from_hub(name: HubName) -> Path:
     """Our file of these weights; the first call downloads and converts, later ones only look.
 
     A branch or tag is asked for at each call, which needs the network or the client's cache; a
-    commit that is kept is not. What is done is told to `say`; without it all is quiet. Several
-    processes may call at once.
+    commit that is kept is not. Several processes may call at once.
 
     Raises UserError when they cannot be had, are not what the hub says they are or are of no known
     layout, or when the file kept under this name is of other weights.
     """
-    tell = say or (lambda line: None)
     if name.revision and COMMIT.fullmatch(name.revision) and _is_kept(name, name.revision):
         return _place(name, name.revision)
-    commit = _commit(name, tell)
+    commit = _commit(name)
     kept = _place(name, commit)
     if _is_kept(name, commit):
-        tell(f"{name}: commit {commit}")
+        logger.info(f"{name}: commit {commit}")
         return kept
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = f"{kept.parent}: {error.strerror}"
         raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
-    tell(f"{name}: fetching commit {commit}")
-    found = _fetched(name, commit, Display(quiet=say is None), tell)
+    logger.info(f"{name}: fetching commit {commit}")
+    found = _fetched(name, commit)
     if _is_ours(found.weights):
         _keep_ours(name, found, kept)
     else:
-        _convert(name, found, kept, tell)
-    tell(f"{name}: kept as {kept}")
+        _convert(name, found, kept)
+    logger.info(f"{name}: kept as {kept}")
     return kept
 
 
-def fetched(name: HubName, say: Say | None = None) -> Repository:
+def fetched(name: HubName) -> Repository:
     """A repository's files as they are, for `import`; raises as `obtain_from_hub`."""
-    tell = say or (lambda line: None)
-    commit = _commit(name, tell)
-    tell(f"{name}: commit {commit}")
-    return _fetched(name, commit, Display(quiet=say is None), tell)
+    commit = _commit(name)
+    logger.info(f"{name}: commit {commit}")
+    return _fetched(name, commit)
 
 
 def _place(name: HubName, commit: str) -> Path:
@@ -108,17 +107,17 @@ def _is_kept(name: HubName, commit: str) -> bool:
     raise UserError(f"{kept}: not {name}: {found}; remove it, and it is fetched again")
 
 
-def _commit(name: HubName, tell: Say) -> str:
+def _commit(name: HubName) -> str:
     try:
-        return hub.commit_of(name, tell)
+        return hub.commit_of(name)
     except Unavailable as error:
         raise _error(name, error) from error
 
 
-def _fetched(name: HubName, commit: str, display: Display, tell: Say) -> Repository:
+def _fetched(name: HubName, commit: str) -> Repository:
     try:
-        with display.task("fetch", unit="MB") as task:
-            declared, unknown = _config(name, commit, task, tell)
+        with Display().task("fetch", unit="MB") as task:
+            declared, unknown = _config(name, commit, task)
             # By its branch, so that the client's cache knows the branch's commit offline.
             weights = hub.fetch(name.repository, WEIGHTS, name.revision, task)
         if weights.commit != commit:
@@ -134,9 +133,7 @@ def _fetched(name: HubName, commit: str, display: Display, tell: Say) -> Reposit
     return Repository(weights.path, declared, note)
 
 
-def _config(
-    name: HubName, commit: str, task: Task, tell: Say
-) -> tuple[list[Declared], Unavailable | None]:
+def _config(name: HubName, commit: str, task: Task) -> tuple[list[Declared], Unavailable | None]:
     """What config.json says, before the weights are fetched: they may be of another network.
 
     With it, why nobody knows whether there is one: a cache may lack it, and our files need none.
@@ -153,7 +150,7 @@ def _config(
         return [], None
     except Unavailable as error:
         return [], error
-    declared = declared_in(config.path, f"{CONFIG} of {name.repository}", tell)
+    declared = declared_in(config.path, f"{CONFIG} of {name.repository}")
     if declared is None:
         return [], None
     *known, last = (architecture for architecture, _ in TIMM.values())
@@ -185,7 +182,7 @@ def _keep_ours(name: HubName, found: Repository, kept: Path) -> None:
     save(kept, tensors, replace(metadata, source=source, source_sha256=sha256))
 
 
-def _convert(name: HubName, found: Repository, kept: Path, tell: Say) -> None:
+def _convert(name: HubName, found: Repository, kept: Path) -> None:
     from inceptcli.weights.foreign.importing import convert
 
     try:
@@ -193,7 +190,7 @@ def _convert(name: HubName, found: Repository, kept: Path, tell: Say) -> None:
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     for remark in report.remarks:
-        tell(f"{name}: {remark}")
+        logger.info(f"{name}: {remark}")
 
 
 def _error(name: HubName, error: Unavailable) -> UserError:

@@ -7,7 +7,7 @@ the network nor the hub's client is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.keys import timm_keys
 from inceptcli.weights.metadata import WeightsMetadata
 
+logger = logging.getLogger(__name__)
+
 _LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
 
@@ -33,9 +35,7 @@ def published_preprocessing(network: str) -> Preprocessing:
     return known.get(network, Preprocessing((299, 299)))
 
 
-def find_weights(
-    weights: str, say: Callable[[str], None] | None = None, network: str = DEFAULT_NETWORK
-) -> Path:
+def find_weights(weights: str, network: str = DEFAULT_NETWORK) -> Path:
     """Our weights file that `weights` means, fetched when it is a name.
 
     A published `NAME` is of `network`, `NETWORK:NAME` of that one; `hf-hub:owner/name[@revision]`
@@ -47,9 +47,9 @@ def find_weights(
     if (name := hub.hub_name(weights)) is not None:
         from inceptcli.weights.fetched import hub_weights
 
-        return hub_weights.obtain_from_hub(name, say)
+        return hub_weights.obtain_from_hub(name)
     published = published_name(weights, network)
-    return resolve(Path(weights)) if published is None else obtain_published(published, say)
+    return resolve(Path(weights)) if published is None else obtain_published(published)
 
 
 def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | None:
@@ -76,11 +76,10 @@ def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | 
     )
 
 
-def obtain_published(published: Published, say: Callable[[str], None] | None = None) -> Path:
+def obtain_published(published: Published) -> Path:
     """Our file of these weights; the first call downloads and converts, later ones only look.
 
-    What is done is told to `say`, and how far the download is on standard error; without `say` all
-    is quiet. Several processes may call at once.
+    Several processes may call at once.
 
     Raises UserError when they cannot be had, are not what the hub says they are, or when the file
     kept under this name is of other weights.
@@ -92,14 +91,13 @@ def obtain_published(published: Published, say: Callable[[str], None] | None = N
     if kept_metadata is not None:
         _check_kept(kept, kept_metadata, published)
         return kept
-    if say is not None:
-        say(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
+    logger.info(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = f"{kept.parent}: {error.strerror}"
         raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
-    with Display(quiet=say is None).task("fetch", unit="MB") as task:
+    with Display().task("fetch", unit="MB") as task:
         downloaded, note = _download(published, kept, task)
 
     from inceptcli.weights.foreign.declared import Declared
@@ -112,8 +110,7 @@ def obtain_published(published: Published, say: Callable[[str], None] | None = N
         vars(published_preprocessing(published.network)),
     )
     convert(downloaded, kept, declared=[declared], source_note=note)
-    if say is not None:
-        say(f"{published.name} for {published.network}: converted to {kept}")
+    logger.info(f"{published.name} for {published.network}: converted to {kept}")
     return kept
 
 

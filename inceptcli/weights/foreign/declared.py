@@ -7,9 +7,10 @@ write beside the weights. No torch.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName
+
+logger = logging.getLogger(__name__)
 
 MAXIMUM_BYTES = 64 * 1024**2
 PLACEHOLDER = re.compile(r"LABEL_\d+")
@@ -44,13 +47,13 @@ class Declared:
     architecture: str | None = None
 
 
-def config_beside(source: Path, say: Callable[[str], None]) -> Declared | None:
+def config_beside(source: Path) -> Declared | None:
     """What `declared_in` finds in the config.json beside `source`; None where there is none."""
     path = source.with_name("config.json")
-    return declared_in(path, str(path), say) if path.is_file() else None
+    return declared_in(path, str(path)) if path.is_file() else None
 
 
-def declared_in(path: Path, origin: str, say: Callable[[str], None]) -> Declared | None:
+def declared_in(path: Path, origin: str) -> Declared | None:
     """What a config.json of timm or transformers says, called `origin`; None for another one.
 
     Raises UserError when its classes or sizes cannot be understood.
@@ -61,7 +64,7 @@ def declared_in(path: Path, origin: str, say: Callable[[str], None]) -> Declared
         config = None
     known = ("pretrained_cfg", "architecture", "label_names", "id2label")
     if not isinstance(config, dict) or not any(key in config for key in known):
-        say(f"{origin}: passed over, for it is not timm's or transformers'")
+        logger.info(f"{origin}: passed over, for it is not timm's or transformers'")
         return None
     nested = config.get("pretrained_cfg")
     fields = nested if isinstance(nested, dict) else config
@@ -109,7 +112,7 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
     return stated
 
 
-def declared_classes(path: Path, say: Callable[[str], None]) -> tuple[ClassName, ...]:
+def declared_classes(path: Path) -> tuple[ClassName, ...]:
     """The classes in the order of the classifier's rows, from a file or a folder of class folders.
 
     A text file has a name on each line, or a row and a name (`0:daisy`), as TF-slim writes them.
@@ -121,11 +124,11 @@ def declared_classes(path: Path, say: Callable[[str], None]) -> tuple[ClassName,
     if path.is_dir():
         from inceptcli.data.open_data import open_dataset  # and all that reads shards
 
-        dataset = open_dataset(str(path), say)
+        dataset = open_dataset(str(path))
         which = dataset.training or dataset.default or "all"
-        names = list(dataset.images(which, None, say).classes)
+        names = list(dataset.images(which, None).classes)
         if names != sorted(names, key=_natural):
-            say(
+            logger.info(
                 f"{path}: classes in the order {', '.join(map(printable, names[:4]))}, ..., as "
                 "torchvision sorts folders; timm's own loader sorts numbers by value: for a "
                 "network that it trained give a file that lists the classes"

@@ -122,10 +122,11 @@ def left(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.suffix in (".tar", ".partial")]
 
 
-def test_shards_are_fetched_once_and_are_the_folder(server: Server, tmp_path: Path) -> None:
+def test_shards_are_fetched_once_and_are_the_folder(
+    server: Server, tmp_path: Path, notices: list[str]
+) -> None:
     data = f"{server.url}/set/{{train-{{000000..000002}},val-000000}}.tar"
-    said: list[str] = []
-    train, val, classes = open_for_training(data, None, None, said.append)
+    train, val, classes = open_for_training(data, None, None)
     plain = open_for_training(str(tmp_path / "data"), None, None)
     assert classes == plain[2]
     for ours, theirs in ((train, plain[0]), (val, plain[1])):
@@ -133,15 +134,17 @@ def test_shards_are_fetched_once_and_are_the_folder(server: Server, tmp_path: Pa
             theirs.label(index) for index in range(len(theirs))
         ]
         assert (ours.image(2) == theirs.image(2)).all()
-    assert len(said) == 4
-    assert said[0].startswith(f"fetching {server.url}/set/train-000000.tar into {tmp_path}/cache/")
+    assert len(notices) == 4
+    assert notices[0].startswith(
+        f"fetching {server.url}/set/train-000000.tar into {tmp_path}/cache/"
+    )
     asked = len(server.asked)
     (lock,) = tmp_path.rglob(".lock")
     lock.unlink()
-    open_for_training(data, None, None, said.append)
+    open_for_training(data, None, None)
     assert len(server.asked) == asked
     assert not lock.exists()  # or a cache that is read only would be of no use
-    assert len(said) == 4
+    assert len(notices) == 4
 
 
 def test_processes_that_start_together_fetch_once(server: Server) -> None:
