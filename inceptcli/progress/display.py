@@ -34,44 +34,39 @@ class Notices(logging.Handler):
             print(line, file=sys.stderr, flush=True)
 
 
+_shown = Notices()
+
+
 @contextmanager
 def notices() -> Iterator[None]:
     """Show this program's notices while the block runs."""
-    handler, level = Notices(logging.INFO), logger.level
-    logger.addHandler(handler)
+    level = logger.level
+    _shown.setLevel(logging.INFO)
+    _shown.filters.clear()
     logger.setLevel(logging.INFO)
+    logger.addHandler(_shown)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(_shown)
         logger.setLevel(level)
 
 
-def hush(quiet: bool = True) -> bool:
-    """Show warnings alone if `quiet`, which is handed back, as a flag's callback has to."""
+def hush(quiet: bool) -> bool:
+    """Show warnings alone if `quiet`, which is returned, as the callback of a flag has to."""
     if quiet:
-        _show_from(logging.WARNING)
+        _shown.setLevel(logging.WARNING)
     return quiet
 
 
 def silence() -> None:
-    """Show no notice: another process of the job does."""
-    _show_from(logging.CRITICAL + 1)
+    """Show no notices: another process of the job does."""
+    _shown.setLevel(logging.CRITICAL + 1)
 
 
 def hide(module: str) -> None:
-    """Show no notice of that module, nor of those in it."""
-    for handler in _handlers():
-        handler.addFilter(lambda record: not record.name.startswith(module))
-
-
-def _show_from(level: int) -> None:
-    for handler in _handlers():
-        handler.setLevel(max(level, handler.level))
-
-
-def _handlers() -> list[Notices]:
-    return [handler for handler in logger.handlers if isinstance(handler, Notices)]
+    """Show no notices of a module and of those in it."""
+    _shown.addFilter(lambda record: not record.name.startswith(module))
 
 
 class Display:
@@ -86,7 +81,7 @@ class Display:
     bars: ClassVar[Progress | None] = None
 
     def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet or not any(handler.level <= logging.INFO for handler in _handlers())
+        self.quiet = quiet or _shown not in logger.handlers or _shown.level > logging.INFO
 
     @contextmanager
     def task(
