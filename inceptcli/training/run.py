@@ -36,7 +36,7 @@ from inceptcli.training.callbacks.loss_guard import LossGuard
 from inceptcli.training.callbacks.profiling import build_profiler, profile_reported
 from inceptcli.training.callbacks.progress import TrainingProgress
 from inceptcli.training.callbacks.rank_watch import RankWatch
-from inceptcli.training.callbacks.recorder import Curves, Recorder, lost_weights
+from inceptcli.training.callbacks.recorder import Recorder, lost_weights
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
     frozen_in_words,
@@ -219,19 +219,19 @@ def _trainer(
     averaging = plan.recipe.averaging
     average = ParameterAverage(averaging.decay, averaging.warm_up) if averaging.decay else None
     dead_units = DeadUnits(directory)
-    recorder = Recorder(plan, directory, dead_units)
-    callbacks: list[Callback] = [
+    checkpoint = ResumeCheckpoint(plan, directory, stopping)
+    logged = LoggedFigures(plan.recipe, directory, checkpoint)
+    callbacks: list[Callback] = [  # in any order; Lightning itself puts checkpoints last
         RankWatch(directory),
         dead_units,
-        recorder,
-        Curves(plan, directory),
+        logged,
+        Recorder(plan, directory, dead_units, logged),
+        LossGuard(plan, directory),
+        SharedBatchNorm(average),
+        checkpoint,
+        *([average] if average else []),
+        *([TrainingProgress(plan, progress)] if progress else []),
     ]
-    callbacks += [LossGuard(plan, directory)]
-    callbacks += [SharedBatchNorm(average)]
-    callbacks += [average] if average else []
-    callbacks += [TrainingProgress(plan, progress)] if progress else []
-    checkpoint = ResumeCheckpoint(plan, directory, stopping)
-    callbacks += [LoggedFigures(plan.recipe, directory, checkpoint), checkpoint]
     trainer = trainer_on_devices(
         settings,
         max_epochs=settings.epochs,

@@ -15,8 +15,8 @@ class ParameterAverage(WeightAveraging):
     """Exponential average of parameters and batch norm statistics, updated every optimizer step.
 
     The first update (0) copies; at update n the memory is `decay`, or with `warm_up`
-    min(decay, (1 + n) / (10 + n)). The network holds the average while it is validated and after
-    training.
+    min(decay, (1 + n) / (10 + n)). The network holds the average from the start of a validation's
+    epoch to the end of the validation, and after training.
     """
 
     def __init__(self, decay: float, warm_up: bool) -> None:
@@ -65,6 +65,13 @@ class ParameterAverage(WeightAveraging):
             self._average_model.n_averaged.add_(1)
             self._latest_update_step = trainer.global_step
 
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the network for the other callbacks; Lightning's takes it out."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the weights as trained back."""
+        super().on_validation_epoch_end(trainer, pl_module)
+
     @torch.no_grad()
     def update(self, number: int) -> None:
         """The update of that number (0-based) of what `pair` has been given."""
@@ -83,7 +90,7 @@ class SharedBatchNorm(Callback):
     """Gives every rank the buffers of rank 0, running and averaged, before they are validated.
 
     Between batches each rank has statistics of its own; without this the ranks would validate
-    different networks. Stands before ParameterAverage, which then swaps the average in.
+    different networks.
     """
 
     def __init__(self, average: ParameterAverage | None) -> None:

@@ -31,7 +31,6 @@ class DeadUnits(Callback):
 
     Section 3.3: wide residual networks "died", "meaning that the last layer before the average
     pooling started to produce only zeros". A unit is a channel of a stage's rectified output.
-    Stands before Recorder, which writes the last stage's share.
     """
 
     def __init__(self, directory: RunDirectory) -> None:

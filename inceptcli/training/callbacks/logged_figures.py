@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class LoggedFigures(Callback):
 
     Rank 0 alone does; `step/loss` is the mean over its own images of the step. Losses stay on their
     device until then, so that no step waits for them. A logger that fails is given up, the run goes
-    on. Stands behind Recorder, which writes the row.
+    on. Recorder gives it each epoch's row.
     """
 
     def __init__(
@@ -82,12 +83,10 @@ class LoggedFigures(Callback):
         self._last_step = step
         self._hand_over(trainer, self.checkpoint.saved_step)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch's row of metrics.csv, which the first rank has just written."""
-        if trainer.is_global_zero and (rows := self.directory.read_metrics()):
-            row = {name: value for name, value in rows[-1].items() if value and name != "step"}
-            figures = {name: float(value) for name, value in row.items()}
-            self._waiting.append((trainer.global_step, {**figures}))
+    def keep_epoch(self, row: Mapping[str, float | str]) -> None:
+        """Keep an epoch's row of metrics.csv."""
+        figures = {name: float(row[name]) for name in row if name != "step" and row[name] != ""}
+        self._waiting.append((int(row["step"]), {**figures}))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Hand over what the last checkpoint holds."""

@@ -1,4 +1,4 @@
-"""What each epoch leaves behind: the best weights, a row of metrics.csv, a line of train.log."""
+"""What each epoch leaves behind: best weights, a row of metrics.csv, curves, a line of the log."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from inceptcli.data.loading.dataset import Batch, Skipped
 from inceptcli.errors import UserError
 from inceptcli.text import accuracies, printable
 from inceptcli.training.callbacks.dead_units import DeadUnits
+from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.utilization import model_flops_utilization
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
@@ -32,7 +33,7 @@ LIST_EVERY = 50
 
 
 class Recorder(Callback):
-    """Sums up each epoch; stands before ParameterAverage, so that it sees the weights validated.
+    """Sums up each epoch, for metrics.csv, for the logger and for people; draws the curves.
 
     The sums of a half-done epoch are part of a checkpoint.
     """
@@ -42,8 +43,10 @@ class Recorder(Callback):
         plan: Plan,
         directory: RunDirectory,
         dead_units: DeadUnits,
+        logged: LoggedFigures,
     ) -> None:
         self.plan, self.directory, self.dead_units = plan, directory, dead_units
+        self.logged = logged
         self.loss_sum: Tensor | None = None
         self.loss_count = 0
         self.train_seconds = 0.0
@@ -53,6 +56,7 @@ class Recorder(Callback):
         self.skipped: set[ImageNumber] = set()  # listed in skipped.csv, which outlives a checkpoint
         self._met: dict[ImageNumber, str] = {}  # not listed yet, with the reasons
         self._counted_at = 0.0
+        self._cannot_draw = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; save the best of the epochs to come where the best so far is lost."""
@@ -121,7 +125,7 @@ class Recorder(Callback):
         images = self.loss_count * self.plan.batch_size * trainer.world_size
         speed = images / max(self.train_seconds, 1e-9)
         utilization = model_flops_utilization(self.plan, trainer, speed)
-        row = {
+        row: dict[str, float | str] = {
             "epoch": epoch,
             "step": step,
             "seconds": round(self.seconds, 1),
@@ -133,6 +137,8 @@ class Recorder(Callback):
             "dead_units": round(self.dead_units.last_share, 6),
         }
         self.directory.append_metrics(row)
+        self.logged.keep_epoch(row)
+        self._draw_curves()
         top = self.results["val_top1"], self.results["val_top5"]
         logger.info(
             f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
@@ -203,6 +209,20 @@ class Recorder(Callback):
                 f"data.max_skipped {share:g} allows{self.directory.see('skipped.csv')}",
             )
 
+    def _draw_curves(self) -> None:
+        """All epochs so far; trouble is said once."""
+        if not self.directory.writes:
+            return
+        try:
+            from inceptcli.plots.run_curves import draw_run_curves
+
+            draw_run_curves(self.directory.path, self.plan.network.num_classes)
+        except Exception as error:  # no picture is worth a run
+            if not self._cannot_draw:
+                reason = (str(error) or type(error).__name__).splitlines()[0]
+                logger.info(f"curves.png could not be drawn: {reason}; training goes on")
+            self._cannot_draw = True
+
     def _save(self, trainer: Trainer, module: Classifier) -> None:
         plan = self.plan
         metadata = WeightsMetadata(
@@ -237,25 +257,3 @@ def lost_weights(directory: RunDirectory) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-class Curves(Callback):
-    """Stands after Recorder, whose metrics.csv is what is drawn. Trouble is said once."""
-
-    def __init__(self, plan: Plan, directory: RunDirectory) -> None:
-        self.plan, self.directory = plan, directory
-        self._failed = False
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw all epochs so far."""
-        if not self.directory.writes:
-            return
-        try:
-            from inceptcli.plots.run_curves import draw_run_curves
-
-            draw_run_curves(self.directory.path, self.plan.network.num_classes)
-        except Exception as error:  # no picture is worth a run
-            if not self._failed:
-                reason = (str(error) or type(error).__name__).splitlines()[0]
-                logger.info(f"curves.png could not be drawn: {reason}; training goes on")
-            self._failed = True
