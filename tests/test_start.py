@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -76,15 +77,36 @@ def imported(stderr: str) -> set[str]:
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}
 
 
-@pytest.mark.parametrize(("arguments", "code"), USAGE, ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "")  # fmt: skip  # noqa: E501
-def test_usage_is_checked_before_anything_heavy_is_imported(
-    arguments: list[str], code: int, tmp_path: Path
-) -> None:
-    done = run(arguments, tmp_path)
+SEVERAL = f"""
+import json, sys
+from inceptcli.__main__ import main
+for arguments, _ in json.load(sys.stdin):
+    sys.argv[1:] = arguments
+    try:
+        main()
+        code = 0
+    except SystemExit as left:
+        code = left.code or 0
+    heavy = [name for name in {HEAVY} if name in sys.modules]
+    print("\\nleft:", json.dumps([arguments, code, heavy]), flush=True)
+"""
+
+
+def test_usage_is_checked_before_anything_heavy_is_imported(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL],
+        input=json.dumps(USAGE), cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [line for line in done.stdout.splitlines() if line.startswith("left: ")]
+    left = [json.loads(line.removeprefix("left: ")) for line in lines]
+    assert left == [[arguments, code, []] for arguments, code in USAGE]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_program_starts_without_anything_heavy(tmp_path: Path) -> None:
+    done = run(["--version"], tmp_path)
+    assert done.returncode == 0
     assert not imported(done.stderr) & set(HEAVY)
-    assert done.returncode == code
-    said = [line for line in done.stderr.splitlines() if not line.startswith("import time:")]
-    assert "Traceback" not in "\n".join(said)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,7 @@ def test_a_repository_is_imported_under_other_names(
         assert read_metadata(output).source["commit"] == LATER
 
 
+@pytest.mark.system
 def test_our_own_files_answer_measure_export_and_start_training(
     hub: Hub, pictures: Path, tmp_path: Path, ours: list[bytes]
 ) -> None:
@@ -221,6 +222,7 @@ def test_a_branch_that_moves_is_followed_and_a_commit_stays(
     refused(predict(hub, tmp_path, pictures, f"{NAME}@v2"), f"{NAME}@v2 has no such revision; look")
 
 
+@pytest.mark.system
 def test_a_hub_that_is_down_leaves_what_the_cache_has_and_one_that_answers_does_not(
     hub: Hub, pictures: Path, tmp_path: Path
 ) -> None:
@@ -268,6 +270,7 @@ def test_a_name_that_is_not_written_so_is_wrong_use(
     check_one_line(inceptcli(command, *words), 2, said)
 
 
+@pytest.mark.system
 def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_path: Path) -> None:
     hub.file = hub.sent = save({"layer.weight": torch.zeros(3)})
     said = refused(predict(hub, tmp_path, pictures), f"{NAME}: ")

@@ -23,6 +23,8 @@ from inceptcli.cli.interruption import interruptible, noted
 from tests.cli.conftest import picture
 from tests.terminal import Terminal, shown_lines
 
+pytestmark = pytest.mark.system
+
 COUNT = 3000
 """Pictures; reading them takes longer than a test waits for the first answers."""
 
@@ -113,7 +115,7 @@ def stopped(
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
-@pytest.mark.parametrize(("number", "expected"), SIGNALS)
+@pytest.mark.parametrize(("number", "expected"), SIGNALS[:2])
 def test_a_shard_says_its_rows_and_goes_on(
     pictures: Path, weights: Path, tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
@@ -147,8 +149,15 @@ def partial_file(folder: Path) -> Callable[[], bool]:
     return lambda: any(folder.glob(".*.partial")) if folder.exists() else False
 
 
-@pytest.mark.parametrize(("number", "expected"), SIGNALS)
-@pytest.mark.parametrize("name", ["predict", "eval", "check", "shard"])
+@pytest.mark.parametrize(
+    ("name", "number", "expected"),
+    [
+        *(("predict", *each) for each in SIGNALS),
+        *(("check", *each) for each in SIGNALS),  # has processes that hear the signal too
+        ("eval", *SIGNALS[0]),
+        ("shard", *SIGNALS[1]),
+    ],
+)
 def test_files_are_there_whole_or_not_at_all(
     pictures: Path,
     weights: Path,

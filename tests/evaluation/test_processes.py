@@ -173,6 +173,7 @@ def listens(port: str) -> bool:
     return False
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_wait_for_others_and_nothing_is_half_written(
     weights: Path, tmp_path: Path, number: signal.Signals

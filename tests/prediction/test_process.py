@@ -14,6 +14,8 @@ import pytest
 from inceptcli.data.pixels.image_formats import SUFFIXES
 from tests.odd_files import OddFiles
 
+pytestmark = pytest.mark.system
+
 HEAVY = ("torch", "torchvision", "lightning", "torchmetrics")
 NEEDLESS = (*HEAVY, "ssl", "jinja2", "pyarrow", "matplotlib", "captum")
 REPORT = f"""
@@ -100,13 +102,16 @@ def test_answers_stream_and_a_closed_pipe_ends_quietly(folder: Path, run_directo
     assert [line.split(":")[0] for line in errors] == ["modules", "needless", "peak"]
 
 
-@pytest.mark.parametrize("form", ["weights", "run_directory", "onnx_weights"])
-@pytest.mark.parametrize("all_pictures", [False, True])
+@pytest.mark.parametrize(
+    ("form", "pictures_read"),
+    [("weights", "0.png"), ("weights", ""), ("run_directory", ""), ("onnx_weights", "")],
+)
 def test_predict_loads_only_what_it_takes(
-    form: str, all_pictures: bool, folder: Path, request: pytest.FixtureRequest
+    form: str, pictures_read: str, folder: Path, request: pytest.FixtureRequest
 ) -> None:
-    paths = folder if all_pictures else folder / "0.png"
-    words = command(paths, "--weights", request.getfixturevalue(form), "--device", "cpu")
+    words = command(
+        folder / pictures_read, "--weights", request.getfixturevalue(form), "--device", "cpu"
+    )
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "needless:\n" in done.stderr
 
@@ -163,22 +168,34 @@ def usage_errors() -> dict[str, tuple[list[str], str]]:
     }
 
 
-@pytest.mark.parametrize("name", usage_errors())
+SEVERAL = f"""
+import json, sys
+from inceptcli.cli.app import app
+for arguments in json.load(sys.stdin):
+    print("next", file=sys.stderr)
+    try:
+        app(["predict", *arguments], prog_name="inceptcli")
+    except SystemExit as left:
+        print("code:", left.code, file=sys.stderr)
+    print("modules:", *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+"""
+
+
 def test_a_usage_error_is_one_line_exits_with_2_and_loads_no_torch(
-    name: str, folder: Path, run_directory: Path
+    folder: Path, run_directory: Path
 ) -> None:
-    arguments, message = usage_errors()[name]
-    words = [
-        word.replace("RUN", str(run_directory)).replace("FOLDER", str(folder)) for word in arguments
-    ]
-    done = subprocess.run(command(*words), capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "modules:\n" in done.stderr
+    wrong, messages = zip(*usage_errors().values(), strict=True)
+    asked = json.dumps(wrong).replace("RUN", str(run_directory)).replace("FOLDER", str(folder))
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL], input=asked, capture_output=True, text=True, check=True
+    )
     assert done.stdout == ""
+    for message, said in zip(messages, done.stderr.split("next\n")[1:], strict=True):
+        assert message in said
+        assert said.count("Error") == 1
+        assert said.endswith("code: 2\nmodules:\n")
 
 
-@pytest.mark.system
 @pytest.mark.parametrize("way", ["standard input", "folder"])
 def test_every_odd_file_is_answered_in_bounded_memory(
     way: str, run_directory: Path, odd_files: OddFiles

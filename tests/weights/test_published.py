@@ -16,6 +16,8 @@ from inceptcli.weights.file import read_metadata
 from tests.prediction.conftest import draw, save_small_network
 from tests.weights.loopback_hub import COMMIT, Hub, kept_file, serving
 
+pytestmark = pytest.mark.system
+
 # `obtain` in a process of its own. The conversion is another test's matter: this one makes a file
 # without tensors.
 OBTAIN = """
@@ -217,7 +219,6 @@ def test_other_weights_under_the_name_of_published_ones_do_not_answer(
     assert done.stderr.endswith("; remove it, and it is fetched again\n")
 
 
-@pytest.mark.system
 def test_predict_twice_at_once_and_once_more_downloads_and_converts_a_timm_file(
     tmp_path: Path,
 ) -> None:
