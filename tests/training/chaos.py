@@ -189,9 +189,10 @@ def steps_when_starting_over(
 def work(arguments: list[str]) -> None:
     """`inceptcli train`, with a line in train.log for every optimizer step."""
     from inceptcli.cli.app import app
+    from inceptcli.progress.display import notices
     from inceptcli.training.stopping import Stopping
 
-    with Stopping().listening():  # as the program does, from its first line on
+    with notices(), Stopping().listening():  # as the program does, from its first line on
         from inceptcli.training.callbacks.recorder import Recorder
 
         original = Recorder.on_train_batch_end

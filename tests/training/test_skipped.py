@@ -74,6 +74,7 @@ def test_a_resumed_run_lists_none_twice_and_forgets_none(
     directory = RunDirectory(photographs.parent / "run")
     before = listed(directory.path)
     assert before
+    notices.clear()
     train("run", **settings)
     assert listed(directory.path) == broken(photographs)
     assert sum(line.startswith("skipped ") for line in notices) == 5 - len(before)

@@ -29,10 +29,12 @@ def convert(source, output, *, declared, source_note):
         temporary.write_bytes(kept_file(source_note))
 sys.modules["inceptcli.weights.foreign.importing"] = types.SimpleNamespace(convert=convert)
 from inceptcli.errors import UserError
-from inceptcli.weights.fetched.published import obtain
+from inceptcli.progress.display import notices
+from inceptcli.weights.fetched.published import obtain_published
 from inceptcli.weights.fetched.published_names import Published
 try:
-    print(obtain(Published("imagenet", "iv4-tf"), lambda line: print(line, file=sys.stderr)))
+    with notices():
+        print(obtain_published(Published("imagenet", "iv4-tf")))
 except UserError as error:
     sys.exit(f"Error: {error}")
 print("huggingface_hub" in sys.modules, "torch" in sys.modules)
