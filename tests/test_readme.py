@@ -111,11 +111,11 @@ def test_the_readme_lists_every_page_of_the_guide_with_its_title() -> None:
     assert pages.names() == [path.stem for path in GUIDE]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[page])
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[document])
     for file, anchor in links:
-        target = (page.parent / file).resolve() if file else page
+        target = (document.parent / file).resolve() if file else document
         assert target.is_file(), file
         assert not anchor or anchor in anchors(target.read_text()), anchor
 

@@ -64,7 +64,6 @@ def show(text: str) -> None:
     os.environ.setdefault("LESS", PAGER_FLAGS)
     console = Console(theme=Theme({"markdown.code": "cyan"}))  # Rich's has a black background
     console.width = min(console.width, WIDEST)
-    text = re.sub(r"<!--.*?-->\n?", "", text)
-    text = re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text)  # files outside the package
+    text = re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text)  # links to files outside the package
     with console.pager(styles=True):
         console.print(Markdown(text, hyperlinks=False, code_theme="ansi_dark"))
