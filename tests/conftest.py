@@ -28,8 +28,19 @@ def pytest_configure() -> None:
         os.environ[GIVEN_DATA] = str(Path(folder).absolute())  # some tests go elsewhere
 
 
-TIERS = {"train": "train", "page": "system", "slurm": "system"}
+TIERS = {"train": "train", "whole_run": "train", "page": "system", "slurm": "system"}
 """The fixtures that put a test into another tier than the default one, and that tier."""
+
+LONG = tuple(
+    f"tests/{name}"
+    for name in (
+        "cluster/", "training/test_chaos", "training/test_signals", "training/test_processes",
+        "training/test_resume", "training/test_failures", "test_launchers", "prediction/test_chaos",
+        "cli/test_interruption", "cli/test_hub_weights", "test_hostile_files", "test_architecture",
+        "networks/test_onnx_graph",
+    )
+)  # fmt: skip
+"""What runs first, for a worker runs a whole file: a long one at the end would run alone."""
 
 RUNNING: list[pytest.Item] = []
 """The test that runs, alone."""
@@ -40,6 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in TIERS.keys() & getattr(item, "fixturenames", ()):
             item.add_marker(TIERS[fixture])
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish() -> None:

@@ -44,13 +44,29 @@ def train(tmp_path: Path) -> Train:
 
     A change is a dotted recipe key (trainer__epochs) or a whole section.
     """
+    return lambda name="run", **changes: trained(tmp_path / name, changes)
 
-    def run(name: str = "run", **changes: Any) -> RunDirectory:
-        sections = {key: value for key, value in changes.items() if "__" not in key}
-        dotted = {key.replace("__", "."): changes[key] for key in changes.keys() - sections}
-        directory = RunDirectory(tmp_path / name)
-        planned = plan(check(override({**TINY, **sections}, dotted)))
-        fit(planned, directory)
-        return directory
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """A run as `train` makes it that nothing disturbs, made once for each recipe; only to be read.
+
+    A test asks for it before it changes anything of the program.
+    """
+    runs: dict[str, RunDirectory] = {}
+
+    def run(**changes: Any) -> RunDirectory:
+        key = repr(sorted(changes.items()))
+        if key not in runs:
+            runs[key] = trained(tmp_path_factory.mktemp("whole") / "run", changes)
+        return runs[key]
 
     return run
+
+
+def trained(folder: Path, changes: dict[str, Any]) -> RunDirectory:
+    sections = {key: value for key, value in changes.items() if "__" not in key}
+    dotted = {key.replace("__", "."): changes[key] for key in changes.keys() - sections}
+    directory = RunDirectory(folder)
+    fit(plan(check(override({**TINY, **sections}, dotted))), directory)
+    return directory

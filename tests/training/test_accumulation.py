@@ -143,9 +143,9 @@ def test_the_diagnosis_tells_of_undivided_losses(
 
 
 def test_a_run_stopped_between_steps_ends_with_the_same_short_last_step(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = train("undisturbed", trainer__accumulate_batches=3)
+    undisturbed = whole_run(trainer__accumulate_batches=3)
     with monkeypatch.context() as patch:
         stop_at(1, patch)  # in the first step; the second has two batches
         with pytest.raises(SystemExit):

@@ -48,9 +48,9 @@ def starts(directory: RunDirectory) -> list[int]:
 # The first file that does not fit is a checkpoint, or the best weights after an epoch.
 @pytest.mark.parametrize("every_steps", [1, 500], ids=["checkpoint", "weights"])
 def test_a_full_disk_leaves_the_last_checkpoint_whole(
-    train: Train, monkeypatch: pytest.MonkeyPatch, every_steps: int
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, every_steps: int
 ) -> None:
-    undisturbed = train("undisturbed")
+    undisturbed = whole_run()
     with monkeypatch.context() as patch:
         stop_at(2, patch)
         with pytest.raises(SystemExit):
@@ -86,8 +86,10 @@ def remount(folder: Path, options: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_run_on_a_small_disk_goes_on_when_there_is_room(train: Train, tmp_path: Path) -> None:
-    undisturbed = train("undisturbed")
+def test_a_run_on_a_small_disk_goes_on_when_there_is_room(
+    train: Train, whole_run: Train, tmp_path: Path
+) -> None:
+    undisturbed = whole_run()
     disk = tmp_path / "disk"
     with small_disk(disk, megabytes=330):  # two checkpoints fit, a third does not
         with pytest.raises(UserError, match="No space left on device"):
@@ -132,9 +134,11 @@ def damage(checkpoint: Path) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
-def test_a_run_goes_on_from_before_damage_and_keeps_what_it_saves_then(train: Train) -> None:
+def test_a_run_goes_on_from_before_damage_and_keeps_what_it_saves_then(
+    train: Train, whole_run: Train
+) -> None:
     constant = {"name": "constant"}  # which another number of epochs does not change
-    undisturbed = train("undisturbed", trainer__epochs=3, schedule=constant)
+    undisturbed = whole_run(trainer__epochs=3, schedule=constant)
     directory = train("damaged", checkpoint__every_steps=1, schedule=constant)
     middle, newest = directory.checkpoints()
     assert [int(path.stem[5:]) for path in (middle, newest)] == [9, 10]

@@ -28,15 +28,15 @@ def test_a_limited_epoch_and_its_validation_have_so_many_batches(
     assert "effective batch 4 = 4 images x 1 devices; 2 steps per epoch, 2 epochs" in notices
 
 
-def test_a_limit_beyond_the_data_changes_nothing(train: Train) -> None:
-    assert_same_run(train("limited", trainer__limit_batches=1000), train("whole"))
+def test_a_limit_beyond_the_data_changes_nothing(train: Train, whole_run: Train) -> None:
+    assert_same_run(train("limited", trainer__limit_batches=1000), whole_run())
 
 
 @pytest.mark.parametrize("batches", [0, 1, 2, 3])
 def test_a_limited_run_resumes_exactly(
-    train: Train, monkeypatch: pytest.MonkeyPatch, batches: int
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    undisturbed = train("undisturbed", **LIMITED)
+    undisturbed = whole_run(**LIMITED)
     with monkeypatch.context() as patch:
         stop_at(batches, patch)
         with pytest.raises(SystemExit):
@@ -45,9 +45,9 @@ def test_a_limited_run_resumes_exactly(
 
 
 def test_a_limited_run_resumes_in_its_validation(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = train("undisturbed", **LIMITED)
+    undisturbed = whole_run(**LIMITED)
     with monkeypatch.context() as patch:
         stop_in_validation(1, 0, patch)
         with pytest.raises(SystemExit):

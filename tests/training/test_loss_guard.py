@@ -87,8 +87,10 @@ def test_the_device_is_not_waited_for_at_each_batch(
     assert len(seen) == 5  # a whole epoch, for it has fewer than CHECK_EVERY batches
 
 
-def test_no_checkpoint_holds_what_came_after(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed = train("undisturbed")
+def test_no_checkpoint_holds_what_came_after(
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = whole_run()
     with monkeypatch.context() as patch:
         change_from(2, multiply_loss(float("nan")), patch)
         with pytest.raises(UserError, match="at step 3"):

@@ -39,9 +39,9 @@ def test_the_report_lies_in_the_run_directory(train: Train, name: str, said: str
 
 @pytest.mark.parametrize("name", ["simple", "advanced", "pytorch"])
 def test_a_stopped_run_has_its_report_and_goes_on_exactly_without(
-    train: Train, monkeypatch: pytest.MonkeyPatch, name: str
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    undisturbed = train("undisturbed")
+    undisturbed = whole_run()
     with monkeypatch.context() as patch:
         stop_at(6, patch)
         with pytest.raises(SystemExit) as stopped:

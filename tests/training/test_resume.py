@@ -66,9 +66,9 @@ def stop_at(batches: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.
 
 @pytest.mark.parametrize("batches", [0, 2, 3, 4, 5, 7])
 def test_a_run_stopped_by_a_signal_resumes_to_the_same_weights(
-    train: Train, monkeypatch: pytest.MonkeyPatch, batches: int
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, batches: int
 ) -> None:
-    undisturbed = train("undisturbed")
+    undisturbed = whole_run()
     with monkeypatch.context() as patch:
         stop_at(batches, patch)
         with pytest.raises(SystemExit) as stopped:
@@ -95,9 +95,13 @@ PLAIN = {"averaging__decay": 0.0, "trainer__accumulate_batches": 2}
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("changes", [{}, PLAIN], ids=["averaged", "plain"])
 def test_a_run_stopped_in_its_validation_begins_with_that_validation(
-    train: Train, monkeypatch: pytest.MonkeyPatch, epoch: int, changes: dict[str, Any]
+    train: Train,
+    whole_run: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+    changes: dict[str, Any],
 ) -> None:
-    undisturbed = train("undisturbed", **changes)
+    undisturbed = whole_run(**changes)
     with monkeypatch.context() as patch:
         stop_in_validation(epoch, 0, patch)
         with pytest.raises(SystemExit) as stopped:
@@ -112,9 +116,9 @@ def test_a_run_stopped_in_its_validation_begins_with_that_validation(
 
 
 def test_a_run_that_dies_in_its_last_validation_is_not_finished(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = train("undisturbed")
+    undisturbed = whole_run()
     original = Classifier.validation_results
 
     def die(self: Classifier) -> dict[str, float]:
@@ -129,8 +133,10 @@ def test_a_run_that_dies_in_its_last_validation_is_not_finished(
     assert_same_run(undisturbed, train("dead"))
 
 
-def test_accumulation_is_never_cut_in_two(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed = train("undisturbed", trainer__accumulate_batches=2)
+def test_accumulation_is_never_cut_in_two(
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = whole_run(trainer__accumulate_batches=2)
     with monkeypatch.context() as patch:
         stop_at(2, patch)
         with pytest.raises(SystemExit):
@@ -163,9 +169,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_resumes_to_the_same_weights(
-    train: Train, monkeypatch: pytest.MonkeyPatch, method: str
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    undisturbed = train("undisturbed", **METHODS[method])
+    undisturbed = whole_run(**METHODS[method])
     with monkeypatch.context() as patch:
         stop_at(3, patch)
         with pytest.raises(SystemExit):
@@ -177,12 +183,12 @@ def test_every_method_resumes_to_the_same_weights(
 
 @pytest.mark.train
 def test_the_auxiliary_head_resumes_and_is_no_part_of_the_weights(
-    train: Train, monkeypatch: pytest.MonkeyPatch
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = {"image_size": 299, "batch_size": 2, "workers": 0, "train_size": 6, "val_size": 2}
     network = {"name": "irv2-tf", "repeats": [1, 1, 1], "auxiliary_weight": 0.4}
     changes = {"data": small, "network": network, "trainer__epochs": 1}
-    undisturbed = train("undisturbed", **changes)
+    undisturbed = whole_run(**changes)
     with monkeypatch.context() as patch:
         stop_at(1, patch)
         with pytest.raises(SystemExit):
@@ -208,9 +214,9 @@ def test_a_finished_run_trains_nothing(train: Train) -> None:
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_used(
-    train: Train, notices: list[str]
+    train: Train, whole_run: Train, notices: list[str]
 ) -> None:
-    undisturbed = train("undisturbed")
+    undisturbed = whole_run()
     directory = train("damaged")
     newest = directory.checkpoints()[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])

@@ -28,8 +28,10 @@ def fake_scontrol(folder: Path, monkeypatch: pytest.MonkeyPatch, then: str = "")
     return folder / "called"
 
 
-def test_time_that_is_up_stops_like_a_signal(train: Train, notices: list[str]) -> None:
-    undisturbed = train("undisturbed")
+def test_time_that_is_up_stops_like_a_signal(
+    train: Train, whole_run: Train, notices: list[str]
+) -> None:
+    undisturbed = whole_run()
     with pytest.raises(SystemExit) as stopped:
         train("stopped", trainer__stop_after="0s")
     assert stopped.value.code == EXIT_STOPPED
