@@ -26,6 +26,8 @@ from tests.cli.conftest import check_one_line, inceptcli
 from tests.training.conftest import TINY, Train
 from tests.training.test_resume import assert_same_run
 
+pytestmark = pytest.mark.train
+
 Memory = Callable[..., list[int]]
 
 

@@ -55,6 +55,7 @@ def test_a_limited_run_resumes_in_its_validation(
     assert_same_run(undisturbed, train("stopped", **LIMITED))
 
 
+@pytest.mark.train
 def test_another_limit_of_a_run_is_refused(tmp_path: Path) -> None:
     command = ["train", *TINY, "--output", tmp_path / "run", "--set"]
     assert inceptcli(*command, "trainer.limit_batches=1").exit_code == 0
@@ -69,6 +70,7 @@ def test_a_limited_validation_is_spread_over_all_images() -> None:
     assert list(ShareSampler(5, 0, 1, measured=5).indices) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.train
 def test_eval_measures_all_images_of_a_limited_run(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = inceptcli("train", *TINY, "--set", "trainer.limit_batches=1", "--output", folder)

@@ -133,6 +133,7 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(root / "shards")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("workers", [0, 2])
 def test_two_ranks_see_every_sample_of_seven_shards_exactly_once(
     thousand: str, workers: int

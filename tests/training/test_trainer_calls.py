@@ -27,6 +27,8 @@ from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import TINY, inceptcli, picture
 from tests.training.conftest import random_weights
 
+pytestmark = pytest.mark.train
+
 CUDA = pytest.param(
     "gpu", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 )
