@@ -1,1 +1,31 @@
-"""Inception-v4, Inception-ResNet-v1 and -v2 (arXiv 1602.07261) on the command line."""
+"""Inception-v4, Inception-ResNet-v1 and -v2 (arXiv 1602.07261) in Python and on the command line.
+
+`load`, `train`, `evaluate`, `summarize` and `network` are what the commands do, as functions:
+`inceptcli guide python` shows them. Nothing heavy is imported before one of them is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inceptcli.jobs.evaluate import evaluate as evaluate
+    from inceptcli.jobs.load import load as load
+    from inceptcli.jobs.network import network as network
+    from inceptcli.jobs.summarize import summarize as summarize
+    from inceptcli.jobs.train import train as train
+
+JOBS = ("evaluate", "load", "network", "summarize", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a job when it is first asked for."""
+    if name not in JOBS:
+        raise AttributeError(f"module 'inceptcli' has no attribute {name!r}")
+    return getattr(import_module(f"inceptcli.jobs.{name}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*JOBS]

@@ -14,3 +14,7 @@ class UsageError(UserError):
     """Wrong flags, recipe or paths: exit code 2."""
 
     exit_code = 2
+
+
+class MissingFile(UsageError):  # noqa: N818 - it names what is missing
+    """A file or folder that was named is not there."""

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from typer import echo
 
-from inceptcli.cli import train as command
 from inceptcli.errors import UsageError
+from inceptcli.jobs import train as job
 from inceptcli.recipe.file import override, parse_yaml, read_recipe
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.plan import plan
@@ -74,7 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         empty = tmp_path_factory.mktemp("empty")
         patch.chdir(empty)
-        patch.setattr(command, "_run", lambda *_: echo("would train"))
+        patch.setattr(job, "_fit", lambda *_: echo("would train"))
         yield empty
 
 

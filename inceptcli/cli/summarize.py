@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_network_or_weights
-from inceptcli.cli.options import check_image_size, image_size_of
+from inceptcli.cli.options import image_size_of
 from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
 from inceptcli.tables import results_console
@@ -106,16 +106,18 @@ def summarize(
     if figure is not None:
         _check_figure(figure, network)
     given_size = None if image_size is None else image_size_of(image_size)
-    options, preprocessing, metadata = _described(network, num_classes)
+
+    from inceptcli.jobs.summarize import described_network
+
+    options, preprocessing, metadata = described_network(network, num_classes)
     if given_size is not None:
         preprocessing = dataclasses.replace(preprocessing, image_size=given_size)
-    check_image_size(preprocessing.image_size)
 
     from inceptcli.networks import summary
 
     summarized = summary.summarize(options, preprocessing.image_size)
     if other is not None:
-        compared = _described(other, num_classes)[0]
+        compared = described_network(other, num_classes).options
         second = summary.summarize(compared, preprocessing.image_size)
         pairs = (network, other), (options, compared), (summarized, second)
         print_difference(*pairs, as_json=output_format == "json")
@@ -126,37 +128,6 @@ def summarize(
         echo(_as_json(summarized, preprocessing, metadata))
     else:
         _print_table(summarized, preprocessing, metadata, with_layers=depth == 2)
-
-
-def _described(
-    network: str, num_classes: int | None
-) -> tuple[NetworkOptions, Preprocessing, WeightsMetadata | None]:
-    """What a registered name or a weights file describes; a name is looked up first."""
-    from inceptcli.networks.registry import NETWORKS, network_options
-    from inceptcli.weights.fetched.hub import hub_name
-    from inceptcli.weights.fetched.published import (
-        find_weights,
-        published_name,
-        published_preprocessing,
-    )
-
-    if network in NETWORKS:
-        options = network_options(network, num_classes=num_classes)
-        return options, published_preprocessing(network), None
-
-    is_name = hub_name(network) is not None or published_name(network) is not None
-    if not is_name and not Path(network).exists():
-        known = ", ".join(NETWORKS)
-        raise UsageError(f"{network}: neither a network nor a weights file; networks: {known}")
-
-    from inceptcli.weights.file import read_metadata
-
-    metadata = read_metadata(find_weights(network))
-    if num_classes is not None:
-        raise UsageError(
-            f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"
-        )
-    return metadata.network, metadata.preprocessing, metadata
 
 
 def _check_figure(figure: Path, network: str) -> None:

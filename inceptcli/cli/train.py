@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import datetime
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,19 +16,13 @@ from inceptcli.cli.completion import (
     complete_recipe,
     complete_weights,
 )
-from inceptcli.cli.outputs import OutputFiles
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display, hush, silence
+from inceptcli.progress.display import hush, silence
 from inceptcli.text import accuracies, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from inceptcli.recipe.schema import Recipe
-    from inceptcli.recipe.sections import TrainerSection
-    from inceptcli.training.plan import Plan
     from inceptcli.training.run_directory import RunDirectory
-    from inceptcli.training.stopping import Stopping
+
 
 logger = logging.getLogger(__name__)
 
@@ -191,27 +184,27 @@ def train(
 
     Without --data it trains on `shapes`, ten classes of shapes that the program draws.
     """
-    flags: dict[str, Any] = {
-        "network.name": arch,
-        "data.path": data,
-        "data.val_path": val_data,
-        "trainer.epochs": epochs,
-        "data.batch_size": batch_size and _number(batch_size),
-        "data.image_size": _sides(image_size),
-        "optimizer.learning_rate": lr,
-        "trainer.precision": precision,
-        "trainer.accelerator": accelerator,
-        "trainer.devices": devices and _number(devices),
-        "trainer.num_nodes": num_nodes,
-        "trainer.strategy": strategy,
-        "trainer.checkpoint_activations": checkpoint_activations,
-        "trainer.compile": compile_network,
-        "data.workers": workers,
-        "trainer.seed": seed,
-        "trainer.stop_after": stop_after,
-        "network.init": init,
-        "network.freeze": freeze,
-        "data.val_fraction": val_fraction,
+    options = {
+        "arch": arch,
+        "data": data,
+        "val_data": val_data,
+        "epochs": epochs,
+        "batch_size": batch_size and _number(batch_size),
+        "image_size": _sides(image_size),
+        "lr": lr,
+        "precision": precision,
+        "accelerator": accelerator,
+        "devices": devices and _number(devices),
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "checkpoint_activations": checkpoint_activations,
+        "compile": compile_network,
+        "workers": workers,
+        "seed": seed,
+        "stop_after": stop_after,
+        "init": init,
+        "freeze": freeze,
+        "val_fraction": val_fraction,
     }
     from inceptcli.processes.launchers import is_first_process
     from inceptcli.training.stopping import Stopping
@@ -220,132 +213,26 @@ def train(
         silence()
     stopping = Stopping()
     with stopping.listening():
-        settings = _settings(recipe, flags, changes or [])
-        if fast_dev_run:
-            settings = _trial(settings)
-        stopping.requeue = settings.checkpoint.requeue
+        from inceptcli.jobs.train import KEYS, TrainRequest, train_as
 
-        from inceptcli.training.initial_weights import completed
-        from inceptcli.training.plan import plan
-        from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
-
-        _check_launcher(settings.trainer)
-        directory = None if output is None or fast_dev_run else RunDirectory(output)
-        _check_recipe_stays(recipe, None if fast_dev_run else output)
-        settings = completed(settings, directory)
-        if fast_dev_run:
-            directory = NoRunDirectory()
-        directory = directory or RunDirectory(_new_folder(settings.network.name))
-        _run(plan(settings, directory), directory, resume, stopping)
+        flags = {KEYS[name]: value for name, value in options.items() if value is not None}
+        request = TrainRequest(recipe, {**flags, **_set(changes)}, output, resume, fast_dev_run)
+        directory = train_as(request, stopping)
+        for line in ending(directory) if directory.keeps else [TRIED]:
+            logger.info(line)
 
 
-def _settings(recipe: str | None, flags: dict[str, Any], changes: list[str]) -> Recipe:
-    """The recipe of that name with what was given instead."""
-    from inceptcli.recipe.file import find_recipe, override, parse_yaml, read_with_bases
-    from inceptcli.recipe.schema import check
+def _set(changes: list[str] | None) -> dict[str, Any]:
+    """The values of --set by key; UsageError for what is no section.key=value."""
+    from inceptcli.recipe.file import parse_yaml
 
-    wanted = {key: value for key, value in flags.items() if value is not None}
-    for change in changes:
+    values = {}
+    for change in changes or []:
         key, equals, value = change.partition("=")
         if not equals:
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
-        wanted[key] = parse_yaml(f"value: {value}", f"--set {change}").get("value")
-    name = recipe or _default_recipe(wanted)
-    values = override(read_with_bases(find_recipe(name))[0], {})
-    return check(override(values, _with_head_rate(values, wanted)), f"recipe {name} with flags")
-
-
-def _trial(settings: Recipe) -> Recipe:
-    """One batch of training and one of validation, by Lightning's meaning of the flag."""
-    from inceptcli.recipe.file import override
-    from inceptcli.recipe.schema import check
-
-    if settings.trainer.profiler != "none":
-        raise UsageError(
-            f"--fast-dev-run: saves nothing, so trainer.profiler {settings.trainer.profiler} has "
-            "no place for its report; leave one of them out, or give --epochs 1 "
-            "--set trainer.limit_batches=1 instead"
-        )
-    changes = {"trainer.epochs": 1, "trainer.limit_batches": 1, "trainer.logger": "none"}
-    # What is unset stays so: weights of --init say it.
-    return check(override(settings.model_dump(exclude_unset=True), changes), "--fast-dev-run")
-
-
-def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """What is wanted, and the classifier's own rate in the recipe's ratio to another one."""
-    rates: Any = values.get("optimizer")
-    keys = ("optimizer.learning_rate", "optimizer.head_learning_rate")
-    try:
-        before, head = rates["learning_rate"], rates["head_learning_rate"]
-        scaled = wanted[keys[0]] * head / before
-    except (KeyError, TypeError, ZeroDivisionError):
-        return wanted
-    return {keys[1]: scaled, **wanted}
-
-
-def _default_recipe(wanted: Mapping[str, Any]) -> str:
-    if wanted.get("network.init") is not None:
-        return "finetune"
-    return "demo" if wanted.get("data.path") is None else "scratch-small"
-
-
-def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
-    """UsageError where the run's complete recipe.yaml would replace one that is read."""
-    from inceptcli.recipe.file import find_recipe, read_with_bases
-
-    if recipe is None or output is None or (output / "lock").exists():  # that of a run goes on
-        return
-    OutputFiles({"--output": output / "recipe.yaml"}).check(read_with_bases(find_recipe(recipe))[1])
-
-
-def _check_launcher(trainer: TrainerSection) -> None:
-    from inceptcli.processes.launchers import check_launcher
-
-    devices = trainer.devices
-    check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
-
-
-def _run(planned: Plan, directory: RunDirectory, resume: str, stopping: Stopping) -> None:
-    import os
-
-    from inceptcli.plots.canvas import quiet_matplotlib
-    from inceptcli.training.run_directory import differing_keys
-    from inceptcli.training.trained_data import check_data
-
-    folder = directory.path
-    settings = planned.recipe
-    there = directory.read_recipe()
-    if there is not None:
-        if resume == "never" and directory.writes:  # the others may see what the first wrote
-            raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
-        if different := differing_keys(there, settings):
-            raise UsageError(_another_run(folder, there, settings, different))
-    check_data(directory, planned.identity, settings.data.path)
-    if settings.data.path is None:
-        logger.info("no --data given: training on `shapes`, drawn by the program")
-
-    # torch reads it when imported: C++ would warn of what is on purpose, once per process.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    quiet_matplotlib()  # torchmetrics imports it
-
-    from inceptcli.training.run import fit
-
-    fit(planned, directory, Display(), stopping)
-    for line in ending(directory) if directory.keeps else [TRIED]:
-        logger.info(line)
-
-
-def _another_run(folder: Path, there: Recipe, settings: Recipe, different: list[str]) -> str:
-    own = there.data.path
-    if own is not None and settings.data.path is None:
-        return f"--output {folder}: the run there trains on {own}; give --data {quote(own)}"
-    command = (
-        f"inceptcli train --recipe {quote(f'{folder}/recipe.yaml')} --output {quote(str(folder))}"
-    )
-    return (
-        f"--output {folder}: the run there has another {', '.join(different)}; "
-        f"`{command}` goes on with it, or give another --output"
-    )
+        values[key] = parse_yaml(f"value: {value}", f"--set {change}").get("value")
+    return values
 
 
 def _sides(text: str | None) -> int | str | list[int | str] | None:
@@ -358,10 +245,6 @@ def _sides(text: str | None) -> int | str | list[int | str] | None:
 def _number(text: str) -> int | str:
     """A number when it is one; what a recipe refuses otherwise."""
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
-
-
-def _new_folder(network: str) -> Path:
-    return Path("runs") / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def ending(directory: RunDirectory) -> list[str]:

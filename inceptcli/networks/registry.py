@@ -130,6 +130,15 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
     return replace(defaults, **given)
 
 
+def check_image_size(size: tuple[int, int]) -> None:
+    """ValueError when a side (height, width) is smaller than the networks take."""
+    if min(size) < MINIMUM_IMAGE_SIZE:
+        raise ValueError(
+            f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
+            f"got {size[0]}x{size[1]}"
+        )
+
+
 def describe(options: NetworkOptions) -> Description:
     """The network as its figures draw it; imports no torch.
 

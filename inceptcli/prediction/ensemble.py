@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypedDict, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,6 +135,18 @@ class Ensemble:
         return total / len(self.engines)
 
 
+class EnsembleOptions(TypedDict, total=False):
+    """The options of an EnsembleRequest."""
+
+    crops: Crops
+    device: str
+    devices: int | Literal["auto"]
+    batch_size: int | None
+    precision: Precision
+    fast_decode: bool
+    compile: bool
+
+
 @dataclass(frozen=True)
 class EnsembleRequest:
     """Networks to ask, and how they compute: the options that `predict` and `eval` share.
@@ -161,6 +173,13 @@ class EnsembleRequest:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        if self.crops not in get_args(Crops):
+            raise UsageError(f"--crops must be 1, 10, 12 or 144, got {self.crops}")
+        if self.precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise UsageError(f"--precision must be {known}, got {self.precision}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"--batch-size must be at least 1, got {self.batch_size}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
             raise UsageError(
                 f"--device must be auto, cpu, cuda, cuda:N or mps, got {printable(self.device)}"

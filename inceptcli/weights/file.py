@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from inceptcli.errors import UsageError, UserError
+from inceptcli.errors import MissingFile, UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.networks.registry import build
 from inceptcli.weights.formats.sorted_table import is_sorted_table
@@ -40,7 +40,7 @@ def resolve(path: Path) -> Path:
     if not path.exists():
         if (index := path.with_name(f"{path.name}.index")).is_file():
             raise UsageError(f"{path}: a TensorFlow checkpoint{_import_advice(index)}")
-        raise UsageError(f"{path}: no such weights file or run directory")
+        raise MissingFile(f"{path}: no such weights file or run directory")
     if not path.is_file():  # a pipe would be waited for
         raise UsageError(f"{path}: not a regular file; give a weights file or run directory")
     return path

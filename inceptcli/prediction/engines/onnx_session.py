@@ -27,7 +27,7 @@ MOST_ATTEMPTS = 10
 LONGEST_REASON = 300
 
 
-class Model(NamedTuple):
+class OnnxModel(NamedTuple):
     """A network for ONNX Runtime: the graph, tensors that are not mapped, and what the rest is of.
 
     Those that are mapped lie in `folder`; None means that none are.
@@ -107,21 +107,21 @@ def runtime_error(error: Exception, problem: str) -> Exception:
     return UserError(f"{problem}: {reason}")
 
 
-def _model(weights: Path) -> Model:
+def _model(weights: Path) -> OnnxModel:
     metadata = read_metadata(weights)
     # Tensors must lie in the folder that ONNX Runtime is given, and a link may lead out of it.
     file = weights.resolve()
     folder = str(file.parent) if _is_text(file) else None
     if not is_onnx(weights):
         graph, converted = _described(weights, file, metadata)
-        return Model(metadata, graph, converted, folder)
+        return OnnxModel(metadata, graph, converted, folder)
     try:
         graph = without_tensors(weights, "" if folder is None else file.name)
         check_limits(graph, metadata.preprocessing.image_size)
     except ValueError as error:
         raise UserError(f"{weights}: not an ONNX file of inceptcli: {error}") from error
     # As a whole the model would be in memory twice.
-    return Model(metadata, weights.read_bytes() if folder is None else graph, {}, folder)
+    return OnnxModel(metadata, weights.read_bytes() if folder is None else graph, {}, folder)
 
 
 def _described(

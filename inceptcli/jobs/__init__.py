@@ -1,0 +1,1 @@
+"""Commands as Python functions: load, train, evaluate, summarize, network."""

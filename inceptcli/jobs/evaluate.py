@@ -1,0 +1,64 @@
+"""Measure weights on labeled images: `inceptcli.evaluate`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Unpack
+
+from inceptcli.data.open_data import Measured
+from inceptcli.evaluation.evaluate import EvaluationRequest
+from inceptcli.evaluation.images import Wanted
+from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.results import Evaluation
+from inceptcli.jobs.load import PathOrName, weights_names
+from inceptcli.jobs.python_errors import python_errors
+from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest
+from inceptcli.progress.display import Display, notices
+
+
+def evaluate(
+    weights: PathOrName | Sequence[PathOrName],
+    data: PathOrName | None = None,
+    *,
+    split: Measured | None = None,
+    exclude: PathOrName | None = None,
+    allow_outside: bool = False,
+    skip_unreadable: bool = False,
+    progress: bool = False,
+    **options: Unpack[EnsembleOptions],
+) -> Evaluation:
+    """Measure accuracy, loss and calibration on labeled images.
+
+    Args:
+        weights: as `load` takes them; several are an ensemble.
+        data: folder of class folders, CSV file or tar shards; by default the images on which the
+            run validated.
+        split: "train", "val", "test" or "all"; by default "val" where the data has it.
+        exclude: file that lists images to leave out.
+        allow_outside: whether the paths of a CSV file may leave its folder.
+        skip_unreadable: leave out images that cannot be read, and list them in `skipped`.
+        progress: show progress and notices on standard error.
+        **options: crops, device and so on, as in `load`.
+
+    Returns:
+        Fractions, not percent: `top1`, `top5`, `loss`, each with its 95 % interval, calibration,
+        `per_class`, `confusion` and `images`.
+
+    Raises:
+        FileNotFoundError, ValueError, RuntimeError: as in `load`; images that cannot be read are a
+            RuntimeError.
+    """
+    with python_errors(), notices() if progress else nullcontext():
+        networks = EnsembleRequest(weights_names(weights), **options)
+        wanted = Wanted(
+            None if data is None else os.fspath(data),
+            split,
+            None if exclude is None else Path(exclude),
+            allow_outside,
+        )
+        job = EvaluationRequest(networks, wanted, skip_unreadable).prepare()
+        with Display().task("evaluate", len(job.images.source)) as task:
+            return job.measure(Processes(), job.networks.load(), task.advance)

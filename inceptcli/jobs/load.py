@@ -1,0 +1,175 @@
+"""Load networks and ask them: `inceptcli.load`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from typing import Any, BinaryIO, Literal, Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, Content, UnreadableImage
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.jobs.python_errors import python_error, python_errors
+from inceptcli.prediction.engines.engine import EmbeddingEngine
+from inceptcli.prediction.ensemble import EnsembleFiles, EnsembleOptions, EnsembleRequest
+from inceptcli.prediction.inputs import Source, find_sources
+from inceptcli.prediction.predict import Answer, Keep, Seen, predict
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
+
+PathOrName = str | os.PathLike[str]
+ImageInput = PathOrName | Content | BinaryIO
+"""A path, folder, pattern or tar file; a file's bytes or binary stream; a Pillow image; or RGB
+pixels (H, W, 3), uint8."""
+
+
+def load(
+    weights: PathOrName | Sequence[PathOrName] = "imagenet", **options: Unpack[EnsembleOptions]
+) -> Model:
+    """Load weights, or several as an ensemble, ready to predict.
+
+    Args:
+        weights: a run directory, weights file, published name (`imagenet`, `iv4-tf:imagenet`) or
+            Hugging Face repository (`hf-hub:owner/name`). Published weights are downloaded once.
+        **options: crops (1, 10, 12 or 144 of each image, whose probabilities are averaged),
+            device ("auto", "cpu", "cuda", "cuda:N", "mps"), devices (number of GPUs that take
+            turns, or "auto"), batch_size (crops at once), precision (Lightning's names),
+            fast_decode (decode JPEGs no larger than needed), compile (torch.compile, on a GPU).
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: an option is wrong, or the networks have different classes.
+        RuntimeError: the weights cannot be read, downloaded or computed here.
+    """
+    with python_errors():
+        return Model(EnsembleRequest(weights_names(weights), **options).find())
+
+
+def weights_names(weights: PathOrName | Sequence[PathOrName]) -> tuple[str, ...]:
+    """Return the names of one or several weights."""
+    names = [weights] if isinstance(weights, str | os.PathLike) else weights
+    return tuple(os.fspath(name) for name in names)
+
+
+class Model:
+    """Loaded networks; `load` makes one.
+
+    Attributes:
+        classes: id and name of each class, in the order of the first network's outputs.
+        metadata: what each weights file says about itself: network, recipe, epoch, metrics.
+        preprocessing: the first network's image size, resizing, mean and standard deviation.
+    """
+
+    def __init__(self, networks: EnsembleFiles) -> None:
+        self._networks = networks
+        self._ensemble = networks.load()
+        self.metadata: tuple[WeightsMetadata, ...] = tuple(networks.metadata)
+        self.classes: tuple[ClassName, ...] = self.metadata[0].classes
+        self.preprocessing: Preprocessing = self.metadata[0].preprocessing
+
+    def predict(
+        self,
+        images: ImageInput | Iterable[ImageInput],
+        *,
+        top_k: int = 5,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> Iterator[Answer]:
+        """Yield an answer for each image, in order, as soon as it is known.
+
+        Args:
+            images: one image or several. A folder stands for all images in it and below, a pattern
+                such as `photos/*.jpg` for the files that match, a .tar file for its images.
+            top_k: number of classes to name, most probable first.
+            errors: whether an image that cannot be read raises an error, or is returned as an
+                answer whose `error` has the reason.
+
+        Returns:
+            Answers with `path` (`images[N]` for the N-th input where that is no path), `top` (each
+            with `name`, `index` and `probability`) and `error` (None, or the reason).
+
+        Raises:
+            FileNotFoundError: there is no such file; OSError of other kinds likewise.
+            ValueError: a file is no image, an array no RGB pixels, or an argument is wrong.
+        """
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
+        if errors not in ("raise", "return"):
+            raise ValueError(f'errors must be "raise" or "return", got {errors!r}')
+        if self._networks.headless is not None:
+            raise ValueError(f"{self._networks.headless}: has no trained classifier; use embed")
+        return self._answers(images, top_k, [raise_unreadable] if errors == "raise" else [])
+
+    def embed(self, images: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
+        """Return the penultimate features of each image, in order: (N, num_features), float32.
+
+        Those of irv1-facenet have length 1. For one network and one crop. Takes images, and raises
+        errors, as `predict` does.
+        """
+        if len(self._networks.files) > 1 or self._ensemble.crops > 1:
+            raise ValueError("embed is for one network and one crop")
+        rows: list[NDArray[np.float32]] = []
+
+        def keep(source: Source, found: Seen | UnreadableImage, answer: Answer) -> None:
+            raise_unreadable(source, found, answer)
+            assert isinstance(found, Seen)
+            assert found.embedding is not None
+            rows.append(found.embedding)
+
+        for _ in self._answers(images, 0, [keep], embed=True):
+            pass
+        (engine,) = cast("Sequence[EmbeddingEngine]", self._ensemble.engines)
+        return np.array(rows, np.float32).reshape(len(rows), engine.embedding_width)
+
+    def _answers(
+        self, images: Any, top_k: int, keep: Sequence[Keep], embed: bool = False
+    ) -> Iterator[Answer]:
+        with python_errors():
+            yield from predict(
+                sources_of(images),
+                self._ensemble,
+                top_k=top_k,
+                batch_size=self._ensemble.batch_size,
+                embed=embed,
+                fast_decode=self._networks.request.fast_decode,
+                keep=keep,
+            )
+
+
+def sources_of(images: Any) -> Iterator[Source]:
+    """Yield the images that an argument of `Model.predict` stands for, as they are needed."""
+    for number, image in enumerate([images] if _is_single(images) else images):
+        if isinstance(image, str | os.PathLike):
+            path = os.fspath(image)
+            yield from (
+                [Source(path)] if path == "-" else find_sources([path], BytesIO(), null=False)
+            )
+        else:
+            yield Source(f"images[{number}]", content=_content(image, number))
+
+
+def _is_single(images: object) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    return isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
+
+
+def _content(image: object, number: int) -> Content:
+    if isinstance(image, bytes | Image.Image | np.ndarray):
+        return image
+    if hasattr(image, "read"):
+        content = image.read(MAXIMUM_FILE_BYTES + 1)
+        if isinstance(content, bytes):
+            return content
+    raise TypeError(
+        f"images[{number}] must be a path, bytes, a binary stream, a Pillow image or an array, got "
+        f"{type(image).__name__}"
+    )
+
+
+def raise_unreadable(source: Source, found: Seen | UnreadableImage, _: Answer) -> None:
+    """Raise an ordinary error for an image that could not be read."""
+    if isinstance(found, UnreadableImage):
+        raise python_error(found, source.path) from found

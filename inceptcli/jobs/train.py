@@ -1,0 +1,295 @@
+"""Train a network into a run directory: `inceptcli.train`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
+
+from inceptcli.errors import UsageError
+from inceptcli.jobs.python_errors import python_errors
+from inceptcli.processes.launchers import check_launcher, is_first_process
+from inceptcli.processes.signals import EXIT_STOPPED
+from inceptcli.progress.display import Display, notices
+from inceptcli.recipe.file import find_recipe, override, read_with_bases
+from inceptcli.recipe.schema import Recipe, check
+from inceptcli.recipe.sections import TrainerSection
+from inceptcli.training.run_directory import NoRunDirectory, RunDirectory, differing_keys
+from inceptcli.training.stopping import Stopping
+
+if TYPE_CHECKING:
+    from inceptcli.training.plan import Plan
+
+logger = logging.getLogger(__name__)
+
+KEYS = {
+    "arch": "network.name",
+    "data": "data.path",
+    "val_data": "data.val_path",
+    "epochs": "trainer.epochs",
+    "batch_size": "data.batch_size",
+    "image_size": "data.image_size",
+    "lr": "optimizer.learning_rate",
+    "precision": "trainer.precision",
+    "accelerator": "trainer.accelerator",
+    "devices": "trainer.devices",
+    "num_nodes": "trainer.num_nodes",
+    "strategy": "trainer.strategy",
+    "checkpoint_activations": "trainer.checkpoint_activations",
+    "compile": "trainer.compile",
+    "workers": "data.workers",
+    "seed": "trainer.seed",
+    "stop_after": "trainer.stop_after",
+    "init": "network.init",
+    "freeze": "network.freeze",
+    "val_fraction": "data.val_fraction",
+}
+"""The recipe key that each option of `train` sets."""
+
+
+class TrainOptions(TypedDict, total=False):
+    """Options of `train`, each of which sets the recipe key in KEYS."""
+
+    arch: str
+    data: str | os.PathLike[str]
+    val_data: str | os.PathLike[str]
+    epochs: int
+    batch_size: int | Literal["auto"]
+    image_size: int | list[int]
+    lr: float
+    precision: str
+    accelerator: str
+    devices: int | Literal["auto"]
+    num_nodes: int
+    strategy: str
+    checkpoint_activations: bool
+    compile: bool
+    workers: int
+    seed: int
+    stop_after: str
+    init: str | os.PathLike[str]
+    freeze: Literal["none", "stem", "all-but-head"]
+    val_fraction: float
+
+
+class TrainedRun(NamedTuple):
+    """A run after `train`.
+
+    Attributes:
+        path: the run directory.
+        weights: its weights file, for `load`; there after the first validation.
+        finished: whether the last epoch is done; the same call continues a run that was stopped.
+        metrics: one row of metrics.csv per epoch, by column.
+    """
+
+    path: Path
+    weights: Path
+    finished: bool
+    metrics: list[dict[str, str]]
+
+
+def train(
+    output: str | os.PathLike[str] | None = None,
+    *,
+    recipe: str | os.PathLike[str] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    resume: Literal["auto", "never"] = "auto",
+    fast_dev_run: bool = False,
+    progress: bool = False,
+    **options: Unpack[TrainOptions],
+) -> TrainedRun:
+    """Train a network as a recipe describes, or continue the run in `output`.
+
+    Args:
+        output: run directory; by default runs/NETWORK-DATE.
+        recipe: bundled recipe or file; by default demo, with data scratch-small, with init
+            finetune.
+        changes: values by recipe key, such as {"trainer.precision": "bf16-mixed"}.
+        resume: "auto" continues the run in `output`, "never" refuses to touch it.
+        fast_dev_run: train and validate one batch each and save nothing.
+        progress: show progress and notices on standard error.
+        **options: the options of `inceptcli train`: arch, data, epochs, batch_size, image_size, lr
+            and so on; see TrainOptions.
+
+    Raises:
+        ValueError: the recipe, an option or the data is wrong.
+        RuntimeError: training failed: a loss that is no number, no memory, no disk space.
+        KeyboardInterrupt: a signal stopped the run, which is saved; the same call continues it.
+    """
+    if unknown := [name for name in options if name not in KEYS]:
+        raise TypeError(f"train has no option {unknown[0]!r}; options: {', '.join(KEYS)}")
+    given = {KEYS[name]: _plain(value) for name, value in options.items() if value is not None}
+    values = {key: _plain(value) for key, value in (changes or {}).items()}
+    request = TrainRequest(
+        None if recipe is None else os.fspath(recipe),
+        {**given, **values},
+        None if output is None else Path(output),
+        resume,
+        fast_dev_run,
+    )
+    stopping, finished = Stopping(), True
+    shown = notices() if progress and is_first_process() else nullcontext()
+    with python_errors(), shown:
+        try:
+            with stopping.listening():
+                directory = train_as(request, stopping)
+        except SystemExit as stop:
+            if stop.code != EXIT_STOPPED:
+                raise
+            if stopping.reason != "trainer.stop_after" or output is None:
+                raise KeyboardInterrupt(f"stopped by {stopping.reason}") from stop
+            directory, finished = RunDirectory(Path(output)), False
+    metrics = directory.read_metrics() if directory.keeps else []
+    return TrainedRun(directory.path, directory.weights, finished, metrics)
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """One `train`.
+
+    Attributes:
+        recipe: bundled name or file; None is the default for the `changes`.
+        changes: values by recipe key.
+        output: run directory; None is a new one.
+        resume: whether a run in `output` may be continued.
+        fast_dev_run: train and validate one batch each and save nothing.
+    """
+
+    recipe: str | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    output: Path | None = None
+    resume: Literal["auto", "never"] = "auto"
+    fast_dev_run: bool = False
+
+    def settings(self) -> Recipe:
+        """The recipe with the changes; UsageError for a key or value that is wrong."""
+        name = self.recipe or _default_recipe(self.changes)
+        values = override(read_with_bases(find_recipe(name))[0], {})
+        changes = _with_head_rate(values, dict(self.changes))
+        settings = check(override(values, changes), f"recipe {name} with flags")
+        return _trial(settings) if self.fast_dev_run else settings
+
+
+def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
+    """Do what a request asks; `stopping` listens to signals already.
+
+    Raises UsageError, UserError and SystemExit as `fit` does.
+    """
+    from inceptcli.training.initial_weights import completed
+    from inceptcli.training.plan import plan
+
+    settings = request.settings()
+    stopping.requeue = settings.checkpoint.requeue
+    _check_launcher(settings.trainer)
+    output = None if request.fast_dev_run else request.output
+    directory = None if output is None else RunDirectory(output)
+    _check_recipe_stays(request.recipe, output)
+    settings = completed(settings, directory)
+    if request.fast_dev_run:
+        directory = NoRunDirectory()
+    directory = directory or RunDirectory(_new_folder(settings.network.name))
+    planned = plan(settings, directory)
+    _check_same_run(directory, settings, request.resume)
+    _fit(planned, directory, stopping)
+    return directory
+
+
+def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
+    from inceptcli.plots.canvas import quiet_matplotlib
+    from inceptcli.training.trained_data import check_data
+
+    path = planned.recipe.data.path
+    check_data(directory, planned.identity, path)
+    if path is None:
+        logger.info("no --data given: training on `shapes`, drawn by the program")
+    # torch reads it when imported: C++ would warn of what is on purpose, once per process.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    quiet_matplotlib()  # torchmetrics imports it
+
+    from inceptcli.training.run import fit
+
+    fit(planned, directory, Display(), stopping)
+
+
+def _check_same_run(directory: RunDirectory, settings: Recipe, resume: str) -> None:
+    """UsageError where another run is in the directory, or one that may not be continued."""
+    there, folder = directory.read_recipe(), directory.path
+    if there is None:
+        return
+    if resume == "never" and directory.writes:  # the others may see what the first wrote
+        raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
+    if different := differing_keys(there, settings):
+        raise UsageError(_another_run(folder, there, settings, different))
+
+
+def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
+    """UsageError where the run's complete recipe.yaml would replace one that is read."""
+    if recipe is None or output is None or (output / "lock").exists():  # that of a run goes on
+        return
+    written = output / "recipe.yaml"
+    for file in read_with_bases(find_recipe(recipe))[1]:
+        if written.exists() and written.samefile(file):
+            raise UsageError(f"--output {written}: is read as {file}; name another file")
+
+
+def _trial(settings: Recipe) -> Recipe:
+    """One batch of training and one of validation, by Lightning's meaning of the flag."""
+    if settings.trainer.profiler != "none":
+        raise UsageError(
+            f"--fast-dev-run: saves nothing, so trainer.profiler {settings.trainer.profiler} has "
+            "no place for its report; leave one of them out, or give --epochs 1 "
+            "--set trainer.limit_batches=1 instead"
+        )
+    changes = {"trainer.epochs": 1, "trainer.limit_batches": 1, "trainer.logger": "none"}
+    # What is unset stays so: weights of --init say it.
+    return check(override(settings.model_dump(exclude_unset=True), changes), "--fast-dev-run")
+
+
+def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What is wanted, and the classifier's own rate in the recipe's ratio to another one."""
+    rates: Any = values.get("optimizer")
+    keys = ("optimizer.learning_rate", "optimizer.head_learning_rate")
+    try:
+        before, head = rates["learning_rate"], rates["head_learning_rate"]
+        scaled = wanted[keys[0]] * head / before
+    except (KeyError, TypeError, ZeroDivisionError):
+        return wanted
+    return {keys[1]: scaled, **wanted}
+
+
+def _default_recipe(wanted: Mapping[str, Any]) -> str:
+    if wanted.get("network.init") is not None:
+        return "finetune"
+    return "demo" if wanted.get("data.path") is None else "scratch-small"
+
+
+def _check_launcher(trainer: TrainerSection) -> None:
+    devices = trainer.devices
+    check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
+
+
+def _another_run(folder: Path, there: Recipe, settings: Recipe, different: list[str]) -> str:
+    own = there.data.path
+    if own is not None and settings.data.path is None:
+        return f"--output {folder}: the run there trains on {own}; give --data {quote(own)}"
+    command = (
+        f"inceptcli train --recipe {quote(f'{folder}/recipe.yaml')} --output {quote(str(folder))}"
+    )
+    return (
+        f"--output {folder}: the run there has another {', '.join(different)}; "
+        f"`{command}` goes on with it, or give another --output"
+    )
+
+
+def _new_folder(network: str) -> Path:
+    return Path("runs") / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,0 +1,194 @@
+"""`inceptcli.load`: answers of the command line, for whatever holds an image."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inceptcli
+from inceptcli.jobs.load import Model
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine
+from tests.cli.conftest import inceptcli as command
+from tests.prediction.conftest import draw
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Model:
+    return inceptcli.load(weights)
+
+
+def test_answers_are_those_of_the_command(
+    model: Model, weights: Path, pictures: list[Path]
+) -> None:
+    done = command("predict", *pictures, "--weights", weights, "--format", "jsonl", "--top-k", "2")
+    expected = [json.loads(line) for line in done.stdout.splitlines()]
+    for answer, row in zip(model.predict(pictures, top_k=2), expected, strict=True):
+        assert (answer.path, answer.error) == (row["path"], None)
+        for found, other in zip(answer.top, row["predictions"], strict=True):
+            assert (found.name, found.index) == (other["class"], other["index"])
+            assert found.probability == pytest.approx(other["probability"], abs=1e-6)
+
+
+def test_a_folder_a_pattern_and_a_tar_file_stand_for_their_images(
+    model: Model, pictures: list[Path], tmp_path: Path
+) -> None:
+    folder = pictures[0].parent
+    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+        archive.add(pictures[2], "2.png")
+    inputs: list[Any] = [folder, f"{folder}/[01].png", tmp_path / "0.tar"]
+    paths = [answer.path for answer in model.predict(inputs)]
+    assert paths == [*map(str, pictures), *map(str, pictures[:2]), f"{tmp_path}/0.tar/2.png"]
+
+
+def test_what_holds_an_image_makes_no_difference(model: Model, tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 3)
+    image = Image.open(path)
+    pixels = np.asarray(image.convert("RGB"))
+    with path.open("rb") as file:
+        inputs: list[Any] = [
+            path,
+            str(path),
+            path.read_bytes(),
+            file,
+            io.BytesIO(path.read_bytes()),
+            image,
+        ]
+        answers = list(model.predict([*inputs, pixels, *np.stack([pixels])]))
+    assert len({answer.top for answer in answers}) == 1
+    assert [answer.path for answer in answers[2:]] == [f"images[{n}]" for n in range(2, 8)]
+    (alone,) = model.predict(pixels)
+    (batch,) = model.predict(np.stack([pixels]))
+    assert alone.top == batch.top == answers[0].top
+
+
+def test_images_of_pillow_are_turned_and_flattened_as_files_are(
+    model: Model, tmp_path: Path
+) -> None:
+    image = Image.open(draw(tmp_path / "a.png", 3)).convert("RGBA")
+    image.putalpha(100)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "b.png", exif=exif)
+    in_memory = Image.open(tmp_path / "b.png")
+    (file,), (memory,) = model.predict(tmp_path / "b.png"), model.predict(in_memory)
+    assert file.top == memory.top
+    (plain,) = model.predict(tmp_path / "a.png")
+    assert plain.top != file.top
+
+
+def test_embeddings_are_the_networks_in_order(
+    model: Model, weights: Path, pictures: list[Path]
+) -> None:
+    rows = model.embed(pictures[0].parent)
+    assert rows.shape == (7, OnnxEngine(weights).embedding_width)
+    assert rows.dtype == np.float32
+    assert model.embed(pictures[3]) == pytest.approx(rows[3:4], abs=1e-5)
+    assert model.embed([]).shape == (0, rows.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "said"),
+    [
+        ("none.png", FileNotFoundError, "none.png"),
+        ("text.png", ValueError, "text.png: not an image"),
+        ("none/*.png", ValueError, "none/*.png: no file matches this pattern"),
+        (b"", ValueError, "images[0]: empty file"),
+        (np.zeros((4, 4), np.uint8), ValueError, "images[0]: an array of shape (4, 4)"),
+        (np.zeros((4, 4, 3)), ValueError, "type float64; RGB pixels are uint8 of shape (H, W, 3)"),
+        (np.zeros((0, 4, 3), np.uint8), ValueError, "shape (0, 4, 3)"),
+        ([3], TypeError, "images[0] must be a path, bytes"),
+        ([io.StringIO("text")], TypeError, "got StringIO"),
+    ],
+)
+def test_an_image_that_cannot_be_read_is_an_ordinary_error(
+    image: Any,
+    error: type[Exception],
+    said: str,
+    model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.png").write_text("text")
+    for ask in (model.predict, model.embed):
+        with pytest.raises(error) as raised:
+            list(ask(image))
+        assert said in str(raised.value)
+        assert type(raised.value) is error
+
+
+def test_errors_are_returned_where_that_is_asked_for(model: Model, pictures: list[Path]) -> None:
+    first, second, third = model.predict([pictures[0], "none.png", b"x"], errors="return")
+    assert first.error is None
+    assert (second.path, second.error) == ("none.png", "No such file or directory")
+    assert third.error is not None
+    assert not third.top
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"weights": "none.safetensors"}, FileNotFoundError, "none.safetensors: no such weights"),
+        ({"crops": 2}, ValueError, "--crops must be 1, 10, 12 or 144, got 2"),
+        ({"device": "gpu"}, ValueError, "--device must be auto, cpu"),
+        ({"precision": "half"}, ValueError, "--precision must be 32-true"),
+        ({"batch_size": 0}, ValueError, "--batch-size must be at least 1"),
+        ({"compile": True}, ValueError, "--compile is for a GPU"),
+        ({"speed": 3}, TypeError, "speed"),
+    ],
+)
+def test_wrong_options_are_ordinary_errors(
+    options: dict[str, object], error: type[Exception], said: str, weights: Path
+) -> None:
+    with pytest.raises(error, match=said.replace("(", r"\(")):
+        inceptcli.load(**{"weights": weights, **options})  # type: ignore[arg-type]
+
+
+def test_a_damaged_weights_file_is_a_runtime_error(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match="not an inceptcli weights file"):
+        inceptcli.load(tmp_path / "a.safetensors")
+
+
+def test_wrong_arguments_of_predict_are_said_before_anything_is_computed(model: Model) -> None:
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        model.predict([], top_k=0)
+    with pytest.raises(ValueError, match='errors must be "raise" or "return"'):
+        model.predict([], errors="ignore")  # type: ignore[arg-type]
+
+
+def test_an_ensemble_averages_and_has_no_embeddings(
+    model: Model, weights: Path, pictures: list[Path]
+) -> None:
+    twice = inceptcli.load([weights, weights])
+    (answer,), (alone,) = twice.predict(pictures[0]), model.predict(pictures[0])
+    assert answer.top[0].probability == pytest.approx(alone.top[0].probability, abs=1e-6)
+    with pytest.raises(ValueError, match="one network and one crop"):
+        twice.embed(pictures[0])
+
+
+def test_the_package_imports_nothing_heavy_and_predicting_no_torch(
+    weights: Path, pictures: list[Path]
+) -> None:
+    program = (
+        "import sys, inceptcli; assert not {'numpy', 'PIL', 'typer', 'rich'} & {*sys.modules};"
+        f"assert dir(inceptcli) and inceptcli.load({str(weights)!r});"
+        f"print(*(a.top[0].name for a in inceptcli.load({str(weights)!r}).predict("
+        f"{str(pictures[0])!r}))); sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_there_is_nothing_else_in_the_package() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'training_loop'"):
+        inceptcli.training_loop  # noqa: B018
