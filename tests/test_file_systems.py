@@ -57,7 +57,7 @@ def test_only_a_lock_that_is_held_is_another_process(
         RunDirectory(tmp_path / "run").open()
     with (
         pytest.raises(UsageError, match="another process is writing it"),
-        open_part(tmp_path / "1.part", record()),
+        open_part(tmp_path / "part", record()),
     ):
         pass
 
@@ -66,10 +66,10 @@ def test_a_part_is_written_where_there_are_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
 ) -> None:
     monkeypatch.setattr(fcntl, "flock", answering(errno.ENOLCK))
-    with open_part(tmp_path / "1.part", record()):
+    with open_part(tmp_path / "part", record()):
         pass
     assert notices == [
-        f"{tmp_path}/1.part: cannot be locked (No locks available); see to it that no second "
+        f"{tmp_path}/part/.lock: cannot be locked (No locks available); see to it that no second "
         "process writes there"
     ]
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as some
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import network_options
-from inceptcli.prediction.shares.part_record import PathDigest
+from inceptcli.prediction.shares.part_record import RECORD_NAME, PathDigest
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
@@ -107,9 +107,8 @@ INDEX = {
     "offsets": [512, 1536], "sizes": [9, 9], "labels": [0, 1],
 }  # fmt: skip
 RECORD = {
-    "inceptcli_part": 1, "shard": [0, 1], "format": "jsonl",
+    "inceptcli_part": 2, "share": [0, 1], "format": "jsonl",
     "weights": ["0" * 64], "crops": 1, "top_k": 5, "fast_decode": False, "precision": "32-true",
-    "finished": {"rows": 1, "unreadable": 0, "inputs": 1, "inputs_sha256": "0" * 64},
 }  # fmt: skip
 ROW = {
     "path": "a.png", "error": None,
@@ -118,7 +117,7 @@ ROW = {
 PATHS = PathDigest()
 PATHS.add("a.png")
 RECORD["finished"] = {  # as the part has it, so that it is read to its end
-    "rows": 1, "unreadable": 0, "inputs": 1, "inputs_sha256": PATHS.hexdigest()
+    "inputs": 1, "inputs_sha256": PATHS.hexdigest()
 }  # fmt: skip
 RECIPE = {"network": {"name": "irv1", "repeats": [1, 1, 1]}, "trainer": {"epochs": 1}}
 
@@ -157,15 +156,18 @@ def write_index(folder: Path, content: bytes) -> list[str]:
 
 
 def write_record(folder: Path, content: bytes) -> list[str]:
-    (folder / "p.jsonl").write_text(json.dumps(ROW) + "\n")
-    (folder / "p.jsonl.json").write_bytes(content)
-    return ["merge", "p.jsonl", "--quiet"]
+    return _part(folder, content, json.dumps(ROW).encode())
 
 
 def write_row(folder: Path, content: bytes) -> list[str]:
-    (folder / "p.jsonl").write_bytes(content + b"\n")
-    (folder / "p.jsonl.json").write_text(json.dumps(RECORD))
-    return ["merge", "p.jsonl", "--format", "csv", "--quiet"]
+    return _part(folder, json.dumps(RECORD).encode(), content)
+
+
+def _part(folder: Path, record: bytes, row: bytes) -> list[str]:
+    (folder / "part").mkdir(exist_ok=True)
+    (folder / "part" / RECORD_NAME).write_bytes(record)
+    (folder / "part/rows-000000000-000000000.jsonl").write_bytes(row + b"\n")
+    return ["merge", "part", "--format", "csv", "--quiet"]
 
 
 def write_metrics(folder: Path, content: bytes) -> list[str]:

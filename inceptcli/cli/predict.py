@@ -25,6 +25,7 @@ from inceptcli.cli.options import (
     checked_devices,
 )
 from inceptcli.cli.outputs import (
+    FORMATS,
     STANDARD_INPUT,
     SUFFIXES_IN_WORDS,
     OutputFiles,
@@ -119,8 +120,8 @@ def predict(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done. Of a shard "
-            "it grows row by row, and may be a folder/ for all of them.",
+            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done. With "
+            "--shard a folder, the same for all shards.",
         ),
     ] = None,
     shard: Annotated[
@@ -264,9 +265,9 @@ class Request:
 
 
 class PartOutput(NamedTuple):
-    """The part of --shard: its file or folder, its format, its share of the images."""
+    """The part of --shard: its folder, its format, its share of the images."""
 
-    path: Path
+    folder: Path
     format: Literal["jsonl", "parquet"]
     share: Share
 
@@ -338,24 +339,23 @@ class Job(NamedTuple):
         assert self.part is not None
         networks = self.found.request
         record = PartRecord(
-            self.part.share,
-            self.part.format,
-            weights_digests(self.found.files),
-            networks.crops,
-            self.top_k,
-            *networks.shortcuts,
+            share=self.part.share,
+            format=self.part.format,
+            weights=weights_digests(self.found.files),
+            crops=networks.crops,
+            top_k=self.top_k,
+            fast_decode=networks.fast_decode,
+            precision=networks.precision,
         )
-        path = self.part.path
-        with writing(f"--output {path}"), open_part(path, record) as part:
+        folder = self.part.folder
+        with writing(f"--output {folder}"), open_part(folder, record) as part:
             if part.rows:
-                rows, bad = f"{part.rows:,} rows", f"{part.unreadable:,} of them without an answer"
-                logger.info(f"{path}: {rows} are there, {bad}")
-            with noted(lambda: f"{path} keeps its rows, and the same command goes on"):
+                logger.info(f"{folder}: {part.rows:,} rows are there")
+            with noted(lambda: f"{folder} keeps its rows, and the same command goes on"):
                 missing = iter(part.missing(sources))
                 for first in missing:  # nothing heavy is loaded when there is none
                     self._answer(chain([first], missing), part.write, not self.request.quiet)
-                if not part.is_finished:
-                    part.finish()
+                part.finish()
             return not part.unreadable
 
     def _answer(
@@ -411,24 +411,25 @@ def _part(shard: str, request: Request) -> PartOutput:
 
     share, output = Share.of(shard), request.output
     if output is None:
-        raise UsageError("--shard needs --output, a file or a folder for the part")
+        raise UsageError("--shard needs --output, a folder")
     if request.format not in (None, "jsonl", "parquet"):
         raise UsageError(f"--shard needs --format jsonl or parquet, got {request.format}")
-    chosen = request.format or ("jsonl" if output.is_dir() else format_of(output) or "jsonl")
-    if chosen not in ("jsonl", "parquet") or output.suffix.lower() == ".gz":
-        raise UsageError(f"--shard writes .jsonl or .parquet, not --output {output}")
-    if output.is_dir() or (not output.suffix and not output.exists()):
-        output /= f"part-{share.number:05}-of-{share.num_shards:05}.{chosen}"
-    return PartOutput(output, cast(Literal["jsonl", "parquet"], chosen), share)
+    if output.suffix.lower() in (*FORMATS, ".gz"):
+        raise UsageError(
+            f"--output {output}: with --shard a folder; name it without an extension, and give "
+            "--format parquet for Parquet files in it"
+        )
+    folder = output / f"part-{share.number:05}-of-{share.num_shards:05}"
+    return PartOutput(folder, cast(Literal["jsonl", "parquet"], request.format or "jsonl"), share)
 
 
 def _part_files(part: PartOutput) -> dict[str, Path | None]:
-    """The files of a part, by the words that a message has for them."""
-    from inceptcli.prediction.shares.part_record import record_path, rows_path
+    """The files of fixed names in a part, by the words that a message has for them."""
+    from inceptcli.prediction.shares.part import LOCK_NAME
+    from inceptcli.prediction.shares.part_record import RECORD_NAME
 
-    files = {"--output": part.path, "the record of --output": record_path(part.path)}
-    rows = rows_path(part.path, part.format)
-    return {**files, **({} if rows == part.path else {"the rows of --output": rows})}
+    names = {"the record of --output": RECORD_NAME, "the lock of --output": LOCK_NAME}
+    return {words: part.folder / name for words, name in names.items()}
 
 
 def _outputs(request: Request) -> dict[str, Path | None]:

@@ -69,7 +69,7 @@ def main() -> None:
         folder = Path(name)
         weights = save_small_network(folder / "model.safetensors")
         for size in SIZES:
-            images, part = pictures(folder / str(size), size), folder / f"{size}.jsonl"
+            images, part = pictures(folder / str(size), size), folder / f"{size}-parts"
             flags = ("--weights", weights, "--device", "cpu", "--quiet")
             both = (
                 cost("predict", images, *flags, "--shard", "0/1", "--output", part),

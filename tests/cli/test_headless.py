@@ -50,7 +50,7 @@ def test_predict_gives_embeddings_and_names_no_class(headless: Path, tmp_path: P
     command = ("predict", tmp_path, "--weights", headless, "--device", "cpu")
     no_answers = f"{headless}: has no trained classifier and names no classes"
     check_one_line(inceptcli(*command), 2, f"{no_answers}; give --embeddings FILE")
-    part = ("--shard", "0/2", "--output", tmp_path / "part.jsonl")
+    part = ("--shard", "0/2", "--output", tmp_path / "parts")
     check_one_line(inceptcli(*command, *part), 2, no_answers)
     page = ("--embeddings", tmp_path / "a.npy", "--gallery", tmp_path / "a.html")
     check_one_line(inceptcli(*command, *page), 2, f"--gallery: {no_answers}")

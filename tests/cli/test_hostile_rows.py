@@ -15,7 +15,16 @@ from inceptcli.errors import UserError
 from inceptcli.prediction.inputs import find_sources
 from inceptcli.prediction.outputs.writers import write_csv
 from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shares.part_record import (
+    RECORD_NAME,
+    Finished,
+    PartRecord,
+    write_record,
+)
+from inceptcli.prediction.shares.share import Share
 from tests.cli.conftest import check_one_line, inceptcli, picture
+
+FIRST = "rows-000000000-000000000.jsonl"
 
 
 @pytest.fixture
@@ -23,9 +32,8 @@ def part(weights: Path, tmp_path: Path) -> Path:
     """A finished part of one row."""
     picture(tmp_path / "a.png", 0)
     command = ["predict", tmp_path / "a.png", "--weights", weights, "--device", "cpu"]
-    output = tmp_path / "parts/part.jsonl"
-    assert inceptcli(*command, "--shard", "0/1", "--output", output).exit_code == 0
-    return output
+    assert inceptcli(*command, "--shard", "0/1", "--output", tmp_path / "parts").exit_code == 0
+    return tmp_path / "parts/part-00000-of-00001"
 
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -41,17 +49,17 @@ ROWS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("output_format", ["jsonl", "csv"])
 @pytest.mark.parametrize("wrong", ROWS)
 def test_a_row_of_other_types_is_refused(wrong: str, output_format: str, part: Path) -> None:
-    row = json.loads(part.read_text())
-    part.write_text(json.dumps({**row, **ROWS[wrong]}) + "\n")
+    rows = part / FIRST
+    rows.write_text(json.dumps({**json.loads(rows.read_text()), **ROWS[wrong]}) + "\n")
     output = part.with_name("out")
     done = inceptcli("merge", part, "--format", output_format, "--output", output, "--quiet")
-    check_one_line(done, 1, str(part))
+    check_one_line(done, 1, str(rows))
     assert not output.exists()
 
 
 @pytest.mark.parametrize("value", ["xml", 3, None, ["jsonl"]])
 def test_a_record_of_another_format_is_no_record(value: object, part: Path) -> None:
-    record = part.with_name("part.jsonl.json")
+    record = part / RECORD_NAME
     record.write_text(json.dumps({**json.loads(record.read_text()), "format": value}))
     check_one_line(inceptcli("merge", part, "--quiet"), 2, "no part of predict --shard")
 
@@ -133,29 +141,30 @@ def test_a_hole_as_a_tar_file_or_beside_it_is_not_read(weights: Path, tmp_path: 
 @pytest.mark.parametrize("what", ["record", "rows", "pipe"])
 def test_a_hole_or_a_pipe_as_a_part_is_not_read(what: str, part: Path) -> None:
     if what == "pipe":
-        part.unlink()
-        os.mkfifo(part)
+        (part / FIRST).unlink()
+        os.mkfifo(part / FIRST)
     else:
-        hole(part.with_name("part.jsonl.json") if what == "record" else part)
+        hole(part / (RECORD_NAME if what == "record" else FIRST))
     done = inceptcli("merge", part, "--quiet")
     if what == "record":
         check_one_line(done, 2, "no part of predict --shard")
     else:
-        check_one_line(done, 1, "0 rows can be read, of 1")
+        said = "not a regular file" if what == "pipe" else "over the limit of 134217728 bytes"
+        check_one_line(done, 1, f"{FIRST}: {said}")
 
 
 @pytest.mark.parametrize("rows", [1, 2**21])
 def test_a_row_group_of_another_program_is_not_read(rows: int, tmp_path: Path) -> None:
     parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     table = arrow.table({"path": arrow.array(range(rows))})
-    parquet.write_table(table, tmp_path / "p.parquet", row_group_size=rows)
-    record = {
-        "inceptcli_part": 1, "shard": [0, 1], "format": "parquet", "weights": [], "crops": 1,
-        "top_k": 5, "fast_decode": False, "precision": "32-true",
-        "finished": {"rows": 1, "unreadable": 0, "inputs": 1, "inputs_sha256": "0"},
-    }  # fmt: skip
-    (tmp_path / "p.parquet.json").write_text(json.dumps(record))
-    check_one_line(inceptcli("merge", tmp_path / "p.parquet"), 1, "0 rows can be read, of 1")
+    name = "rows-000000000-000000000.parquet"
+    parquet.write_table(table, tmp_path / name, row_group_size=rows)
+    record = PartRecord(
+        share=Share(0, 1), format="parquet", weights=(), crops=1, top_k=5,
+        finished=Finished(inputs=1, inputs_sha256="0"),
+    )  # fmt: skip
+    write_record(tmp_path, record)
+    check_one_line(inceptcli("merge", tmp_path), 1, f"{name}: 0 rows can be read, of 1")
 
 
 @pytest.mark.parametrize("flags", [[], ["--null"]])

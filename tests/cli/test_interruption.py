@@ -20,6 +20,7 @@ import pytest
 from typer import Exit
 
 from inceptcli.cli.interruption import interruptible, noted
+from inceptcli.prediction.shares.part import rows_files
 from tests.cli.conftest import picture
 from tests.terminal import Terminal, shown_lines
 
@@ -42,8 +43,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "data"
 
 
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "inceptcli", *map(str, arguments)]
+def command(*arguments: object, program: str = "inceptcli") -> list[str]:
+    return [sys.executable, "-m", program, *map(str, arguments)]
 
 
 def wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -97,11 +98,14 @@ def test_ctrl_c_in_a_terminal_says_how_far_predict_got(
 
 
 def stopped(
-    arguments: Sequence[object], ready: Callable[[], bool], number: signal.Signals
+    arguments: Sequence[object],
+    ready: Callable[[], bool],
+    number: signal.Signals,
+    program: str = "inceptcli",
 ) -> tuple[int, list[str], str]:
     """Exit code, lines on standard error and standard output after a signal to the group."""
     process = subprocess.Popen(
-        command(*arguments),
+        command(*arguments, program=program),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -119,19 +123,23 @@ SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 def test_a_shard_says_its_rows_and_goes_on(
     pictures: Path, weights: Path, tmp_path: Path, number: signal.Signals, expected: int
 ) -> None:
-    part = tmp_path / "part.jsonl"
-    arguments = ["predict", pictures, "--weights", weights, "--shard", "0/20", "--output", part]
-    code, said, _ = stopped(arguments, grows(part), number)
+    part = tmp_path / "parts/part-00000-of-00020"
+    arguments = ["predict", pictures, "--weights", weights, "--shard", "0/20"]
+    arguments += ["--output", part.parent]
+    code, said, _ = stopped(
+        arguments, lambda: any(part.glob("rows-*")), number, "tests.prediction.small_files"
+    )
     (line,) = said
     check_said(line, code, expected)
-    rows = part.read_text().splitlines()
-    assert 0 <= len(rows) - int(line.split()[2].replace(",", "")) <= 1
+    files = rows_files(part)
+    rows = sum(count for _, count in files)
+    assert 0 <= rows - int(line.split()[2].replace(",", "")) <= 1
     assert f"; {part} keeps its rows, and the same command goes on" in line
+    before = {path: path.read_bytes() for path, _ in files}
     again = subprocess.run(command(*arguments), capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
-    whole = part.read_text().splitlines()
-    assert whole[: len(rows)] == rows
-    assert len(whole) == COUNT // 20
+    assert {path: path.read_bytes() for path in before} == before
+    assert sum(count for _, count in rows_files(part)) == COUNT // 20
 
 
 def has_workers(folder: Path) -> bool:

@@ -165,12 +165,15 @@ def test_a_file_that_standard_input_is_may_not_be_the_output(place: Path) -> Non
     assert Path("list.txt").read_text() == "photos/0.png\n"
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.json", ".a.parquet.rows"])
-def test_what_lies_beside_a_part_is_a_regular_file(name: str, place: Path) -> None:
-    os.mkfifo(place / "out" / name)
-    output = f"out/{name.removesuffix('.json').removesuffix('.rows').removeprefix('.')}"
-    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", output]
-    check_one_line(inceptcli(*command), 2, f"out/{name}: not a regular file")
+PART = "out/part-00000-of-00001"
+
+
+@pytest.mark.parametrize("name", ["_part.json", ".lock"])
+def test_what_lies_in_a_part_is_a_regular_file(name: str, place: Path) -> None:
+    Path(PART).mkdir()
+    os.mkfifo(f"{PART}/{name}")
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out"]
+    check_one_line(inceptcli(*command), 2, f"{PART}/{name}: not a regular file")
 
 
 def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
@@ -191,11 +194,12 @@ def test_merge_does_not_write_over_a_part_or_its_record(place: Path) -> None:
     for number in range(2):
         part = ["--shard", f"{number}/2", "--output", "parts/"]
         assert inceptcli(*PREDICT.split(), "photos", *part).exit_code == 0
-    before = {path: path.read_bytes() for path in Path("parts").iterdir()}
-    for name in ("part-00000-of-00002.jsonl", "part-00001-of-00002.jsonl.json"):
+    before = {path: path.read_bytes() for path in Path("parts").glob("*/*")}
+    (rows,) = Path("parts/part-00000-of-00002").glob("*.jsonl")
+    for name in (rows.relative_to("parts"), "part-00001-of-00002/_part.json"):
         command = ["merge", "parts", "--format", "jsonl", "--output", f"parts/{name}"]
         check_one_line(inceptcli(*command), 2, f"is read as parts/{name}")
-    assert {path: path.read_bytes() for path in Path("parts").iterdir()} == before
+    assert {path: path.read_bytes() for path in Path("parts").glob("*/*")} == before
 
 
 def test_two_outputs_are_two_files(place: Path) -> None:
@@ -276,23 +280,20 @@ def test_an_output_by_a_link_to_another_file_leaves_that_as_it_is(place: Path) -
     assert Path("out/link.csv").read_text().startswith("path,rank")
 
 
-def test_a_part_by_a_link_is_refused(place: Path) -> None:
-    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out/a.jsonl"]
-    assert inceptcli(*command).exit_code == 0
-    record = json.loads(Path("out/a.jsonl.json").read_text())
-    Path("out/a.jsonl.json").write_text(json.dumps({**record, "finished": None}))
-    Path("out/a.jsonl").unlink()
+def test_a_lock_of_a_part_that_is_a_link_is_refused(place: Path) -> None:
+    Path(PART).mkdir()
     Path("theirs.txt").write_text("theirs\n")
-    Path("out/a.jsonl").symlink_to("../theirs.txt")
-    check_one_line(inceptcli(*command), 2, "--output out/a.jsonl: cannot be written: is a link")
+    Path(f"{PART}/.lock").symlink_to("../../theirs.txt")
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out"]
+    check_one_line(inceptcli(*command), 2, f"--output {PART}: cannot be written: ")
     assert Path("theirs.txt").read_text() == "theirs\n"
 
 
-def test_a_file_where_the_record_of_a_part_would_lie_is_not_replaced(place: Path) -> None:
-    Path("out/a.jsonl.json").write_text("{}")
-    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out/a.jsonl"]
-    check_one_line(inceptcli(*command), 2, "exists and is no part of ours")
-    assert Path("out/a.jsonl.json").read_text() == "{}"
+def test_a_file_where_a_part_would_lie_is_not_replaced(place: Path) -> None:
+    Path(PART).write_text("mine")
+    command = [*PREDICT.split(), "photos", "--shard", "0/1", "--output", "out"]
+    check_one_line(inceptcli(*command), 2, f"--output {PART}: cannot be written: File exists")
+    assert Path(PART).read_text() == "mine"
 
 
 def test_an_output_that_is_no_input_is_written(place: Path) -> None:

@@ -70,17 +70,20 @@ def test_other_suffixes_are_refused(folder: Path, weights: Path, tmp_path: Path,
     output = tmp_path / name
     for words in (
         ["predict", folder, "--weights", weights, "--output", output],
-        ["predict", folder, "--weights", weights, "--shard", "0/2", "--output", output],
         ["merge", tmp_path, "--output", output],
     ):
         check_one_line(inceptcli(*words), 2, "is not written; must end in .csv .json .jsonl")
         assert not output.exists()
 
 
-def test_a_part_that_grows_is_not_compressed(folder: Path, weights: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.jsonl.gz"])
+def test_shards_are_written_to_a_folder(
+    folder: Path, weights: Path, tmp_path: Path, name: str
+) -> None:
     words = ("predict", folder, "--weights", weights, "--shard", "0/2")
-    done = inceptcli(*words, "--output", tmp_path / "a.jsonl.gz")
-    check_one_line(done, 2, "--shard writes .jsonl or .parquet")
+    done = inceptcli(*words, "--output", tmp_path / name)
+    check_one_line(done, 2, f"{name}: with --shard a folder; ")
+    assert not (tmp_path / name).exists()
 
 
 def test_merge_writes_what_the_suffix_says(folder: Path, weights: Path, tmp_path: Path) -> None:

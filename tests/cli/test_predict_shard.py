@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from pyarrow.parquet import read_table
 
 from inceptcli.cli import merge, predict
+from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shortcuts import Shortcuts
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.cli.test_predict import invoke, rows_of
 from tests.data.class_folders import pack, shard
@@ -56,7 +61,7 @@ def test_parts_merge_to_what_one_process_says(
     assert codes == [int(any(row["error"] for row in alone[n::3])) for n in range(3)]
     assert sum(codes) == 1
     names = sorted(path.name for path in (tmp_path / "parts").iterdir())
-    assert names[:2] == [f"part-00000-of-00003.{output_format}{end}" for end in ("", ".json")]
+    assert names == [f"part-0000{number}-of-00003" for number in range(3)]
     done = inceptcli("merge", tmp_path / "parts")
     assert (done.exit_code, rows_of(done.stdout)) == (0, alone)
     assert done.stderr == "8 rows, 1 of them without an answer\n"
@@ -79,21 +84,45 @@ def test_merge_writes_what_the_suffix_says(
 def test_the_same_command_goes_on_and_loads_no_network_when_all_is_done(
     folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = tmp_path / "0.jsonl"
-    command = (folder, "--weights", weights, "--shard", "0/2", "--output", part)
-    first = invoke(*command)
-    assert first[0] == 1
-    whole = part.read_bytes()
-    record = json.loads((tmp_path / "0.jsonl.json").read_text())
-    (tmp_path / "0.jsonl.json").write_text(json.dumps({**record, "finished": None}))
-    part.write_bytes(whole[: whole.index(b"\n") + 9])
+    monkeypatch.setattr("inceptcli.prediction.shares.part.ROWS", 1)
+    part = tmp_path / "parts/part-00000-of-00002"
+    command = (folder, "--weights", weights, "--shard", "0/2", "--output", tmp_path / "parts")
+    assert invoke(*command)[0] == 1
+    whole = {path: path.read_bytes() for path in part.iterdir()}
+    record = json.loads((part / "_part.json").read_text())
+    (part / "_part.json").write_text(json.dumps({**record, "finished": None}))
+    for path in sorted(part.glob("rows-*.jsonl"))[1:]:
+        path.unlink()
     code, _, errors = invoke(*command)
-    assert (code, part.read_bytes()) == (1, whole)
-    assert f"{part}: 1 rows are there, 0 of them without an answer" in errors
+    assert (code, {path: path.read_bytes() for path in part.iterdir()}) == (1, whole)
+    assert f"{part}: 1 rows are there" in errors
     monkeypatch.setattr("inceptcli.prediction.ensemble.EnsembleFiles.load", None)
     code, _, errors = invoke(*command)
-    assert (code, part.read_bytes()) == (1, whole)
-    assert errors == f"{part}: 4 rows are there, 1 of them without an answer\n"
+    assert (code, {path: path.read_bytes() for path in part.iterdir()}) == (1, whole)
+    assert errors == f"{part}: 4 rows are there\n"
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
+    folder: Path, weights: Path, alone: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    output = tmp_path / "parts"
+    flags = ("--weights", weights, "--device", "cpu", "--quiet")
+    command = ("predict", folder, *flags, "--shard", "0/1", "--output", output)
+    part = output / "part-00000-of-00001"
+
+    def full(answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts) -> None:
+        stream.write("half a r")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inceptcli.prediction.shares.part.WRITERS", {"jsonl": full})
+        done = inceptcli(*command)
+    assert done.exit_code == 1
+    last = f"Error: --output {part}: No space left on device"
+    assert done.stderr.splitlines()[-1] == last
+    assert {path.name for path in part.iterdir()} == {".lock", "_part.json"}
+    assert inceptcli(*command).exit_code == 1  # the file of text
+    assert rows_of(inceptcli("merge", output).stdout) == alone
 
 
 def test_a_list_is_shared_like_a_folder(
@@ -155,28 +184,30 @@ def test_parquet_goes_to_a_file_or_a_pipe(
 
 
 WRONG = {
-    "--shard must be I/N": ["--shard", "2/2", "--output", "OUT/a.jsonl"],
-    "--shard auto: SLURM did not start": ["--shard", "auto", "--output", "OUT/a.jsonl"],
+    "--shard must be I/N": ["--shard", "2/2", "--output", "OUT/parts"],
+    "--shard auto: SLURM did not start": ["--shard", "auto", "--output", "OUT/parts"],
     "--shard needs --output": ["--shard", "0/2"],
     "--shard needs --format jsonl or parquet, got csv": [
-        "--shard", "0/2", "--format", "csv", "--output", "OUT/a.csv",
+        "--shard", "0/2", "--format", "csv", "--output", "OUT/parts",
     ],
-    "--shard writes .jsonl or .parquet, not --output": ["--shard", "0/2", "--output", "OUT/a.csv"],
+    "with --shard a folder": ["--shard", "0/2", "--output", "OUT/a.csv"],
     "--explain, --embeddings and --gallery do not go with --shard": [
-        "--shard", "0/2", "--output", "OUT/a.jsonl", "--gallery", "OUT/a.html",
+        "--shard", "0/2", "--output", "OUT/parts", "--gallery", "OUT/a.html",
     ],
     "was begun with --top-k 5, not 3": [
-        "--shard", "0/2", "--output", "OUT/begun.jsonl", "--top-k", "3",
+        "--shard", "0/2", "--output", "OUT/begun", "--top-k", "3",
     ],
-    "exists and is no part of ours": ["--shard", "0/2", "--output", "OUT/mine.jsonl"],
-    "cannot be written: ": ["--shard", "0/2", "--output", "OUT/mine.jsonl/a.jsonl"],
+    "holds files and no record of ours": ["--shard", "0/2", "--output", "OUT/mine"],
+    "cannot be written: ": ["--shard", "0/2", "--output", "OUT/file"],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("said", WRONG)
 def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.jsonl").write_text("{}\n")
-    begun = ("--shard", "0/2", "--output", tmp_path / "begun.jsonl")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine/part-00000-of-00002").mkdir(parents=True)
+    (tmp_path / "mine/part-00000-of-00002/rows-000000000-000000000.jsonl").write_text("{}\n")
+    begun = ("--shard", "0/2", "--output", tmp_path / "begun")
     assert invoke("none.png", "--weights", weights, *begun)[0] == 1
     arguments = [word.replace("OUT", str(tmp_path)) for word in WRONG[said]]
     done = inceptcli("predict", folder, "--weights", weights, "--device", "cpu", *arguments)
@@ -187,7 +218,7 @@ def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path:
     ("arguments", "code", "said"),
     [
         (["OUT"], 1, "1 of 2 shards are not there (missing: 1)"),
-        (["OUT/none"], 2, "none: no such file"),
+        (["OUT/none"], 2, "none: no such folder of predict --shard"),
         (["OUT", "--output", "OUT/all.xml"], 2, ".xml is not written; must end in .csv"),
     ],
 )

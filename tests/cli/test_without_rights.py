@@ -59,7 +59,7 @@ def without_rights(place: Path, *arguments: str) -> tuple[int, list[str]]:
         "predict --weights run photo.png --gallery closed/g.html",
         "predict --weights run photo.png --embeddings closed/e.npy",
         "predict --weights run photo.png --explain closed/maps",
-        "predict --weights run photo.png --shard 0/1 --output closed/part.jsonl",
+        "predict --weights run photo.png --shard 0/1 --output closed/parts",
         "eval run --data l.csv --predictions closed/new.csv",
         "eval run --data l.csv --report closed/r.html",
         "export run --to timm --output closed/e.safetensors",

@@ -3,9 +3,9 @@
     python -m tests.prediction.chaos --rows 20000 --shards 5 --kills 30
 
 All shards run at once; each SIGKILL hits one of those that are not finished, which starts again at
-once with the same command. Prints rows, kills and the largest difference; exit code 1 when a row is
-missing, doubled or has another class, or a probability differs by more than 1e-5. `--format
-parquet` writes Parquet parts.
+once with the same command. A part gets a file every fifth of a second. Prints rows, kills and the
+largest difference; exit code 1 when a row is missing, doubled or has another class, or a
+probability differs by more than 1e-5. `--format parquet` writes Parquet parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from inceptcli.prediction.shares.part import rows_files
 from tests.prediction.conftest import draw, save_small_network
 
 PICTURES = 50
@@ -62,7 +63,7 @@ def pictures(folder: Path, count: int) -> Path:
 def start(*arguments: object) -> subprocess.Popen[bytes]:
     """`inceptcli` in a process of its own on one core."""
     return subprocess.Popen(
-        [sys.executable, "-m", "inceptcli", *map(str, arguments)],
+        [sys.executable, "-m", "tests.prediction.small_files", *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2],
     )  # fmt: skip
@@ -71,20 +72,19 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
 def killed(
     commands: Sequence[Sequence[object]],
     parts: Path,
-    sizes: Sequence[float],
+    moments: Sequence[float],
     dice: random.Random,
     delay: float,
 ) -> int:
     """Run the commands at once to their ends; how many were killed.
 
-    One is killed when the parts together have each of the `sizes`, in bytes, or up to `delay`
-    seconds later, so that starts are hit too.
+    One is killed when the parts together have so many rows as each of the `moments` says, or up to
+    `delay` seconds later, so that starts are hit too.
     """
     deadline = time.monotonic() + LONGEST
     running = {number: start(*command) for number, command in enumerate(commands)}
-    waiting = sorted(sizes)
+    waiting = sorted(moments)
     kills = 0
-    seen: dict[Path, int] = {}
     try:
         while running:
             for number, process in list(running.items()):
@@ -92,7 +92,7 @@ def killed(
                     if code not in (0, 1):  # 1: some pictures cannot be read
                         raise RuntimeError(f"shard {number} left with {code}")
                     del running[number]
-            if running and waiting and bytes_in(parts, seen) >= waiting[0]:
+            if running and waiting and rows_in(parts) >= waiting[0]:
                 waiting.pop(0)
                 time.sleep(dice.random() * dice.choice((0.05, delay)))
                 number = dice.choice(sorted(running))
@@ -110,14 +110,9 @@ def killed(
     return kills
 
 
-def bytes_in(parts: Path, seen: dict[Path, int]) -> int:
-    """Of all rows so far, by `seen`; a finished Parquet part keeps none as they were."""
-    for path in [*parts.glob("*.jsonl"), *parts.glob(".*.rows")]:
-        try:
-            seen[path] = max(seen.get(path, 0), path.stat().st_size)
-        except FileNotFoundError:  # finished meanwhile
-            continue
-    return sum(seen.values())
+def rows_in(parts: Path) -> int:
+    """All rows so far."""
+    return sum(file.rows for part in parts.glob("*") for file in rows_files(part))
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -142,15 +137,14 @@ def compare(
     alone, parts, merged = folder / "alone.jsonl", folder / "parts", folder / "merged.jsonl"
     if start("predict", images, *flags, "--format", "jsonl", "--output", alone).wait() != 1:
         raise RuntimeError("the run that was left alone did not end as it should")
-    parts.mkdir()
     commands = [
         ("predict", images, *flags, "--format", output_format,
          "--shard", f"{number}/{shards}", "--output", parts)
         for number in range(shards)
     ]  # fmt: skip
     dice = random.Random(seed)
-    total = alone.stat().st_size * 0.95
-    done = killed(commands, parts, [dice.random() * total for _ in range(kills)], dice, delay)
+    moments = [dice.random() * rows * 0.95 for _ in range(kills)]
+    done = killed(commands, parts, moments, dice, delay)
     if start("merge", parts, "--output", merged, "--quiet").wait() != 0:
         raise RuntimeError("the parts do not merge")
     return difference(alone, merged, done)

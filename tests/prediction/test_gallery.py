@@ -138,16 +138,17 @@ def test_a_picture_that_is_gone_leaves_its_answer(
 
 def test_pictures_in_tar_files_have_their_thumbnails_too(tmp_path: Path) -> None:
     pictures = [draw(tmp_path / f"{number}.png", number, (400, 200)) for number in range(3)]
-    with tarfile.open(tmp_path / "0.tar", "w") as archive:
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards/0.tar", "w") as archive:
         for picture in pictures:
             archive.add(picture, picture.name)
     run = save_small_network(tmp_path / "model.safetensors")
     pages: list[list[str]] = []
-    for sources in ([tmp_path / "0.tar"], pictures):
+    for sources in ([f"{tmp_path / 'shards'}/"], [tmp_path / "shards/0.tar"], pictures):
         page = tmp_path / f"{len(pages)}.html"
         arguments = ["predict", *sources, "--weights", run, "--gallery", page]
         done = CliRunner().invoke(app, list(map(str, arguments)))
         assert done.exit_code == 0, done.output
         pages.append(re.findall('data:image/jpeg;base64,[^"]+', page.read_text()))
     assert len(pages[0]) == 3
-    assert pages[0] == pages[1]
+    assert pages[0] == pages[1] == pages[2]

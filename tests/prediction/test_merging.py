@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,35 +14,39 @@ import pytest
 
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.inputs import Source
+from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.shares import part as part_module
 from inceptcli.prediction.shares.merging import Parts
 from inceptcli.prediction.shares.part import open_part
-from inceptcli.prediction.shares.part_record import read_record, record_path, write_record
-from tests.prediction.test_part import SOURCES, answer, record, work
+from inceptcli.prediction.shares.part_record import RECORD_NAME, read_record, write_record
+from tests.prediction.test_part import answer, record, work
 
+SOURCES = [Source(f"{number}.png", "broken" if number == 4 else None) for number in range(7)]
 EXPECTED = [answer(source) for source in SOURCES]
+FORMATS: tuple[Literal["jsonl", "parquet"], ...] = ("jsonl", "parquet", "jsonl")
+ROWS = "rows-000000000-000000001.jsonl"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three finished parts, one of them Parquet."""
-    for number, output_format in enumerate(("jsonl", "parquet", "jsonl")):
-        work(tmp_path / f"{number}.part", record(output_format, (number, 3)))
+    for number, rows_format in enumerate(FORMATS):
+        work(tmp_path / f"{number}.part", record(rows_format, (number, 3)), SOURCES)
     return tmp_path
 
 
-def merged(*paths: Path) -> list[object]:
+def merged(*paths: Path) -> list[Answer]:
     return list(Parts(paths).answers())
 
 
 def test_answers_come_in_the_order_of_the_pictures(folder: Path) -> None:
-    assert merged(folder) == EXPECTED
-    assert (Parts([folder]).inputs, Parts([folder]).unreadable) == (7, 1)
+    parts = Parts([folder])
+    assert list(parts.answers()) == EXPECTED
+    assert (parts.inputs, parts.unreadable) == (7, 1)
 
 
-def test_parts_may_be_named_in_any_order_and_with_their_records(folder: Path) -> None:
-    parts = [folder / f"{number}.part" for number in (2, 0, 1)]
-    assert merged(*parts) == EXPECTED
-    assert merged(*sorted(folder.iterdir())) == EXPECTED
+def test_parts_may_be_named_in_any_order(folder: Path) -> None:
+    assert merged(*(folder / f"{number}.part" for number in (2, 0, 1))) == EXPECTED
 
 
 @pytest.mark.parametrize("inputs", [0, 1, 2, 5])
@@ -51,13 +56,15 @@ def test_fewer_pictures_than_shards_are_fine(inputs: int, tmp_path: Path) -> Non
     assert merged(tmp_path) == EXPECTED[:inputs]
 
 
-@pytest.mark.parametrize("output_format", ["jsonl", "parquet"])
-def test_more_parts_than_files_may_be_open_are_merged(
-    output_format: Literal["jsonl", "parquet"], tmp_path: Path
+@pytest.mark.parametrize("rows_format", ["jsonl", "parquet"])
+def test_more_files_than_may_be_open_are_merged(
+    rows_format: Literal["jsonl", "parquet"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(part_module, "ROWS", 2)
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     sources = [Source(f"{number}.jpg") for number in range(300)]
     for number in range(60):
-        work(tmp_path / str(number), record(output_format, (number, 60)), sources)
+        work(tmp_path / str(number), record(rows_format, (number, 60)), sources)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     is_open = len([*Path("/proc/self/fd").iterdir()])
     resource.setrlimit(resource.RLIMIT_NOFILE, (is_open + 20, limits[1]))
@@ -68,14 +75,8 @@ def test_more_parts_than_files_may_be_open_are_merged(
     assert found == [answer(source) for source in sources]
 
 
-def test_rows_longer_than_a_piece_are_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inceptcli.prediction.shares.merging.PIECE_BYTES", 7)
-    assert merged(folder) == EXPECTED
-
-
 def remove(folder: Path) -> None:
-    (folder / "1.part").unlink()
-    record_path(folder / "1.part").unlink()
+    shutil.rmtree(folder / "1.part")
 
 
 def begin_again(folder: Path) -> None:
@@ -86,32 +87,35 @@ def begin_again(folder: Path) -> None:
 
 def remove_two(folder: Path) -> None:
     remove(folder)
-    (folder / "0.part").unlink()
-    record_path(folder / "0.part").unlink()
+    shutil.rmtree(folder / "0.part")
+
+
+def remove_rows(folder: Path) -> None:
+    (folder / "2.part" / ROWS).unlink()
 
 
 def drop_a_row(folder: Path) -> None:
-    part = folder / "2.part"
+    part = folder / "2.part" / ROWS
     part.write_text(part.read_text().partition("\n")[2])
 
 
 def add_a_row(folder: Path) -> None:
-    part = folder / "2.part"
+    part = folder / "2.part" / ROWS
     part.write_text(part.read_text() + part.read_text().partition("\n")[0] + "\n")
 
 
 def swap_rows(folder: Path) -> None:
-    part = folder / "2.part"
+    part = folder / "2.part" / ROWS
     part.write_text("".join(reversed(part.read_text().splitlines(keepends=True))))
 
 
 def tear(folder: Path) -> None:
-    part = folder / "2.part"
+    part = folder / "2.part" / ROWS
     part.write_text(part.read_text()[:-9])
 
 
 def damage(folder: Path) -> None:
-    part = folder / "1.part"
+    (part,) = (folder / "1.part").glob("*.parquet")
     part.write_bytes(part.read_bytes()[:-9])
 
 
@@ -119,11 +123,12 @@ BROKEN: dict[Callable[[Path], None], str] = {
     remove: "1 of 3 shards are not there (missing: 1); the same predict --shard commands go on",
     begin_again: "1 of 3 shards are not there (not finished: 1)",
     remove_two: "2 of 3 shards are not there (missing: 0, 1)",
-    drop_a_row: "2.part: 1 rows can be read, of 2; remove it and predict shard 2/3 again",
-    add_a_row: "2.part: 3 rows can be read, of 2",
+    remove_rows: "2.part: 0 rows are there, of 2; remove the folder and predict this shard again",
+    drop_a_row: f"2.part/{ROWS}: 1 rows can be read, of 2; remove the folder and predict this",
+    add_a_row: f"2.part/{ROWS}: 3 rows can be read, of 2",
     swap_rows: "0.part or another part: rows were changed after they were written",
-    tear: "2.part: 1 rows can be read, of 2",
-    damage: "1.part: 0 rows can be read, of 2",
+    tear: f"2.part/{ROWS}: 1 rows can be read, of 2",
+    damage: "1.part/rows-000000000-000000001.parquet: 0 rows can be read, of 2",
 }
 
 
@@ -136,25 +141,24 @@ def test_what_is_missing_or_broken_is_named(change: Callable[[Path], None], fold
 
 
 def test_many_missing_shards_are_not_all_named(tmp_path: Path) -> None:
-    work(tmp_path / "0", record("jsonl", (0, 1000)))
+    work(tmp_path / "0", record("jsonl", (0, 1000)), SOURCES)
     with pytest.raises(UserError, match=r"999 of 1000 .*missing: 1, 2, .*, 10, \.\.\.\)"):
         merged(tmp_path)
 
 
 def copy(folder: Path) -> None:
-    (folder / "copy").write_bytes((folder / "0.part").read_bytes())
-    record_path(folder / "copy").write_bytes(record_path(folder / "0.part").read_bytes())
+    shutil.copytree(folder / "0.part", folder / "copy")
 
 
 def of_another_job(folder: Path) -> None:
     found = read_record(folder / "1.part")
     assert found
-    write_record(folder / "1.part", replace(found, weights=("b" * 64,)))
+    write_record(folder / "1.part", found.model_copy(update={"weights": ("b" * 64,)}))
 
 
 def of_more_shards(folder: Path) -> None:
     remove(folder)
-    work(folder / "1.part", record("jsonl", (1, 4)))
+    work(folder / "1.part", record("jsonl", (1, 4)), SOURCES)
 
 
 def of_other_pictures(folder: Path) -> None:
@@ -163,11 +167,7 @@ def of_other_pictures(folder: Path) -> None:
 
 
 def without_record(folder: Path) -> None:
-    record_path(folder / "1.part").unlink()
-
-
-def without_rows(folder: Path) -> None:
-    (folder / "1.part").unlink()
+    (folder / "1.part" / RECORD_NAME).unlink()
 
 
 MIXED: dict[Callable[[Path], None], str] = {
@@ -175,8 +175,8 @@ MIXED: dict[Callable[[Path], None], str] = {
     of_another_job: "0.part and {}/1.part are of different jobs: other weights",
     of_more_shards: "0.part and {}/1.part are of different jobs: 3 shards, not 4",
     of_other_pictures: "0.part and {}/1.part are of different pictures (7 and 8)",
-    without_record: "1.part: no part of predict --shard; 1.part.json is missing beside it or",
-    without_rows: "1.part: no such file",
+    without_record: f"1.part: no part of predict --shard, nor a folder of them; {RECORD_NAME} is",
+    remove: "1.part: no such folder",
 }
 
 
@@ -185,13 +185,12 @@ def test_parts_that_do_not_belong_together_are_wrong_use(
     change: Callable[[Path], None], folder: Path
 ) -> None:
     change(folder)
-    parts = [path for path in sorted(folder.iterdir()) if path.suffix != ".json"]
-    parts += [folder / "1.part"] if change is without_rows else []
+    parts = [*sorted(folder.iterdir()), *[folder / "1.part"] * (change is remove)]
     with pytest.raises(UsageError, match=re.escape(MIXED[change].format(folder))):
         merged(*parts)
 
 
 def test_a_folder_without_parts_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(UsageError, match="no parts of predict --shard in this folder"):
+    with pytest.raises(UsageError, match="no part of predict --shard, nor a folder of them"):
         Parts([tmp_path])

@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from pyarrow.parquet import read_table
 
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
+from inceptcli.files.atomic_file import replacing
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.outputs.parquet import read_parquet
 from inceptcli.prediction.predict import Answer, Prediction
-from inceptcli.prediction.shares.part import Part, open_part
-from inceptcli.prediction.shares.part_record import PartRecord, read_record, record_path, rows_path
+from inceptcli.prediction.shares import part as part_module
+from inceptcli.prediction.shares.part import Part, open_part, read_rows, rows_files
+from inceptcli.prediction.shares.part_record import (
+    RECORD_NAME,
+    Finished,
+    PartRecord,
+    read_record,
+    write_record,
+)
 from inceptcli.prediction.shares.share import Share
+from inceptcli.text import utf8
 
-SOURCES = [Source(f"{number}\n.png", "broken" if number == 4 else None) for number in range(7)]
-FORMATS = ["jsonl", "parquet"]
+SOURCES = [
+    Source(f"{number}\n\udcff.png", "broken" if number == 4 else None) for number in range(7)
+]
+FORMATS: list[Literal["jsonl", "parquet"]] = ["jsonl", "parquet"]
 
 
-def record(output_format: str = "jsonl", shard: tuple[int, int] = (0, 2)) -> PartRecord:
-    assert output_format in ("jsonl", "parquet")
-    return PartRecord(Share(*shard), output_format, ("a" * 64,), 1, 2)  # type: ignore[arg-type]
+def record(
+    rows_format: Literal["jsonl", "parquet"] = "jsonl", share: tuple[int, int] = (0, 2)
+) -> PartRecord:
+    return PartRecord(
+        share=Share(*share), format=rows_format, weights=("a" * 64,), crops=1, top_k=2
+    )
 
 
 def answer(source: Source) -> Answer:
@@ -34,7 +51,7 @@ def answer(source: Source) -> Answer:
     return Answer(source.path, (Prediction("käse", 0, len(source.path) / 7),))
 
 
-def work(path: Path, job: PartRecord, sources: Sequence[Source] = SOURCES) -> list[str]:
+def work(folder: Path, job: PartRecord, sources: Sequence[Source] = SOURCES) -> list[str]:
     """All that a start does; the paths of the pictures that it answered."""
     answered: list[str] = []
 
@@ -43,145 +60,161 @@ def work(path: Path, job: PartRecord, sources: Sequence[Source] = SOURCES) -> li
             answered.append(source.path)
             yield answer(source)
 
-    with open_part(path, job) as part:
+    with open_part(folder, job) as part:
         part.write(answers(part))
-        if not part.is_finished:
-            part.finish()
+        part.finish()
     return answered
 
 
-def rows(path: Path, output_format: str) -> list[Answer]:
-    if output_format == "parquet":
-        return list(read_parquet(path))
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [
-        Answer(
-            line["path"],
-            tuple(Prediction(*prediction.values()) for prediction in line["predictions"]),
-            line["error"],
-        )
-        for line in lines
-    ]
+def rows(folder: Path) -> list[Answer]:
+    return list(read_rows(rows_files(folder)))
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_a_part_has_the_rows_of_its_share(output_format: str, tmp_path: Path) -> None:
-    parts = [tmp_path / f"{number}.{output_format}" for number in range(3)]
-    for number, path in enumerate(parts):
-        work(path, record(output_format, (number, 3)))
-        assert rows(path, output_format) == [answer(source) for source in SOURCES[number::3]]
-    found = [read_record(path) for path in parts]
-    finished = [entry.finished for entry in found if entry and entry.finished]
-    assert [(end.rows, end.unreadable) for end in finished] == [(3, 0), (2, 1), (2, 0)]
-    assert {(end.inputs, end.inputs_sha256) for end in finished} == {(7, finished[0].inputs_sha256)}
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {name for path in parts for name in (path.name, f"{path.name}.json")}
+def expected(sources: Sequence[Source], rows_format: str) -> list[Answer]:
+    """Parquet holds no bytes that are not UTF-8."""
+    found = map(answer, sources)
+    if rows_format == "jsonl":
+        return list(found)
+    return [row._replace(path=utf8(row.path)) for row in found]
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_a_finished_part_is_left_as_it_is(output_format: str, tmp_path: Path) -> None:
-    path = tmp_path / "part"
-    work(path, record(output_format))
+def files(folder: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of two rows."""
+    monkeypatch.setattr(part_module, "ROWS", 2)
+
+
+@pytest.mark.parametrize("rows_format", FORMATS)
+def test_a_part_has_the_rows_of_its_share(
+    rows_format: Literal["jsonl", "parquet"], small: None, tmp_path: Path
+) -> None:
+    parts = [tmp_path / str(number) for number in range(3)]
+    for number, folder in enumerate(parts):
+        work(folder, record(rows_format, (number, 3)))
+        assert rows(folder) == expected(SOURCES[number::3], rows_format)
+    found = [entry.finished for folder in parts if (entry := read_record(folder))]
+    assert [end and end.inputs for end in found] == [7, 7, 7]
+    assert len({end and end.inputs_sha256 for end in found}) == 1
+    names = ["rows-000000000-000000001", "rows-000000002-000000002"]
+    assert set(files(parts[0])) == {
+        ".lock", RECORD_NAME, *(f"{name}.{rows_format}" for name in names)
+    }  # fmt: skip
+
+
+def test_a_folder_of_parquet_parts_is_a_data_set_of_other_programs(
+    small: None, tmp_path: Path
+) -> None:
+    for number in range(2):
+        work(tmp_path / f"part-{number}", record("parquet", (number, 2)))
+    paths = read_table(tmp_path).column("path").to_pylist()
+    assert paths == [utf8(source.path) for source in SOURCES[::2] + SOURCES[1::2]]
+
+
+@pytest.mark.parametrize("rows_format", FORMATS)
+def test_a_finished_part_is_left_as_it_is(
+    rows_format: Literal["jsonl", "parquet"], tmp_path: Path
+) -> None:
+    work(tmp_path, record(rows_format))
     before = {entry.name: entry.stat().st_mtime_ns for entry in tmp_path.iterdir()}
-    assert work(path, record(output_format)) == []
+    assert work(tmp_path, record(rows_format)) == []
     assert {entry.name: entry.stat().st_mtime_ns for entry in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_a_finished_part_that_was_removed_is_made_again(output_format: str, tmp_path: Path) -> None:
-    path = tmp_path / "part"
-    work(path, record(output_format))
-    path.unlink()
-    assert work(path, record(output_format)) == [source.path for source in SOURCES[::2]]
-    assert rows(path, output_format) == [answer(source) for source in SOURCES[::2]]
-
-
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_rows_cut_at_any_byte_go_on_to_the_same_part(
-    output_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rows_format", FORMATS)
+def test_a_part_goes_on_after_the_files_that_a_kill_left(
+    rows_format: Literal["jsonl", "parquet"], small: None, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda file: None)  # hundreds of them take half a minute
-    job, whole = record(output_format), tmp_path / "whole"
-    work(whole, job, SOURCES[:5])
-    content = b"".join(
-        json.dumps(
-            {
-                "path": row.path,
-                "predictions": [
-                    {"class": p.name, "index": p.index, "probability": p.probability}
-                    for p in row.top
-                ],
-                "error": row.error,
-            }
-        ).encode()
-        + b"\n"
-        for row in rows(whole, output_format)
-    )
-    share = [source.path for source in SOURCES[:5:2]]
-    for length in range(len(content) + 1):
-        path = tmp_path / f"cut-{length}"
-        with open_part(path, job) as part:
-            part.write(())
-        rows_path(path, job.format).write_bytes(content[:length])
-        assert work(path, job, SOURCES[:5]) == share[content[:length].count(b"\n") :]
-        assert rows(path, output_format) == rows(whole, output_format)
-        for entry in (path, record_path(path)):
-            entry.unlink()
+    job = record(rows_format, (0, 1))
+    work(tmp_path / "whole", job)
+    whole = files(tmp_path / "whole")
+    for kept in range(5):
+        folder = tmp_path / str(kept)
+        folder.mkdir()
+        if kept:
+            write_record(folder, job)
+        for name in sorted(whole)[2 : 2 + kept]:
+            (folder / name).write_bytes(whole[name])
+        for name in ("rows-000000009-000000010.jsonl", RECORD_NAME):
+            (folder / f".{name}.12345678.partial").write_text("half")
+        assert work(folder, job) == [source.path for source in SOURCES[2 * kept :]]
+        assert files(folder) == whole
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 100, b"{}\n", b'{"path": 1}\n', b"\xff\n", b"[[[\n"])
-def test_what_a_power_cut_left_is_cut_off(tail: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "part.jsonl"
-    with open_part(path, record()) as part:
-        part.write(answer(source) for source in SOURCES[:3:2])
-    with path.open("ab") as file:
-        file.write(tail)
-    assert work(path, record()) == [source.path for source in SOURCES[4::2]]
-    assert rows(path, "jsonl") == [answer(source) for source in SOURCES[::2]]
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_rows_before_an_interruption_are_written(
+    error: type[BaseException], small: None, tmp_path: Path
+) -> None:
+    def interrupted(part: Part) -> Iterator[Answer]:
+        sources = part.missing(SOURCES)
+        for _ in range(3):
+            yield answer(next(sources))
+        raise error
+
+    with pytest.raises(error), open_part(tmp_path, record()) as part:
+        part.write(interrupted(part))
+    assert rows(tmp_path) == expected(SOURCES[:6:2], "jsonl")
+    assert work(tmp_path, record()) == [SOURCES[6].path]
 
 
-def test_a_stop_between_the_parquet_file_and_its_record_is_made_good(
+def test_an_interruption_of_a_rename_that_is_done_doubles_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, job = tmp_path / "part.parquet", record("parquet")
-    with monkeypatch.context() as patch:
+    with open_part(tmp_path, record()) as part:
+        monkeypatch.setattr(part_module, "replacing", interrupted_after(replacing))
+        with pytest.raises(KeyboardInterrupt):
+            part.write(map(answer, part.missing(SOURCES)))
+    assert rows(tmp_path) == expected(SOURCES[::2], "jsonl")
 
-        def interrupt(*_: object) -> None:
+
+def interrupted_after(write: Callable[..., Any]) -> Callable[..., Any]:
+    calls: list[Path] = []
+
+    @contextmanager
+    def then_interrupted(path: Path) -> Iterator[Path]:
+        with write(path) as temporary:
+            yield temporary
+        calls.append(path)
+        if len(calls) == 1:
             raise KeyboardInterrupt
 
-        with open_part(path, job) as part:  # begun, so that only the last record is missing
-            part.write(())
-        patch.setattr("inceptcli.prediction.shares.part.write_record", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            work(path, job)
-    assert path.exists()
-    assert rows_path(path, job.format).exists()
-    assert work(path, job) == []
-    assert rows(path, "parquet") == [answer(source) for source in SOURCES[::2]]
-    assert not rows_path(path, job.format).exists()
+    return then_interrupted
 
 
-CHANGES = {
-    "--shard 0/2, not 1/2": PartRecord(Share(1, 2), "jsonl", ("a" * 64,), 1, 2),
-    "other weights": PartRecord(Share(0, 2), "jsonl", ("b" * 64,), 1, 2),
-    "--crops 1, not 12": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 12, 2),
-    "--top-k 2, not 5": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 1, 5),
-    "--fast-decode off, not on": PartRecord(Share(0, 2), "jsonl", ("a" * 64,), 1, 2, True),
-    "--format jsonl, not parquet": PartRecord(Share(0, 2), "parquet", ("a" * 64,), 1, 2),
+def test_a_file_has_the_rows_of_so_many_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(step=10)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    work(tmp_path, record(share=(0, 1)))
+    assert [count for _, count in rows_files(tmp_path)] == [3, 3, 1]
+
+
+CHANGES: dict[str, dict[str, object]] = {
+    "--shard 0/2, not 1/2": {"share": Share(1, 2)},
+    "other weights": {"weights": ("b" * 64,)},
+    "--crops 1, not 12": {"crops": 12},
+    "--top-k 2, not 5": {"top_k": 5},
+    "--fast-decode off, not on": {"fast_decode": True},
+    "--precision 32-true, not bf16-mixed": {"precision": "bf16-mixed"},
+    "--format jsonl, not parquet": {"format": "parquet"},
 }
 
 
 @pytest.mark.parametrize("said", CHANGES)
 def test_another_job_does_not_touch_the_part(said: str, tmp_path: Path) -> None:
-    path = tmp_path / "part"
-    work(path, record())
-    before = {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()}
+    work(tmp_path / "part", record())
+    before = files(tmp_path / "part")
     with pytest.raises(UsageError, match=f"part: was begun with {said}; give another --output"):
-        work(path, CHANGES[said])
-    assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == before
+        work(tmp_path / "part", record().model_copy(update=CHANGES[said]))
+    assert files(tmp_path / "part") == before
 
 
 @pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("rows_format", FORMATS)
 @pytest.mark.parametrize(
     "others",
     [
@@ -190,59 +223,88 @@ def test_another_job_does_not_touch_the_part(said: str, tmp_path: Path) -> None:
         [*SOURCES[:2], Source("new.png"), *SOURCES[3:]],
     ],
 )
-def test_other_pictures_are_refused(others: list[Source], finished: bool, tmp_path: Path) -> None:
-    path = tmp_path / "part.jsonl"
-    with open_part(path, record()) as part:
+def test_other_pictures_are_refused(
+    others: list[Source],
+    rows_format: Literal["jsonl", "parquet"],
+    finished: bool,
+    tmp_path: Path,
+) -> None:
+    with open_part(tmp_path, record(rows_format)) as part:
         part.write(map(answer, part.missing(SOURCES)))
         if finished:
             part.finish()
-    before = path.read_bytes()
-    with pytest.raises(UsageError, match=r"part\.jsonl: its rows? .*; give another --output"):
-        work(path, record(), others)
-    assert path.read_bytes() == before
+    before = files(tmp_path)
+    with pytest.raises(UsageError, match=r"--output .*(was|pictures).*; give another --output"):
+        work(tmp_path, record(rows_format), others)
+    assert files(tmp_path) == before
 
 
-def test_pictures_that_came_after_a_part_was_finished_are_noticed(tmp_path: Path) -> None:
-    path = tmp_path / "part.jsonl"
-    work(path, record())
-    with pytest.raises(UsageError, match="its rows are of other pictures than these"):
-        work(path, record(), [*SOURCES, Source("new.png")])
+@pytest.mark.parametrize("new", [1, 2])
+def test_pictures_that_came_after_a_part_was_finished_are_noticed(new: int, tmp_path: Path) -> None:
+    work(tmp_path, record())
+    before = files(tmp_path)
+    with pytest.raises(UsageError, match="; give another --output"):
+        work(tmp_path, record(), [*SOURCES, *[Source("new.png")] * new])
+    assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_a_file_that_is_no_part_is_not_touched(output_format: str, tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("mine")
-    with pytest.raises(UsageError, match="exists and is no part of ours"):
-        work(path, record(output_format))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
-    assert path.read_text() == "mine"
+def test_a_folder_that_is_no_part_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / RECORD_NAME).write_text("mine")
+    with pytest.raises(UsageError, match="holds files and no record of ours"):
+        work(tmp_path, record())
+    assert files(tmp_path) == {".lock": b"", "notes.txt": b"mine", RECORD_NAME: b"mine"}
 
 
-@pytest.mark.parametrize("output_format", FORMATS)
-def test_two_processes_do_not_write_one_part(output_format: str, tmp_path: Path) -> None:
-    path, job = tmp_path / "part", record(output_format)
-    with open_part(path, job) as part:
+@pytest.mark.parametrize("rows_format", FORMATS)
+def test_a_damaged_or_missing_file_is_named(
+    rows_format: Literal["jsonl", "parquet"], small: None, tmp_path: Path
+) -> None:
+    first, second = (
+        tmp_path / f"rows-{name}.{rows_format}"
+        for name in ("000000000-000000001", "000000002-000000003")
+    )
+    job = record(rows_format)
+    work(tmp_path, job)
+    content = first.read_bytes()
+    first.write_bytes(content[:-9])
+    with pytest.raises(
+        UserError, match=rf"{first}: [01] rows can be read, of 2; remove the folder"
+    ):
+        work(tmp_path, job)
+    first.unlink()
+    with pytest.raises(UserError, match=f"{second}: row 0 should be its first; remove the folder"):
+        work(tmp_path, job)
+
+
+def test_a_file_that_was_taken_from_the_end_of_a_finished_part_is_missed(
+    small: None, tmp_path: Path
+) -> None:
+    work(tmp_path, record())
+    (tmp_path / "rows-000000002-000000003.jsonl").unlink()
+    with pytest.raises(UsageError, match=r"image 5 was none, is 4.*remove this folder"):
+        work(tmp_path, record())
+
+
+def test_two_processes_do_not_write_one_part(tmp_path: Path) -> None:
+    with open_part(tmp_path, record()) as part:
         part.write(map(answer, SOURCES[:1]))
         code = (
             "import sys; from pathlib import Path; from tests.prediction.test_part import *\n"
-            "work(Path(sys.argv[1]), record(sys.argv[2]))"
+            "work(Path(sys.argv[1]), record())"
         )
         other = subprocess.run(
-            [sys.executable, "-c", code, str(path), output_format],
+            [sys.executable, "-c", code, str(tmp_path)],
             capture_output=True, text=True, check=False, timeout=600, env=os.environ,
         )  # fmt: skip
         assert "another process is writing it" in other.stderr
-    assert work(path, job) == [source.path for source in SOURCES[2::2]]
+    assert work(tmp_path, record()) == [source.path for source in SOURCES[2::2]]
 
 
-def test_temporary_files_of_a_killed_process_go(tmp_path: Path) -> None:
-    path = tmp_path / "part[1].parquet"
-    for name in (path.name, record_path(path).name):
-        (tmp_path / f".{name}.12345678.partial").touch()
-    other = tmp_path / ".part1.parquet.12345678.partial"
-    other.touch()
-    work(path, record("parquet"))
-    assert {entry.name for entry in tmp_path.iterdir()} == {
-        path.name, record_path(path).name, other.name
-    }  # fmt: skip
+def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    finished = Finished(inputs=7, inputs_sha256="0")
+    job = record("parquet", (3, 9)).model_copy(update={"finished": finished})
+    write_record(tmp_path, job)
+    assert read_record(tmp_path) == job
+    write_record(tmp_path, record("parquet", (9, 9)))
+    assert read_record(tmp_path) is None

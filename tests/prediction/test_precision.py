@@ -143,7 +143,7 @@ def test_files_beside_the_answers_say_it(
 def test_a_part_of_another_precision_is_not_gone_on_with(
     weights: Path, pictures: Sequence[Path], tmp_path: Path
 ) -> None:
-    part = tmp_path / "part.jsonl"
+    part = tmp_path / "parts"
     arguments = [
         "predict", *map(str, pictures), "--weights", str(weights), "--shard", "0/1", "--output",
         str(part),

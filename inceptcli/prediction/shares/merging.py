@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.prediction.outputs.json_lines import LONGEST_ROW, from_line
-from inceptcli.prediction.outputs.parquet import check_pyarrow, read_parquet
+from inceptcli.prediction.outputs.parquet import check_pyarrow
 from inceptcli.prediction.predict import Answer
-from inceptcli.prediction.shares.part_record import PartRecord, PathDigest, read_record, record_path
-from inceptcli.prediction.shares.share import Share
+from inceptcli.prediction.shares.part import read_rows, rows_files
+from inceptcli.prediction.shares.part_record import (
+    RECORD_NAME,
+    PartRecord,
+    PathDigest,
+    read_record,
+)
 from inceptcli.text import printable
-
-PIECE_BYTES = 2**14
-"""Of a part of JSON lines that are read at once."""
 
 SHOWN = 10
 """How many shards a message names one by one."""
@@ -27,8 +27,9 @@ class Parts:
 
     Attributes:
         inputs: how many pictures, and rows.
-        unreadable: how many of them say why there is no answer.
+        unreadable: how many of the answers so far say why there is none.
         shortcuts: how all were computed, which rows say too.
+        files: of all parts.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -36,31 +37,36 @@ class Parts:
 
         Raises:
             UsageError: one is missing or no part, or two are of one shard or of different jobs.
-            UserError: a shard is missing or not finished.
+            UserError: a shard is missing or not finished, or a file of its rows is.
         """
         records = {path: _record(path) for path in _parts(paths)}
         _check_one_job(records)
-        by_number = {record.shard.number: (path, record) for path, record in records.items()}
-        count = next(iter(records.values())).shard.num_shards
-        _check_complete(count, {number: record for number, (_, record) in by_number.items()})
-        self._parts = [by_number[number] for number in range(count)]
-        ends = [record.finished for _, record in self._parts if record.finished]
-        for (path, _), end in zip(self._parts, ends, strict=True):
-            if (end.inputs, end.inputs_sha256) != (ends[0].inputs, ends[0].inputs_sha256):
+        by_number = {record.share.number: path for path, record in records.items()}
+        first = next(iter(records.values()))
+        _check_complete(first.share.num_shards, {n: records[p] for n, p in by_number.items()})
+        folders = [by_number[number] for number in sorted(by_number)]
+        ends = [record.finished for path in folders if (record := records[path]).finished]
+        for path, end in zip(folders, ends, strict=True):
+            if end != ends[0]:
                 raise UsageError(
-                    f"{_shown(self._parts[0][0])} and {_shown(path)} are of different pictures "
+                    f"{_shown(folders[0])} and {_shown(path)} are of different pictures "
                     f"({ends[0].inputs} and {end.inputs}); predict one of them again"
                 )
         self.inputs, self._inputs_sha256 = ends[0].inputs, ends[0].inputs_sha256
-        self.unreadable = sum(end.unreadable for end in ends)
-        self.shortcuts = self._parts[0][1].shortcuts
-        if any(record.format == "parquet" for _, record in self._parts):
+        self.unreadable = 0
+        self.shortcuts = first.shortcuts
+        self._rows = [rows_files(path) for path in folders]
+        for path, files in zip(folders, self._rows, strict=True):
+            there, expected = sum(rows for _, rows in files), records[path].share.rows(self.inputs)
+            if there != expected:
+                raise UserError(
+                    f"{_shown(path)}: {there} rows are there, of {expected}; remove the folder and "
+                    "predict this shard again"
+                )
+        self.files = [path / RECORD_NAME for path in folders]
+        self.files += [path for files in self._rows for path, _ in files]
+        if any(record.format == "parquet" for record in records.values()):
             check_pyarrow("a Parquet part")
-
-    @property
-    def files(self) -> list[Path]:
-        """The parts and their records."""
-        return [file for part, _ in self._parts for file in (part, record_path(part))]
 
     def answers(self) -> Iterator[Answer]:
         """Each picture's, in their order.
@@ -69,107 +75,54 @@ class Parts:
         was finished.
         """
         digest = PathDigest()
-        for turn in zip_longest(*(_rows(path, record) for path, record in self._parts)):
+        for turn in zip_longest(*map(read_rows, self._rows)):
             for answer in turn:
                 if answer is not None:
                     digest.add(answer.path)
+                    self.unreadable += answer.error is not None
                     yield answer
         if digest.hexdigest() != self._inputs_sha256:
             raise UserError(
-                f"{_shown(self._parts[0][0])} or another part: rows were changed after they were "
-                "written; remove the part and predict it again"
+                f"{_shown(self.files[0].parent)} or another part: rows were changed after they "
+                "were written; remove the part and predict it again"
             )
 
 
-def _rows(path: Path, record: PartRecord) -> Iterator[Answer]:
-    assert record.finished is not None
-    rows = 0
-    with suppress(ValueError):
-        for answer in _read(path, record):
-            rows += 1
-            yield answer
-    if rows != record.finished.rows:
-        raise UserError(
-            f"{_shown(path)}: {rows} rows can be read, of {record.finished.rows}; remove it and "
-            f"predict shard {_of(record.shard)} again"
-        )
-
-
-def _read(path: Path, record: PartRecord) -> Iterator[Answer]:
-    if record.format == "parquet":
-        yield from read_parquet(path)
-        return
-    if not path.is_file():  # a pipe would be waited for
-        raise ValueError("not a regular file")
-    yield from map(from_line, _lines(path))
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    """A file's lines; it is open only while a piece is read, for a job may have thousands.
-
-    ValueError where one is longer than any of ours.
-    """
-    rest, start = b"", 0
-    while True:
-        with path.open("rb") as file:
-            file.seek(start)
-            piece = file.read(PIECE_BYTES)
-        start += len(piece)
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from lines
-        if not piece:
-            break
-        if len(rest) > LONGEST_ROW:
-            raise ValueError("a line without an end")
-    if rest:
-        yield rest
-
-
 def _parts(paths: Sequence[Path]) -> list[Path]:
-    """The parts that are named, or that lie in a folder; records stand for their parts."""
+    """The parts that are named, or that lie in a folder."""
     found: dict[Path, None] = {}
     for path in paths:
-        if path.is_dir():
-            inside = [p.with_suffix("") for p in sorted(path.glob("*.json"))]
-            parts = [part for part in inside if read_record(part) is not None]
-            if not parts:
-                raise UsageError(f"{_shown(path)}: no parts of predict --shard in this folder")
-            found |= dict.fromkeys(parts)
-        elif path.suffix == ".json" and read_record(path.with_suffix("")) is not None:
-            found[path.with_suffix("")] = None
-        else:
-            found[path] = None
+        if not path.is_dir():
+            raise UsageError(f"{_shown(path)}: no such folder of predict --shard")
+        inside = [record.parent for record in sorted(path.glob(f"*/{RECORD_NAME}"))]
+        found |= dict.fromkeys(inside or [path])
     return list(found)
 
 
 def _record(part: Path) -> PartRecord:
     record = read_record(part)
-    if not part.exists() and (record is None or record.finished):
-        raise UsageError(f"{_shown(part)}: no such file")
     if record is None:
         raise UsageError(
-            f"{_shown(part)}: no part of predict --shard; {printable(record_path(part).name)} is "
-            "missing beside it or damaged"
+            f"{_shown(part)}: no part of predict --shard, nor a folder of them; {RECORD_NAME} is "
+            "missing or damaged"
         )
     return record
 
 
 def _check_one_job(records: Mapping[Path, PartRecord]) -> None:
     (first, one), *others = records.items()
-    numbers = {one.shard.number: first}
+    numbers = {one.share.number: first}
     for path, record in others:
-        difference = one.difference(record, "shard", "format")
-        if one.shard.num_shards != record.shard.num_shards:
-            difference = f"{one.shard.num_shards} shards, not {record.shard.num_shards}"
+        difference = one.difference(record, "share", "format")
+        if one.share.num_shards != record.share.num_shards:
+            difference = f"{one.share.num_shards} shards, not {record.share.num_shards}"
         if difference:
             raise UsageError(
                 f"{_shown(first)} and {_shown(path)} are of different jobs: {difference}"
             )
-        same = numbers.setdefault(record.shard.number, path)
+        same = numbers.setdefault(record.share.number, path)
         if same != path:
-            raise UsageError(
-                f"{_shown(same)} and {_shown(path)} are both shard {_of(record.shard)}"
-            )
+            raise UsageError(f"{_shown(same)} and {_shown(path)} are both shard {record.share}")
 
 
 def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
@@ -186,10 +139,6 @@ def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
         f"{len(missing) + len(unfinished)} of {count} shards are not there ({'; '.join(parts)}); "
         "the same predict --shard commands go on"
     )
-
-
-def _of(shard: Share) -> str:
-    return f"{shard.number}/{shard.num_shards}"
 
 
 def _shown(path: Path) -> str:

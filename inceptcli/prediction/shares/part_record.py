@@ -1,11 +1,9 @@
-"""What lies beside a part of sharded answers: which job it is of, and whether it is finished."""
+"""The record in a part's folder: which job it is of, and whether it is finished."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,35 +16,31 @@ from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
 
-VERSION = 1
-MOST_SHARDS = 10**6
+RECORD_NAME = "_part.json"
+"""Programs that read a folder of Parquet files pass over names with _ or . in front."""
+
 MOST_BYTES = 2**20
 Number = Annotated[int, Field(ge=0, lt=2**62)]
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(Section):
     """What a finished part is checked by.
 
     Attributes:
-        rows: how many it has.
-        unreadable: how many of them say why there is no answer.
         inputs: how many pictures all shards have together.
         inputs_sha256: of their paths in order, as `PathDigest` makes it.
     """
 
-    rows: int
-    unreadable: int
-    inputs: int
+    inputs: Number
     inputs_sha256: str
 
 
-@dataclass(frozen=True)
-class PartRecord:
+class PartRecord(Section):
     """The job that a part is of: all that its rows depend on beside the pictures.
 
     Attributes:
-        shard: the share of the pictures.
+        inceptcli_part: the version of the form.
+        share: the share of the pictures.
         format: how its rows are written.
         weights: SHA-256 of each weights file, in order.
         crops: crops of each picture.
@@ -56,11 +50,12 @@ class PartRecord:
         finished: None while it is not.
     """
 
-    shard: Share
+    inceptcli_part: Literal[2] = 2
+    share: Share
     format: Literal["jsonl", "parquet"]
     weights: tuple[str, ...]
-    crops: int
-    top_k: int
+    crops: Number
+    top_k: Number
     fast_decode: bool = False
     precision: Precision = "32-true"
     finished: Finished | None = None
@@ -81,31 +76,8 @@ class PartRecord:
         return None
 
 
-class _Finished(Section):
-    rows: Number
-    unreadable: Number
-    inputs: Number
-    inputs_sha256: str
-
-
-class _Record(Section):
-    """A record as it stands in a file."""
-
-    inceptcli_part: Literal[1]
-    shard: Annotated[
-        list[Annotated[int, Field(ge=0, le=MOST_SHARDS)]], Field(min_length=2, max_length=2)
-    ]
-    format: Literal["jsonl", "parquet"]
-    weights: list[str]
-    crops: Number
-    top_k: Number
-    fast_decode: bool
-    precision: Precision
-    finished: _Finished | None
-
-
 _FLAGS = {
-    "shard": "--shard",
+    "share": "--shard",
     "weights": "--weights",
     "crops": "--crops",
     "top_k": "--top-k",
@@ -118,7 +90,7 @@ _FLAGS = {
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"{value.number}/{value.num_shards}" if isinstance(value, Share) else str(value)
+    return str(value)
 
 
 class PathDigest:
@@ -136,36 +108,19 @@ class PathDigest:
         return self._digest.hexdigest()
 
 
-def record_path(part: Path) -> Path:
-    """Where the record of a part lies: answers.jsonl.json beside answers.jsonl."""
-    return part.with_name(f"{part.name}.json")
-
-
-def rows_path(part: Path, part_format: str) -> Path:
-    """Where the rows of an unfinished part lie: in the part itself, if that is JSON lines."""
-    return part if part_format == "jsonl" else part.with_name(f".{part.name}.rows")
-
-
-def read_record(part: Path) -> PartRecord | None:
+def read_record(folder: Path) -> PartRecord | None:
     """The record of a part; None when there is none that can be read."""
     try:
-        found = _Record.model_validate(json.loads(read_regular(record_path(part), MOST_BYTES)))
-        shard = Share(*found.shard)
-        if shard.number >= shard.num_shards:
-            return None
-        values = found.model_dump(exclude={"inceptcli_part", "shard", "weights", "finished"})
-        end = found.finished
-        finished = None if end is None else Finished(**end.model_dump())
-        record = PartRecord(shard=shard, weights=tuple(found.weights), finished=finished, **values)
-    except (OSError, ValueError, RecursionError):
+        found = PartRecord.model_validate_json(read_regular(folder / RECORD_NAME, MOST_BYTES))
+    except (OSError, ValueError):
         return None
-    return record
+    return found if 0 <= found.share.number < found.share.num_shards else None
 
 
-def write_record(part: Path, record: PartRecord) -> None:
-    """Put it beside the part, whole or not at all."""
-    with replacing(record_path(part)) as temporary:
-        temporary.write_text(json.dumps({"inceptcli_part": VERSION, **asdict(record)}, indent=1))
+def write_record(folder: Path, record: PartRecord) -> None:
+    """Put it into the part's folder, whole or not at all."""
+    with replacing(folder / RECORD_NAME) as temporary:
+        temporary.write_text(record.model_dump_json(indent=1))
 
 
 def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:

@@ -18,6 +18,10 @@ class Share(NamedTuple):
     number: int
     num_shards: int
 
+    def __str__(self) -> str:
+        """As `--shard` takes it."""
+        return f"{self.number}/{self.num_shards}"
+
     @classmethod
     def of(cls, text: str) -> Share:
         """The shard that I/N, or `auto`, means; UsageError when it means none."""
