@@ -88,7 +88,7 @@ def test_a_list_of_images_of_other_types_cannot_be_read(kind: str, tmp_path: Pat
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         row = b'["train", 0, "n", 4]\n' * 50_000 if kind == "bomb" else b" " * 2**20
         packed = packer.compress(b'{"sha256": "x"}\n["a"]\n')
-        packed += b"".join(packer.compress(row) for _ in range(500)) + packer.flush()
+        packed += b"".join(packer.compress(row) for _ in range(20)) + packer.flush()
     (tmp_path / "data.jsonl.gz").write_bytes(packed)
     with pytest.raises(UserError, match=r"data.jsonl.gz: cannot be read"):
         len(KeptIdentity(tmp_path / "data.jsonl.gz").images)
