@@ -12,7 +12,6 @@ from inceptcli.jobs.python_errors import python_errors
 from inceptcli.networks.registry import (
     NETWORKS,
     NetworkOptions,
-    check_image_size,
     network_options,
 )
 from inceptcli.networks.summary import Summary
@@ -52,7 +51,6 @@ def summarize(
         found = described_network(os.fspath(network), num_classes)
         size = image_size or found.preprocessing.image_size
         size = (size, size) if isinstance(size, int) else size
-        check_image_size(size)
         return summary_of(found.options, size)
 
 

@@ -17,9 +17,9 @@ from inceptcli.networks.boxes import (
     Stage,
 )
 from inceptcli.networks.registry import (
-    MINIMUM_IMAGE_SIZE,
     NETWORKS,
     NetworkOptions,
+    check_image_size,
     describe,
 )
 from inceptcli.networks.state_dict import Shape
@@ -84,10 +84,7 @@ def summarize(options: NetworkOptions, image_size: tuple[int, int]) -> Summary:
     Raises:
         ValueError: an unknown network, or a side under 75 pixels.
     """
-    if min(image_size) < MINIMUM_IMAGE_SIZE:
-        smallest = f"{MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE}"
-        given = "x".join(map(str, image_size))
-        raise ValueError(f"images must be at least {smallest} pixels, got {given}")
+    check_image_size(image_size)
     description = describe(options)
     shape: Shape = (options.in_channels, *image_size)
     stages = []
