@@ -142,7 +142,7 @@ def test_a_run_stops_in_time_goes_on_and_is_the_commands(
 
 
 @pytest.mark.train
-def test_the_program_of_the_guide_runs(
+def test_the_programs_of_guide_and_readme_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(8):
@@ -162,3 +162,12 @@ def test_the_program_of_the_guide_runs(
     assert shown[2].startswith("images[1] ")
     assert shown[3] == "(8, 1792)"
     assert shown[4].startswith("top-1 ")
+    picture(tmp_path / "photos/a.jpg", 1)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (code,) = re.findall(r"<!-- python -->\n```python\n(.*?)```", readme, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] in ("rose", "tulip") for line in shown] == [True, True]
+    assert names["features"].shape == (1, 1792)
+    assert names["net"](torch.zeros(1, 3, 299, 299)).shape == (1, 10)
