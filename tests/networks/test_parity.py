@@ -12,7 +12,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.keys.torchvision_keys import INCEPTION_V3
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.system]
 
 CLASSES = 11
 # Grids of 15, 7 and 3: small enough to be quick, large enough for every kernel and padding.
