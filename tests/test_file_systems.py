@@ -8,16 +8,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from inceptcli.data.shards import fetching
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.file_lock import lock
+from inceptcli.files.remote.address import parse
+from inceptcli.files.remote.copies import local_copy
+from inceptcli.files.remote.https import Https
+from inceptcli.files.remote.transport import Reply
 from inceptcli.prediction.shares.part import open_part
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY
@@ -92,13 +96,19 @@ def test_a_download_without_locks_leaves_what_others_fetch_alone(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setattr(fcntl, "flock", answering(errno.ENOSYS))
-    monkeypatch.setattr(fetching, "_chunks", lambda address, optional=False: iter([b"bytes"]))
-    folder = "https://example.com/"
-    kept = fetching._kept(f"{folder}a.tar", folder, "a.tar")
-    other = kept.parent / ".b.tar.12345678.partial"
-    other.touch()
-    fetching._kept(f"{folder}c.tar", folder, "c.tar")
-    assert other.exists()
+
+    @contextmanager
+    def opened(*asked: object) -> Iterator[Reply]:
+        yield Reply(iter([b"bytes"]), 0, 5, None, False)
+
+    monkeypatch.setattr(Https, "open", opened)
+    address = parse("https://example.com/a.jpg")
+    kept = local_copy(address, 100)
+    others = kept.with_name(".a.jpg.part")
+    others.write_bytes(b"half")
+    assert local_copy(address, 100).read_bytes() == b"bytes"
+    assert others.read_bytes() == b"half"
+    assert sorted(path.name for path in kept.parent.iterdir()) == [".a.jpg.part", ".lock", "a.jpg"]
 
 
 @pytest.mark.parametrize("number", REFUSED)

@@ -60,7 +60,8 @@ def evaluate(
             metavar="DIR|CSV|SHARDS",
             help="Folder of class folders, or one with train/, val/, test/; ILSVRC's flat folder "
             "with labels.csv or val.txt; a CSV file of path,label; or tar shards such as "
-            "'shards/val-*.tar'. Default: what the run was trained on.",
+            "'shards/val-*.tar'. CSV file and shards may be at https://, s3://, gs:// or hf:// "
+            "addresses. Default: what the run was trained on.",
         ),
     ] = None,
     split: Annotated[

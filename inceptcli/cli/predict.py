@@ -79,8 +79,8 @@ def predict(
             metavar="PATHS",
             show_default=False,
             help="Image files, folders (all images in them and below), WebDataset shards (.tar, or "
-            'a folder of them), patterns such as "photos/*.jpg", or - to read file paths from '
-            "standard input, one per line.",
+            'a folder of them), patterns such as "photos/*.jpg", addresses (https://, s3://, '
+            "gs://, hf://), or - to read paths or addresses from standard input, one per line.",
         ),
     ] = None,
     weights: Annotated[

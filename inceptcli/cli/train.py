@@ -51,7 +51,7 @@ def train(
             metavar="DIR|SHARDS",
             help="Folder with train/ and val/ class folders, or class folders with --val-fraction; "
             "or tar shards: their folder, a pattern such as 'shards/*.tar', or a range such as "
-            "'train-{000..006}.tar', also at https addresses; default: drawn shapes.",
+            "'train-{000..006}.tar', also at https, s3, gs or hf addresses; default: drawn shapes.",
         ),
     ] = None,
     val_data: Annotated[

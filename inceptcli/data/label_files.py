@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from inceptcli.data.folders import LabelledImages
+from inceptcli.data.sources import RemoteSource
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
+from inceptcli.files.remote.address import Address, data_address, joined, redacted, scheme_of
+from inceptcli.files.remote.copies import local_copy
+from inceptcli.files.remote.transport import FetchError
 from inceptcli.text import composed, printable
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
@@ -36,6 +40,9 @@ LONGEST_SHOWN = 200
 """Characters of a label or a path that a message shows."""
 
 MAXIMUM_BYTES = 256 * 1024**2
+
+
+Entry = TypeVar("Entry")
 
 
 class ListedImages(NamedTuple):
@@ -79,6 +86,11 @@ def lists_images(data: Path) -> bool:
     return data.is_file() or _flat_folder(data) is not None
 
 
+def is_remote_list(data: str) -> bool:
+    """Whether `data` is the address of a CSV file."""
+    return scheme_of(data) is not None and data.partition("?")[0].lower().endswith(".csv")
+
+
 def images_in_csv(
     file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
 ) -> LabelledImages:
@@ -94,25 +106,68 @@ def images_in_csv(
         UserError: a label is unknown, a path leaves the CSV's folder, also by a link, without
             `allow_outside`, or is listed twice; the message names the line.
     """
-    labels = Labels(ids, names, ids)
-    paths: dict[str, int] = {}
-    numbers = []
     root, real_folders = os.path.realpath(file.parent), dict[str, str]()
-    for line, path, label in _rows(file):
+
+    def place_of(path: str) -> tuple[str, bool]:
         place = os.path.normpath(as_it_lies(file.parent, path))
-        if not allow_outside and not Path(_real(place, real_folders)).is_relative_to(root):
+        return place, Path(_real(place, real_folders)).is_relative_to(root)
+
+    rows, labels = _rows(file), Labels(ids, names, ids)
+    paths, numbers = _placed(rows, place_of, labels, _shown(file), allow_outside)
+    return LabelledImages(tuple(ids), tuple(map(Path, paths)), numbers)
+
+
+def images_in_remote_csv(
+    data: str, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
+) -> RemoteSource:
+    """The images that a CSV file at an address lists, as in `images_in_csv`; none is fetched yet.
+
+    Paths are relative to the address's folder, or addresses themselves; with `allow_outside` they
+    may leave that folder. A path of this machine is an error.
+    """
+    address = data_address(data)
+
+    def place_of(path: str) -> tuple[Address, bool]:
+        place = joined(address.folder, path)
+        return place, place.text.startswith(address.folder)
+
+    try:
+        file = local_copy(address, MAXIMUM_BYTES)
+    except FetchError as error:
+        raise UserError(f"--data {address}: cannot be fetched: {error}") from error
+    rows, labels = _rows(file, shown=str(address)), Labels(ids, names, ids)
+    places, numbers = _placed(rows, place_of, labels, str(address), allow_outside)
+    return RemoteSource(places, numbers)
+
+
+def _placed(
+    rows: Iterable[tuple[int, str, str]],
+    place_of: Callable[[str], tuple[Entry, bool]],
+    labels: Labels,
+    shown: str,
+    allow_outside: bool,
+) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
+    """The place and the label of each row; a place also says whether it is in the list's folder."""
+    lines: dict[Entry, int] = {}
+    numbers = []
+    for line, path, label in rows:
+        try:
+            place, is_inside = place_of(path)
+        except UsageError as error:
+            raise UserError(f"{shown} line {line}: {error}") from error
+        if not allow_outside and not is_inside:
             raise UserError(
-                f"{_shown(file)} line {line}: path {_cut(path)} leaves the file's folder; "
+                f"{shown} line {line}: path {_cut(redacted(path))} leaves the file's folder; "
                 "--allow-outside permits it"
             )
-        if place in paths:
-            first = f"{_cut(path)} is listed already in line {paths[place]}"
-            raise UserError(f"{_shown(file)} line {line}: {first}")
-        paths[place] = line
-        numbers.append(_find(labels, label, file, line))
-    if not paths:
-        raise UserError(f"{_shown(file)}: lists no images")
-    return LabelledImages(tuple(ids), tuple(map(Path, paths)), tuple(numbers))
+        if place in lines:
+            first = f"{_cut(redacted(path))} is listed already in line {lines[place]}"
+            raise UserError(f"{shown} line {line}: {first}")
+        lines[place] = line
+        numbers.append(_find(labels, label, shown, line))
+    if not lines:
+        raise UserError(f"{shown}: lists no images")
+    return tuple(lines), tuple(numbers)
 
 
 def flat(
@@ -139,7 +194,7 @@ def flat(
         key = Path(name).stem
         if key in label_of:
             raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
-        label_of[key] = _find(labels, label, file, line)
+        label_of[key] = _find(labels, label, _shown(file), line)
     images = _validation_images(folder)
     unlabelled = [name for name in images if Path(name).stem not in label_of]
     if unlabelled:
@@ -210,11 +265,11 @@ def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
     return labels
 
 
-def _find(labels: Labels, text: str, file: Path, line: int) -> int:
+def _find(labels: Labels, text: str, shown: str, line: int) -> int:
     try:
         return labels.find(text)
     except ValueError as error:
-        place = f"{_shown(file)} line {line}: label {_cut(text)}"
+        place = f"{shown} line {line}: label {_cut(text)}"
         raise UserError(f"{place} {error}") from error
 
 
@@ -281,8 +336,10 @@ def _rows(
     file: Path,
     path_columns: Sequence[str] = PATH_COLUMNS,
     label_columns: Sequence[str] = LABEL_COLUMNS,
+    shown: str | None = None,
 ) -> Iterator[tuple[int, str, str]]:
-    """Line, path and label of a CSV file."""
+    """Line, path and label of a CSV file, which messages call `shown` instead of its path."""
+    shown = shown or _shown(file)
     lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
     try:
         header = [name.strip().lower() for name in next(lines, [])]
@@ -296,17 +353,15 @@ def _rows(
             wanted = f"{path_columns[0]},{label_columns[0]}"
             if path_columns == PATH_COLUMNS:
                 wanted += " (or file for path, class_index for label)"
-            raise UsageError(
-                f"{_shown(file)}: the first line must name the columns {wanted}, got {found}"
-            )
+            raise UsageError(f"{shown}: the first line must name the columns {wanted}, got {found}")
         for row in lines:
             if not row:
                 continue
             if len(row) <= max(path, label) or not row[path] or not row[label].strip():
-                raise UserError(f"{_shown(file)} line {lines.line_num}: has no path or no label")
+                raise UserError(f"{shown} line {lines.line_num}: has no path or no label")
             yield lines.line_num, row[path], row[label].strip()
     except csv.Error as error:
-        raise UserError(f"{_shown(file)} line {lines.line_num}: {error}") from error
+        raise UserError(f"{shown} line {lines.line_num}: {error}") from error
 
 
 def _words(file: Path) -> Iterator[tuple[int, str, str]]:

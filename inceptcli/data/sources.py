@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.folders import LabelledImages, digests, where
-from inceptcli.data.pixels.decode import decode
+from inceptcli.data.pixels.decode import decode, decode_remote
+from inceptcli.files.remote.address import Address
 
 THREADS = 16
 PART = 1000
@@ -105,6 +106,30 @@ class FolderSource:
     def digests(self) -> list[bytes | None]:
         """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
         return digests(self.images)
+
+
+@dataclass(frozen=True)
+class RemoteSource:
+    """Images at addresses, each fetched when it is read; for evaluation."""
+
+    addresses: tuple[Address, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.addresses)
+
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
+        """Decoded pixels; UnreadableImage when the file cannot be had or has none."""
+        return decode_remote(self.addresses[index], shorter_side)
+
+    def label(self, index: int) -> int:
+        """Its class's place among the classes."""
+        return self.labels[index]
+
+    def name(self, index: int) -> str:
+        """Its address, without secrets."""
+        return str(self.addresses[index])
 
 
 def _sizes(paths: list[str]) -> list[int]:

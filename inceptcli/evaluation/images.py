@@ -12,7 +12,13 @@ from typing import NamedTuple
 
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import subfolders
-from inceptcli.data.label_files import SYNSET, evaluation_images, lists_images
+from inceptcli.data.label_files import (
+    SYNSET,
+    evaluation_images,
+    images_in_remote_csv,
+    is_remote_list,
+    lists_images,
+)
 from inceptcli.data.open_data import Measured, TrainedOn, open_split, training_places
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
@@ -20,6 +26,7 @@ from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.splits import split_folders
 from inceptcli.errors import UsageError
+from inceptcli.files.remote.address import redacted
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import WeightsMetadata
@@ -185,7 +192,7 @@ def _given(
 ) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
-    if means_shards(data) or not lists_images(Path(data)):
+    if not is_remote_list(data) and (means_shards(data) or not lists_images(Path(data))):
         if metadata.unnamed:
             raise UsageError(
                 f"{file}: its {len(ids)} classes are unnamed, so that no folder can be matched to "
@@ -193,16 +200,24 @@ def _given(
                 "path,class_index"
             )
         return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
-    split: Measured = "all" if Path(data).is_file() else "val"
+    source: ImageSource
+    if is_remote_list(data):
+        split: Measured = "all"
+        source = images_in_remote_csv(data, ids, names, allow_outside=wanted.allow_outside)
+        notes: tuple[str, ...] = ()
+        read: tuple[Path, ...] = ()
+    else:
+        split = "all" if Path(data).is_file() else "val"
+        images, _, notes, read = evaluation_images(
+            Path(data), ids, names, allow_outside=wanted.allow_outside
+        )
+        source = FolderSource(images)
     if wanted.split not in (None, split):
-        raise UsageError(f"--split {wanted.split}: {printable(data)} is a list of {split} images")
-    images, _, notes, read = evaluation_images(
-        Path(data), ids, names, allow_outside=wanted.allow_outside
-    )
+        raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
     if metadata.unnamed:
         count = f"{file}: its {len(ids)} classes are unnamed"
         notes = (*notes, f"{count}; labels were read as the numbers of the classifier's rows")
-    return MeasuredImages(FolderSource(images), data, split, notes=notes, read=read)
+    return MeasuredImages(source, redacted(data), split, notes=notes, read=read)
 
 
 def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.pixels.decode import UnreadableImage, decode, decode_remote
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import read_batches
@@ -189,6 +189,8 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
 
         _, shard, offset, size, _ = source.in_tar
         return decode(read_image(shard, offset, size), shorter_side)
+    if source.address is not None:
+        return decode_remote(source.address, shorter_side)
     return decode(Path(source.path), shorter_side)
 
 

@@ -31,6 +31,7 @@ from inceptcli.data.pixels.image_formats import (
     without_metadata,
 )
 from inceptcli.errors import UserError
+from inceptcli.files.remote.address import Address
 from inceptcli.text import printable
 
 MAXIMUM_PIXELS = 178_956_970
@@ -150,6 +151,21 @@ def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[n
     # Pillow documents no list; OSError, SyntaxError, ValueError, struct.error and more were seen.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
+
+
+def decode_remote(address: Address, shorter_side: int | None = None) -> NDArray[np.uint8]:
+    """Fetch an image file and decode it, as `decode`, which raises also when it cannot be had.
+
+    Raises UserError when no copy can be written.
+    """
+    from inceptcli.files.remote.copies import local_copy
+    from inceptcli.files.remote.transport import FetchError
+
+    try:
+        path = local_copy(address, MAXIMUM_FILE_BYTES)
+    except FetchError as error:
+        raise UnreadableImage(f"cannot be fetched: {error}") from error
+    return decode(path, shorter_side)
 
 
 def image_format_of(source: Path | bytes) -> str | None:

@@ -13,6 +13,7 @@ from inceptcli.data.folders import has_only_outputs, subfolders
 from inceptcli.data.splits import Split, split_named
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.remote.address import data_address, scheme_of
 from inceptcli.text import composed, printable
 
 MAXIMUM_SHARDS = 100_000
@@ -23,31 +24,26 @@ MAXIMUM_BYTES = 16 * 1024**2
 
 def means_shards(data: str) -> bool:
     """Whether `data` means tar shards; a folder with class folders never does."""
-    if not _scheme(data) and Path(data).is_dir():
+    if not scheme_of(data) and Path(data).is_dir():
         return bool(_in_folder(Path(data)))
-    return bool(_scheme(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
+    return bool(scheme_of(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
 
 
 def find_shards(data: str) -> list[Path]:
     """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
 
     In a folder those are its own and those of its train/, val/ and test/. A name that exists is
-    taken as it is. Shards at https addresses are fetched.
+    taken as it is. Shards at https, s3, gs and hf addresses are fetched.
 
     Raises:
-        UsageError: there is none, one is missing, or `data` is neither a path nor https.
+        UsageError: there is none, one is missing, or `data` is neither a path nor such an address.
         UserError: one cannot be fetched.
     """
-    scheme = _scheme(data)
-    if scheme == "https:":
-        from inceptcli.data.shards.fetching import fetch_shards  # which loads OpenSSL
+    if scheme_of(data):
+        from inceptcli.data.shards.fetching import fetch_shards
 
+        data_address(data)  # before its braces are expanded
         return fetch_shards(_expanded(data))
-    if scheme:
-        raise UsageError(
-            f"--data {printable(data)}: {scheme} is not read, and no command is run; shards are "
-            "local tar files or at https addresses"
-        )
     if Path(data).is_dir():
         return _in_folder(Path(data))
     found: dict[Path, None] = {}
@@ -161,11 +157,6 @@ def _expanded(data: str) -> list[str]:
     if too_many or len(texts) > MAXIMUM_SHARDS:
         raise UsageError(f"--data {printable(data)}: more than {MAXIMUM_SHARDS} shards")
     return texts
-
-
-def _scheme(data: str) -> str | None:
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:)//|((?i:pipe):)", data)
-    return found and (found[1] or found[2]).lower()
 
 
 def _split(path: Path) -> Split | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from io import StringIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from tqdm.std import tqdm
 
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.remote.hub import prepare
 from inceptcli.progress.task import Task
 from inceptcli.text import printable
 
@@ -86,7 +86,7 @@ def hub_name(text: str) -> HubName | None:
 
 def is_offline() -> bool:
     """Whether the client is told to ask nobody (HF_HUB_OFFLINE)."""
-    _prepare()
+    prepare()
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
@@ -102,7 +102,7 @@ def commit_of(name: HubName) -> str:
         Unavailable: the hub has no such weights, or neither it nor the cache can say.
         UserError: the weights are larger than any that are read.
     """
-    _prepare()
+    prepare()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
     try:
@@ -132,7 +132,7 @@ def fetch(repository: str, name: str, revision: str | None, task: Task) -> Fetch
         Unavailable: it cannot be had; Absent where the repository does not have it.
         UserError: it is not the file whose hash the hub states; it is deleted.
     """
-    _prepare()
+    prepare()
     from huggingface_hub import hf_hub_download
 
     try:
@@ -155,16 +155,10 @@ def fetch(repository: str, name: str, revision: str | None, task: Task) -> Fetch
 
 def is_known_to_lack(repository: str, name: str, commit: str) -> bool:
     """Whether the cache has noted that this commit of a repository does not have a file."""
-    _prepare()
+    prepare()
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
     return try_to_load_from_cache(repository, name, revision=commit) is _CACHED_NO_EXIST
-
-
-def _prepare() -> None:
-    # The client reads these when it is imported. Its telemetry is a request of its own.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
 
 def _endpoint() -> str:

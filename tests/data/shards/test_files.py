@@ -109,11 +109,11 @@ def test_what_is_no_shard_is_named(data: str, said: str, shards: Path) -> None:
     "data",
     [
         "pipe:touch ran.tar", "PIPE:touch ran", "pipe:touch ran; cat set/train-{000..002}.tar",
-        "http://host/train-{000..002}.tar", "s3://bucket/a.tar",
-        "gs://bucket/a.tar", "hf://datasets/a/b.tar", "ais://bucket/a.tar", "file:///etc/a.tar",
+        "http://host/train-{000..002}.tar", "zip://a.tar::s3://bucket/b.zip",
+        "simplecache::https://host/a.tar", "ais://bucket/a.tar", "file:///etc/a.tar",
     ],
 )  # fmt: skip
-def test_no_command_is_run_and_nothing_but_local_files_and_https_is_read(
+def test_no_command_is_run_and_no_other_scheme_is_read(
     data: str, shards: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: Any, **settings: Any) -> None:

@@ -1,0 +1,1 @@
+"""Remote files: addresses (`https://`, `s3://`, `gs://`, `hf://`), transports, local copies."""
