@@ -9,13 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, save
 
 from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import draw
 from inceptcli.errors import UserError
-from inceptcli.networks.onnx_graph import OPSET, onnx_graph
 from inceptcli.networks.registry import describe
 from inceptcli.networks.state_dict import STATISTICS
 from inceptcli.prediction.engines.engine import EmbeddingEngine
@@ -102,10 +100,9 @@ def _through_onnx(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the file written, and of the weights that it was made from."""
     try:
-        from inceptcli.networks.onnx_graph import OPSET
         from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 
-        export_onnx(weights, output, opset or OPSET)
+        export_onnx(weights, output, opset)
         exported, expected = (
             _numbers(OnnxEngine(file, "cpu", few_images=True), metadata, crops)
             for file in (output, weights)
@@ -165,26 +162,30 @@ def _through_hub(
 Tensors = dict[str, NDArray[np.float32]]
 
 
-def export_onnx(weights: Path, output: Path, opset: int = OPSET) -> None:
+def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
     """Write our weights file as ONNX, batch norm folded and the tensors in it; see `onnx_graph`.
 
     The model's metadata has what our weights file's header has, under the same key.
-    Raises UserError when the file cannot be used.
+    Raises UserError when the file cannot be used, ImportError without onnx.
     """
+    from onnx import TensorProto, save
+
+    from inceptcli.networks.onnx_graph import OPSET, onnx_graph
+
     metadata = read_metadata(weights)
     view, options = metadata.preprocessing, metadata.network
     stored = stored_tensors(weights, options)
     tensors = folded(
         {key: tensor.read(weights) for key, tensor in stored.items()}, options.batch_norm_eps
     )
-    model: ModelProto = onnx_graph(
+    model = onnx_graph(
         describe(options),
         view.image_size,
         view.mean,
         view.std,
         has_classifier=metadata.has_classifier,
         folded=True,
-        opset=opset,
+        opset=opset or OPSET,
     )
     for parameter in model.graph.initializer:
         if parameter.data_location == TensorProto.EXTERNAL:
