@@ -147,6 +147,16 @@ def test_a_remote_list_names_no_local_file(
     check_one_line(done, 1, "none.csv: cannot be fetched: HTTP 404")
 
 
+def test_data_check_reads_remote_shards(server: Server, tmp_path: Path) -> None:
+    draw_classes(tmp_path / "data" / "train", 4)
+    shard(tmp_path / "data", server.folder / "set", 4)
+    done = inceptcli("data", "check", f"{server.url}/set/train-000000.tar", "--format", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["images"] == 4
+    done = inceptcli("data", "check", f"{server.url}/set/none.tar")
+    check_one_line(done, 1, "none.tar: cannot be had (HTTP 404)")
+
+
 def test_predict_reads_folders_patterns_and_shards_of_s3(
     bucket: Any, tmp_path: Path, weights: Path
 ) -> None:

@@ -100,14 +100,17 @@ def test_a_download_that_broke_goes_on_where_parts_fit_together(
 
 
 @pytest.mark.parametrize("content", [b"another", CONTENT[::-1], b""])
+@pytest.mark.parametrize("conditions", [True, False])
 def test_a_file_that_changed_meanwhile_starts_anew(
-    server: Server, cat: str, content: bytes
+    server: Server, cat: str, content: bytes, conditions: bool
 ) -> None:
-    server.cut = 3
+    server.cut, server.conditions = 3, conditions
     with pytest.raises(FetchError):
         fetched(cat)
     (server.folder / "cat.jpg").write_bytes(content)
+    asked = len(server.asked)
     assert fetched(cat) == content
+    assert len(server.asked) - asked == (1 if conditions else 2)
 
 
 def test_a_download_that_was_killed_goes_on(server: Server, cat: str, tmp_path: Path) -> None:
