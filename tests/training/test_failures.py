@@ -115,11 +115,11 @@ def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(
     size = newest.stat().st_size
     for length in sorted((choose.randrange(size) for _ in range(20)), reverse=True):
         os.truncate(newest, length)
+        notices.clear()
         found = newest_readable(directory)
         assert found is not None
         assert found.path == older
         (line,) = notices
-        notices.clear()
         assert line.startswith(f"{newest} is damaged (")
         assert "\n" not in line
         aside.replace(newest)
