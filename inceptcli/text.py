@@ -13,6 +13,12 @@ LONGEST_MESSAGE = 1500
 FEWEST_CLASSES_FOR_TOP5 = 6
 """Of fewer classes the five most probable are all or nearly all: top-5 says nothing."""
 
+COMMAND = re.compile(r"`[^`]+`|(?<=: )(?:inceptcli|hf) .+$")
+"""A command in a message: between backticks, or behind a colon up to the end."""
+
+NO_BREAK = "\ue000"
+"""Of Unicode's private use; stands for a space in what is not to be broken."""
+
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
@@ -42,20 +48,19 @@ def fitted(line: str, stream: TextIO, indent: int = 0) -> str:
     """A line broken at word ends where `stream` is a terminal; elsewhere it stays one line.
 
     Lines after the first begin with `indent` spaces where at least half of the width is left. A
-    word that is wider than the terminal, such as a path, stays whole.
+    command stays whole, to be copied, and so does a word that is wider than the terminal.
     """
     if not stream.isatty():
         return line
     width = os.get_terminal_size(stream.fileno()).columns or 80
-    return "\n".join(
-        textwrap.wrap(
-            line,
-            width,
-            subsequent_indent=" " * (indent if 2 * indent <= width else 0),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+    lines = textwrap.wrap(
+        COMMAND.sub(lambda command: command[0].replace(" ", NO_BREAK), line),
+        width,
+        subsequent_indent=" " * (indent if 2 * indent <= width else 0),
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return "\n".join(lines).replace(NO_BREAK, " ")
 
 
 def composed(name: str) -> str:

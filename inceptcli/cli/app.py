@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import sys
 from typing import Annotated, Any
 
 from typer import BadParameter, Exit, Option, Typer, echo
@@ -13,7 +14,7 @@ from inceptcli.cli.interruption import interruptible
 from inceptcli.cli.subcommands import LazyGroup
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import notices
-from inceptcli.text import printable, shortened
+from inceptcli.text import fitted, printable, shortened
 
 
 class ReportingGroup(LazyGroup):
@@ -50,11 +51,13 @@ class ReportingGroup(LazyGroup):
             with notices(), interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
-            echo(f"Error: {shortened(printable(str(error)))}", err=True)
+            echo(fitted(f"Error: {shortened(printable(str(error)))}", sys.stderr), err=True)
             raise Exit(error.exit_code) from None
         except BadParameter as error:
             # Typer passes on how pydantic begins a message.
             error.message = error.message.removeprefix("Value error, ")
+            said = fitted(f"Error: {error.format_message()}", sys.stderr).removeprefix("Error: ")
+            error.format_message = lambda: said  # type: ignore[method-assign]
             raise
         except OSError as error:
             if error.filename is None or error.strerror is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.outputs import OutputFiles
+from inceptcli.cli.outputs import OutputFiles, number_of, say_written
 from inceptcli.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ def compare(
             write_comparison_csv(output.with_suffix(".csv"), curves)
         except OSError as error:
             raise UsageError(f"--output {output}: {error.strerror or error}") from error
+        say_written(output)
+        points = sum(len(curve.epochs) for curve in curves)
+        say_written(output.with_suffix(".csv"), number_of(points, "point"))
 
 
 def _thresholds(reach: str | None) -> list[float]:

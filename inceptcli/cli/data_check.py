@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Exit, Option, echo
 
+from inceptcli.cli.outputs import print_fitted
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
 
@@ -60,7 +61,10 @@ def data_check(
 
     with Display(quiet).task("check", unit="files") as task:
         report = check_dataset(data, workers, task.reach)
-    echo(json.dumps(_as_json(report), indent=2) if format == "json" else _as_table(report))
+    if format == "json":
+        echo(json.dumps(_as_json(report), indent=2))
+    else:
+        print_fitted(_as_table(report))
     if not report.clean:
         raise Exit(1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Exit, Option, echo
 
 from inceptcli.cli.interruption import noted
+from inceptcli.cli.outputs import number_of, say_written
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
 from inceptcli.text import printable
@@ -89,6 +90,10 @@ def data_shard(
         made = shard_folder(folder, output, *limits, task.reach)
     for entry in made.left_out:
         logger.info(f"left out {entry.path}: {entry.reason}")
+    shards = number_of(len(made.shards), "shard")
+    images = number_of(sum(shard.images for shard in made.shards), "image")
+    if not quiet:
+        say_written(output, shards, images)
     echo(json.dumps(_as_json(made), indent=2) if format == "json" else _as_table(made))
     if made.left_out and not skip_unreadable:
         raise Exit(1)

@@ -20,7 +20,14 @@ from inceptcli.cli.options import (
     PrecisionFlag,
     checked_devices,
 )
-from inceptcli.cli.outputs import OutputFiles, check_suffix, results_stream
+from inceptcli.cli.outputs import (
+    OutputFiles,
+    check_suffix,
+    number_of,
+    print_fitted,
+    results_stream,
+    say_written,
+)
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display, hush, silence
 
@@ -185,6 +192,9 @@ def evaluate(
         for write in outputs:
             write(result)
     if is_first:
+        say_written(predictions, number_of(len(result.images) + len(result.skipped), "image"))
+        say_written(confusion, number_of(len(result.confusion), "pair"))
+        say_written(report, number_of(len(result.images), "image"))
         _tell(result, origin, format)
 
 
@@ -204,7 +214,10 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
     if result.skipped:
         total = len(result.images) + len(result.skipped)
         logger.warning(f"{len(result.skipped)} of {total} images skipped")
-    echo((evaluation_as_json if form == "json" else as_table)(result, origin))
+    if form == "json":
+        echo(evaluation_as_json(result, origin))
+    else:
+        print_fitted(as_table(result, origin))
 
 
 def _read(

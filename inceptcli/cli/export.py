@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from typer import Argument, Option
 
 from inceptcli.cli.completion import complete_weights
-from inceptcli.cli.outputs import OutputFiles
+from inceptcli.cli.outputs import OutputFiles, say_written
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display, hush
 
@@ -151,6 +151,7 @@ def export(
         f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
         f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})"
     )
+    say_written(output)
     if to == "hub":
         logger.info(f"upload it with: {upload_command(output)}")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option
 
 from inceptcli.cli.options import image_size_of
-from inceptcli.cli.outputs import OutputFiles
+from inceptcli.cli.outputs import OutputFiles, say_written
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import hush
 
@@ -175,8 +175,9 @@ def import_weights(
         )
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
-    for line in _in_words(report, source, output):
+    for line in _in_words(report, source):
         logger.info(line)
+    say_written(output, report.network)
 
 
 def _check_source(source: Path) -> None:
@@ -246,7 +247,7 @@ def _values(flag: str, text: str, least: float) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
 
 
-def _in_words(report: ImportReport, source: Path, output: Path) -> list[str]:
+def _in_words(report: ImportReport, source: Path) -> list[str]:
     classes = f"{report.num_classes} class{'' if report.num_classes == 1 else 'es'}"
     lines = [f"{source}: {report.family}, {classes}", *report.remarks]
     if report.initialised:
@@ -254,4 +255,4 @@ def _in_words(report: ImportReport, source: Path, output: Path) -> list[str]:
         more = ", ..." if len(report.initialised) > NUM_LISTED else ""
         lines.append(f"{len(report.initialised)} missing tensors initialised: {listed}{more}")
     lines.append(f"sha256 of the source: {report.source_sha256}")
-    return [*lines, f"written as {report.network}: {output}"]
+    return lines

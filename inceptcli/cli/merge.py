@@ -15,7 +15,9 @@ from inceptcli.cli.outputs import (
     check_installed,
     check_no_terminal,
     format_of,
+    number_of,
     results_stream,
+    say_written,
 )
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display, hush
@@ -83,7 +85,11 @@ def merge(
     ):
         check_no_terminal(chosen, stream)
         WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.shortcuts)
-    logger.info(f"{found.inputs} rows, {found.unreadable} of them without an answer")
+    rows = number_of(found.inputs, "row")
+    bad = f"{found.unreadable:,} of them without an answer"
+    if output is None:
+        logger.info(f"{rows}, {bad}")
+    say_written(output, rows, bad)
 
 
 def _counted(answers: Iterable[Answer], advance: Callable[[], None]) -> Iterator[Answer]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import signal
 import stat
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, TextIO
 from typer import Exit, echo
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import fitted, printable
 
 if TYPE_CHECKING:
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -63,6 +66,22 @@ def writing(place: str) -> Iterator[None]:
         raise UserError(f"{place}: {error.strerror or error}") from error
 
 
+def say_written(path: Path | str | None, *contents: str) -> None:
+    """Name a file that was written on standard error, and what is in it; None names none."""
+    if path is not None:
+        logger.info(f"wrote {', '.join([str(path), *contents])}")
+
+
+def number_of(count: int, noun: str) -> str:
+    """Such as 1 image and 1,200 images."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def print_fitted(text: str) -> None:
+    """Print lines on standard output, which a terminal has broken at word ends."""
+    echo("\n".join(fitted(line, sys.stdout, indent=2) for line in text.splitlines()))
+
+
 def reported(
     answers: Iterable[Answer], failed: list[str], advance: Callable[[], None]
 ) -> Iterator[Answer]:
@@ -70,7 +89,8 @@ def reported(
     for answer in answers:
         if answer.error is not None:
             failed.append(answer.path)
-            echo(f"Error: {printable(answer.path)}: {printable(answer.error)}", err=True)
+            line = f"Error: {printable(answer.path)}: {printable(answer.error)}"
+            echo(fitted(line, sys.stderr), err=True)
         yield answer
         advance()
 

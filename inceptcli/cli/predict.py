@@ -33,8 +33,10 @@ from inceptcli.cli.outputs import (
     check_no_terminal,
     check_suffix,
     format_of,
+    number_of,
     reported,
     results_stream,
+    say_written,
     what_stays,
     writing,
 )
@@ -324,9 +326,23 @@ class Job(NamedTuple):
             check_no_terminal(self.format, stream)
             shown = not self.request.quiet and not stream.isatty()
             write = WRITERS[self.format]
-            return self._answer(
+            images, unreadable = self._answer(
                 sources, lambda answers: write(answers, stream, shortcuts), shown, keep
             )
+        self._say_written(images, unreadable)
+        return not unreadable
+
+    def _say_written(self, images: int, unreadable: int) -> None:
+        from inceptcli.prediction.outputs.embeddings import paths_file
+
+        extras = self.request.extras
+        read = number_of(images - unreadable, "image")
+        say_written(self.request.output, number_of(images, "image"))
+        say_written(extras.gallery)
+        say_written(extras.explain, number_of(images, "image"))
+        say_written(extras.embeddings, read)
+        if extras.embeddings is not None and extras.embeddings.suffix == ".npy":
+            say_written(paths_file(extras.embeddings), read)
 
     def answer_share(self, sources: Iterable[Source]) -> bool:
         """Write the answers that the part lacks; whether every image of it was readable.
@@ -349,6 +365,7 @@ class Job(NamedTuple):
         )
         folder = self.part.folder
         with writing(f"--output {folder}"), open_part(folder, record) as part:
+            before = part.rows
             if part.rows:
                 logger.info(f"{folder}: {part.rows:,} rows are there")
             with noted(lambda: f"{folder} keeps its rows, and the same command goes on"):
@@ -356,11 +373,14 @@ class Job(NamedTuple):
                 for first in missing:  # nothing heavy is loaded when there is none
                     self._answer(chain([first], missing), part.write, not self.request.quiet)
                 part.finish()
+                if part.rows > before:
+                    say_written(folder, number_of(part.rows, "row"))
             return not part.unreadable
 
     def _answer(
         self, sources: Iterable[Source], write: Write, shown: bool, keep: Sequence[Keep] = ()
-    ) -> bool:
+    ) -> tuple[int, int]:
+        """Write answers; how many there are, and how many of them have an error instead."""
         from inceptcli.prediction.inputs import is_image_file
         from inceptcli.prediction.predict import predict as answers_of
 
@@ -386,7 +406,7 @@ class Job(NamedTuple):
             )
             stack.callback(answers.close)
             write(reported(answers, failed, task.advance))
-        return not failed
+        return int(task.done), len(failed)
 
     def _kept(self, ensemble: Ensemble, stack: ExitStack) -> list[Keep]:
         """Functions that write the extras; their files take their places when `stack` ends."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_study
-from inceptcli.cli.outputs import OutputFiles
+from inceptcli.cli.outputs import OutputFiles, print_fitted
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
@@ -114,7 +114,10 @@ def study(
         logger.info("stopped, the runs are saved; the same command continues")
         raise
     judged = judge(settings, results)
-    echo(json.dumps(judged, indent=2) if output_format == "json" else _as_table(judged))
+    if output_format == "json":
+        echo(json.dumps(judged, indent=2))
+    else:
+        print_fitted(_as_table(judged))
 
 
 def judge(study: Study, results: list[StudyResult]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_network_or_weights
 from inceptcli.cli.options import image_size_of
-from inceptcli.cli.outputs import OutputFiles
+from inceptcli.cli.outputs import OutputFiles, print_fitted, say_written
 from inceptcli.errors import UsageError
 from inceptcli.tables import results_console
 from inceptcli.text import printable
@@ -150,6 +150,7 @@ def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
             draw_network(summary, options, title, temporary, figure.suffix.lower()[1:])
     except OSError as error:
         raise UsageError(f"--figure {figure}: {error.strerror}") from error
+    say_written(figure)
 
 
 def _as_json(
@@ -175,12 +176,12 @@ def _print_table(
     from inceptcli.networks.registry import NETWORKS
     from inceptcli.weights.origin import origin_in_words
 
-    echo(f"{summary.name}: {NETWORKS[summary.name].title} ({summary.layout})")
+    print_fitted(f"{summary.name}: {NETWORKS[summary.name].title} ({summary.layout})")
     if metadata is not None:
         for line in origin_in_words(metadata):
-            echo(printable(line))
+            print_fitted(printable(line))
     height, width = summary.image_size
-    echo(f"{summary.num_classes} classes, images of {height}x{width} pixels")
+    print_fitted(f"{summary.num_classes} classes, images of {height}x{width} pixels")
     table = Table(show_footer=True)
     table.add_column("Stage", "Total", no_wrap=True)
     table.add_column("Drawn in, box" if with_layers else "Drawn in")
@@ -196,7 +197,7 @@ def _print_table(
                 table.add_row(f"  {layer.name}", layer.kind, *_sizes(layer))
     results_console().print(table)
     for sentence in preprocessing.in_words():
-        echo(sentence)
+        print_fitted(sentence)
 
 
 def _sizes(part: StageSummary | LayerSummary) -> tuple[str, str, str]:
@@ -220,14 +221,16 @@ def print_difference(
         return
     for name, summary in zip(names, summaries, strict=True):
         title = NETWORKS[summary.name].title
-        echo(printable(f"{name}: {title} ({summary.layout}), {summary.parameters:,} parameters"))
+        print_fitted(
+            printable(f"{name}: {title} ({summary.layout}), {summary.parameters:,} parameters")
+        )
     if found.none:
         echo("They are equal.")
         return
     results_console().print(_table(*summaries, names, found))
     differing = {entry.name for entry in found.stages}
     if equal := [stage.name for stage in summaries[0].stages if stage.name not in differing]:
-        echo(f"Equal: {', '.join(equal)}")
+        print_fitted(f"Equal: {', '.join(equal)}")
 
 
 def _difference_as_json(first: Summary, second: Summary, found: Difference) -> str:

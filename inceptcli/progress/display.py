@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from inceptcli.progress.lines import LinesTask
 from inceptcli.progress.task import Task, counted
-from inceptcli.text import printable, shortened
+from inceptcli.text import fitted, printable, shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -25,7 +25,7 @@ class Notices(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line."""
-        line = shortened(printable(record.getMessage()))
+        line = fitted(shortened(printable(record.getMessage())), sys.stderr)
         if Display.bars is not None:
             Display.bars.console.print(
                 line, markup=False, highlight=False, emoji=False, soft_wrap=True

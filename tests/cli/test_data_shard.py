@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 def test_shards_are_listed_and_nothing_is_left_out(folder: Path, tmp_path: Path) -> None:
     done = inceptcli("data", "shard", folder, "--output", tmp_path / "out", "--count", "5", "--workers", "1")  # fmt: skip  # noqa: E501
     assert done.exit_code == 0, done.output
-    assert done.stderr == ""
+    assert done.stderr == f"wrote {tmp_path}/out, 4 shards, 17 images\n"
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[1:5]] == ["5", "5", "2", "5"]
     assert lines[-1] == "17 images of 2 classes in 4 shards"

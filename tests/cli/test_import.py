@@ -48,7 +48,7 @@ def test_import_says_what_it_recognised_and_did(cadene: Path, tmp_path: Path) ->
             "--crop-fraction, --interpolation, --mean, --std)",
             "assumed: the 1000 classes are ImageNet's, by synset id (--classes)",
             f"sha256 of the source: {hashlib.sha256(cadene.read_bytes()).hexdigest()}",
-            f"written as irv2-tf: {output}",
+            f"wrote {output}, irv2-tf",
         ],
     )
     metadata = read_metadata(output)

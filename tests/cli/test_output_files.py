@@ -176,6 +176,46 @@ def test_what_lies_in_a_part_is_a_regular_file(name: str, place: Path) -> None:
     check_one_line(inceptcli(*command), 2, f"{PART}/{name}: not a regular file")
 
 
+WRITTEN = {
+    "predict photos --weights run --output out/a.csv --gallery out/a.html --embeddings out/a.npy": (
+        "out/a.csv, 3 images|out/a.html|out/a.npy, 2 images|out/a.npy.csv, 2 images"
+    ),
+    "predict photos --weights run --shard 0/1 --output out": ("out/part-00000-of-00001, 3 rows"),
+    "eval run --data l.csv --predictions out/p.csv --confusion out/c.csv --report out/r.html": (
+        "out/p.csv, 1 image|out/c.csv, 1 pair|out/r.html, 1 image"
+    ),
+    "export run --to onnx --output out/t.onnx": "out/t.onnx",
+    "summarize run --figure out/f.svg": "out/f.svg",
+    "compare --paper --output out/c.png": "out/c.png|out/c.csv, 2,242 points",
+}
+
+
+@pytest.mark.parametrize("command", WRITTEN)
+def test_files_that_were_written_are_named(command: str, place: Path) -> None:
+    (place / "photos/broken.jpg").write_text("none")
+    done = inceptcli(*command.split(), *["--device", "cpu"] * command.startswith(("eval", "pred")))
+    assert done.exit_code == int(command.startswith("predict")), done.output
+    said = [line for line in done.stderr.splitlines() if line.startswith("wrote ")]
+    assert said == [f"wrote {file}" for file in WRITTEN[command].split("|")]
+    assert all(Path(line.split()[1].rstrip(",")).exists() for line in said)
+    if command.startswith(("summarize", "compare")):
+        return
+    shutil.rmtree("out")
+    Path("out").mkdir()
+    assert "wrote" not in inceptcli(*command.split(), "--quiet").stderr
+    assert list(Path("out").iterdir())
+
+
+def test_merge_names_what_it_wrote(place: Path) -> None:
+    assert (
+        inceptcli(*PREDICT.split(), "photos", "--shard", "0/1", "--output", "parts/").exit_code == 0
+    )
+    for quiet in (False, True):
+        done = inceptcli("merge", "parts", "--output", "out/a.csv", *["--quiet"] * quiet)
+        said = "wrote out/a.csv, 2 rows, 0 of them without an answer\n"
+        assert done.stderr == ("" if quiet else said)
+
+
 def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
     before = Path("photos/1.png").read_bytes()
     flags = [*PREDICT.split(), "-", "--format", "csv", "--output", "photos/1.png"]

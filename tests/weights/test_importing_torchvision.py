@@ -169,7 +169,7 @@ def test_the_command_line_says_what_it_took(tmp_path: Path) -> None:
         AS_PUBLISHED,
         "assumed: the 1000 classes are ImageNet's, by synset id (--classes)",
     ]
-    assert done.stderr.splitlines()[-1] == f"written as iv3: {output}"
+    assert done.stderr.splitlines()[-1] == f"wrote {output}, iv3"
     done = inceptcli("import", source, "--output", output, "--auxiliary-head")
     assert (done.exit_code, PASSED_OVER in done.stderr) == (0, False)
     head = load_auxiliary_head(output)
