@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 
 from inceptcli.errors import UsageError
@@ -20,7 +19,8 @@ from inceptcli.progress.display import Display, notices
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import TrainerSection
-from inceptcli.training.run_directory import NoRunDirectory, RunDirectory, differing_keys
+from inceptcli.training.resuming import check_same_run, earlier_run, has_begun
+from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
 from inceptcli.training.stopping import Stopping
 
 if TYPE_CHECKING:
@@ -194,23 +194,20 @@ def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
     output = None if request.fast_dev_run else request.output
     directory = None if output is None else RunDirectory(output)
     _check_recipe_stays(request.recipe, output)
-    settings = completed(settings, directory)
+    settings = completed(settings, earlier_run(directory))
     if request.fast_dev_run:
         directory = NoRunDirectory()
     directory = directory or RunDirectory(_new_folder(settings.network.name))
-    planned = plan(settings, directory)
-    _check_same_run(directory, settings, request.resume)
+    planned = plan(settings, earlier_run(directory))
+    check_same_run(directory, planned, request.resume)
     _fit(planned, directory, stopping)
     return directory
 
 
 def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
     from inceptcli.plots.canvas import quiet_matplotlib
-    from inceptcli.training.trained_data import check_data
 
-    path = planned.recipe.data.path
-    check_data(directory, planned.identity, path)
-    if path is None:
+    if planned.recipe.data.path is None:
         logger.info("no --data given: training on `shapes`, drawn by the program")
     # torch reads it when imported: C++ would warn of what is on purpose, once per process.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -221,20 +218,9 @@ def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
     fit(planned, directory, Display(), stopping)
 
 
-def _check_same_run(directory: RunDirectory, settings: Recipe, resume: str) -> None:
-    """UsageError where another run is in the directory, or one that may not be continued."""
-    there, folder = directory.read_recipe(), directory.path
-    if there is None:
-        return
-    if resume == "never" and directory.writes:  # the others may see what the first wrote
-        raise UsageError(f"--output {folder}: holds a run already, and --resume is never")
-    if different := differing_keys(there, settings):
-        raise UsageError(_another_run(folder, there, settings, different))
-
-
 def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
     """UsageError where the run's complete recipe.yaml would replace one that is read."""
-    if recipe is None or output is None or (output / "lock").exists():  # that of a run goes on
+    if recipe is None or output is None or has_begun(output):  # that of a run goes on
         return
     written = output / "recipe.yaml"
     for file in read_with_bases(find_recipe(recipe))[1]:
@@ -276,19 +262,6 @@ def _default_recipe(wanted: Mapping[str, Any]) -> str:
 def _check_launcher(trainer: TrainerSection) -> None:
     devices = trainer.devices
     check_launcher(devices if isinstance(devices, int) and devices > 0 else None, trainer.num_nodes)
-
-
-def _another_run(folder: Path, there: Recipe, settings: Recipe, different: list[str]) -> str:
-    own = there.data.path
-    if own is not None and settings.data.path is None:
-        return f"--output {folder}: the run there trains on {own}; give --data {quote(own)}"
-    command = (
-        f"inceptcli train --recipe {quote(f'{folder}/recipe.yaml')} --output {quote(str(folder))}"
-    )
-    return (
-        f"--output {folder}: the run there has another {', '.join(different)}; "
-        f"`{command}` goes on with it, or give another --output"
-    )
 
 
 def _new_folder(network: str) -> Path:

@@ -21,8 +21,8 @@ from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.recipe.study import Study, StudyMeasure, recipe_of
 from inceptcli.recipe.yaml_text import dump
 from inceptcli.training.plan import data_of
+from inceptcli.training.resuming import check_data, earlier_run
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.trained_data import check_data, kept_identity
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> 
     opened: dict[tuple[object, ...], DataIdentity] = {}
     for run in runs:
         directory = RunDirectory(run.folder)
-        kept = kept_identity(directory)
+        kept = earlier_run(directory).data
         if kept is not None:
             recipe = recipe_of(study, run.arm, run.seed, data)
             place = (recipe.data.path, recipe.data.val_path, recipe.data.val_fraction)

@@ -10,7 +10,7 @@ from inceptcli.errors import UsageError
 from inceptcli.networks.registry import NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.training.run_directory import RunDirectory
+from inceptcli.training.resuming import EarlierRun
 from inceptcli.weights.fetched.published import (
     find_weights,
     published_name,
@@ -31,18 +31,18 @@ TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
 PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
 
 
-def completed(recipe: Recipe, directory: RunDirectory | None) -> Recipe:
+def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
     """`recipe` with the network and the preprocessing of its `network.init`, where it says nothing.
 
-    A run that is in `directory` knows them: the weights may be gone by then. Nothing is fetched but
-    what `hf-hub:` names.
+    An `earlier` run with weights knows them: those of `network.init` may be gone by then. Nothing
+    is fetched but what `hf-hub:` names.
     Raises UsageError when there are no such weights or they are of another network, UserError when
     they cannot be read.
     """
     init = recipe.network.init
     if init is None:
         return recipe
-    run = directory.read_recipe() if directory is not None and directory.checkpoints() else None
+    run = earlier.recipe if earlier.has_weights else None
     if run is not None and run.network.init == init:
         network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
         data = {key: getattr(run.data, key) for key in PREPROCESSING}

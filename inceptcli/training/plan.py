@@ -17,8 +17,7 @@ from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
-from inceptcli.training.run_directory import RunDirectory
-from inceptcli.training.trained_data import kept_identity
+from inceptcli.training.resuming import EarlierRun
 from inceptcli.weights.header import parse_header
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
@@ -108,18 +107,18 @@ class Plan:
 
 def plan(
     recipe: Recipe,
-    directory: RunDirectory | None = None,
+    earlier: EarlierRun = EarlierRun(),  # noqa: B008 (a tuple, which nothing changes)
 ) -> Plan:
     """Unpack `recipe`: look up the network, find the images, look at what to start from.
 
-    A run that is in `directory` has its weights in a checkpoint, so that those it started from may
+    An `earlier` run has its weights in a checkpoint, so that those it started from may
     be gone, and keeps the split of its data, whatever becomes of images that could not be read.
     Published weights and shards are fetched here.
 
     Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
     """
     check_logger(recipe.trainer.logger)
-    identity = data_of(recipe, None if directory is None else kept_identity(directory))
+    identity = data_of(recipe, earlier.data)
     names = identity.classes
     try:
         network = network_of(recipe, len(names))
@@ -139,8 +138,7 @@ def plan(
     classes = tuple(ClassName(name, name) for name in names)
     _check_saved(WeightsMetadata(network, classes, preprocessing))
     init = recipe.network.init
-    resumes = directory is not None and directory.checkpoints()
-    path = None if init is None or resumes else starting_file(init, network)
+    path = None if init is None or earlier.has_weights else starting_file(init, network)
     return Plan(recipe, network, classes, identity, preprocessing, path)
 
 

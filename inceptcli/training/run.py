@@ -12,23 +12,18 @@ from lightning.pytorch.strategies import DDPStrategy
 from inceptcli.data.loading.datamodule import ImageData
 from inceptcli.data.loading.shared_memory import SHARED_MEMORY, affordable
 from inceptcli.data.pixels.augmentation import Augmentation, Transform, training_transform
-from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
-from inceptcli.recipe.file import override
-from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import AveragingSection
 from inceptcli.text import seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.callbacks.checkpoints import (
     AtomicCheckpointIO,
-    Resumable,
     ResumeCheckpoint,
-    newest_readable,
 )
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
@@ -36,7 +31,7 @@ from inceptcli.training.callbacks.loss_guard import LossGuard
 from inceptcli.training.callbacks.profiling import build_profiler, profile_reported
 from inceptcli.training.callbacks.progress import TrainingProgress
 from inceptcli.training.callbacks.rank_watch import RankWatch
-from inceptcli.training.callbacks.recorder import Recorder, lost_weights
+from inceptcli.training.callbacks.recorder import Recorder
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
     frozen_in_words,
@@ -46,16 +41,13 @@ from inceptcli.training.fine_tuning import (
 )
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan
+from inceptcli.training.resuming import decide, earlier_run, keep_data
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
-from inceptcli.training.trained_data import keep_data
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
 
 logger = logging.getLogger(__name__)
-
-BY_EPOCHS = ("cosine", "one-cycle")
-"""Schedules that end with the run, however long that is."""
 
 
 def fit(
@@ -107,7 +99,7 @@ def _with_batch_size(plan: Plan, directory: RunDirectory, stopping: Stopping) ->
     """Auto becomes the number of the run that is there, or else one that is looked for."""
     if plan.recipe.data.batch_size != "auto":
         return plan
-    there = directory.read_recipe()
+    there = earlier_run(directory).recipe
     if there is not None and there.data.batch_size != "auto":
         return plan.with_batch_size(there.data.batch_size)
     with explained(plan.with_batch_size(SMALLEST_BATCH), directory):
@@ -115,71 +107,28 @@ def _with_batch_size(plan: Plan, directory: RunDirectory, stopping: Stopping) ->
 
 
 def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
-    there = directory.read_recipe()
-    found = newest_readable(directory)
-    directory.write_recipe(_recipe_to_keep(plan, there, found, trainer.world_size))
-    network = new_network(plan) if found else starting_network(plan)
+    start = decide(plan, directory, trainer.world_size)
+    directory.write_recipe(start.recipe)
+    network = starting_network(plan) if start.checkpoint is None else new_network(plan)
     if plan.recipe.trainer.compile:
         compile_stages(network, trainer.strategy.root_device.type)
     for line in _announcement(plan, network, trainer):
         logger.info(line)
-    step = found.step if found else 0
-    if found and found.validated and step == _last_step(plan, trainer.world_size):
-        if (loss := lost_weights(directory)) is not None:
-            raise UserError(
-                f"{loss}; the run is finished, and its best weights are lost: more --epochs save "
-                "the best of those, or train again with another --output"
-            )
-        logger.info(f"finished already: {step} steps are done; more --epochs would go on")
+    if start.finished:
+        logger.info(f"finished already: {start.step} steps are done; more --epochs would go on")
         return
-    if found and there and (other := _other_schedule(there, plan.recipe)):
-        logger.info(other)
     forget_repaired(plan, directory)
-    directory.forget_metrics_after(found.known_step if found else 0)
+    directory.forget_metrics_after(start.known_step)
     directory.forget_stop()
-    directory.log(f"start from step {step}")
-    if step:
-        logger.info(f"continuing from step {step}, weights and average as they were")
+    directory.log(f"start from step {start.step}")
+    if start.step:
+        logger.info(f"continuing from step {start.step}, weights and average as they were")
     data = _data(plan, trainer)
-    checkpoint = found.path if found else None
     classifier = Classifier(network, plan)
-    if classifier.auxiliary_head is not None and plan.init is not None and not found:
+    if classifier.auxiliary_head is not None and plan.init is not None and not start.checkpoint:
         start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes)
     with profile_reported(trainer):
-        trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
-
-
-def _last_step(plan: Plan, num_ranks: int) -> int:
-    return plan.steps_per_epoch(num_ranks) * plan.recipe.trainer.epochs
-
-
-def _recipe_to_keep(
-    plan: Plan, there: Recipe | None, found: Resumable | None, num_ranks: int
-) -> Recipe:
-    """The recipe of the run; one that is finished keeps the epochs that it was trained for.
-
-    Raises UsageError when the run has trained for more epochs.
-    """
-    last, epochs = _last_step(plan, num_ranks), plan.recipe.trainer.epochs
-    if found is None or there is None or found.step < last:
-        return plan.recipe
-    if found.step > last:
-        done = -(-found.step // plan.steps_per_epoch(num_ranks))
-        raise UsageError(
-            f"--epochs {epochs}: the run there is in or behind epoch {done} already; give more, "
-            "or another --output"
-        )
-    return check(override(plan.recipe.as_dict(), {"trainer.epochs": there.trainer.epochs}))
-
-
-def _other_schedule(there: Recipe, now: Recipe) -> str | None:
-    before, epochs = there.trainer.epochs, now.trainer.epochs
-    if before == epochs or now.schedule.name not in BY_EPOCHS:
-        return None
-    return (
-        f"trainer.epochs was {before} and is {epochs}: the learning rate follows the schedule of "
-        f"{epochs} from here on, so this is not the run of {epochs} epochs from the start"
-    )
+        trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
 
 
 def _data(plan: Plan, trainer: Trainer) -> ImageData:

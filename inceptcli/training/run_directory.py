@@ -61,21 +61,6 @@ LONGEST_OWNER = 200
 MOST_BYTES = 2**20
 """Of a small file."""
 
-MAY_DIFFER = {
-    "trainer.epochs",
-    "trainer.logger",
-    "trainer.profiler",
-    "trainer.checkpoint_activations",
-    "data.path",
-    "data.val_path",
-    "data.workers",
-    "trainer.stop_after",
-    "checkpoint.every_steps",
-    "checkpoint.every_minutes",
-    "checkpoint.requeue",
-}
-"""Keys of a recipe that a resumed run may have another value of."""
-
 
 class RunDirectory:
     """Paths and small files of a run; only global rank 0 writes.
@@ -329,18 +314,3 @@ class _Notices(logging.Handler):
         """Write one line; a full disk is found out by files that matter."""
         with suppress(OSError):
             self._directory.log(record.getMessage())
-
-
-def differing_keys(old: Recipe, new: Recipe) -> list[str]:
-    """Dotted keys in which `new` differs from `old` and a resumed run may not.
-
-    A batch size of auto is the one that the run has found.
-    """
-    return [
-        f"{section}.{key}"
-        for section, values in new.as_dict().items()
-        for key in sorted(values.keys() | old.as_dict()[section].keys())
-        if values.get(key) != old.as_dict()[section].get(key)
-        and f"{section}.{key}" not in MAY_DIFFER
-        and (section, key, values.get(key)) != ("data", "batch_size", "auto")
-    ]

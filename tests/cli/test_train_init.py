@@ -14,6 +14,7 @@ from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.training.initial_weights import completed
+from inceptcli.training.resuming import EarlierRun
 from inceptcli.weights.fetched.published import published_preprocessing
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
@@ -206,7 +207,7 @@ def test_the_classifiers_own_rate_follows_the_rate(
 
 @pytest.mark.parametrize("name", ["imagenet", "iv4-tf:imagenet", "ens-adv"])
 def test_a_published_name_tells_the_network_before_it_is_fetched(name: str) -> None:
-    recipe = completed(check({"network": {"init": name}}), None)
+    recipe = completed(check({"network": {"init": name}}), EarlierRun())
     network = "iv4-tf" if "iv4" in name else "irv2-tf"
     assert recipe.network.name == network
     assert recipe.data.crop_fraction == published_preprocessing(network).crop_fraction

@@ -19,7 +19,7 @@ from inceptcli.training import batch_size_search
 from inceptcli.training.batch_size_search import Trial, find_batch_size
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
-from inceptcli.training.run_directory import differing_keys
+from inceptcli.training.resuming import differing_keys
 from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import quiet_lightning
 from tests.cli.conftest import check_one_line, inceptcli

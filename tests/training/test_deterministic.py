@@ -12,7 +12,7 @@ import torch
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.module import Classifier
-from inceptcli.training.run_directory import differing_keys
+from inceptcli.training.resuming import differing_keys
 from tests.training.conftest import TINY, Train
 from tests.training.test_resume import assert_same_run, stop_at
 

@@ -19,9 +19,9 @@ import torch
 from inceptcli.cli.train import ending
 from inceptcli.errors import UsageError, UserError
 from inceptcli.recipe.schema import check
-from inceptcli.training.callbacks.checkpoints import newest_readable
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
+from inceptcli.training.resuming import newest_whole
 from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import read_metadata
@@ -116,7 +116,7 @@ def test_a_checkpoint_cut_at_any_length_is_reported_and_set_aside(
     for length in sorted((choose.randrange(size) for _ in range(20)), reverse=True):
         os.truncate(newest, length)
         notices.clear()
-        found = newest_readable(directory)
+        found = newest_whole(directory)
         assert found is not None
         assert found.path == older
         (line,) = notices
@@ -212,7 +212,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     with monkeypatch.context() as patch:
-        patch.setattr("inceptcli.training.callbacks.checkpoints.ZipFile.testzip", refuse)
+        patch.setattr("inceptcli.training.resuming.ZipFile.testzip", refuse)
         with pytest.raises(UserError, match=f"{newest.name}: cannot be read: Stale file handle"):
             train()
     assert directory.checkpoints()[-1] == newest

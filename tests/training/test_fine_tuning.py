@@ -10,9 +10,9 @@ from torch import Tensor
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
-from inceptcli.training.callbacks.checkpoints import newest_readable
 from inceptcli.training.fine_tuning import Freeze, adapted, frozen_parts, start_from
 from inceptcli.training.optimizers import optimizer
+from inceptcli.training.resuming import newest_whole
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.training.conftest import Train
@@ -73,7 +73,7 @@ def test_frozen_parts_stay_and_the_rest_learns(train: Train, freeze: str, traine
     tuned = train(
         "tuned", network__init=str(start.path), network__freeze=freeze, trainer__seed=1, **changes
     )
-    checkpoint = newest_readable(tuned)
+    checkpoint = newest_whole(tuned)
     assert checkpoint is not None
     after: dict[str, Tensor] = torch.load(checkpoint.path, weights_only=True)["state_dict"]
     changed = {

@@ -18,7 +18,8 @@ from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.callbacks import checkpoints, logged_figures
 from inceptcli.training.callbacks.loggers import PACKAGES
-from inceptcli.training.run_directory import METRICS, RunDirectory, differing_keys
+from inceptcli.training.resuming import differing_keys
+from inceptcli.training.run_directory import METRICS, RunDirectory
 from tests.training.conftest import TINY, Train
 
 Scalars = dict[str, list[tuple[int, float]]]

@@ -14,7 +14,7 @@ import torch
 
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.errors import UserError
-from inceptcli.training.callbacks.checkpoints import newest_readable
+from inceptcli.training.resuming import newest_whole
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import read_skipped
 from tests.cli.conftest import check_one_line, inceptcli
@@ -129,7 +129,7 @@ def test_a_checkpoint_that_is_none_is_named(kind: str, tmp_path: Path) -> None:
     (tmp_path / "checkpoints/step-3.ckpt").write_bytes(content)
     (tmp_path / "metrics.csv").write_text("epoch,step\n1,3\n")
     with pytest.raises(UserError, match=said):
-        newest_readable(RunDirectory(tmp_path))
+        newest_whole(RunDirectory(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["step-x.ckpt", "step-\u00b2.ckpt"])

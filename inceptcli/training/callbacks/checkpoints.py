@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, NamedTuple
-from zipfile import ZIP_STORED, ZipFile
+from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -16,7 +14,6 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loops.evaluation_loop import RestartStage
 
 from inceptcli.data.loading.dataset import Batch
-from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.training.plan import Plan
@@ -25,14 +22,6 @@ from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import Stopping
 
 logger = logging.getLogger(__name__)
-
-NEEDED = {
-    "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
-    "pytorch-lightning_version", "state_dict",
-}  # fmt: skip
-"""What Lightning reads of a checkpoint."""
-
-MOST_STEPS = 2**40
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -153,83 +142,3 @@ class ResumeCheckpoint(Checkpoint):
                 self.stopping.requeue_job()
         trainer.strategy.barrier()  # a launcher that sees one rank leave may kill the others
         raise SystemExit(EXIT_STOPPED)
-
-
-class Resumable(NamedTuple):
-    """A checkpoint that can be gone on from, and whether its epoch's validation is behind it."""
-
-    path: Path
-    step: int
-    validated: bool
-
-    @property
-    def known_step(self) -> int:
-        """The last step whose row of metrics.csv is right."""
-        return self.step if self.validated else self.step - 1
-
-
-def newest_readable(directory: RunDirectory) -> Resumable | None:
-    """The newest checkpoint that is whole; damaged ones are set aside, with a notice.
-
-    Raises UserError when one cannot be read for another reason than damage, or when a run that has
-    trained has none that is whole.
-    """
-    found = directory.checkpoints()
-    for path in reversed(found):
-        try:
-            reason = _damage(path)
-            if reason is None:
-                return _resumable(path)
-        except FileNotFoundError:  # set aside by the first rank
-            continue
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        next_one = "; trying the one before it" * (path != found[0])
-        logger.info(f"{path} is damaged ({reason}){next_one}")
-        directory.set_aside(path)
-    if directory.has_trained:
-        raise UserError(
-            f"{directory.path}: the run there has trained, but no checkpoint is left that is whole "
-            "(damaged ones end in .damaged); give another --output, or remove its checkpoints/, "
-            "metrics.csv and model.safetensors to start over"
-        )
-    return None
-
-
-def _damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, which is a zip file; None when nothing is."""
-    try:
-        with ZipFile(path) as archive:
-            if any(info.compress_type != ZIP_STORED for info in archive.infolist()):
-                return "torch compresses nothing, and this is compressed"
-            member = archive.testzip()
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # the reader of a damaged zip file can fail anywhere
-        return (str(error) or type(error).__name__).splitlines()[0]
-    return None if member is None else f"{member} has another checksum"
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a file system that cannot map files into memory
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    return content
-
-
-def _resumable(path: Path) -> Resumable:
-    try:
-        content = _content(path)
-        validated = bool(content["callbacks"][ResumeCheckpoint.__qualname__]["validated"])
-        step = content["global_step"]
-        if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
-            raise ValueError("global_step must be a number of steps")
-        if missing := NEEDED - content.keys():
-            raise KeyError(min(missing))
-    except (RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{path}: is whole, but no checkpoint that this version reads: {reason}"
-        ) from error
-    return Resumable(path, step, validated)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from inceptcli.data.identity import ImageNumber
 from inceptcli.data.loading.dataset import Batch, Skipped
-from inceptcli.errors import UserError
 from inceptcli.text import accuracies, printable
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
@@ -22,8 +21,9 @@ from inceptcli.training.callbacks.utilization import model_flops_utilization
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
+from inceptcli.training.resuming import lost_weights
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.file import read_metadata, save
+from inceptcli.weights.file import save
 from inceptcli.weights.metadata import WeightsMetadata
 
 logger = logging.getLogger(__name__)
@@ -248,12 +248,3 @@ def environment(trainer: Trainer) -> dict[str, str]:
         "lightning": lightning.__version__,
         "devices": f"{trainer.world_size} x {name}",
     }
-
-
-def lost_weights(directory: RunDirectory) -> str | None:
-    """Why a run's best weights cannot be read; None when they can."""
-    try:
-        read_metadata(directory.weights)
-    except UserError as error:
-        return str(error)
-    return None
