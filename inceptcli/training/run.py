@@ -30,7 +30,7 @@ from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.loss_guard import LossGuard
 from inceptcli.training.callbacks.profiling import build_profiler, profile_reported
 from inceptcli.training.callbacks.progress import TrainingProgress
-from inceptcli.training.callbacks.rank_watch import RankWatch
+from inceptcli.training.callbacks.rank_watch import RankWatch, start_ranks
 from inceptcli.training.callbacks.recorder import Recorder
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
@@ -127,6 +127,7 @@ def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not start.checkpoint:
         start_auxiliary_head(classifier.auxiliary_head, plan.init, plan.classes)
+    start_ranks(trainer, directory)
     with profile_reported(trainer):
         trainer.fit(classifier, data, ckpt_path=start.checkpoint, weights_only=True)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies.launchers import subprocess_script
 
 from inceptcli.errors import UserError
 from inceptcli.processes.peers import GRACE_SECONDS, Peers, leaving, say
@@ -26,13 +25,10 @@ REMEDY = "the same command continues the run"
 
 
 class RankWatch(Callback):
-    """Watches the other ranks while training, and the processes that Lightning started."""
+    """Watches the other ranks while training."""
 
     def __init__(self, directory: RunDirectory) -> None:
-        log = directory.log_from_any_rank
-        self._peers = Peers(REMEDY, log)
-        # Lightning's own observer kills all processes without a word.
-        vars(subprocess_script)["_launch_process_observer"] = partial(watch_children, log)
+        self._peers = Peers(REMEDY, directory.log_from_any_rank)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Connect, and listen from now on."""
@@ -51,9 +47,30 @@ class RankWatch(Callback):
         self._peers.leave(exception if own is None else UserError(own))
 
 
-def watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Watch, in a thread, the ranks that Lightning started from this process, this node's first."""
-    threading.Thread(target=_watch_children, args=(log, children), daemon=True).start()
+def start_ranks(trainer: Trainer, directory: RunDirectory) -> None:
+    """Start this node's other ranks, unless torchrun or srun has, and watch them in a thread.
+
+    Lightning's launcher does so as well, but kills this process, too, within five seconds after
+    another has left, also with 75, and says nothing. Where LOCAL_RANK is set it starts none.
+    """
+    launcher = trainer.strategy.launcher  # of those that start scripts, as ddp_spawn's does not
+    environment = getattr(launcher, "cluster_environment", None)
+    if environment is None or environment.creates_processes_externally:
+        return
+    os.environ |= {
+        "MASTER_ADDR": environment.main_address,
+        "MASTER_PORT": str(environment.main_port),
+        "NODE_RANK": str(environment.node_rank()),
+        "WORLD_SIZE": str(trainer.world_size),
+        "LOCAL_RANK": "0",
+    }
+    command = [sys.executable, *sys.orig_argv[1:]]
+    children = [
+        subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)})
+        for rank in range(1, trainer.num_devices)
+    ]
+    arguments = (directory.log_from_any_rank, children)
+    threading.Thread(target=_watch_children, args=arguments, daemon=True).start()
 
 
 def _watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> None:
