@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
 
 MINIMUM_IMAGE_SIZE = 75
 """Pixels; a smaller side leaves nothing for the last reduction (75 -> 7 -> 3 -> 1)."""
+
+AUXILIARY_IMAGE_SIZE = 299
+"""Pixels; smaller images leave less than the 17x17 features that an auxiliary head needs."""
+
+WEIGHTS_NETWORK = "irv2-tf"
+"""The network of published weights that are named without one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,11 @@ class NetworkOptions:
 
 @dataclass(frozen=True)
 class Layout:
-    """One registered network: where it is described, what it is, its default options."""
+    """One registered network: where it is described, what it is, its default options.
+
+    `released_as` names the released layout of a network of the paper. `published` maps names of
+    weights to repositories of the Hugging Face hub.
+    """
 
     module: str
     title: str
@@ -52,10 +63,20 @@ class Layout:
     residual_scales: tuple[float, float, float] | None = (0.17, 0.10, 0.20)
     dropout: float = 0.2
     has_padded_pools: bool = True
+    has_auxiliary_head: bool = False
+    released_as: str | None = None
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 NETWORKS = {
-    "iv4": Layout("inception_v4", "Inception-v4", "paper, Figures 3-9", (4, 7, 3), None),
+    "iv4": Layout(
+        "inception_v4",
+        "Inception-v4",
+        "paper, Figures 3-9",
+        (4, 7, 3),
+        None,
+        released_as="iv4-tf",
+    ),
     "irv1": Layout(
         "inception_resnet_v1",
         "Inception-ResNet-v1",
@@ -67,6 +88,7 @@ NETWORKS = {
         "Inception-ResNet-v2",
         "paper, Figures 3, 7 and 15-19",
         has_padded_pools=False,
+        released_as="irv2-tf",
     ),
     "iv4-tf": Layout(
         "inception_v4_tf",
@@ -74,12 +96,19 @@ NETWORKS = {
         "released by its authors: 1xn and nx1 swapped in places",
         (4, 7, 3),
         None,
+        has_auxiliary_head=True,
+        published={"imagenet": "timm/inception_v4.tf_in1k"},
     ),
     "irv2-tf": Layout(
         "inception_resnet_v2_tf",
         "Inception-ResNet-v2",
         "released by its authors: another stem, 10/20/10 modules, 320/1088/2080 wide",
         (10, 20, 10),
+        has_auxiliary_head=True,
+        published={
+            "imagenet": "timm/inception_resnet_v2.tf_in1k",
+            "ens-adv": "timm/inception_resnet_v2.tf_ens_adv_in1k",
+        },
     ),
     "irv1-facenet": Layout(
         "inception_resnet_v1_facenet",
@@ -90,7 +119,13 @@ NETWORKS = {
         has_padded_pools=False,
     ),
     "iv3": Layout(
-        "inception_v3", "Inception-v3", "released by its authors", None, None, dropout=0.5
+        "inception_v3",
+        "Inception-v3",
+        "released by its authors",
+        None,
+        None,
+        dropout=0.5,
+        has_auxiliary_head=True,
     ),
 }
 

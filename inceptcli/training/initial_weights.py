@@ -7,7 +7,7 @@ from typing import Any
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
-from inceptcli.networks.registry import NetworkOptions, network_options
+from inceptcli.networks.registry import WEIGHTS_NETWORK, NetworkOptions, network_options
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.resuming import EarlierRun
@@ -16,7 +16,6 @@ from inceptcli.weights.fetched.published import (
     published_name,
     published_preprocessing,
 )
-from inceptcli.weights.fetched.published_names import DEFAULT_NETWORK
 from inceptcli.weights.file import read_metadata
 
 SHAPING = (
@@ -47,7 +46,7 @@ def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
         network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
         data = {key: getattr(run.data, key) for key in PREPROCESSING}
     else:
-        options, preprocessing = _told_by(init, _said(recipe.network, "name") or DEFAULT_NETWORK)
+        options, preprocessing = _told_by(init, _said(recipe.network, "name") or WEIGHTS_NETWORK)
         network = {key: getattr(options, key) for key in ("name", *TOLD)}
         data = _as_recipe(preprocessing)
     if (said := _said(recipe.network, "name")) not in (None, network["name"]):

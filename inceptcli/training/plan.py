@@ -12,7 +12,7 @@ from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UsageError, UserError
-from inceptcli.networks.registry import NetworkOptions
+from inceptcli.networks.registry import AUXILIARY_IMAGE_SIZE, NETWORKS, NetworkOptions
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.callbacks.loggers import check_logger
@@ -21,10 +21,6 @@ from inceptcli.training.resuming import EarlierRun
 from inceptcli.weights.header import parse_header
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
-
-AUXILIARY_NETWORKS = ("iv4-tf", "irv2-tf", "iv3")
-AUXILIARY_IMAGE_SIZE = 299
-"""Pixels; smaller images leave less than the 17x17 features that the head needs."""
 
 SMALLEST_BATCH = 2
 """Images; batch norm has no statistics of one."""
@@ -199,10 +195,11 @@ def _check_freeze(recipe: Recipe) -> None:
 def _check_auxiliary_head(recipe: Recipe) -> None:
     if recipe.network.auxiliary_weight is None:
         return
-    if recipe.network.name not in AUXILIARY_NETWORKS:
+    having = [name for name, layout in NETWORKS.items() if layout.has_auxiliary_head]
+    if recipe.network.name not in having:
         raise UsageError(
             f"network.auxiliary_weight: {recipe.network.name} has no auxiliary classifier; "
-            f"{', '.join(AUXILIARY_NETWORKS)} have one, as released"
+            f"{', '.join(having)} have one, as released"
         )
     if min(recipe.data.height_and_width) < AUXILIARY_IMAGE_SIZE:
         raise UsageError(

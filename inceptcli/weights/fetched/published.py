@@ -14,18 +14,16 @@ from pathlib import Path
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.cache_folder import cache_folder
-from inceptcli.networks.registry import NETWORKS, network_options
+from inceptcli.networks.registry import NETWORKS, WEIGHTS_NETWORK, network_options
 from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
 from inceptcli.weights.fetched import hub
-from inceptcli.weights.fetched.published_names import DEFAULT_NETWORK, PUBLISHED, Published
+from inceptcli.weights.fetched.published_names import PUBLISHED, Published
 from inceptcli.weights.file import read_metadata, resolve
 from inceptcli.weights.keys import timm_keys
 from inceptcli.weights.metadata import WeightsMetadata
 
 logger = logging.getLogger(__name__)
-
-_LAYOUTS_TAKEN_FOR_RELEASED = {"iv4": "iv4-tf", "irv2": "irv2-tf"}
 
 
 def published_preprocessing(network: str) -> Preprocessing:
@@ -35,7 +33,7 @@ def published_preprocessing(network: str) -> Preprocessing:
     return known.get(network, Preprocessing((299, 299)))
 
 
-def find_weights(weights: str, network: str = DEFAULT_NETWORK) -> Path:
+def find_weights(weights: str, network: str = WEIGHTS_NETWORK) -> Path:
     """Our weights file that `weights` means, fetched when it is a name.
 
     A published `NAME` is of `network`, `NETWORK:NAME` of that one; `hf-hub:owner/name[@revision]`
@@ -52,7 +50,7 @@ def find_weights(weights: str, network: str = DEFAULT_NETWORK) -> Path:
     return resolve(Path(weights)) if published is None else obtain_published(published)
 
 
-def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | None:
+def published_name(weights: str, network: str = WEIGHTS_NETWORK) -> Published | None:
     """What `weights` names, of `network` unless it says `NETWORK:NAME`; None for a path.
 
     Raises UsageError when that network has no published weights of this name.
@@ -64,7 +62,8 @@ def published_name(weights: str, network: str = DEFAULT_NETWORK) -> Published | 
     if published in PUBLISHED:
         return published
     having = [other.network for other in PUBLISHED if other.name == name]
-    meant = _LAYOUTS_TAKEN_FOR_RELEASED.get(published.network)
+    layout = NETWORKS.get(published.network)
+    meant = None if layout is None else layout.released_as
     if meant not in having:
         raise UsageError(
             f"{weights}: no such weights are published for {published.network}; "

@@ -1,8 +1,10 @@
-"""Which weights are published, and where. Imports nothing, for completion and lists."""
+"""Which weights are published, and where. Imports little, for completion and lists."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from inceptcli.networks.registry import NETWORKS, WEIGHTS_NETWORK
 
 
 class Published(NamedTuple):
@@ -14,12 +16,12 @@ class Published(NamedTuple):
     @property
     def shown(self) -> str:
         """What to write for them: `imagenet`, or with the network where it is not the default."""
-        return self.name if self.network == DEFAULT_NETWORK else f"{self.network}:{self.name}"
+        return self.name if self.network == WEIGHTS_NETWORK else f"{self.network}:{self.name}"
 
 
-PUBLISHED = {  # and the repository that has them
-    Published("imagenet", "irv2-tf"): "timm/inception_resnet_v2.tf_in1k",
-    Published("imagenet", "iv4-tf"): "timm/inception_v4.tf_in1k",
-    Published("ens-adv", "irv2-tf"): "timm/inception_resnet_v2.tf_ens_adv_in1k",
+PUBLISHED = {
+    Published(name, network): repository
+    for network, layout in NETWORKS.items()
+    for name, repository in layout.published.items()
 }
-DEFAULT_NETWORK = "irv2-tf"
+"""The hub's repositories, in the order of the networks."""
