@@ -65,7 +65,7 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
             {"trainer": {"epoch": 3}},
             "r.yaml: unknown key trainer.epoch; did you mean trainer.epochs?",
         ),
-        ({"optimiser": {}}, "r.yaml: unknown key optimiser; did you mean optimizer?"),
+        ({"optimizer": {}}, "r.yaml: unknown key optimizer; did you mean optimizer?"),
         ({"x": {}}, "unknown key x; known: network, data, augmentation, optimizer, schedule"),
         ({"averaging": {"x": 1}}, "unknown key averaging.x; known: decay, warm_up"),
         (

@@ -1,4 +1,4 @@
-"""`inceptcli eval`: how good weights are on labelled images."""
+"""`inceptcli eval`: how good weights are on labeled images."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def evaluate(
         Literal[1, 10, 12, 144],
         Option(
             help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
-            "and centre, mirrored; of one scale the centre square's six, mirrored (the paper "
+            "and center, mirrored; of one scale the center square's six, mirrored (the paper "
             "defines its 12 nowhere); GoogLeNet's 144."
         ),
     ] = 1,
@@ -132,7 +132,7 @@ def evaluate(
         bool, Option("--quiet", callback=hush, help="No progress; default: off.")
     ] = False,
 ) -> None:
-    """Measure accuracy and loss on labelled images.
+    """Measure accuracy and loss on labeled images.
 
     The label of a CSV's row is a class's id (synset, folder), else its name, else its place from 0;
     paths are relative to the CSV's folder.

@@ -112,7 +112,7 @@ def export(
 
     An ONNX file takes images (N, H, W, 3), RGB of 0 to 255, uint8, of any number N, and gives
     logits (N, classes), if the classifier was trained, and features (N, width), the embeddings:
-    normalisation is part of it, the crop is not. Its metadata has class names
+    normalization is part of it, the crop is not. Its metadata has class names
     and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
 
     A folder for the hub has model.safetensors and config.json, as timm loads them, and README.md,

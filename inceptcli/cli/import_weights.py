@@ -78,7 +78,7 @@ def import_weights(
         Argument(
             help="Weights of timm, torchvision or Cadene (.safetensors, .pth, .bin), "
             "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, "
-            ".weights.h5, .h5), or a run's checkpoints/step-N.ckpt; recognised by what is in the "
+            ".weights.h5, .h5), or a run's checkpoints/step-N.ckpt; recognized by what is in the "
             "file. Or hf-hub:owner/name[@revision].",
             show_default=False,
         ),
@@ -116,7 +116,7 @@ def import_weights(
         ),
     ] = False,
     partial: Annotated[
-        bool, Option("--partial", help="Initialise tensors that the source lacks; default: refuse.")
+        bool, Option("--partial", help="Initialize tensors that the source lacks; default: refuse.")
     ] = False,
     quiet: Annotated[
         bool, Option("--quiet", callback=hush, help="Say nothing on standard error but errors.")
@@ -125,7 +125,7 @@ def import_weights(
     """Convert other people's weights into a file of ours.
 
     Files of timm, torchvision, Cadene, facenet-pytorch, TF-slim (the authors' release) and Keras
-    (InceptionResNetV2, Inception-v4) are recognised by what is in them; no code in them is run.
+    (InceptionResNetV2, Inception-v4) are recognized by what is in them; no code in them is run.
     Training checkpoints, Lightning's .ckpt and an index of shards (model.safetensors.index.json)
     are read, too: the dictionary and the prefix of the keys that fit are found, and what is passed
     over is said.
@@ -250,9 +250,9 @@ def _values(flag: str, text: str, least: float) -> tuple[float, ...]:
 def _in_words(report: ImportReport, source: Path) -> list[str]:
     classes = f"{report.num_classes} class{'' if report.num_classes == 1 else 'es'}"
     lines = [f"{source}: {report.family}, {classes}", *report.remarks]
-    if report.initialised:
-        listed = ", ".join(report.initialised[:NUM_LISTED])
-        more = ", ..." if len(report.initialised) > NUM_LISTED else ""
-        lines.append(f"{len(report.initialised)} missing tensors initialised: {listed}{more}")
+    if report.initialized:
+        listed = ", ".join(report.initialized[:NUM_LISTED])
+        more = ", ..." if len(report.initialized) > NUM_LISTED else ""
+        lines.append(f"{len(report.initialized)} missing tensors initialized: {listed}{more}")
     lines.append(f"sha256 of the source: {report.source_sha256}")
     return lines

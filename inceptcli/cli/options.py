@@ -14,7 +14,7 @@ FastDecode = Annotated[
     bool,
     Option(
         "--fast-decode",
-        help="Decode colour JPEGs at a half, a quarter or an eighth of their size where the "
+        help="Decode color JPEGs at a half, a quarter or an eighth of their size where the "
         "networks need no more: sooner, but probabilities change, and the results say so; "
         "default: off.",
     ),

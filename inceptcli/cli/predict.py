@@ -101,7 +101,7 @@ def predict(
         Literal[1, 10, 12, 144],
         Option(
             help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
-            "and centre, mirrored; of one scale the centre square's six, mirrored (our reading); "
+            "and center, mirrored; of one scale the center square's six, mirrored (our reading); "
             "GoogLeNet's 144."
         ),
     ] = 1,
@@ -208,9 +208,9 @@ def predict(
     is true, and with another --precision than 32-true precision. Bytes of a file name that are not
     UTF-8 appear as \udc80 to \udcff.
 
-    --explain draws on the picture as the network saw it, resized and cropped, in grey: dark blue
+    --explain draws on the picture as the network saw it, resized and cropped, in gray: dark blue
     is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
-    for each image the class and its probability, the overlay's name, the centre of the evidence
+    for each image the class and its probability, the overlay's name, the center of the evidence
     and the box of its hottest half, in pixels of the upright image.
     """
     if not paths:

@@ -39,7 +39,7 @@ EPILOG = """Examples:
 
 
 ORIGIN = (
-    "averaged", "epoch", "metrics", "source", "source_sha256", "initialised", "assumed", "unnamed",
+    "averaged", "epoch", "metrics", "source", "source_sha256", "initialized", "assumed", "unnamed",
     "environment", "inceptcli_version",
 )  # fmt: skip
 """What a weights file says of where it comes from."""

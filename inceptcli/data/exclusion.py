@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.folders import LabelledImages, where
+from inceptcli.data.folders import LabeledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
@@ -21,15 +21,15 @@ NUM_VALIDATION_IMAGES = 50_000
 class Remaining(NamedTuple):
     """The images that are left, how many were left out, and lines for people that say so."""
 
-    images: LabelledImages
+    images: LabeledImages
     excluded: int
     notes: tuple[str, ...]
 
 
-def exclude(images: LabelledImages, file: Path, roots: Collection[Path]) -> Remaining:
+def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remaining:
     """The images without those that `file` lists, one a line.
 
-    An entry is the number, 1 to 50000, of a validation image of ILSVRC2012, as in the organisers'
+    An entry is the number, 1 to 50000, of a validation image of ILSVRC2012, as in the organizers'
     blacklist (its images are known by their names, wherever they lie), or a path: relative to one
     of `roots`, or as the images' own paths are given. Empty lines count for nothing.
 

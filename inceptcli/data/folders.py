@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class LabeledImages:
     """Images and their classes.
 
     Attributes:
@@ -148,7 +148,7 @@ def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, lis
     return found
 
 
-def class_folder(root: Path, without: Collection[Path] = ()) -> LabelledImages:
+def class_folder(root: Path, without: Collection[Path] = ()) -> LabeledImages:
     """The images of a folder that holds one folder per class, in the order of the classes' names.
 
     The folders `without` are no classes.
@@ -163,7 +163,7 @@ def class_folder(root: Path, without: Collection[Path] = ()) -> LabelledImages:
             f"{_shown(root)}: at least two class folders are needed, got only "
             f"{printable(next(iter(found)))}"
         )
-    images = _labelled(root, found, list(found))
+    images = _labeled(root, found, list(found))
     seen = set(images.labels)
     for label, name in enumerate(found):
         if label not in seen:
@@ -173,10 +173,10 @@ def class_folder(root: Path, without: Collection[Path] = ()) -> LabelledImages:
     return images
 
 
-def labelled_for(
+def labeled_for(
     root: Path, classes: Sequence[str], without: Collection[Path] = ()
-) -> LabelledImages:
-    """The images of `root`'s class folders, labelled by the place of their name in `classes`.
+) -> LabeledImages:
+    """The images of `root`'s class folders, labeled by the place of their name in `classes`.
 
     The folders `without` are no classes.
 
@@ -192,7 +192,7 @@ def labelled_for(
             f" ({len(unknown)} of {len(found)} folders unknown){_meant(unknown[0], classes)}; "
             "rename the folder as the class is named, or leave it out"
         )
-    images = _labelled(root, found, classes)
+    images = _labeled(root, found, classes)
     if not images.paths:
         raise UserError(f"{_shown(root)}: no images in the class folders")
     return images
@@ -204,7 +204,7 @@ def _meant(name: str, classes: Sequence[str]) -> str:
     return f"; did you mean {printable(by_case[near[0]])}" if near else ""
 
 
-def digests(images: LabelledImages) -> list[bytes | None]:
+def digests(images: LabeledImages) -> list[bytes | None]:
     """The SHA-256 of each file's bytes, which are all read; None where that fails."""
     return [_digest(path) for path in images.paths]
 
@@ -222,16 +222,16 @@ def subfolders(root: Path) -> list[Path]:
     return _list(root).folders
 
 
-def _labelled(
+def _labeled(
     root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
-) -> LabelledImages:
+) -> LabeledImages:
     label_of = {composed(name): label for label, name in enumerate(classes)}
     pairs = [(path, label_of[name]) for name in found for path in found[name]]
     paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
-    return LabelledImages(tuple(classes), paths, labels, root)
+    return LabeledImages(tuple(classes), paths, labels, root)
 
 
-def where(images: LabelledImages, chosen: Sequence[bool]) -> LabelledImages:
+def where(images: LabeledImages, chosen: Sequence[bool]) -> LabeledImages:
     """The images for which `chosen`, one for each, is true."""
     kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
     return replace(

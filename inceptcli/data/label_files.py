@@ -1,4 +1,4 @@
-"""Labelled images that a file lists: a CSV of path and label, and ILSVRC's flat folder."""
+"""Labeled images that a file lists: a CSV of path and label, and ILSVRC's flat folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabeledImages
 from inceptcli.data.sources import RemoteSource
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
@@ -51,7 +51,7 @@ class ListedImages(NamedTuple):
     `notes` are lines for people, `read` the files that list the images.
     """
 
-    images: LabelledImages
+    images: LabeledImages
     root: Path
     notes: tuple[str, ...] = ()
     read: tuple[Path, ...] = ()
@@ -60,7 +60,7 @@ class ListedImages(NamedTuple):
 def evaluation_images(
     data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
 ) -> ListedImages:
-    """What a `--data` that lists its images means, labelled by place in `ids` and in `names`.
+    """What a `--data` that lists its images means, labeled by place in `ids` and in `names`.
 
     A CSV file (`images_in_csv`) or ILSVRC's flat folder (`flat`).
 
@@ -93,7 +93,7 @@ def is_remote_list(data: str) -> bool:
 
 def images_in_csv(
     file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
-) -> LabelledImages:
+) -> LabeledImages:
     """The images that a CSV file lists, in its order.
 
     Its first line names the columns: `path` (or `file`), relative to the CSV's folder, and `label`
@@ -114,7 +114,7 @@ def images_in_csv(
 
     rows, labels = _rows(file), Labels(ids, names, ids)
     paths, numbers = _placed(rows, place_of, labels, _shown(file), allow_outside)
-    return LabelledImages(tuple(ids), tuple(map(Path, paths)), numbers)
+    return LabeledImages(tuple(ids), tuple(map(Path, paths)), numbers)
 
 
 def images_in_remote_csv(
@@ -173,7 +173,7 @@ def _placed(
 def flat(
     folder: Path, ids: Sequence[str], names: Sequence[str], file: Path | None = None
 ) -> ListedImages:
-    """The validation images of ILSVRC in `folder`, labelled by `file`, or one in it or beside it.
+    """The validation images of ILSVRC in `folder`, labeled by `file`, or one in it or beside it.
 
     That is `labels.csv` (as in `images_in_csv`; `file` is an image's name), Caffe's `val.txt` (an
     image's name and its label on each line) or Kaggle's `LOC_val_solution.csv`, also up to four
@@ -190,17 +190,17 @@ def flat(
         order = _read(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
     label_of = {}
-    for line, name, label in _labelled_names(file):
+    for line, name, label in _labeled_names(file):
         key = Path(name).stem
         if key in label_of:
             raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
         label_of[key] = _find(labels, label, _shown(file), line)
     images = _validation_images(folder)
-    unlabelled = [name for name in images if Path(name).stem not in label_of]
-    if unlabelled:
-        count = f"{len(unlabelled)} of {len(images)} images lack a label"
-        raise UserError(f"{_shown(folder / unlabelled[0])}: not in {_shown(file)} ({count})")
-    found = LabelledImages(
+    unlabeled = [name for name in images if Path(name).stem not in label_of]
+    if unlabeled:
+        count = f"{len(unlabeled)} of {len(images)} images lack a label"
+        raise UserError(f"{_shown(folder / unlabeled[0])}: not in {_shown(file)} ({count})")
+    found = LabeledImages(
         tuple(ids),
         tuple(folder / name for name in images),
         tuple(label_of[Path(name).stem] for name in images),
@@ -314,7 +314,7 @@ def _kaggle_folder(file: Path) -> Path:
     )
 
 
-def _labelled_names(file: Path) -> Iterator[tuple[int, str, str]]:
+def _labeled_names(file: Path) -> Iterator[tuple[int, str, str]]:
     """Line, name and label; of Kaggle's boxes, which all have an image's one synset, the first."""
     if file.name == KAGGLE_LABELS:
         for line, name, boxes in _rows(file, ("imageid",), ("predictionstring",)):

@@ -1,4 +1,4 @@
-"""What `--data` says, opened: class folders or shards, as labelled images by number. No torch."""
+"""What `--data` says, opened: class folders or shards, as labeled images by number. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from inceptcli.data.folders import class_folder, labelled_for, subfolders
+from inceptcli.data.folders import class_folder, labeled_for, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
@@ -65,7 +65,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource | ShardSource:
-        """Some of the images, labelled by the place of a class in `classes`, else in its own."""
+        """Some of the images, labeled by the place of a class in `classes`, else in its own."""
 
     @property
     @abstractmethod
@@ -166,7 +166,7 @@ class Folders(Dataset):
                 )
         if classes is None:
             return FolderSource(class_folder(folder, apart))
-        return FolderSource(labelled_for(folder, classes, apart))
+        return FolderSource(labeled_for(folder, classes, apart))
 
     @property
     def training_places(self) -> list[Path]:
@@ -224,7 +224,7 @@ class Shards(Dataset):
             shards = of_split(self.shards, which)
         found = class_list(shards)
         source = open_shards(shards, found)
-        return source if classes is None else source.labelled_for(classes)
+        return source if classes is None else source.labeled_for(classes)
 
     @property
     def training_places(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Where labelled images come from: class folders on disk, or shapes drawn on demand. No torch."""
+"""Where labeled images come from: class folders on disk, or shapes drawn on demand. No torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.folders import LabelledImages, digests, where
+from inceptcli.data.folders import LabeledImages, digests, where
 from inceptcli.data.pixels.decode import decode, decode_remote
 from inceptcli.files.remote.address import Address
 
@@ -20,7 +20,7 @@ PART = 1000
 
 
 class ImageSource(Protocol):
-    """Labelled images by number."""
+    """Labeled images by number."""
 
     def __len__(self) -> int:
         """How many."""
@@ -55,7 +55,7 @@ class ListedSource(ImageSource, Protocol):
 class FolderSource:
     """Images in class folders."""
 
-    images: LabelledImages
+    images: LabeledImages
 
     @property
     def classes(self) -> tuple[str, ...]:

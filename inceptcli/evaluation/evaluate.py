@@ -1,4 +1,4 @@
-"""Labelled images to accuracy and loss, through the same path as `predict`."""
+"""Labeled images to accuracy and loss, through the same path as `predict`."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class MeasuredImages(NamedTuple):
 def images_to_measure(
     wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]]
 ) -> MeasuredImages:
-    """The images that `wanted` means, labelled by the classes of the first of `weights`.
+    """The images that `wanted` means, labeled by the classes of the first of `weights`.
 
     Without data they are the first run's validation images, by its own recipe: drawn shapes, val/,
     data.val_path, or the share of data.val_fraction. Data without a validation split is split by

@@ -177,11 +177,11 @@ def evaluation_of(
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's score interval (1927) of 95 % for a proportion; `trials` is at least 1."""
     share = successes / trials
-    centre = share + Z**2 / (2 * trials)
+    center = share + Z**2 / (2 * trials)
     spread = Z * math.sqrt(share * (1 - share) / trials + (Z / (2 * trials)) ** 2)
     scale = 1 + Z**2 / trials
     # Rounding leaves 1e-17 where the bound is 0.
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
 
 
 def _mean_interval(values: Sequence[float], mean: float) -> tuple[float, float] | None:

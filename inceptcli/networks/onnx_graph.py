@@ -51,7 +51,7 @@ def onnx_graph(
     """`images` (N, H, W, 3), uint8, RGB of 0 to 255, any N, to `logits` and `features`.
 
     Logits are (N, num_classes); without a trained classifier there are none. Features are the
-    embeddings, (N, num_features). One mean alone means a network that reads grey images. Parameters
+    embeddings, (N, num_features). One mean alone means a network that reads gray images. Parameters
     are external data; with `folded` those of convolutions are weight and bias with batch norm in
     them, `NAME.conv.weight` and `NAME.conv.bias`.
     """

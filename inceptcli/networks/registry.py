@@ -23,7 +23,7 @@ WEIGHTS_NETWORK = "irv2-tf"
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Everything that decides a network's shape and behaviour; a weights file stores exactly this.
+    """Everything that decides a network's shape and behavior; a weights file stores exactly this.
 
     `repeats` and `residual_scales` belong to the A, B and C modules in this order. Networks without
     residual modules have no scales (None), and Inception-v3 has neither. Average pools divide by
@@ -188,7 +188,7 @@ def describe(options: NetworkOptions) -> Description:
 
 
 def build(options: NetworkOptions) -> Network:
-    """The network itself, initialised; images (N, C, H, W) in [-1, 1] to logits (N, num_classes).
+    """The network itself, initialized; images (N, C, H, W) in [-1, 1] to logits (N, num_classes).
 
     Raises:
         ValueError: an unknown name.

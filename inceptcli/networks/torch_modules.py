@@ -83,7 +83,7 @@ class ResidualModule(ForkModule):
 
 
 def module_of(boxes: Boxes, in_channels: int, options: NetworkOptions) -> nn.Module:
-    """What a figure describes, initialised as torch does it."""
+    """What a figure describes, initialized as torch does it."""
     match boxes:
         case Conv():
             return ConvModule(in_channels, boxes, options)
@@ -116,7 +116,7 @@ def regions(stage: nn.Module) -> list[nn.Module]:
 
 
 def initialize(network: nn.Module) -> None:
-    """He initialisation: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
+    """He initialization: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
 
     Truncated normal at two deviations, as TensorFlow's variance_scaling_initializer in the released
     Inception-v4 code. Biases start at zero, batch norm at identity.

@@ -59,9 +59,9 @@ function matrix() {
 
   function draw() {
     const style = getComputedStyle(canvas);
-    const colours = {};
+    const colors = {};
     for (const name of ["cell", "ink", "on-cell", "pale", "right", "wrong", "strong"])
-      colours[name] = style.getPropertyValue(`--${name}`).trim();
+      colors[name] = style.getPropertyValue(`--${name}`).trim();
     const cell = cellSide();
     const shown = Math.max(cell - (cell > 6 ? 1 : 0), 2); // one of 1000 classes is still seen
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -69,7 +69,7 @@ function matrix() {
     context.translate(margin, margin);
     context.beginPath();
     context.rect(0, 0, side, side);
-    context.fillStyle = colours.cell;
+    context.fillStyle = colors.cell;
     context.fill();
     context.clip();
     for (const { label, predicted, images, shade } of pairs) {
@@ -78,11 +78,11 @@ function matrix() {
       if (x < -cell || y < -cell || x > side || y > side) continue;
       const opacity = 0.25 + 0.75 * shade;
       context.globalAlpha = opacity;
-      context.fillStyle = colours[label === predicted ? "right" : "wrong"];
+      context.fillStyle = colors[label === predicted ? "right" : "wrong"];
       context.fillRect(x, y, shown, shown);
       if (cell < 17) continue;
       context.globalAlpha = 1;
-      context.fillStyle = colours[opacity > colours.strong ? "on-cell" : "ink"];
+      context.fillStyle = colors[opacity > colors.strong ? "on-cell" : "ink"];
       context.font = FONT;
       context.textAlign = "center";
       context.textBaseline = "middle";
@@ -90,7 +90,7 @@ function matrix() {
     }
     context.globalAlpha = 1;
     if (cursor) {
-      context.strokeStyle = colours.ink;
+      context.strokeStyle = colors.ink;
       const around = Math.max(cell, 5);
       const inset = (around - cell) / 2;
       const x = (cursor.column - left) * cell - inset;
@@ -98,11 +98,11 @@ function matrix() {
       context.strokeRect(x, y, around, around);
     }
     context.restore();
-    drawNames(colours.pale, cell);
+    drawNames(colors.pale, cell);
   }
 
-  function drawNames(colour, cell) {
-    context.fillStyle = colour;
+  function drawNames(color, cell) {
+    context.fillStyle = color;
     context.font = FONT;
     context.textBaseline = "middle";
     // As many names as there is room for: every one, or every 2nd, 5th, 10th ...

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito (2008): told apart with every kind of colour vision."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito (2008): told apart with every kind of color vision."""
 
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
-"""Told apart in a grey print."""
+"""Told apart in a gray print."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -95,8 +95,8 @@ def canvas(
             figure.savefig(temporary, format="png", metadata={"Software": None})
 
 
-def heat_colours() -> NDArray[np.float32]:
-    """256 colours (256, 3), 0 to 255, for 0 to the most: cividis, from dark blue to yellow.
+def heat_colors() -> NDArray[np.float32]:
+    """256 colors (256, 3), 0 to 255, for 0 to the most: cividis, from dark blue to yellow.
 
     Made by Nunez, Anderton and Renslow (2018) to look alike with and without red-green blindness.
     """
@@ -104,8 +104,8 @@ def heat_colours() -> NDArray[np.float32]:
     import numpy as np
     from matplotlib import colormaps
 
-    colours: NDArray[np.float32] = colormaps["cividis"](np.arange(256))[:, :3] * 255
-    return colours
+    colors: NDArray[np.float32] = colormaps["cividis"](np.arange(256))[:, :3] * 255
+    return colors
 
 
 def shown(name: str) -> str:

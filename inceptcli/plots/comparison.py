@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inceptcli.files.atomic_file import replacing
 from inceptcli.plots.canvas import (
-    COLOURS,
+    COLORS,
     DASHES,
     FEW_POINTS,
     MARKERS,
@@ -29,7 +29,7 @@ COLUMNS = ("curve", "source", "metric", "epoch", "step", "hours", "value")
 SIZES = {1: (7.5, 5.2), 2: (12, 5.2), 3: (12, 9), 4: (12, 9)}
 """Inches, by the number of panels."""
 
-GREY = "#777777"
+GRAY = "#777777"
 
 MARKED_POINTS = 9
 """How many points of a long curve are marked, about."""
@@ -76,22 +76,22 @@ def draw_comparison(path: Path, curves: Sequence[Curve], metrics: Sequence[str],
 
 
 def _draw(axes: Axes, curve: Curve, by: By, number: int, aside: bool) -> Line2D:
-    """A colour and a marker of its own; the paper's are grey and hollow beside runs.
+    """A color and a marker of its own; the paper's are gray and hollow beside runs.
 
     Dashes help where there are few points; many would break them up, so a few of them are marked.
     """
-    grey = curve.published and aside
+    gray = curve.published and aside
     few = len(curve.values) <= FEW_POINTS
     spacing = max(1, len(curve.values) // MARKED_POINTS)
     (line,) = axes.plot(
         curve.along(by),
         curve.values,
-        color=GREY if grey else COLOURS[number % len(COLOURS)],
+        color=GRAY if gray else COLORS[number % len(COLORS)],
         linestyle=DASHES[number % len(DASHES)] if few else "solid",
-        linewidth=0.9 if grey else 1.8 if few else 1.4,
+        linewidth=0.9 if gray else 1.8 if few else 1.4,
         marker=MARKERS[number % len(MARKERS)],
-        markerfacecolor="white" if grey else None,
+        markerfacecolor="white" if gray else None,
         markevery=1 if few else (number * spacing // 4 % spacing, spacing),
-        zorder=2 if grey else 3,
+        zorder=2 if gray else 3,
     )
     return line

@@ -24,7 +24,7 @@ OUTPUT, PARAMETERS, MULTIPLY_ADDS = 4.3, 5.95, 6.9
 MARGIN, HEADER, FOOTER = 0.12, 1.15, 0.2
 DOTS_PER_INCH = 200
 
-COLOURS = {"a": "#cfe3f3", "b": "#d9ecd3", "c": "#f6dfc6", "reduction": "#e6dcef"}
+COLORS = {"a": "#cfe3f3", "b": "#d9ecd3", "c": "#f6dfc6", "reduction": "#e6dcef"}
 PLAIN, EDGE, FAINT = "#f2f2f2", "#333333", "#666666"
 
 STYLE: Any = {
@@ -46,7 +46,7 @@ class Row:
     output_shape: Shape
     parameters: int
     multiply_adds: int
-    colour: str
+    color: str
 
 
 def draw_network(
@@ -92,7 +92,7 @@ def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
                 stage.output_shape,
                 stage.parameters,
                 stage.multiply_adds,
-                _colour(stage.name),
+                _color(stage.name),
             )
         )
     return rows
@@ -115,10 +115,10 @@ def _title(name: str, options: NetworkOptions) -> str:
     return f"Reduction-{letter}" if name.startswith("reduction_") else titles[name]
 
 
-def _colour(name: str) -> str:
+def _color(name: str) -> str:
     if name.startswith("reduction_"):
-        return COLOURS["reduction"]
-    return COLOURS[name[-1]] if name.startswith("inception_") else PLAIN
+        return COLORS["reduction"]
+    return COLORS[name[-1]] if name.startswith("inception_") else PLAIN
 
 
 def _draw_header(axes: Any, summary: Summary, title: str, height: float) -> None:
@@ -163,7 +163,7 @@ def _draw_box(axes: Any, row: Row, y: float) -> None:
         BOX_RIGHT - BOX_LEFT,
         BOX_HEIGHT,
         boxstyle=style,
-        facecolor=row.colour,
+        facecolor=row.color,
         edgecolor=EDGE,
         linewidth=0.8,
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.plots.canvas import heat_colours
+from inceptcli.plots.canvas import heat_colors
 
 SMALLEST_SIDE = 299
 """Smaller pictures are enlarged by a whole number, so that people see something."""
@@ -15,19 +15,19 @@ OPACITY = 0.55
 
 
 def overlay(view: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
-    """A picture (H, W, 3) in grey under its heat map (H, W) from dark blue to yellow.
+    """A picture (H, W, 3) in gray under its heat map (H, W) from dark blue to yellow.
 
-    Blue and yellow, dark and bright are told apart with every kind of colour vision and in print. A
-    line, white in black, goes round the hottest half. Without any heat the picture is grey alone.
+    Blue and yellow, dark and bright are told apart with every kind of color vision and in print. A
+    line, white in black, goes round the hottest half. Without any heat the picture is gray alone.
     """
     times = -(-SMALLEST_SIDE // min(view.shape[:2]))
     size = view.shape[1] * times, view.shape[0] * times
-    grey = Image.fromarray(view).convert("L").resize(size, Image.Resampling.BICUBIC)
+    gray = Image.fromarray(view).convert("L").resize(size, Image.Resampling.BICUBIC)
     heat = np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR))
-    drawn = np.repeat(np.asarray(grey, np.float32)[..., None], 3, axis=2)
+    drawn = np.repeat(np.asarray(gray, np.float32)[..., None], 3, axis=2)
     if (peak := heat.max()) > 0:
         levels = np.rint(heat / peak * 255).astype(np.uint8)
-        drawn = (1 - OPACITY) * drawn + OPACITY * heat_colours()[levels]
+        drawn = (1 - OPACITY) * drawn + OPACITY * heat_colors()[levels]
     half = hottest_half(heat)
     core = _shrunk(half)
     drawn[half & ~core] = 0

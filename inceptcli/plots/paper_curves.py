@@ -1,4 +1,4 @@
-"""The paper's own curves (Figures 21-26), digitised; paper_curves.csv says how.
+"""The paper's own curves (Figures 21-26), digitized; paper_curves.csv says how.
 
 Single-crop validation error without the blacklisted images, from epoch 20 on: to 200 of
 Inception-v3 and Inception-ResNet-v1, to 160 of Inception-v4 and Inception-ResNet-v2.

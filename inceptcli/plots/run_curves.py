@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inceptcli.plots.canvas import (
-    COLOURS,
+    COLORS,
     DASHES,
     FEW_POINTS,
     INK,
@@ -22,8 +22,8 @@ from inceptcli.text import tells_top5
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DARK_AND_LIGHT = (COLOURS[0], COLOURS[4])
-"""Blue and orange stay apart in grey without dashes, which hundreds of points would break up."""
+DARK_AND_LIGHT = (COLORS[0], COLORS[4])
+"""Blue and orange stay apart in gray without dashes, which hundreds of points would break up."""
 
 SIDES = {"left": 0.06, "right": 0.95}
 
@@ -112,7 +112,7 @@ def _dead_units(axes: Axes, dead: DeadUnitShares | None) -> None:
     ]
     edges = [epoch - 0.5 for epoch in dead.epochs] + [dead.epochs[-1] + 0.5]
     rows = [row - 0.5 for row in range(len(stages) + 1)]
-    axes.pcolormesh(edges, rows, shares, cmap="Greys", vmin=-8, vmax=108)
+    axes.pcolormesh(edges, rows, shares, cmap="Grays", vmin=-8, vmax=108)
     axes.invert_yaxis()
     size = 9 if len(stages) <= 8 else 6
     axes.set_yticks(range(len(stages)), stages, size=size)

@@ -29,9 +29,9 @@ ROUNDING = 1e-6
 
 
 class HeatMapFocus(NamedTuple):
-    """Where the mass of a heat map lies: its centre, and the box of its hottest half; pixels."""
+    """Where the mass of a heat map lies: its center, and the box of its hottest half; pixels."""
 
-    centre: tuple[float, float]
+    center: tuple[float, float]
     box: tuple[int, int, int, int]
 
 

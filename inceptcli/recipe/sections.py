@@ -140,7 +140,7 @@ class AugmentationSection(Section):
     """What happens to a training image and its label.
 
     `style` authors is the distortion of the authors' released code: attempts at a crop, resize
-    method, colour arithmetic and its order are TensorFlow's.
+    method, color arithmetic and its order are TensorFlow's.
     """
 
     style: Literal["usual", "authors"] = Field(

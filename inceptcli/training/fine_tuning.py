@@ -47,12 +47,12 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
 
     With other classes (by id, in order), unnamed ones, or where the file has no trained classifier,
     the classifier keeps its fresh values. A first convolution for another number of channels gets
-    the sum of the old ones for grey images.
+    the sum of the old ones for gray images.
 
     Raises UserError when more than the classifier would keep fresh values.
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
-    untrained = set(metadata.initialised)
+    untrained = set(metadata.initialized)
     if not _same_classes(metadata, classes):
         untrained |= {key for key in own if key.startswith("classifier.")}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
@@ -104,7 +104,7 @@ def _same_classes(metadata: WeightsMetadata, classes: tuple[ClassName, ...]) -> 
 def adapted(weight: Tensor, channels: int) -> Tensor:
     """A first convolution (O, C, H, W) for another number of channels.
 
-    One channel sums the old ones, so that a grey image gives what the same grey in all channels
+    One channel sums the old ones, so that a gray image gives what the same gray in all channels
     gave; several repeat the mean, scaled to the same sum.
     """
     total = weight.sum(dim=1, keepdim=True)

@@ -140,7 +140,7 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
 
     metadata = read_metadata(path)
     stored_tensors(path, metadata.network)  # refuses those that do not fit before they are read
-    with torch.device("meta"):  # what is loaded next need not be initialised first
+    with torch.device("meta"):  # what is loaded next need not be initialized first
         network = build(metadata.network)
     network.load_state_dict(load_tensors(path), assign=True)
     return network.eval(), metadata

@@ -93,7 +93,7 @@ class Header(Section):
     metrics: dict[Any, Annotated[float, Field(allow_inf_nan=True)]] = Field(default_factory=dict)
     source_sha256: Text | None = None
     source: dict[Any, Text] = Field(default_factory=dict)
-    initialised: list[Text] = Field(default_factory=list, max_length=100_000)
+    initialized: list[Text] = Field(default_factory=list, max_length=100_000)
     assumed: list[Text] = Field(default_factory=list, max_length=100)
     unnamed: bool = False
     environment: dict[Any, Text] = Field(default_factory=dict)

@@ -42,7 +42,7 @@ class WeightsMetadata:
     `recipe` is a record of how the weights were trained, never an order. `averaged` says whether
     the tensors are the running average or the raw parameters, `epoch` (1-based) after which epoch
     they were saved, `metrics` what was measured on them then. Of an imported file `source_sha256`
-    is the hash, `source` says where it came from, `initialised` lists the state-dict keys that it
+    is the hash, `source` says where it came from, `initialized` lists the state-dict keys that it
     lacked, and `assumed` what it did not say: "classes" or fields of Preprocessing. Classes that
     are `unnamed` are numbers, which match nothing by name. `environment` is what trained them.
     """
@@ -56,7 +56,7 @@ class WeightsMetadata:
     metrics: dict[str, float] = field(default_factory=dict)
     source_sha256: str | None = None
     source: dict[str, str] = field(default_factory=dict)
-    initialised: list[str] = field(default_factory=list)
+    initialized: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     unnamed: bool = False
     environment: dict[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class WeightsMetadata:
     @property
     def has_classifier(self) -> bool:
         """Whether the classifier was trained; else nothing but the embeddings means anything."""
-        return not any(key.startswith("classifier.") for key in self.initialised)
+        return not any(key.startswith("classifier.") for key in self.initialized)
 
     def to_header(self) -> dict[str, str]:
         """The safetensors header's free-form part."""

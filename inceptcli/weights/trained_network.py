@@ -27,6 +27,6 @@ def preprocessing_of(recipe: Recipe, channels: int) -> Preprocessing:
 
 
 def _by_channel(value: float | list[float], channels: int) -> tuple[float, ...]:
-    """One value for each channel; of three for a grey image their mean."""
+    """One value for each channel; of three for a gray image their mean."""
     values = value if isinstance(value, list) else [value] * channels
     return tuple(values) if len(values) == channels else (sum(values) / len(values),)

@@ -218,7 +218,7 @@ def predicting(
 
 
 def many_crops(folder: Path, ours: Path, files: list[Path]) -> Iterator[tuple[str, float]]:
-    """`eval --crops 144` of many labelled images less the same of few: images a second."""
+    """`eval --crops 144` of many labeled images less the same of few: images a second."""
     classes = [entry.id for entry in read_metadata(ours).classes]
     rates = []
     for number in (FOR_CROPS // 10, FOR_CROPS):

@@ -45,10 +45,10 @@ LABELS = {
     "OpenVINO on our .onnx": "OpenVINO with the exported `.onnx` file",
     "1 threads": "1 thread",
     "as `predict` reads them": "one process per processor, as in `predict`",
-    "colours off, uint8": "without color distortion, uint8",
-    "colours on, uint8": "with color distortion, uint8",
-    "colours off, float32": "without color distortion, float32",
-    "colours on, float32": "with color distortion, float32",
+    "colors off, uint8": "without color distortion, uint8",
+    "colors on, uint8": "with color distortion, uint8",
+    "colors off, float32": "without color distortion, float32",
+    "colors on, float32": "with color distortion, float32",
 }
 """Names of the results' rows on the page, where they differ."""
 

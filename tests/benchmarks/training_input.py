@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.training_input PHOTOGRAPHS
 
-Crops of 8 to 100 %, 299 pixels, bilinear, mirrored; with colours: brightness, contrast and
+Crops of 8 to 100 %, 299 pixels, bilinear, mirrored; with colors: brightness, contrast and
 saturation by up to 40 %. From files of 500x375 pixels to batches, by one core alone: of uint8,
-which both loaders hand to a GPU, and of float32, normalised by the core itself. Counts CPU seconds;
+which both loaders hand to a GPU, and of float32, normalized by the core itself. Counts CPU seconds;
 all draw at random, so that batches are compared by their mean. Needs inceptcli[bench]. Writes JSON
 to tests/benchmarks/results/.
 """
@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from inceptcli.data.folders import LabelledImages, find_images
+from inceptcli.data.folders import LabeledImages, find_images
 from inceptcli.data.loading.dataset import TrainingDataset, collate
 from inceptcli.data.pixels.augmentation import Augmentation, training_transform
 from inceptcli.data.pixels.decode import UnreadableImage, decode
@@ -36,10 +36,10 @@ from tests.benchmarks.comparison import in_turns, show, write
 IMAGES, BATCH, SIZE, ROUNDS = 800, 32, 299, 5
 HALF = (0.5, 0.5, 0.5)
 LARGEST_DIFFERENCE = 0.02
-"""Of the means of two runs, of values from 0 to 1; random colours move them by 0.01."""
+"""Of the means of two runs, of values from 0 to 1; random colors move them by 0.01."""
 
 
-def photographs(folder: Path, output: Path, number: int) -> LabelledImages:
+def photographs(folder: Path, output: Path, number: int) -> LabeledImages:
     """As many files of 500x375 pixels in `output`/one, from the large images of `folder`."""
     large = []
     for path in find_images(folder):
@@ -56,14 +56,14 @@ def photographs(folder: Path, output: Path, number: int) -> LabelledImages:
     for place, image in enumerate(islice(cycle(large), number)):
         paths.append(output / "one" / f"{place:04}.jpg")
         image.save(paths[-1], quality=92)
-    return LabelledImages(("one", "two"), tuple(paths), (0,) * number)
+    return LabeledImages(("one", "two"), tuple(paths), (0,) * number)
 
 
-def ours(images: LabelledImages, colours: float, normalized: bool) -> Iterator[Tensor]:
+def ours(images: LabeledImages, colors: float, normalized: bool) -> Iterator[Tensor]:
     """Batches."""
     chosen = Augmentation(
         style="usual", crop_area=(0.08, 1), crop_aspect=(3 / 4, 4 / 3), mirror=0.5,
-        brightness=colours, contrast=colours, saturation=colours, hue=0, policy="none",
+        brightness=colors, contrast=colors, saturation=colors, hue=0, policy="none",
         policy_operations=2, policy_magnitude=9, erasing=0,
     )  # fmt: skip
     dataset = TrainingDataset(FolderSource(images), training_transform((SIZE, SIZE), chosen), 0)
@@ -72,12 +72,12 @@ def ours(images: LabelledImages, colours: float, normalized: bool) -> Iterator[T
         yield normalize(batch.images, HALF, HALF) if normalized else batch.images
 
 
-def theirs(folder: Path, colours: float, normalized: bool) -> Iterator[Tensor]:
+def theirs(folder: Path, colors: float, normalized: bool) -> Iterator[Tensor]:
     """Batches by timm's loader as it comes, or what it has before it goes to the device."""
     data: Any = timm.data
     loader: Any = data.create_loader(
         data.ImageDataset(str(folder)), (3, SIZE, SIZE), BATCH, is_training=True,
-        color_jitter=colours or None, interpolation="bilinear", mean=HALF, std=HALF,
+        color_jitter=colors or None, interpolation="bilinear", mean=HALF, std=HALF,
         num_workers=0, device=torch.device("cpu"), persistent_workers=False,
     )  # fmt: skip
     for images, _ in loader if normalized else loader.loader:
@@ -99,13 +99,13 @@ def main() -> None:
     results: dict[str, Any] = {"images": IMAGES}
     with TemporaryDirectory() as name:
         images = photographs(Path(sys.argv[1]), Path(name), IMAGES)
-        for normalized, (title, colours) in product((False, True), (("off", 0.0), ("on", 0.4))):
+        for normalized, (title, colors) in product((False, True), (("off", 0.0), ("on", 0.4))):
             batches: dict[str, Callable[[], Iterator[Tensor]]] = {
-                "timm": partial(theirs, Path(name), colours, normalized),
-                "ours": partial(ours, images, colours, normalized),
+                "timm": partial(theirs, Path(name), colors, normalized),
+                "ours": partial(ours, images, colors, normalized),
             }
             means = {contestant: mean_of(made()) for contestant, made in batches.items()}
-            title = f"colours {title}, {'float32' if normalized else 'uint8'}"
+            title = f"colors {title}, {'float32' if normalized else 'uint8'}"
             if abs(means["ours"] - means["timm"]) > LARGEST_DIFFERENCE:
                 print(f"{title}: means {means}, no figure")
                 continue

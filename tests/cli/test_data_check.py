@@ -67,7 +67,7 @@ def test_shards_are_read_as_train_reads_them(folder: Path) -> None:
         content_of = {
             "more/copy.png": (folder / "dog/2.png").read_bytes(),
             "more/copy.cls": b"0",
-            "unlabelled/copy.jpg": (folder / "dog/2.png").read_bytes(),
+            "unlabeled/copy.jpg": (folder / "dog/2.png").read_bytes(),
             "more/broken.jpg": b"none",
             "more/broken.cls": b"1",
             "more/notes.txt": b"",

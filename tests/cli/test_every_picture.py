@@ -163,9 +163,7 @@ def test_training_leaves_out_thumbnails_and_counts_what_is_no_picture(tmp_path: 
     assert "10 images can be read: 10 PNG" in checked.stdout
 
 
-def test_a_further_image_of_a_labelled_sample_is_counted(
-    tmp_path: Path, notices: list[str]
-) -> None:
+def test_a_further_image_of_a_labeled_sample_is_counted(tmp_path: Path, notices: list[str]) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     shard = tmp_path / "train.tar"
     with tarfile.open(shard, "w") as archive:

@@ -133,8 +133,8 @@ def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
     config = json.loads((tmp_path / "unnamed/config.json").read_text())
     assert "label_names" not in config
     assert card_of(tmp_path / "unnamed")[1]["Classes"] == "3, whose names are not known."
-    initialised = ["classifier.weight", "classifier.bias"]
-    weights = timms(tmp_path / "headless.safetensors", initialised=initialised)
+    initialized = ["classifier.weight", "classifier.bias"]
+    weights = timms(tmp_path / "headless.safetensors", initialized=initialized)
     exported(weights, tmp_path / "headless")
     model = timm.create_model(f"local-dir:{tmp_path}/headless", pretrained=True)
     assert model.num_classes == 0

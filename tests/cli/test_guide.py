@@ -10,7 +10,7 @@ import pytest
 from inceptcli.cli.completion import complete_topic
 from inceptcli.guide import pages
 from tests.cli.conftest import check_one_line, inceptcli, installed
-from tests.terminal import COLOUR, CONTROL, Terminal
+from tests.terminal import COLOR, CONTROL, Terminal
 
 
 def test_the_list_has_a_line_for_each_page() -> None:
@@ -63,6 +63,6 @@ def test_on_a_terminal_a_page_is_formatted_and_paged_without_comments(tmp_path: 
     assert "paged" in shown
     assert "<!--" not in shown
     assert "```" not in shown
-    assert COLOUR.search(shown)
+    assert COLOR.search(shown)
     (tmp_path / "plain").mkdir()
-    assert not COLOUR.search(on_a_terminal(tmp_path / "plain", NO_COLOR="1"))
+    assert not COLOR.search(on_a_terminal(tmp_path / "plain", NO_COLOR="1"))

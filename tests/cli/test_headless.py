@@ -32,7 +32,7 @@ def headless(
     """The small network as `import --partial` would write it, and what is exported of it."""
     folder = tmp_path_factory.mktemp("headless")
     metadata = dataclasses.replace(
-        read_metadata(weights), initialised=["classifier.weight", "classifier.bias"]
+        read_metadata(weights), initialized=["classifier.weight", "classifier.bias"]
     )
     save(folder / "a.safetensors", load_tensors(weights), metadata)
     if request.param == "safetensors":
@@ -130,7 +130,7 @@ def test_an_export_to_timm_has_no_classifier(tmp_path: Path) -> None:
         options,
         (ClassName("0", "class 0"),),
         Preprocessing((96, 96)),
-        initialised=["classifier.weight", "classifier.bias"],
+        initialized=["classifier.weight", "classifier.bias"],
         unnamed=True,
     )
     source, output = tmp_path / "a.safetensors", tmp_path / "timm.safetensors"
@@ -177,7 +177,7 @@ def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> 
         options,
         (ClassName("0", "class 0"),),
         Preprocessing((75, 75)),
-        initialised=["classifier.weight", "classifier.bias"],
+        initialized=["classifier.weight", "classifier.bias"],
         unnamed=True,
     )
     save(tmp_path / "face.safetensors", build(options).state_dict(), metadata)

@@ -44,7 +44,7 @@ TEXTS = {
     "a pipe": "path,label\n| cat /etc/passwd,n00000001\n",
     "an address": "path,label\nhttp://127.0.0.1/0.png,n00000001\n",
     "a formula": "path,label\n=1+1,n00000001\n0.png,=cmd\n",
-    "colours": "path,label\n0.png,\x1b[31mred\x1b[0m\n",
+    "colors": "path,label\n0.png,\x1b[31mred\x1b[0m\n",
     "a bell and more": "path,label\n\a\b\v\f.png,n00000001\n",
     "right to left": "path,label\n\u202egnp.0,n00000001\n",
     "lone surrogates": "path,label\n\udc80\udcff.png,n00000001\n",
@@ -159,7 +159,7 @@ PLACES: dict[str, Callable[[Path, bytes], list[object]]] = {
 CASES = [*product(PLACES, HOSTILE)]
 FEW = CASES[::17]
 SUBPROCESSES = [
-    ("list.csv", "NUL"), ("list.csv", "deep JSON"), ("val.txt", "colours"),
+    ("list.csv", "NUL"), ("list.csv", "deep JSON"), ("val.txt", "colors"),
     ("LOC_val_solution.csv", "good"), ("--exclude", "lone surrogates"),
     ("classes of shards", "names twice"), ("data check of a list", "good"), ("list.csv", "good"),
 ]  # fmt: skip

@@ -35,7 +35,7 @@ def run(*arguments: str | Path) -> tuple[int, list[str]]:
     return result.exit_code, result.stderr.splitlines()
 
 
-def test_import_says_what_it_recognised_and_did(cadene: Path, tmp_path: Path) -> None:
+def test_import_says_what_it_recognized_and_did(cadene: Path, tmp_path: Path) -> None:
     output = tmp_path / "ours.safetensors"
     code, said = run(cadene, "--output", output)
     assert (code, said) == (
@@ -56,7 +56,7 @@ def test_import_says_what_it_recognised_and_did(cadene: Path, tmp_path: Path) ->
     assert metadata.classes[134].name == "crane (bird)"
 
 
-def test_partial_lists_what_it_initialised_and_quiet_says_nothing(
+def test_partial_lists_what_it_initialized_and_quiet_says_nothing(
     cadene: Path, tmp_path: Path
 ) -> None:
     tensors = torch.load(cadene)
@@ -71,8 +71,8 @@ def test_partial_lists_what_it_initialised_and_quiet_says_nothing(
     assert not (tmp_path / "ours.safetensors").exists()
     code, said = run(source, "--output", tmp_path / "ours.safetensors", "--partial")
     assert code == 0
-    (listed,) = [line for line in said if "initialised" in line]
-    assert "15 missing tensors initialised: reduction_b.twice.0.conv.weight, " in listed
+    (listed,) = [line for line in said if "initialized" in line]
+    assert "15 missing tensors initialized: reduction_b.twice.0.conv.weight, " in listed
     assert listed.endswith(", ...")
     output = tmp_path / "again.safetensors"
     assert run(source, "--output", output, "--partial", "--quiet") == (0, [])

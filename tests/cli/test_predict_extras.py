@@ -53,8 +53,8 @@ def test_each_image_has_an_overlay_and_a_row_that_says_where(
         # The network sees the central 132 of 150 pixels.
         assert 33 <= left < right <= 167
         assert 8 <= top < bottom <= 142
-        assert 33 <= float(row["centre_x"]) <= 167
-        assert 8 <= float(row["centre_y"]) <= 142
+        assert 33 <= float(row["center_x"]) <= 167
+        assert 8 <= float(row["center_y"]) <= 142
 
 
 @pytest.mark.parametrize("given", ["ring", "n5", "5"])

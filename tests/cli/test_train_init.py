@@ -32,12 +32,12 @@ OPTIONS = {
 VIEW = Preprocessing((76, 80), "squash", 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 
 
-def weights_file(path: Path, initialised: tuple[str, ...] = (), **changes: object) -> Path:
+def weights_file(path: Path, initialized: tuple[str, ...] = (), **changes: object) -> Path:
     """Weights of an unusual network, of three classes."""
     torch.manual_seed(3)
     options = network_options("irv1", num_classes=3, **{**OPTIONS, **changes})
     classes = tuple(ClassName(name, name) for name in ("x", "y", "z"))
-    metadata = WeightsMetadata(options, classes, VIEW, initialised=list(initialised))
+    metadata = WeightsMetadata(options, classes, VIEW, initialized=list(initialized))
     save(path, build(options).state_dict(), metadata)
     return path
 
@@ -132,7 +132,7 @@ def test_what_contradicts_the_weights_is_an_error(
 
 
 @pytest.mark.train
-def test_what_only_training_uses_may_be_said_and_grey_images_be_wanted(
+def test_what_only_training_uses_may_be_said_and_gray_images_be_wanted(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"

@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resized_crop
 
 from inceptcli.data.pixels.augmentation import (
-    GREY,
+    GRAY,
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     Mirror,
     RandomCrop,
     augment,
@@ -85,13 +85,13 @@ def test_policies_and_erasing_change_the_picture(changes: dict[str, Any]) -> Non
     assert sum(differing) >= 5
 
 
-@pytest.mark.parametrize("colour", ["brightness", "contrast", "saturation", "hue"])
-def test_colours_change_as_in_torchvision_but_for_rounding(colour: str) -> None:
+@pytest.mark.parametrize("color", ["brightness", "contrast", "saturation", "hue"])
+def test_colors_change_as_in_torchvision_but_for_rounding(color: str) -> None:
     usual = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-    alone = {**usual, colour: 0.5}
-    together = {**usual, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, colour: 0.3}
+    alone = {**usual, color: 0.5}
+    together = {**usual, "brightness": 0.4, "contrast": 0.4, "saturation": 0.4, color: 0.3}
     for shares in (alone, together):
-        ours, theirs = ColourJitter(*shares.values()), v2.ColorJitter(*shares.values())
+        ours, theirs = ColorJitter(*shares.values()), v2.ColorJitter(*shares.values())
         for seed in range(5):
             found = augment(ours, picture(), seed)
             exact = augment(theirs, picture().float() / 255, seed) * 255
@@ -100,12 +100,12 @@ def test_colours_change_as_in_torchvision_but_for_rounding(colour: str) -> None:
             assert found.stride() == (1, 3 * 90, 3)
 
 
-def test_erasing_makes_a_rectangle_grey() -> None:
+def test_erasing_makes_a_rectangle_gray() -> None:
     transform = training_transform((90, 90), Augmentation(**{**vars(PLAIN), "erasing": 1.0}))
     black = torch.zeros(3, 90, 90, dtype=torch.uint8)
     erased = augment(transform, black, 0)
-    assert set(torch.unique(erased).tolist()) == {0, GREY}
-    rows, columns = (erased[0] == GREY).nonzero(as_tuple=True)
+    assert set(torch.unique(erased).tolist()) == {0, GRAY}
+    rows, columns = (erased[0] == GRAY).nonzero(as_tuple=True)
     area = (rows.max() - rows.min() + 1) * (columns.max() - columns.min() + 1)
     assert area == len(rows)
     assert 0.02 * 8100 - 90 <= area <= 0.33 * 8100 + 90

@@ -16,7 +16,7 @@ from inceptcli.errors import UsageError
 NETWORK = Preprocessing((299, 299))
 
 # Of a picture 500 wide and 300 high, for 299 pixels: the resized picture's height and width, then
-# of each square its left edge, its side, and where its centre crop begins (left, top).
+# of each square its left edge, its side, and where its center crop begins (left, top).
 SCALES = [
     ((342, 570), 342, [(0, (22, 22)), (114, (136, 22)), (228, (250, 22))]),
     ((384, 640), 384, [(0, (42, 42)), (128, (170, 42)), (256, (298, 42))]),
@@ -26,13 +26,13 @@ SCALES = [
 LANDSCAPE = [
     CropPlace(whole, (left + x, y, left + x + width, y + width))
     for whole, side, squares in SCALES
-    for left, (centre, top) in squares
+    for left, (center, top) in squares
     for x, y, width in (
         (0, 0, 299),
         (side - 299, 0, 299),
         (0, side - 299, 299),
         (side - 299, side - 299, 299),
-        (centre - left, top, 299),
+        (center - left, top, 299),
         (0, 0, side),
     )
 ]
@@ -64,7 +64,7 @@ def test_a_portrait_has_them_turned() -> None:
     assert sorted(found) == sorted(map(turned, LANDSCAPE))
 
 
-def test_twelve_are_the_centre_square_of_the_smallest_scale() -> None:
+def test_twelve_are_the_center_square_of_the_smallest_scale() -> None:
     assert places(300, 500, NETWORK, 12) == LANDSCAPE[6:12]
 
 
@@ -80,7 +80,7 @@ def test_scales_follow_the_size_of_the_input(size: int, sides: list[int]) -> Non
     assert sorted({place.whole for place in found}) == [(side, side) for side in sides]
 
 
-def test_ten_are_corners_and_centre_as_torchvision_cuts_them() -> None:
+def test_ten_are_corners_and_center_as_torchvision_cuts_them() -> None:
     whole = (341, 568)
     expected = [(0, 0), (269, 0), (0, 42), (269, 42), (134, 21)]
     boxes = [CropPlace(whole, (x, y, x + 299, y + 299)) for x, y in expected]
@@ -124,7 +124,7 @@ def test_every_crop_has_the_pixels_of_its_place(crops: Crops) -> None:
 
 @pytest.mark.parametrize("crops", [1, 10, 12, 144])
 @pytest.mark.parametrize("resize", ["short-side", "squash"])
-def test_crops_of_one_colour_are_all_that_colour(resize: ResizeRule, crops: Crops) -> None:
+def test_crops_of_one_color_are_all_that_color(resize: ResizeRule, crops: Crops) -> None:
     image = np.full((60, 100, 3), (10, 200, 90), np.uint8)
     found = cut(image, Preprocessing((75, 75), resize), crops)
     assert found.shape == (crops, 75, 75, 3)
@@ -132,7 +132,7 @@ def test_crops_of_one_colour_are_all_that_colour(resize: ResizeRule, crops: Crop
 
 
 @pytest.mark.parametrize("preprocessing", [NETWORK, Preprocessing((96, 128))])
-def test_one_crop_is_the_centre_of_the_ten(preprocessing: Preprocessing) -> None:
+def test_one_crop_is_the_center_of_the_ten(preprocessing: Preprocessing) -> None:
     image = noise(300, 500)
     assert (cut(image, preprocessing, 1)[0] == preprocessing.crop(image)).all()
     assert (cut(image, preprocessing, 10)[4] == preprocessing.crop(image)).all()

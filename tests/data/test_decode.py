@@ -80,9 +80,9 @@ def test_exif_orientation_is_applied(
     stored = np.array([[RED, GREEN], [BLUE, WHITE]], np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    colours = {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}
+    colors = {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}
     pixels = decode(encoded(Image.fromarray(stored), image_format, exif=exif))
-    assert pixels.tolist() == [[[*colours[letter]] for letter in row] for row in upright]
+    assert pixels.tolist() == [[[*colors[letter]] for letter in row] for row in upright]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_alpha_is_laid_over_white() -> None:
         assert decode(file)[0].tolist() == expected
 
 
-def test_grey_with_alpha_is_laid_over_white() -> None:
+def test_gray_with_alpha_is_laid_over_white() -> None:
     image = Image.new("LA", (3, 1))
     image.putdata([(100, 255), (0, 51), (0, 0)])
     assert decode(encoded(image, "PNG"))[0].tolist() == [[100] * 3, [204] * 3, [255] * 3]
@@ -150,26 +150,26 @@ def test_a_palette_with_alpha_is_laid_over_white() -> None:
     assert decode(encoded(image, "TIFF"))[0].tolist() == [[*BLUE], [*WHITE]]
 
 
-def test_a_transparent_colour_is_white() -> None:
+def test_a_transparent_color_is_white() -> None:
     image = Image.new("RGB", (2, 1), (1, 2, 3))
     image.putpixel((1, 0), RED)
     pixels = decode(encoded(image, "PNG", transparency=RED))
     assert pixels[0].tolist() == [[1, 2, 3], [*WHITE]]
 
 
-def test_a_bitmap_that_leaves_its_fourth_byte_at_zero_keeps_its_colours() -> None:
+def test_a_bitmap_that_leaves_its_fourth_byte_at_zero_keeps_its_colors() -> None:
     pixels = decode(bitmap_of(Image.new("RGBA", (2, 2), (10, 20, 30, 0))))
     assert pixels[0, 0].tolist() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])
-def test_16_bit_grey_keeps_its_shades(image_format: str) -> None:
+def test_16_bit_gray_keeps_its_shades(image_format: str) -> None:
     values = np.array([[0, 257, 257 * 100, 257 * 100 + 129, 65535]], np.uint16)
     pixels = decode(encoded(Image.fromarray(values), image_format))
     assert pixels[0].tolist() == [[level] * 3 for level in (0, 1, 100, 101, 255)]
 
 
-def test_16_bit_grey_of_the_other_byte_order_keeps_its_shades() -> None:
+def test_16_bit_gray_of_the_other_byte_order_keeps_its_shades() -> None:
     image = Image.frombytes("I;16B", (2, 1), np.array([257, 257 * 100], ">u2").tobytes())
     file = encoded(image, "TIFF")
     with Image.open(BytesIO(file)) as opened:
@@ -178,7 +178,7 @@ def test_16_bit_grey_of_the_other_byte_order_keeps_its_shades() -> None:
 
 
 @pytest.mark.parametrize("mode", ["I;16", "F"])
-def test_grey_of_many_bits_takes_little_more_memory_than_its_pixels(
+def test_gray_of_many_bits_takes_little_more_memory_than_its_pixels(
     monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setattr(decoding, "STRIP_PIXELS", 2**16)
@@ -223,7 +223,7 @@ def test_threads_share_the_pixels_that_one_image_may_have(monkeypatch: pytest.Mo
     assert room.free == 1200
 
 
-def test_a_transparent_16_bit_grey_is_white() -> None:
+def test_a_transparent_16_bit_gray_is_white() -> None:
     image = Image.fromarray(np.array([[0, 257]], np.uint16))
     assert decode(encoded(image, "PNG", transparency=257))[0].tolist() == [[0] * 3, [255] * 3]
 
@@ -236,7 +236,7 @@ def test_a_transparent_16_bit_grey_is_white() -> None:
         ([7, 7, 7], [0] * 3),
     ],
 )
-def test_32_bit_integers_are_16_bit_grey_or_stretched(values: list[int], levels: list[int]) -> None:
+def test_32_bit_integers_are_16_bit_gray_or_stretched(values: list[int], levels: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.int32))
     assert decode(encoded(image, "TIFF"))[0, :, 0].tolist() == levels
 
@@ -290,7 +290,7 @@ def test_decoding_imports_no_torch() -> None:
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGB", "PNG"), ("RGBA", "PNG"), ("RGBA", "BMP")])
-def test_colours_take_little_more_memory_than_their_pixels_and_come_out_the_same(
+def test_colors_take_little_more_memory_than_their_pixels_and_come_out_the_same(
     mode: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (600, 700, len(mode)), np.uint8)

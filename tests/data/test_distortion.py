@@ -1,4 +1,4 @@
-"""The authors' distortion: its geometry, and its colours against Python's own HSV."""
+"""The authors' distortion: its geometry, and its colors against Python's own HSV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from inceptcli.data.pixels import distortion
 from inceptcli.data.pixels.distortion import (
-    COLOUR_ORDERS,
+    COLOR_ORDERS,
     Distortion,
     random_window,
     scale_contrast,
@@ -42,10 +42,10 @@ def test_saturation_is_scaled_as_in_hsv(factor: float) -> None:
     torch.testing.assert_close(scale_saturation(PIXELS, factor), by_hsv(PIXELS, factor=factor))
 
 
-def test_grey_stays_grey() -> None:
-    grey = torch.linspace(-0.1, 1.1, 12).expand(3, 1, 12)
-    torch.testing.assert_close(turn_hue(grey, 0.2), grey)
-    torch.testing.assert_close(scale_saturation(grey, 1.5), grey)
+def test_gray_stays_gray() -> None:
+    gray = torch.linspace(-0.1, 1.1, 12).expand(3, 1, 12)
+    torch.testing.assert_close(turn_hue(gray, 0.2), gray)
+    torch.testing.assert_close(scale_saturation(gray, 1.5), gray)
 
 
 def test_contrast_keeps_the_mean_of_each_channel() -> None:
@@ -104,9 +104,9 @@ def test_every_order_and_every_resize_method_is_drawn(monkeypatch: pytest.Monkey
         return original(pixels, size, mode=mode)
 
     class Noting(Distortion):
-        def _changed(self, pixels: Tensor, colour: str) -> Tensor:
-            orders.append(colour)
-            return super()._changed(pixels, colour)
+        def _changed(self, pixels: Tensor, color: str) -> Tensor:
+            orders.append(color)
+            return super()._changed(pixels, color)
 
     monkeypatch.setattr(distortion, "interpolate", note)
     distort = Noting((20, 24), (0.5, 1.0), (0.75, 1.33), 0.5, 0.125, 0.5, 0.5, 0.2)
@@ -116,7 +116,7 @@ def test_every_order_and_every_resize_method_is_drawn(monkeypatch: pytest.Monkey
         assert distort(image).shape == (3, 20, 24)
     assert methods == {"bilinear", "nearest", "bicubic", "area"}
     drawn = {tuple(orders[start : start + 4]) for start in range(0, len(orders), 4)}
-    assert drawn == set(COLOUR_ORDERS)
+    assert drawn == set(COLOR_ORDERS)
 
 
 def test_brightness_is_added_and_pixels_stay_in_range() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.exclusion import Remaining, exclude
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
 
 ROOT = Path("data")
-IMAGES = LabelledImages(
+IMAGES = LabeledImages(
     ("a", "b"),
     (
         ROOT / "a/ILSVRC2012_val_00000036.JPEG",
@@ -55,7 +55,7 @@ def test_images_are_left_out_by_number_and_by_path(
 
 
 def test_absolute_paths_are_known(tmp_path: Path) -> None:
-    images = LabelledImages(("a",), (tmp_path / "1.jpg", tmp_path / "2.jpg"), (0, 0))
+    images = LabeledImages(("a",), (tmp_path / "1.jpg", tmp_path / "2.jpg"), (0, 0))
     (tmp_path / "list.txt").write_text(f"{tmp_path}/x/../1.jpg\n")
     assert exclude(images, tmp_path / "list.txt", [tmp_path]).images.paths == images.paths[1:]
 
@@ -74,7 +74,7 @@ def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.given_data
-def test_the_organisers_blacklist_leaves_83_of_120(given_data: Path) -> None:
+def test_the_organizers_blacklist_leaves_83_of_120(given_data: Path) -> None:
     folder = given_data / "imagenet-val"
     ids, names = zip(*imagenet_classes(), strict=True)
     images, root, notes, _ = evaluation_images(folder, ids, names)

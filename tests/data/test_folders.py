@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.folders import (
-    LabelledImages,
+    LabeledImages,
     class_folder,
     find_images,
-    labelled_for,
+    labeled_for,
 )
 from inceptcli.errors import UsageError, UserError
 
@@ -20,7 +20,7 @@ def touch(root: Path, *names: str) -> None:
         path.write_text(name)
 
 
-def names_in(images: LabelledImages, root: Path) -> list[tuple[str, str]]:
+def names_in(images: LabeledImages, root: Path) -> list[tuple[str, str]]:
     return [
         (path.relative_to(root).as_posix(), images.classes[label])
         for path, label in zip(images.paths, images.labels, strict=True)
@@ -91,7 +91,7 @@ def test_a_missing_root_and_a_file_are_usage_errors(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"{root.name}: {message}"):
             class_folder(root)
         with pytest.raises(UsageError, match=f"{root.name}: {message}"):
-            labelled_for(root, ["cat"])
+            labeled_for(root, ["cat"])
 
 
 def test_folders_that_make_no_classes_are_refused(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_photograph_beside_one_file_of_a_run_stays(tmp_path: Path) -> None:
 def test_evaluation_matches_folders_to_the_weights_by_name(tmp_path: Path) -> None:
     touch(tmp_path, "bee/1.jpg", "ant/1.jpg")
     (tmp_path / "cow").mkdir()
-    images = labelled_for(tmp_path, ["dog", "cow", "bee", "ant"])
+    images = labeled_for(tmp_path, ["dog", "cow", "bee", "ant"])
     assert images.classes == ("dog", "cow", "bee", "ant")
     assert images.labels == (3, 2)
     assert names_in(images, tmp_path) == [("ant/1.jpg", "ant"), ("bee/1.jpg", "bee")]
@@ -142,13 +142,13 @@ def test_evaluation_matches_folders_to_the_weights_by_name(tmp_path: Path) -> No
 def test_folders_unknown_to_the_weights_are_named(tmp_path: Path) -> None:
     touch(tmp_path, "bee/1.jpg", "yak/1.jpg", "zebra/1.jpg")
     with pytest.raises(UserError, match=r"yak: not one of the 1 classes \(2 of 3 folders"):
-        labelled_for(tmp_path, ["bee"])
+        labeled_for(tmp_path, ["bee"])
 
 
 def test_evaluation_needs_an_image(tmp_path: Path) -> None:
     (tmp_path / "bee").mkdir()
     with pytest.raises(UserError, match="no images in the class folders"):
-        labelled_for(tmp_path, ["bee"])
+        labeled_for(tmp_path, ["bee"])
 
 
 def test_a_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> None:
@@ -158,5 +158,5 @@ def test_a_name_in_two_forms_of_unicode_is_one_class(tmp_path: Path) -> None:
     images = class_folder(tmp_path / "train")
     assert images.classes == ("dog", composed)
     assert sorted(images.labels) == [0, 1, 1]
-    assert labelled_for(tmp_path / "val", images.classes).labels == (1,)
-    assert labelled_for(tmp_path / "val", ["dog", decomposed]).labels == (1,)
+    assert labeled_for(tmp_path / "val", images.classes).labels == (1,)
+    assert labeled_for(tmp_path / "val", ["dog", decomposed]).labels == (1,)

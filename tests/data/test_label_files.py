@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images, lists_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
@@ -21,7 +21,7 @@ def touch(root: Path, *names: str) -> None:
 
 def listed(
     folder: Path, text: str, ids: tuple[str, ...] = IDS, names: tuple[str, ...] = NAMES
-) -> LabelledImages:
+) -> LabeledImages:
     folder.mkdir(exist_ok=True)
     (folder / "list.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     return evaluation_images(folder / "list.csv", ids, names).images

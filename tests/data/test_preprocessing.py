@@ -34,14 +34,14 @@ def largest_difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> int:
         (1.0, (299, 400), (50, 0, 349, 299)),
     ],
 )
-def test_short_side_cuts_the_centre_of_the_scaled_image(
+def test_short_side_cuts_the_center_of_the_scaled_image(
     fraction: float, size: tuple[int, int], box: tuple[float, ...]
 ) -> None:
     found = Preprocessing((299, 299), crop_fraction=fraction).source_box(*size)
     assert found == pytest.approx(box)
 
 
-def test_a_wide_input_is_covered_and_the_centre_cut() -> None:
+def test_a_wide_input_is_covered_and_the_center_cut() -> None:
     # 96x128 / 0.875 -> 109x146; 129x140 covers it as 135x146.
     box = Preprocessing((96, 128)).source_box(129, 140)
     assert box == pytest.approx((9 * 140 / 146, 20 * 129 / 135, 137 * 140 / 146, 116 * 129 / 135))
@@ -181,7 +181,7 @@ def test_wrong_values_are_refused_by_name(field: str, value: Any) -> None:
 
 def test_missing_and_unknown_fields_are_refused() -> None:
     fields = SQUARE.as_dict()
-    for wrong in ({**fields, "colour": 1}, {"image_size": [299, 299]}, {}, [*fields], None):
+    for wrong in ({**fields, "color": 1}, {"image_size": [299, 299]}, {}, [*fields], None):
         with pytest.raises(ValueError, match="must have the fields image_size, resize"):
             Preprocessing.from_dict(wrong)  # type: ignore[arg-type]
 

@@ -43,7 +43,7 @@ def test_evaluation_images_are_shared_out_exactly() -> None:
     assert [len(ShareSampler(10, rank, 3)) for rank in range(3)] == [4, 3, 3]
 
 
-def test_seeds_of_neighbours_are_unrelated() -> None:
+def test_seeds_of_neighbors_are_unrelated() -> None:
     seeds = {seed_from(a, b, c) for a in range(10) for b in range(10) for c in range(10)}
     assert len(seeds) == 1000
     assert all(0 <= seed < 2**63 for seed in seeds)

@@ -71,11 +71,11 @@ def test_a_list_names_the_files_that_it_named_where_it_was_saved(
         rows = [f"{line},{classes[number % 2]}" for number, line in enumerate(lines)]
         table = saved("\n".join(["path,label", *rows]), encoding, line_end, there)
         (root / "list.csv").write_bytes(table)
-        labelled = evaluation_images(root / "list.csv", classes, classes).images
-        assert labelled.paths == tuple(root / name for name in names)
-        assert labelled.labels == tuple(number % 2 for number in range(len(names)))
+        labeled = evaluation_images(root / "list.csv", classes, classes).images
+        assert labeled.paths == tuple(root / name for name in names)
+        assert labeled.labels == tuple(number % 2 for number in range(len(names)))
         (root / "out.txt").write_bytes(saved(f"{lines[0]}\n", encoding, line_end, there))
-        assert exclude(labelled, root / "out.txt", {root}).images.paths == labelled.paths[1:]
+        assert exclude(labeled, root / "out.txt", {root}).images.paths == labeled.paths[1:]
         (root / "classes.txt").write_bytes(saved("\n".join(classes), encoding, line_end, there))
         assert tuple(map(key, class_list([root / "0.tar"]))) == tuple(map(key, classes))
         named = classes_to_import(root / "classes.txt")

@@ -114,11 +114,11 @@ def test_every_class_has_the_same_spread_of_areas(name: str) -> None:
     assert sides.mean() == pytest.approx((least + greatest) / 2, abs=0.02)
 
 
-def test_a_shape_stands_out_from_both_colours_behind_it() -> None:
+def test_a_shape_stands_out_from_both_colors_behind_it() -> None:
     random = np.random.default_rng(0)
     lighter = 0
     for _ in range(200):
-        front, behind = shapes.draw_colours(random)
+        front, behind = shapes.draw_colors(random)
         luminances = behind @ shapes.LUMINANCE - front @ shapes.LUMINANCE
         assert np.abs(luminances).min() >= shapes.MINIMUM_CONTRAST
         assert (luminances > 0).all() or (luminances < 0).all()
@@ -126,14 +126,14 @@ def test_a_shape_stands_out_from_both_colours_behind_it() -> None:
     assert 60 < lighter < 140
 
 
-def test_no_class_has_colours_of_its_own() -> None:
+def test_no_class_has_colors_of_its_own() -> None:
     images, labels = pictures("train", 2000)
-    colours = images.mean(axis=(1, 2))
-    spread = colours.std(axis=0)
+    colors = images.mean(axis=(1, 2))
+    spread = colors.std(axis=0)
     for shape in range(10):
-        of_class = colours[labels == shape]
+        of_class = colors[labels == shape]
         # The mean of 200 pictures strays by 0.07 of the spread; four times that is no accident.
-        assert (np.abs(of_class.mean(axis=0) - colours.mean(axis=0)) < 0.28 * spread).all()
+        assert (np.abs(of_class.mean(axis=0) - colors.mean(axis=0)) < 0.28 * spread).all()
         assert (np.abs(of_class.std(axis=0) / spread - 1) < 0.25).all()
 
 

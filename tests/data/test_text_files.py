@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.exclusion import exclude
-from inceptcli.data.folders import LabelledImages
+from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.data.shards.files import class_list
 from inceptcli.errors import UserError
@@ -50,7 +50,7 @@ def test_utf_16_without_a_mark_is_one_line(tmp_path: Path) -> None:
 def test_200_hostile_label_files_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
     draw = random.Random(0)
     whole = 'path,label\r\na.jpg,n01\r\n"b,c.jpg",käse\r\nd\\e.jpg,1\r\n'
-    images = LabelledImages(IDS, (tmp_path / "a.jpg", tmp_path / "b.jpg"), (0, 1))
+    images = LabeledImages(IDS, (tmp_path / "a.jpg", tmp_path / "b.jpg"), (0, 1))
     read, reasons = 0, list[str]()
     for number in range(200):
         content = bytearray(whole.encode(draw.choice([*ENCODINGS, "utf-16-be", "latin-1"])))

@@ -19,7 +19,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 @dataclass(frozen=True)
 class MadePictures:
-    """Plain colours under the names of results; the last of them cannot be read."""
+    """Plain colors under the names of results; the last of them cannot be read."""
 
     results: Evaluation
     damaged: str = ""
@@ -30,8 +30,8 @@ class MadePictures:
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
         if self.name(index) == self.damaged:
             raise UnreadableImage("it is gone")
-        colour = np.random.default_rng(index).integers(0, 256, (3, 4, 3)).astype(np.uint8)
-        return colour.repeat(60, axis=0).repeat(60, axis=1)
+        color = np.random.default_rng(index).integers(0, 256, (3, 4, 3)).astype(np.uint8)
+        return color.repeat(60, axis=0).repeat(60, axis=1)
 
     def label(self, index: int) -> int:
         return self.results.images[index].label

@@ -25,8 +25,8 @@ class Brightness:
     preprocessing = Preprocessing((4, 4))
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        centres = np.arange(11, dtype=np.float32) * 25
-        logits: NDArray[np.float32] = -np.abs(images[:, 0, 0, :1] - centres) / 10
+        centers = np.arange(11, dtype=np.float32) * 25
+        logits: NDArray[np.float32] = -np.abs(images[:, 0, 0, :1] - centers) / 10
         return logits
 
 
@@ -39,8 +39,8 @@ class Broken(Brightness):
 
 
 @dataclass
-class Greys:
-    """Pictures of one grey each; some cannot be read. Counts how often each is."""
+class Grays:
+    """Pictures of one gray each; some cannot be read. Counts how often each is."""
 
     size: int
     unreadable: tuple[int, ...] = ()
@@ -64,7 +64,7 @@ class Greys:
         return f"{index}.png"
 
 
-def measured(source: Greys, batch_size: int = 7, skip: bool = False) -> Evaluation:
+def measured(source: Grays, batch_size: int = 7, skip: bool = False) -> Evaluation:
     done: list[int] = []
     result = evaluate(Ensemble([Brightness()]), source, batch_size, done.append, skip)
     assert sum(done) == len(source)
@@ -72,13 +72,13 @@ def measured(source: Greys, batch_size: int = 7, skip: bool = False) -> Evaluati
 
 
 def test_each_image_is_read_once_and_no_batch_size_changes_anything() -> None:
-    source = Greys(121)
+    source = Grays(121)
     expected = measured(source, 1)
     assert source.read == [1] * 121
     assert [image.path for image in expected.images] == [f"{n}.png" for n in range(121)]
     assert 0 < expected.top1 < expected.top5 < 1
     for batch_size in (7, 32, 200):
-        assert measured(Greys(121), batch_size) == expected
+        assert measured(Grays(121), batch_size) == expected
 
 
 @pytest.mark.parametrize(("num_images", "size"), [(121, 2), (121, 7), (3, 4), (8, 8)])
@@ -89,8 +89,8 @@ def test_processes_share_every_image_and_none_twice(num_images: int, size: int) 
 
 def test_what_cannot_be_read_fails_or_is_listed_in_order() -> None:
     with pytest.raises(UserError, match=r"^4\.png: empty file; --skip-unreadable"):
-        measured(Greys(9, (4, 8)))
-    found = measured(Greys(9, (8, 4)), skip=True)
+        measured(Grays(9, (4, 8)))
+    found = measured(Grays(9, (8, 4)), skip=True)
     assert found.skipped == (("4.png", "empty file"), ("8.png", "empty file"))
     assert len(found.images) == 7
     assert sum(entry.images for entry in found.per_class) == 7
@@ -98,11 +98,11 @@ def test_what_cannot_be_read_fails_or_is_listed_in_order() -> None:
 
 def test_nothing_readable_fails() -> None:
     with pytest.raises(UserError, match=r"none of the 2 images can be read: 0\.png: empty file"):
-        measured(Greys(2, (0, 1)), skip=True)
+        measured(Grays(2, (0, 1)), skip=True)
 
 
 def test_output_that_is_not_finite_fails_even_where_images_may_be_skipped() -> None:
-    source = Greys(121)
+    source = Grays(121)
     (white,) = (number for number in range(121) if number * 37 % 256 == 255)
     with pytest.raises(UserError, match=rf"^{white}\.png: {DAMAGED}"):
         evaluate(Ensemble([Broken()]), source, 4, lambda done: None, skip_unreadable=True)

@@ -137,7 +137,7 @@ def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
-def test_the_page_never_scrolls_sideways_and_everything_is_labelled(
+def test_the_page_never_scrolls_sideways_and_everything_is_labeled(
     page: Page, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     for number, classes in enumerate((2, 16, 60)):

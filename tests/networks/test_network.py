@@ -177,7 +177,7 @@ def test_batch_norm_on_sums_is_an_option(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_what_is_loaded_next_is_not_initialised(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_loaded_next_is_not_initialized(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(*_: object, **__: object) -> None:
         raise AssertionError
 

@@ -38,7 +38,7 @@ from tests.weights.parity import (
 SIZE = (139, 155)
 """Grids of 15x17, 7x8 and 3x3: quick, and height is not width."""
 
-GREY = {"mean": (0.45,), "std": (0.27,)}
+GRAY = {"mean": (0.45,), "std": (0.27,)}
 UNEQUAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 SEEN = 100 * LIMIT
@@ -78,7 +78,7 @@ def photographed(
     options = network_options(name, **{"num_classes": 11, **small, **dict(changes)})
     view = Preprocessing(SIZE)
     if options.in_channels == 1 or unequal:
-        view = replace(view, **(GREY if options.in_channels == 1 else UNEQUAL))
+        view = replace(view, **(GRAY if options.in_channels == 1 else UNEQUAL))
     torch.manual_seed(0)
     network = build(options)
     photos = photographs(8)
@@ -176,7 +176,7 @@ def test_it_computes_what_the_torch_module_computes(
 
 
 @pytest.mark.parametrize("name", [pytest.param("iv4", marks=pytest.mark.system), "irv1"])
-def test_channels_may_be_normalised_unequally(name: str) -> None:
+def test_channels_may_be_normalized_unequally(name: str) -> None:
     assert_same(photographed(name, unequal=True))
 
 

@@ -20,7 +20,7 @@ SIDE = 139
 
 
 def images(count: int, seed: int) -> Tensor:
-    """Smooth pictures and their noise, so that neighbouring pixels have something to say."""
+    """Smooth pictures and their noise, so that neighboring pixels have something to say."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 9, 9, generator=generator)
     smooth = nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")

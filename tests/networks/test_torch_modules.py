@@ -69,7 +69,7 @@ def test_a_residual_leaves_its_input_untouched() -> None:
     assert torch.equal(features, kept)
 
 
-def test_batch_norm_on_a_sum_normalises_it_before_the_relu() -> None:
+def test_batch_norm_on_a_sum_normalizes_it_before_the_relu() -> None:
     module = residual(batch_norm_on_sums=True).train()
     outputs = module(torch.randn(64, 4, 5, 5) * 30 + 100)
     positive = (outputs > 0).float().mean(dim=(0, 2, 3))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inceptcli.plots.canvas import heat_colours
+from inceptcli.plots.canvas import heat_colors
 from inceptcli.plots.overlay import hottest_half, overlay
 
-GREY = np.full((75, 100, 3), 128, np.uint8)
+GRAY = np.full((75, 100, 3), 128, np.uint8)
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 BLINDNESS = {
@@ -26,28 +26,28 @@ BLINDNESS = {
 }  # fmt: skip
 
 
-def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
+def luminance(colors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of linear RGB."""
-    weights: NDArray[np.float64] = colours @ np.array([0.2126, 0.7152, 0.0722])
+    weights: NDArray[np.float64] = colors @ np.array([0.2126, 0.7152, 0.0722])
     return weights
 
 
-def linear(colours: NDArray[np.float32]) -> NDArray[np.float64]:
-    scaled = colours.astype(np.float64) / 255
+def linear(colors: NDArray[np.float32]) -> NDArray[np.float64]:
+    scaled = colors.astype(np.float64) / 255
     return np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_more_heat_is_brighter_with_every_colour_vision(kind: str) -> None:
-    seen = linear(heat_colours()[::8]) @ np.array(BLINDNESS[kind]).T
-    for brightness in (luminance(seen), luminance(linear(heat_colours()[::8]))):
+def test_more_heat_is_brighter_with_every_color_vision(kind: str) -> None:
+    seen = linear(heat_colors()[::8]) @ np.array(BLINDNESS[kind]).T
+    for brightness in (luminance(seen), luminance(linear(heat_colors()[::8]))):
         assert (np.diff(brightness) > 0).all()
         assert brightness[-1] / brightness[0] > 10
 
 
 def test_a_small_picture_is_enlarged_and_a_large_one_is_not() -> None:
     heat = np.ones((75, 100), np.float32)
-    assert overlay(GREY, heat).size == (400, 300)
+    assert overlay(GRAY, heat).size == (400, 300)
     large = np.zeros((299, 310, 3), np.uint8)
     assert overlay(large, np.ones((299, 310), np.float32)).size == (310, 299)
 
@@ -55,7 +55,7 @@ def test_a_small_picture_is_enlarged_and_a_large_one_is_not() -> None:
 def test_hot_is_yellow_cold_is_blue_and_a_line_goes_round_the_hottest_half() -> None:
     heat = np.zeros((75, 100), np.float32)
     heat[20:50, 30:70] = 1
-    drawn = np.asarray(overlay(GREY, heat)).astype(int)
+    drawn = np.asarray(overlay(GRAY, heat)).astype(int)
     red, _, blue = drawn[140, 200]
     assert red - blue > 60
     red, _, blue = drawn[20, 20]
@@ -66,7 +66,7 @@ def test_hot_is_yellow_cold_is_blue_and_a_line_goes_round_the_hottest_half() -> 
     assert white.tolist() == [black[0] + 1, black[1] - 1]
 
 
-def test_without_heat_the_picture_is_left_in_grey() -> None:
+def test_without_heat_the_picture_is_left_in_gray() -> None:
     picture = np.zeros((75, 100, 3), np.uint8)
     picture[..., 0] = 200
     drawn = np.asarray(overlay(picture, np.zeros((75, 100), np.float32)))

@@ -1,4 +1,4 @@
-"""The digitised curves, thinned, are still the paper's."""
+"""The digitized curves, thinned, are still the paper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAST_TEN = {
     "top1": {"iv3": 21.31, "irv1": 21.44, "iv4": 19.96, "irv2": 19.77},
     "top5": {"iv3": 5.73, "irv1": 5.66, "iv4": 4.97, "irv2": 4.88},
 }
-"""Mean of the last ten epochs of what was digitised, percent."""
+"""Mean of the last ten epochs of what was digitized, percent."""
 
 AT = {
     "top1": {
@@ -30,7 +30,7 @@ AT = {
         "irv2": {40: 7.77, 80: 5.83, 120: 4.98, 160: 4.88},
     },
 }
-"""What was digitised, averaged around these epochs, percent."""
+"""What was digitized, averaged around these epochs, percent."""
 
 
 def curves(metric: str) -> dict[str, Curve]:

@@ -37,7 +37,7 @@ def save_small_network(path: Path, ids: Sequence[str] = IDS) -> Path:
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (60, 80)) -> Path:
-    """A smooth picture of random colours, the same for the same seed."""
+    """A smooth picture of random colors, the same for the same seed."""
     random = np.random.default_rng(seed)
     levels = (random.random((3, 3, 3)) * random.random(3) * 255).astype(np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def engine(weights: Path) -> TorchEngine:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    """Seven pictures of different colours."""
+    """Seven pictures of different colors."""
     return [draw(tmp_path / "pictures" / f"{number}.png", number) for number in range(7)]
 
 

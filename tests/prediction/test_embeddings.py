@@ -55,7 +55,7 @@ def test_embeddings_times_the_classifier_are_the_logits(
     if name == "irv1-facenet":
         assert engine.embedding_width == 512
         assert np.linalg.norm(embedded, axis=1) == pytest.approx(1, abs=1e-6)
-        # Their length before it was normalised is what scales them to the logits.
+        # Their length before it was normalized is what scales them to the logits.
         products = embedded @ weight.T
         lengths = (products * (found.logits - bias)).sum(1) / (products**2).sum(1)
         embedded = embedded * lengths[:, None]

@@ -19,16 +19,16 @@ from inceptcli.prediction.predict import predict
 from inceptcli.weights.metadata import ClassName
 from tests.prediction.conftest import draw
 
-COLOURS = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
+COLORS = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
 
 
 class Corner:
-    """An engine whose three logits are a picture's colour in its upper left corner."""
+    """An engine whose three logits are a picture's color in its upper left corner."""
 
     def __init__(
         self,
         preprocessing: Preprocessing,
-        classes: tuple[ClassName, ...] = COLOURS,
+        classes: tuple[ClassName, ...] = COLORS,
         order: tuple[int, ...] = (0, 1, 2),
         scale: float = 0.03,
     ) -> None:
@@ -92,28 +92,28 @@ def test_two_networks_give_their_mean_each_with_its_own_preprocessing() -> None:
 def test_classes_in_another_order_are_put_into_the_first_ones() -> None:
     plain = Corner(SMALL)
     for classes in (
-        (COLOURS[2], COLOURS[0], COLOURS[1]),
+        (COLORS[2], COLORS[0], COLORS[1]),
         (ClassName("x", "blue"), ClassName("y", "red"), ClassName("z", "green")),
     ):
         mixed = Corner(SMALL, classes, order=(2, 0, 1))
         found = probabilities(Ensemble([plain, mixed]))
         assert found == pytest.approx(probabilities(Ensemble([plain])), abs=1e-12)
-        assert Ensemble([plain, mixed]).classes == COLOURS
+        assert Ensemble([plain, mixed]).classes == COLORS
 
 
 def test_other_classes_are_refused_and_named() -> None:
-    others = (*COLOURS[:2], ClassName("y", "yel\x1blow"), ClassName("t", "teal"))
+    others = (*COLORS[:2], ClassName("y", "yel\x1blow"), ClassName("t", "teal"))
     said = r"only a \(3 classes\) has blue; only b \(4 classes\) has yel\\x1blow, teal$"
     with pytest.raises(UsageError, match=said):
-        match_classes([("a", COLOURS), ("b", others)])
+        match_classes([("a", COLORS), ("b", others)])
     alike = (ClassName("n1", "red"), ClassName("n2", "red"), ClassName("n3", "blue"))
     with pytest.raises(UsageError, match=r"only a \(3 classes\) has green; only b .* has none$"):
-        match_classes([("a", COLOURS), ("b", alike)])
+        match_classes([("a", COLORS), ("b", alike)])
     longer = [ClassName(f"n{n}", name) for n, name in enumerate(("red", "green", "blue", "blue"))]
     with pytest.raises(UsageError, match=r"only a \(3 classes\) has none; only b \(4 classes\)"):
-        match_classes([("a", COLOURS), ("b", longer)])
+        match_classes([("a", COLORS), ("b", longer)])
     with pytest.raises(UsageError, match="and 997 more"):
-        match_classes([("a", COLOURS), ("b", [ClassName(str(n), str(n)) for n in range(1000)])])
+        match_classes([("a", COLORS), ("b", [ClassName(str(n), str(n)) for n in range(1000)])])
 
 
 @pytest.mark.parametrize(("batch_size", "given"), [(1, [1] * 30), (7, [7] * 4 + [2]), (99, [30])])

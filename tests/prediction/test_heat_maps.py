@@ -106,7 +106,7 @@ def test_a_place_is_in_pixels_of_the_picture() -> None:
     # The network saw 40x40 pixels of the picture from (100, 50) on.
     place = locate(heat, (100, 50, 140, 90))
     assert place is not None
-    assert place.centre == pytest.approx((100 + 7 * 2, 50 + 3 * 4))
+    assert place.center == pytest.approx((100 + 7 * 2, 50 + 3 * 4))
     # The eight pixels are equally hot, so that half of them means all of them.
     assert place.box == (110, 58, 118, 66)
 
@@ -119,5 +119,5 @@ def test_half_of_the_picture_that_was_seen_is_all_that_the_map_covers() -> None:
     preprocessing = Preprocessing((76, 76), crop_fraction=0.5)
     place = locate(np.ones((76, 76), np.float32), preprocessing.source_box(200, 400))
     assert place is not None
-    assert place.centre == pytest.approx((200, 100))
+    assert place.center == pytest.approx((200, 100))
     assert place.box == (150, 50, 250, 150)

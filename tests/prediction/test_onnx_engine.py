@@ -61,7 +61,7 @@ def crops_of_photographs(preprocessing: Preprocessing, number: int) -> Crops:
 def assert_alike(found: Engine, expected: Engine, crops: Crops) -> None:
     """The same five classes in the same order, and probabilities within 1e-4."""
     ours, theirs = found.logits(crops), expected.logits(crops)
-    # Else any picture would do, and a wrong crop or normalisation would not be seen.
+    # Else any picture would do, and a wrong crop or normalization would not be seen.
     assert theirs.std(axis=0).mean() > 0.3 * theirs.std()
     probabilities = softmax(ours), softmax(theirs)
     np.testing.assert_allclose(*probabilities, rtol=0, atol=1e-4)

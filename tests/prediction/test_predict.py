@@ -17,7 +17,7 @@ from inceptcli.prediction.predict import Answer, predict
 from inceptcli.weights.metadata import ClassName
 
 
-class MeanColour:
+class MeanColor:
     """An engine whose three logits are a picture's mean red, green and blue."""
 
     classes = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
@@ -32,14 +32,14 @@ class MeanColour:
         return logits
 
 
-def paint(path: Path, colour: str) -> Source:
-    Image.new("RGB", (20, 10), colour).save(path)
+def paint(path: Path, color: str) -> Source:
+    Image.new("RGB", (20, 10), color).save(path)
     return Source(str(path))
 
 
 def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "#0040c0")], Ensemble([MeanColour()]), top_k=2, batch_size=1
+        [paint(tmp_path / "a.png", "#0040c0")], Ensemble([MeanColor()]), top_k=2, batch_size=1
     )
     assert [p.name for p in answer.top] == ["blue", "green"]
     assert [p.index for p in answer.top] == [2, 1]
@@ -50,7 +50,7 @@ def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path:
 
 def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "teal")], Ensemble([MeanColour()]), top_k=9, batch_size=1
+        [paint(tmp_path / "a.png", "teal")], Ensemble([MeanColor()]), top_k=9, batch_size=1
     )
     assert len(answer.top) == 3
     assert sum(p.probability for p in answer.top) == pytest.approx(1, abs=1e-12)
@@ -58,7 +58,7 @@ def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Pat
 
 def test_of_equally_probable_classes_the_first_one_comes_first(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "grey")], Ensemble([MeanColour()]), top_k=3, batch_size=1
+        [paint(tmp_path / "a.png", "gray")], Ensemble([MeanColor()]), top_k=3, batch_size=1
     )
     assert [p.index for p in answer.top] == [0, 1, 2]
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
             Source("x*", "no match"),
             red,
         ],
-        Ensemble([MeanColour()]),
+        Ensemble([MeanColor()]),
         top_k=1,
         batch_size=4,
     )
@@ -86,13 +86,13 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
 
 
 def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
-    engine = MeanColour()
+    engine = MeanColor()
     list(predict([Source("none.png")] * 3, Ensemble([engine]), top_k=1, batch_size=2))
     assert engine.batch_sizes == []
 
 
 def test_no_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
-    engine = MeanColour()
+    engine = MeanColor()
     source = paint(tmp_path / "a.png", "red")
     answers = list(predict([source] * 7, Ensemble([engine]), top_k=1, batch_size=3))
     assert len(answers) == 7
@@ -109,14 +109,14 @@ def test_an_answer_is_given_before_the_next_path_is_known(tmp_path: Path) -> Non
         assert given.wait(timeout=600), "the first answer waits for the second path"
         yield source
 
-    for _ in predict(one_by_one(), Ensemble([MeanColour()]), top_k=1, batch_size=16):
+    for _ in predict(one_by_one(), Ensemble([MeanColor()]), top_k=1, batch_size=16):
         given.set()
         answers += 1
     assert answers == 2
 
 
 def test_output_that_is_not_finite_is_an_error_and_not_a_probability(tmp_path: Path) -> None:
-    class Broken(MeanColour):
+    class Broken(MeanColor):
         def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
             return np.full((len(images), 3), np.nan, np.float32)
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(loading_context() is None, reason="processes are
 
 
 class Device:
-    """An engine whose logits are the mean colours of a crop; says what it is asked for."""
+    """An engine whose logits are the mean colors of a crop; says what it is asked for."""
 
     classes = tuple(ClassName(name, name) for name in ("red", "green", "blue"))
     preprocessing = Preprocessing((8, 8))

@@ -22,7 +22,7 @@ CLASSES = (ClassName("n0", "stripes"), ClassName("n1", "discs"))
 def halves(
     random: np.random.Generator, left: int | None, right: int | None, size: int
 ) -> NDArray[np.uint8]:
-    """A picture (size, size, 3) of two halves: stripes, discs, or with None one colour."""
+    """A picture (size, size, 3) of two halves: stripes, discs, or with None one color."""
     parts = [_half(random, left, (size, size // 2)), _half(random, right, (size, size - size // 2))]
     noise = random.normal(0, 8, (size, size, 3))
     return np.clip(np.concatenate(parts, axis=1) + noise, 0, 255).astype(np.uint8)
@@ -44,7 +44,7 @@ def _half(
 
 
 def save_trained(path: Path, size: int, steps: int) -> None:
-    """Weights of an Inception-ResNet-v1 that tells stripes from discs, each beside one colour."""
+    """Weights of an Inception-ResNet-v1 that tells stripes from discs, each beside one color."""
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     options = network_options("irv1", num_classes=2, repeats=(1, 1, 1))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.progress.display import Display, hush, logger, notices, silence
-from tests.terminal import COLOUR, HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines
+from tests.terminal import COLOR, HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines
 
 WORK = """
 import logging, signal, sys, time
@@ -84,11 +84,11 @@ def test_ctrl_c_leaves_a_usable_terminal() -> None:
     assert "KeyboardInterrupt" in terminal.written.rpartition(SHOW_CURSOR)[2]
 
 
-def test_no_color_is_honoured() -> None:
-    coloured, plain = Terminal(work(), 80), Terminal(work(), 80, NO_COLOR="1")
-    assert coloured.finish() == plain.finish() == 0
-    assert COLOUR.search(coloured.written)
-    assert not COLOUR.search(plain.written)
+def test_no_color_is_honored() -> None:
+    colored, plain = Terminal(work(), 80), Terminal(work(), 80, NO_COLOR="1")
+    assert colored.finish() == plain.finish() == 0
+    assert COLOR.search(colored.written)
+    assert not COLOR.search(plain.written)
     assert "━" in plain.written
 
 

@@ -51,14 +51,14 @@ def test_other_classes_replace_the_head_and_say_so(weights: Path, notices: list[
     assert torch.equal(network.state_dict()[stem], load_tensors(weights)[stem])
 
 
-def test_grey_images_get_the_sum_of_the_channels(weights: Path, notices: list[str]) -> None:
+def test_gray_images_get_the_sum_of_the_channels(weights: Path, notices: list[str]) -> None:
     network = build(options(in_channels=1)).eval()
     start_from(network, weights, SHAPES)
     assert "3 input channels, adapted to 1" in notices[0]
-    colour = build(options()).eval()
-    start_from(colour, weights, SHAPES)
-    grey = torch.rand(2, 1, 75, 75)
-    torch.testing.assert_close(network(grey), colour(grey.expand(-1, 3, -1, -1)))
+    color = build(options()).eval()
+    start_from(color, weights, SHAPES)
+    gray = torch.rand(2, 1, 75, 75)
+    torch.testing.assert_close(network(gray), color(gray.expand(-1, 3, -1, -1)))
     five = adapted(torch.ones(4, 3, 3, 3), 5)
     torch.testing.assert_close(five.sum(dim=1), torch.full((4, 3, 3), 3.0))
 

@@ -17,8 +17,8 @@ from tests.training.conftest import Train
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-COLOURS = {"data__mean": [0.485, 0.456, 0.406], "data__std": [0.229, 0.224, 0.225]}
-GREY = {
+COLORS = {"data__mean": [0.485, 0.456, 0.406], "data__std": [0.229, 0.224, 0.225]}
+GRAY = {
     "network": {"name": "irv1", "repeats": [1, 1, 1], "in_channels": 1},
     "data__mean": 0.4, "data__std": 0.3,
 }  # fmt: skip
@@ -66,11 +66,11 @@ def looks(train: Train, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list
     "changes",
     [
         {},
-        {"optimizer": {"name": "sgd"}, "trainer__accumulate_batches": 2, **COLOURS},
+        {"optimizer": {"name": "sgd"}, "trainer__accumulate_batches": 2, **COLORS},
         {"optimizer": {"name": "rmsprop_tf"}, "trainer__precision": "bf16-mixed"},
-        {"trainer__logger": "csv", **GREY},
+        {"trainer__logger": "csv", **GRAY},
     ],
-    ids=["adamw", "sgd", "rmsprop", "grey"],
+    ids=["adamw", "sgd", "rmsprop", "gray"],
 )
 def test_no_step_looks_at_a_value(
     train: Train, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
@@ -113,9 +113,9 @@ def test_a_look_would_be_noticed(train: Train, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"trainer__precision": "bf16-mixed", **COLOURS},
+        {"trainer__precision": "bf16-mixed", **COLORS},
         {"trainer__precision": "16-mixed"},
-        {"trainer__precision": "32-true", "optimizer": {"name": "sgd"}, **GREY},
+        {"trainer__precision": "32-true", "optimizer": {"name": "sgd"}, **GRAY},
         {"trainer__precision": "bf16-mixed", "optimizer": {"name": "rmsprop_tf"}},
         {"trainer__precision": "bf16-mixed", "augmentation": {"mixup": 0.2, "cutmix": 1.0}},
     ],

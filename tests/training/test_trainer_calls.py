@@ -193,7 +193,7 @@ def test_an_image_that_cannot_be_read_ends_it(run: RunDirectory, flowers: Path) 
 
 def test_weights_without_a_classifier_are_refused(tmp_path: Path) -> None:
     path = random_weights(tmp_path / "weights.safetensors")
-    metadata = replace(read_metadata(path), initialised=["classifier.weight", "classifier.bias"])
+    metadata = replace(read_metadata(path), initialized=["classifier.weight", "classifier.bias"])
     save(path, load_tensors(path), metadata)
     with pytest.raises(UserError, match="has no trained classifier"):
         ImageClassifier.load(path)

@@ -77,7 +77,7 @@ HOSTILE = {
     "recipe must be a valid dictionary": ("recipe", [1]),
     "epoch must be a valid integer": ("epoch", "first"),
     "metrics.a must be a valid number": ("metrics", {"a": "b"}),
-    "initialised must be a valid list": ("initialised", "all"),
+    "initialized must be a valid list": ("initialized", "all"),
     "schema version 'vvvvvvvvvvvv...vvvvvvvvvvvvv'": ("schema_version", "v" * 10**6),
     "extra Extra inputs are not permitted": ("extra", 1),
 }  # fmt: skip

@@ -76,7 +76,7 @@ def test_the_metadata_says_where_the_weights_came_from(tmp_path: Path) -> None:
         "repository": "timm/x",
         "commit": "abc",
     }
-    assert metadata.initialised == []
+    assert metadata.initialized == []
     assert metadata.assumed == [
         "classes", "image_size", "resize", "crop_fraction", "interpolation", "mean", "std",
     ]  # fmt: skip
@@ -130,11 +130,11 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     torch.save(tensors, path)
     said = refused(path)
     assert (
-        "recognised as timm or Cadene, Inception-v4, but 16 missing: features.6.branch0.bn.w"
+        "recognized as timm or Cadene, Inception-v4, but 16 missing: features.6.branch0.bn.w"
         in said
     )
     assert said.count("features.") == 10
-    assert said.endswith("; --partial initialises what is missing")
+    assert said.endswith("; --partial initializes what is missing")
     tensors["aux.weight"] = torch.zeros(1)
     tensors["features.0.conv.weight"] = torch.zeros(32, 1, 3, 3)
     torch.save(tensors, path)
@@ -145,7 +145,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     )
 
 
-def test_partial_initialises_and_records_what_is_missing(tmp_path: Path) -> None:
+def test_partial_initializes_and_records_what_is_missing(tmp_path: Path) -> None:
     tensors = foreign(INCEPTION_RESNET_V1)
     del tensors["logits.weight"], tensors["logits.bias"], tensors["conv2d_1a.conv.weight"]
     torch.save(tensors, tmp_path / "face.pt")
@@ -155,10 +155,10 @@ def test_partial_initialises_and_records_what_is_missing(tmp_path: Path) -> None
     missing = ("stem.0.conv.weight", "classifier.weight", "classifier.bias")
     for name in ("first", "second"):
         report = convert(tmp_path / "face.pt", tmp_path / name, partial=True)
-        assert report.initialised == missing
+        assert report.initialized == missing
         assert report.remarks[0].startswith("the source has no classifier: the file gives")
     network, metadata = load_network(tmp_path / "first")
-    assert (tuple(metadata.initialised), metadata.network.num_classes) == (missing, 1)
+    assert (tuple(metadata.initialized), metadata.network.num_classes) == (missing, 1)
     assert network.state_dict()["stem.0.conv.weight"].std() > 0.1
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
 

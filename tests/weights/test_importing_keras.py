@@ -106,5 +106,5 @@ def test_a_missing_layer_and_a_missing_classifier_are_told_apart(folder: Path) -
         convert(folder / "no_dense.weights.h5", folder / "no.safetensors")
     assert not (folder / "no.safetensors").exists()
     report = convert(folder / "no_dense.weights.h5", folder / "no.safetensors", partial=True)
-    assert report.initialised == ("classifier.weight", "classifier.bias")
+    assert report.initialized == ("classifier.weight", "classifier.bias")
     assert report.num_classes == 1

@@ -23,7 +23,7 @@ from inceptcli.weights.file import (
     read_metadata,
     save,
 )
-from inceptcli.weights.foreign.recognition import recognise
+from inceptcli.weights.foreign.recognition import recognize
 from inceptcli.weights.formats.foreign_file import ForeignFile
 from inceptcli.weights.formats.tensorflow_checkpoint import AVERAGE
 from inceptcli.weights.imagenet_classes import imagenet_classes
@@ -161,10 +161,10 @@ def test_a_release_is_imported_by_the_command_line(
 
 def test_an_average_is_taken_and_raw_is_for_the_rest() -> None:
     groups = {"": numbered(INCEPTION_V4), AVERAGE: numbered(INCEPTION_V4, start=5)}
-    found = recognise(Path("model.ckpt"), ForeignFile(groups))
+    found = recognize(Path("model.ckpt"), ForeignFile(groups))
     assert (found.name, found.averaged) == (AVERAGE, True)
     assert "passed over the file's own keys: raw weights (--raw takes them)" in found.remarks
-    found = recognise(Path("model.ckpt"), ForeignFile(groups), raw=True)
+    found = recognize(Path("model.ckpt"), ForeignFile(groups), raw=True)
     assert (found.name, found.averaged) == ("the file's own keys", False)
 
 

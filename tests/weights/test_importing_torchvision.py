@@ -102,17 +102,17 @@ def test_average_pools_that_do_not_count_padding_would_be_seen(pair: Pair) -> No
 
 @pytest.mark.system
 def test_photographs_are_seen_and_answered_as_in_torchvision(pair: Pair) -> None:
-    """Its transforms normalise by ImageNet's figures, which the published network undoes."""
+    """Its transforms normalize by ImageNet's figures, which the published network undoes."""
     transform = Inception_V3_Weights.IMAGENET1K_V1.transforms()
     photos = photographs(12)
-    normalised = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
+    normalized = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
     mean, std = (torch.tensor(each)[:, None, None] for each in (transform.mean, transform.std))
-    theirs = ((normalised * std + mean) * 255).round().permute(0, 2, 3, 1)
+    theirs = ((normalized * std + mean) * 255).round().permute(0, 2, 3, 1)
     crops = np.stack([pair.metadata.preprocessing.crop(photo) for photo in photos])
     assert np.array_equal(theirs.numpy(), crops)
     published = copy.copy(pair.theirs)
     published.transform_input = True
-    expected = logits(published, normalised)
+    expected = logits(published, normalized)
     assert_same(torch.from_numpy(OnnxEngine(pair.path).logits(crops)), expected)
     # Only with the right mean and deviation.
     other = Preprocessing(**vars(pair.metadata.preprocessing) | {"mean": tuple(transform.mean)})

@@ -127,7 +127,7 @@ def test_the_bias_of_a_classifier_says_how_many_classes_there_are(tmp_path: Path
     torch.save(tensors, tmp_path / "a.pth")
     found = imported(tmp_path / "a.pth", partial=True)
     assert found.metadata.network.num_classes == 12
-    assert found.metadata.initialised == ["classifier.weight"]
+    assert found.metadata.initialized == ["classifier.weight"]
     assert not found.metadata.has_classifier
 
 

@@ -44,7 +44,7 @@ def in_processes(
     waiting: deque[Future[list[Result]]] = deque()
     try:
         for start in range(0, len(items), chunk):
-            with signals_held():  # workers, until they are initialised
+            with signals_held():  # workers, until they are initialized
                 waiting.append(pool.submit(_results, function, items[start : start + chunk]))
             if len(waiting) == WAITING * workers:
                 yield from waiting.popleft().result()

@@ -74,7 +74,7 @@ class ShareSampler(Sampler[int]):
 def seed_from(*parts: int) -> int:
     """One 63-bit seed from several non-negative integers, such as (seed, epoch, image).
 
-    Mixed like SplitMix64, so that neighbouring parts give unrelated seeds.
+    Mixed like SplitMix64, so that neighboring parts give unrelated seeds.
     """
     mask = 2**64 - 1
     state = 0

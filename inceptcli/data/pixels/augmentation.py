@@ -1,4 +1,4 @@
-"""What happens to training images: crop, mirror image, colour, erasing, mixing; by torchvision."""
+"""What happens to training images: crop, mirror image, color, erasing, mixing; by torchvision."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from inceptcli.data.pixels.distortion import Distortion
 
 Transform = Callable[[Tensor], Tensor]
 
-GREY = 127
+GRAY = 127
 """What erases: the middle of the pixel values, near 0 for the network."""
 
 ATTEMPTS = 10
 """At a crop that fits into the image."""
 
-COLOURS = ("brightness", "contrast", "saturation", "hue")
+COLORS = ("brightness", "contrast", "saturation", "hue")
 """In the order in which torchvision numbers them."""
 
 LUMA = torch.tensor([0.2989, 0.587, 0.114])
-"""The shares of red, green and blue in torchvision's grey."""
+"""The shares of red, green and blue in torchvision's gray."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Mirror:
         return image.flip(-1) if torch.rand(()).item() < self.probability else image
 
 
-class ColourJitter(v2.ColorJitter):  # type: ignore[misc]
+class ColorJitter(v2.ColorJitter):  # type: ignore[misc]
     """ColorJitter of floats with torchvision's draws and figures, in half its time.
 
     It works in place on one plane after the other and rounds once, to the nearest value. Images are
@@ -104,65 +104,65 @@ class ColourJitter(v2.ColorJitter):  # type: ignore[misc]
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """The image in other colours."""
+        """The image in other colors."""
         return self.transform(image, self.make_params([image]))
 
     def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        """The image in the colours that `params` say."""
+        """The image in the colors that `params` say."""
         pixels = torch.empty(image.shape).copy_(image)
         for place in params["fn_idx"].tolist():
-            colour = COLOURS[place]
-            factor = params[f"{colour}_factor"]
+            color = COLORS[place]
+            factor = params[f"{color}_factor"]
             if factor is not None:
-                pixels = _coloured(pixels, colour, factor)
+                pixels = _colored(pixels, color, factor)
                 if factor > 1:  # a smaller one leaves no range
                     pixels.clamp_(0, 255)
         planes = pixels.add_(0.5).numpy().astype(np.uint8)
         return torch.from_numpy(np.stack([*planes], axis=2)).permute(2, 0, 1)
 
 
-def _coloured(pixels: Tensor, colour: str, factor: float) -> Tensor:
-    if colour == "hue":
+def _colored(pixels: Tensor, color: str, factor: float) -> Tensor:
+    if color == "hue":
         turned: Tensor = v2.functional.adjust_hue(pixels.div_(255), factor)
         return turned.mul_(255)
-    if colour == "brightness":
+    if color == "brightness":
         return pixels.mul_(factor)
-    # Contrast is the distance from the mean grey, saturation from each pixel's own.
-    if colour == "contrast":
-        grey = LUMA @ pixels.mean(dim=(1, 2))
+    # Contrast is the distance from the mean gray, saturation from each pixel's own.
+    if color == "contrast":
+        gray = LUMA @ pixels.mean(dim=(1, 2))
     else:
-        grey = (LUMA @ pixels.flatten(1)).view_as(pixels[0])
-    return pixels.lerp_(grey, 1 - factor)
+        gray = (LUMA @ pixels.flatten(1)).view_as(pixels[0])
+    return pixels.lerp_(gray, 1 - factor)
 
 
 def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Transform:
     """Image (3, H, W) uint8 -> (3, *image_size) uint8, drawing from torch's default generator.
 
     A crop of a random share of the area and a random aspect (width / height) is resized to the
-    network's input; `mirror` is the probability of the mirror image; colours change by up to the
+    network's input; `mirror` is the probability of the mirror image; colors change by up to the
     given share. RandAugment applies `policy_operations` of strength `policy_magnitude` (of 30),
     TrivialAugment one of any; `erasing` is the probability that a rectangle (2 to 33 % of the area)
-    becomes grey.
+    becomes gray.
     """
-    colours = (chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue)
+    colors = (chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue)
     steps: list[Transform] = []
     if chosen.style == "authors":
         steps = [
-            Distortion(image_size, chosen.crop_area, chosen.crop_aspect, chosen.mirror, *colours)
+            Distortion(image_size, chosen.crop_area, chosen.crop_aspect, chosen.mirror, *colors)
         ]
     else:
         steps = [
             RandomCrop(image_size, chosen.crop_area, chosen.crop_aspect),
             Mirror(chosen.mirror),
         ]
-        if any(colours):
-            steps.append(ColourJitter(*colours))
+        if any(colors):
+            steps.append(ColorJitter(*colors))
     if chosen.policy == "randaugment":
         steps.append(v2.RandAugment(chosen.policy_operations, chosen.policy_magnitude))
     if chosen.policy == "trivialaugment":
         steps.append(v2.TrivialAugmentWide())
     if chosen.erasing:
-        steps.append(v2.RandomErasing(chosen.erasing, value=GREY))
+        steps.append(v2.RandomErasing(chosen.erasing, value=GRAY))
 
     def transform(image: Tensor) -> Tensor:
         for step in steps:

@@ -65,14 +65,14 @@ def places(
 ) -> list[CropPlace]:
     """The first half of the crops of an image of this size; the second half mirrors it.
 
-    - 10: the corners and the centre of the image resized by the weights' own rule, as torchvision's
+    - 10: the corners and the center of the image resized by the weights' own rule, as torchvision's
       FiveCrop cuts them. `squash` resizes all of the image for this, without its aspect.
-    - 144: GoogLeNet (1409.4842, section 7): four scales, three squares each (left, centre, right;
-      of a portrait top, centre, bottom), of each square the corners and the centre in the network's
+    - 144: GoogLeNet (1409.4842, section 7): four scales, three squares each (left, center, right;
+      of a portrait top, center, bottom), of each square the corners and the center in the network's
       input size and the square itself, resized. Scales for inputs that are not 224 are in
       proportion and rounded: 342, 384, 427 and 470 for 299.
     - 12: the paper evaluates with 12 crops and defines them nowhere. Here, by our own reading: of
-      the smallest scale the centre square, its six crops.
+      the smallest scale the center square, its six crops.
 
     Raises UsageError for 12 and 144 when the network's input is not square.
     """
@@ -127,7 +127,7 @@ def _squares(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
 def _five(
     outer: tuple[int, int, int, int], preprocessing: Preprocessing
 ) -> list[tuple[int, int, int, int]]:
-    """Corners (upper left, upper right, lower left, lower right) and centre of a box."""
+    """Corners (upper left, upper right, lower left, lower right) and center of a box."""
     height, width = preprocessing.image_size
     left, top, right, bottom = outer
     middle = left + round((right - left - width) / 2), top + round((bottom - top - height) / 2)

@@ -119,13 +119,13 @@ def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[n
 
     Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
     XL, whatever the suffix; of several frames the first.
-    The EXIF orientation is applied, or the format's own; colour profiles are not. Transparency is
+    The EXIF orientation is applied, or the format's own; color profiles are not. Transparency is
     laid over white.
-    Grey of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
+    Gray of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
     0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
     may call it at once.
 
-    With `shorter_side`, at least 1, a plain colour JPEG comes out at a half, a quarter or an eighth
+    With `shorter_side`, at least 1, a plain color JPEG comes out at a half, a quarter or an eighth
     of its size, the least that leaves its shorter side so many pixels; all else as without it.
 
     Raises:
@@ -276,14 +276,14 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _plain_jpeg(jpeg: bytes, shorter_side: int | None) -> NDArray[np.uint8] | None:
-    """What Pillow would make of a sound colour JPEG, to the bit and sooner; None for all others.
+    """What Pillow would make of a sound color JPEG, to the bit and sooner; None for all others.
 
     It is smaller where `decode` allows that.
     """
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(jpeg)
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(jpeg)
         _check_pixels(width, height)
-        if colours not in ("YCbCr", "RGB"):
+        if colors not in ("YCbCr", "RGB"):
             return None
         least = 0 if shorter_side is None else _reduced(min(height, width), shorter_side)
         part = least / min(height, width) if least else 1.0
@@ -333,9 +333,9 @@ def _orientation(image: Image.Image) -> int:
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
-        return _grey(image, (1.0, 255.0))
+        return _gray(image, (1.0, 255.0))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey(image, (65535.0,))
+        return _gray(image, (65535.0,))
     if not image.has_transparency_data or _is_unused(image):
         return _by_strips(image, lambda strip: strip.convert("RGB"))
     return _by_strips(image, _over_white)
@@ -349,7 +349,7 @@ def _is_unused(image: Image.Image) -> bool:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """On the page that cut-outs and logos are made for; colours under transparency are junk."""
+    """On the page that cut-outs and logos are made for; colors under transparency are junk."""
     transparent = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(transparent, mask=transparent)
@@ -366,7 +366,7 @@ def _by_strips(
     return pixels
 
 
-def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
+def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
     """As RGB: white is the first full scale that holds all values, else the values' maximum."""
     low, high = np.inf, -np.inf
     for _, values in _values(image):
@@ -380,10 +380,10 @@ def _grey(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top, values in _values(image):
         levels = np.nan_to_num(values * factor - low * factor, nan=0.0, posinf=255.0, neginf=0.0)
-        grey = np.rint(levels.clip(0, 255)).astype(np.uint8)
+        gray = np.rint(levels.clip(0, 255)).astype(np.uint8)
         if transparent is not None:
-            grey[values == transparent] = 255
-        pixels[top : top + len(grey)] = grey[:, :, None]
+            gray[values == transparent] = 255
+        pixels[top : top + len(gray)] = gray[:, :, None]
     return pixels
 
 

@@ -1,6 +1,6 @@
 """The authors' distortion of a training image, as TF-slim's inception_preprocessing has it.
 
-Its slow mode: crop, one of four resize methods, mirror, colours in one of four orders. Everything
+Its slow mode: crop, one of four resize methods, mirror, colors in one of four orders. Everything
 random comes from torch's default generator.
 """
 
@@ -18,7 +18,7 @@ MAXIMUM_ATTEMPTS = 100
 
 RESIZE_METHODS = ("bilinear", "nearest", "bicubic", "area")
 
-COLOUR_ORDERS = (
+COLOR_ORDERS = (
     ("brightness", "saturation", "hue", "contrast"),
     ("saturation", "brightness", "contrast", "hue"),
     ("contrast", "hue", "brightness", "saturation"),
@@ -31,9 +31,9 @@ class Distortion:
     """Image (3, H, W) uint8 -> (3, *image_size) uint8.
 
     `crop_area` and `crop_aspect` (width / height) are ranges, `mirror` is a probability, and each
-    colour changes by up to its share: brightness is added, saturation and contrast are factors
+    color changes by up to its share: brightness is added, saturation and contrast are factors
     around 1, hue turns by that part of the circle. Differs from TF-slim: pixels are sampled at
-    their centres, as TensorFlow 2 does it.
+    their centers, as TensorFlow 2 does it.
     """
 
     image_size: tuple[int, int]
@@ -56,20 +56,20 @@ class Distortion:
         pixels = interpolate(crop[None].float() / 255, self.image_size, mode=method)[0]
         if between(0, 1) < self.mirror:
             pixels = pixels.flip(2)
-        for colour in COLOUR_ORDERS[random_below(len(COLOUR_ORDERS))]:
-            pixels = self._changed(pixels, colour)
+        for color in COLOR_ORDERS[random_below(len(COLOR_ORDERS))]:
+            pixels = self._changed(pixels, color)
         return pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
 
-    def _changed(self, pixels: Tensor, colour: str) -> Tensor:
-        most = getattr(self, colour)
+    def _changed(self, pixels: Tensor, color: str) -> Tensor:
+        most = getattr(self, color)
         if not most:
             return pixels
-        if colour == "brightness":
+        if color == "brightness":
             return pixels + between(-most, most)
-        if colour == "hue":
+        if color == "hue":
             return turn_hue(pixels, between(-most, most))
         change: Callable[[Tensor, float], Tensor]
-        change = scale_saturation if colour == "saturation" else scale_contrast
+        change = scale_saturation if color == "saturation" else scale_contrast
         return change(pixels, between(1 - most, 1 + most))
 
 

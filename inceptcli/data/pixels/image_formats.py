@@ -141,7 +141,7 @@ def why_unidentified(file: BinaryIO, kind: str | None) -> str | None:
 
 
 def without_metadata(png: bytes) -> bytes:
-    """A PNG without its texts and colour profile; small ones that may say how it is turned stay."""
+    """A PNG without its texts and color profile; small ones that may say how it is turned stay."""
     kept, at = [png[:8]], 8
     while at + 8 <= len(png):
         length = int.from_bytes(png[at : at + 4], "big")
@@ -174,5 +174,5 @@ def _odd_bands(file: BinaryIO) -> str | None:
         return None
     return (
         f"a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits, which is not read; it "
-        "must be grey, RGB, RGBA or CMYK: 1, 3 or 4 bands"
+        "must be gray, RGB, RGBA or CMYK: 1, 3 or 4 bands"
     )

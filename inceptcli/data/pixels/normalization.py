@@ -12,7 +12,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     """Pixel values of 0 to 255, uint8 (N, 3, H, W), to float32 (value / 255 - mean) / std.
 
     With mean and std 0.5, as these networks have it, 0 becomes -1 and 255 becomes 1. One mean alone
-    means a network that reads grey images: the result is then (N, 1, H, W), their luma (ITU-R 601).
+    means a network that reads gray images: the result is then (N, 1, H, W), their luma (ITU-R 601).
     The memory format (channels last or not) is kept, and the work is done where the images are.
     """
     pixels = images.to(torch.float32, copy=True)

@@ -27,10 +27,10 @@ MAXIMUM_WHOLE = 16
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are resized, cropped and normalised before a network sees them.
+    """How images are resized, cropped and normalized before a network sees them.
 
     `short-side` is timm's: both sides are scaled alike until the shorter one is
-    floor(size / crop_fraction), and the centre is cropped; an `image_size` that is not square is
+    floor(size / crop_fraction), and the center is cropped; an `image_size` that is not square is
     covered in the same way. `squash` is TensorFlow slim's: the central `crop_fraction` of each side
     is resized to `image_size`, whatever its aspect. Differs from slim: the filter widens as the
     image shrinks (Pillow's antialiasing).
@@ -41,7 +41,7 @@ class Preprocessing:
         crop_fraction: Part of the shorter side, or of each side, that is kept; above 0, at most 1.
         interpolation: Pillow's filter.
         mean: Subtracted from red, green and blue, which are in [0, 1]; one value alone means
-            that the network reads grey images.
+            that the network reads gray images.
         std: Divides what is left.
     """
 
@@ -92,8 +92,8 @@ class Preprocessing:
             trimmed_top = int((height - height * self.crop_fraction) / 2)
             return (trimmed_left, trimmed_top, width - trimmed_left, height - trimmed_top)
         scaled_height, scaled_width = self.whole_size(height, width)
-        top, bottom = _centre(height, scaled_height, self.image_size[0])
-        left, right = _centre(width, scaled_width, self.image_size[1])
+        top, bottom = _center(height, scaled_height, self.image_size[0])
+        left, right = _center(width, scaled_width, self.image_size[1])
         return (left, top, right, bottom)
 
     def whole_size(self, height: int, width: int) -> tuple[int, int]:
@@ -198,7 +198,7 @@ def resized_part(
     return np.array(rows)
 
 
-def _centre(length: int, scaled: int, cropped: int) -> tuple[float, float]:
+def _center(length: int, scaled: int, cropped: int) -> tuple[float, float]:
     """First and last edge, in source pixels, of the central `cropped` of `scaled` pixels."""
     first = round((scaled - cropped) / 2)
     scale = length / scaled

@@ -22,10 +22,10 @@ TURN = math.radians(30)
 """Greatest turn of a shape either way; any turn at all takes a network far longer to learn."""
 
 MINIMUM_CONTRAST = 80.0
-"""Least luminance (0 to 255) between a shape and either colour of its background."""
+"""Least luminance (0 to 255) between a shape and either color of its background."""
 
 BACKGROUND_SPREAD = 40
-"""Greatest step, per channel, between a background's two colours: far less than a shape's edge."""
+"""Greatest step, per channel, between a background's two colors: far less than a shape's edge."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 SUPERSAMPLING = 2
@@ -43,12 +43,12 @@ def area(outline: Outline) -> float:
     return abs(float(np.sum(outline.conj() * np.roll(outline, -1)).imag)) / 2
 
 
-def crescent(hole_radius: float = 0.85, hole_centre: float = 0.45) -> Outline:
-    """The disc of radius 1 less a disc centred to its right, which bites through its edge."""
-    tip_x = (1 - hole_radius**2 + hole_centre**2) / (2 * hole_centre)
+def crescent(hole_radius: float = 0.85, hole_center: float = 0.45) -> Outline:
+    """The disc of radius 1 less a disc centered to its right, which bites through its edge."""
+    tip_x = (1 - hole_radius**2 + hole_center**2) / (2 * hole_center)
     outer = math.degrees(math.acos(tip_x))
-    inner = math.degrees(math.acos((tip_x - hole_centre) / hole_radius))
-    hole = hole_centre + arc(hole_radius, 360 - inner, inner)
+    inner = math.degrees(math.acos((tip_x - hole_center) / hole_radius))
+    hole = hole_center + arc(hole_radius, 360 - inner, inner)
     return np.concatenate((arc(1, outer, 360 - outer), hole))
 
 
@@ -86,7 +86,7 @@ def draw(
 ) -> NDArray[np.uint8]:
     """Picture `index` of the data set that `seed` and `split` name: RGB (H, W, 3).
 
-    One shape of class `label(index)` lies wholly inside a cluttered picture. Its area, colour and
+    One shape of class `label(index)` lies wholly inside a cluttered picture. Its area, color and
     turn come from the same distributions for every class: only its form tells the class.
     The picture depends on the arguments alone, not on what was drawn before.
 
@@ -98,11 +98,11 @@ def draw(
     """
     stream = np.random.SeedSequence(seed, spawn_key=(("train", "val").index(split), index))
     random = np.random.default_rng(stream)
-    front, behind = draw_colours(random)
+    front, behind = draw_colors(random)
     picture = draw_background(random, image_size, behind)
     draw_clutter(random, picture)
     mask = draw_mask(random, image_size, OUTLINES[CLASSES[label(index)]])
-    picture.paste(as_colour(front), mask=mask)
+    picture.paste(as_color(front), mask=mask)
     return add_noise(random, picture)
 
 
@@ -148,8 +148,8 @@ class Shapes:
         return index
 
 
-def draw_colours(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A shape's colour (3,) and its background's two (2, 3), 0 to 255, far enough apart.
+def draw_colors(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A shape's color (3,) and its background's two (2, 3), 0 to 255, far enough apart.
 
     Shape and background are uniform before unsuited pairs are thrown away: either may be lighter.
     """
@@ -162,38 +162,38 @@ def draw_colours(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArra
 
 
 def draw_background(
-    random: np.random.Generator, image_size: tuple[int, int], colours: NDArray[np.int64]
+    random: np.random.Generator, image_size: tuple[int, int], colors: NDArray[np.int64]
 ) -> Image.Image:
-    """One of BACKGROUNDS in two colours (2, 3), as large as `image_size` (H, W)."""
+    """One of BACKGROUNDS in two colors (2, 3), as large as `image_size` (H, W)."""
     height, width = image_size
     kind = BACKGROUNDS[random.integers(len(BACKGROUNDS))]
     if kind == "plain":
-        return Image.new("RGB", (width, height), as_colour(colours[0]))
+        return Image.new("RGB", (width, height), as_color(colors[0]))
     if kind == "stripes":
         y, x = np.ogrid[:height, :width]
         turn = random.uniform(0, math.pi)
         period = min(image_size) * random.uniform(0.08, 0.25)
         across = (x * math.cos(turn) + y * math.sin(turn)) % period < period / 2
-        return Image.fromarray(colours.astype(np.uint8)[across.astype(np.intp)])
+        return Image.fromarray(colors.astype(np.uint8)[across.astype(np.intp)])
     # Enlarging a few mixed pixels gives a gradient from 2 x 2 and blotches from more.
     cells = 2 if kind == "gradient" else random.integers(4, 8)
     mix = random.random((cells, cells, 1))
-    small = (colours[0] * mix + colours[1] * (1 - mix)).astype(np.uint8)
+    small = (colors[0] * mix + colors[1] * (1 - mix)).astype(np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR)
 
 
 def draw_clutter(random: np.random.Generator, picture: Image.Image) -> None:
-    """Draw dots and thin bent strokes of any colour over `picture`, far smaller than a shape."""
+    """Draw dots and thin bent strokes of any color over `picture`, far smaller than a shape."""
     canvas = ImageDraw.Draw(picture)
     short = min(picture.size)
     for _ in range(random.integers(6)):
-        colour, centre = as_colour(random.integers(256, size=3)), random.random(2) * picture.size
-        canvas.circle(centre.round().tolist(), round(short * random.uniform(0.01, 0.03)), colour)
+        color, center = as_color(random.integers(256, size=3)), random.random(2) * picture.size
+        canvas.circle(center.round().tolist(), round(short * random.uniform(0.01, 0.03)), color)
     for _ in range(random.integers(4)):
-        colour, start = as_colour(random.integers(256, size=3)), random.random(2) * picture.size
+        color, start = as_color(random.integers(256, size=3)), random.random(2) * picture.size
         steps = random.uniform(-0.2, 0.2, size=(random.integers(1, 4), 2)) * short
         corners = np.vstack((start, start + steps.cumsum(axis=0))).round().ravel().tolist()
-        canvas.line(corners, colour, width=max(1, round(short * random.uniform(0.01, 0.025))))
+        canvas.line(corners, color, width=max(1, round(short * random.uniform(0.01, 0.025))))
 
 
 def draw_mask(
@@ -221,6 +221,6 @@ def add_noise(random: np.random.Generator, picture: Image.Image) -> NDArray[np.u
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-def as_colour(colour: NDArray[np.int64]) -> tuple[int, ...]:
+def as_color(color: NDArray[np.int64]) -> tuple[int, ...]:
     """The three levels as Pillow takes them."""
-    return tuple(colour.tolist())
+    return tuple(color.tolist())

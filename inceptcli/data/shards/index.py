@@ -257,7 +257,7 @@ def _add(
         others = [member for member in others if member != sample[0]]
     for member in others:
         index.left_out.add_file(member.name)
-    for image, label_file in _labelled(index, images, labels, wants_labels=label_of is not None):
+    for image, label_file in _labeled(index, images, labels, wants_labels=label_of is not None):
         if image.problem:
             index.add_problem(image.name, image.problem)
             continue
@@ -275,7 +275,7 @@ _LABELS = (".cls", ".json")
 """Suffixes of labels; the first of them that a sample has counts."""
 
 
-def _labelled(
+def _labeled(
     index: ShardIndex, images: list[Member], labels: Mapping[str, Member], *, wants_labels: bool
 ) -> Iterator[tuple[Member, Member | None]]:
     """The images of a sample that are samples of their own, and the label of each, if it has one.

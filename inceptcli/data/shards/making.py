@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from inceptcli.data.folders import LabelledImages, class_folder, labelled_for
+from inceptcli.data.folders import LabeledImages, class_folder, labeled_for
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.shards.index import BLOCK, index_path
 from inceptcli.data.shards.writer import (
@@ -90,7 +90,7 @@ def shard_folder(
     return Sharded(classes, tuple(written))
 
 
-def _splits(root: Path) -> dict[str, LabelledImages]:
+def _splits(root: Path) -> dict[str, LabeledImages]:
     folders = split_folders(root)
     if not folders:
         return {split_named(root.absolute().name) or "images": class_folder(root)}
@@ -105,9 +105,9 @@ def _splits(root: Path) -> dict[str, LabelledImages]:
             "a class"
         )
     train = class_folder(folders.pop("train"), folders.values())
-    splits: dict[str, LabelledImages] = {"train": train}
+    splits: dict[str, LabeledImages] = {"train": train}
     for split, folder in folders.items():
-        splits[split] = labelled_for(folder, train.classes)
+        splits[split] = labeled_for(folder, train.classes)
     return splits
 
 
@@ -130,9 +130,7 @@ def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
     return {splits[0]: output}
 
 
-def _ordered(
-    root: Path, images: LabelledImages, seed: int, *, shuffled: bool
-) -> list[ImageToWrite]:
+def _ordered(root: Path, images: LabeledImages, seed: int, *, shuffled: bool) -> list[ImageToWrite]:
     entries = [
         ImageToWrite(position, str(path.relative_to(root)), label)
         for position, (path, label) in enumerate(zip(images.paths, images.labels, strict=True))

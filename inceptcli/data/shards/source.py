@@ -1,4 +1,4 @@
-"""WebDataset shards as labelled images by number: each is read where it lies in its tar file."""
+"""WebDataset shards as labeled images by number: each is read where it lies in its tar file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class ShardSource:
         except UnreadableImage:
             return b""
 
-    def labelled_for(self, classes: Sequence[str]) -> ShardSource:
+    def labeled_for(self, classes: Sequence[str]) -> ShardSource:
         """The same with positions in `classes` as labels, matched by name.
 
         Raises UserError when a class is not among them.

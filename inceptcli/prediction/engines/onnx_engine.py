@@ -17,9 +17,9 @@ from inceptcli.prediction.engines.onnx_session import open_session, runtime_erro
 from inceptcli.processes.cores import divide_threads
 
 ERRORS_ONLY, NOTHING = 3, 4
-"""ONNX Runtime's severities; its warnings are about its own optimisations.
+"""ONNX Runtime's severities; its warnings are about its own optimizations.
 
-What goes wrong with a network is raised, too, and what is logged has colours and the file's names.
+What goes wrong with a network is raised, too, and what is logged has colors and the file's names.
 """
 
 

@@ -21,7 +21,7 @@ from inceptcli.weights.metadata import ClassName
 TABLE_NAME = "explanations.csv"
 
 COLUMNS = (
-    "path", "class", "index", "probability", "overlay", "centre_x", "centre_y",
+    "path", "class", "index", "probability", "overlay", "center_x", "center_y",
     "left", "top", "right", "bottom", "error",
 )  # fmt: skip
 
@@ -84,4 +84,4 @@ def overlay_name(number: int, path: str) -> str:
 def _numbers(place: HeatMapFocus | None) -> list[str]:
     if place is None:
         return [""] * 6
-    return [*(f"{value:.1f}" for value in place.centre), *map(str, place.box)]
+    return [*(f"{value:.1f}" for value in place.center), *map(str, place.box)]

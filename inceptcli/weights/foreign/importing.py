@@ -1,4 +1,4 @@
-"""Other people's weights become ours: recognised, renamed by a table, loaded strictly."""
+"""Other people's weights become ours: recognized, renamed by a table, loaded strictly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inceptcli.text import listed
 from inceptcli.weights.file import AUXILIARY_HEAD, save
 from inceptcli.weights.foreign import run_checkpoint
 from inceptcli.weights.foreign.declared import Declared
-from inceptcli.weights.foreign.recognition import recognise
+from inceptcli.weights.foreign.recognition import recognize
 from inceptcli.weights.foreign.settling import settle
 from inceptcli.weights.formats import foreign_file
 from inceptcli.weights.formats.keras_config import KerasConfig
@@ -31,9 +31,9 @@ NUM_LISTED = 10
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was recognised and done.
+    """What was recognized and done.
 
-    `remarks` are sentences for the reader, `initialised` the state-dict keys that the source lacked
+    `remarks` are sentences for the reader, `initialized` the state-dict keys that the source lacked
     (`partial` only), `source_sha256` the hash of the source in hexadecimal digits.
     """
 
@@ -41,7 +41,7 @@ class ImportReport:
     network: str
     num_classes: int
     remarks: tuple[str, ...]
-    initialised: tuple[str, ...]
+    initialized: tuple[str, ...]
     source_sha256: str
 
 
@@ -86,7 +86,7 @@ def convert(
         found.metadata.network.name,
         found.metadata.network.num_classes,
         found.remarks,
-        tuple(found.metadata.initialised),
+        tuple(found.metadata.initialized),
         found.metadata.source_sha256 or "",
     )
 
@@ -102,7 +102,7 @@ def imported(
 ) -> Imported:
     """The network in another library's file.
 
-    With `partial`, tensors that the source lacks are initialised; a missing classifier gets one
+    With `partial`, tensors that the source lacks are initialized; a missing classifier gets one
     class. With `raw` the weights as trained are taken where there is an average, too, and with
     `auxiliary_head` the auxiliary head that TF-slim saves beside the network. Of `declared` the
     first that states something is right; the rest is assumed by the family. `source_note` is
@@ -126,13 +126,13 @@ def imported(
                 f"and preprocessing are; leave out {', '.join(flags)}"
             )
         return _of_run(source, file.groups, file.run_step, raw)
-    found = recognise(source, file, raw)
+    found = recognize(source, file, raw)
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
     try:
         options = _options(table, tensors, file.config.epsilon if file.config else None)
     except ValueError as error:
-        raise UserError(f"{source}: recognised as {table.family}, but {error}") from error
+        raise UserError(f"{source}: recognized as {table.family}, but {error}") from error
     if auxiliary_head:
         expected = {**layout(options), **_auxiliary_head(source, table, options, tensors)}
     else:
@@ -141,12 +141,12 @@ def imported(
         remarks += passed_over
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
-    initialised = [key for key in missing if partial and not key.startswith(AUXILIARY_HEAD)]
-    lacking = [key for key in missing if key not in initialised]
+    initialized = [key for key in missing if partial and not key.startswith(AUXILIARY_HEAD)]
+    lacking = [key for key in missing if key not in initialized]
     if problems := _problems(expected, theirs, tensors, lacking):
-        advice = "; --partial initialises what is missing" * (problems.keys() == {"missing"})
+        advice = "; --partial initializes what is missing" * (problems.keys() == {"missing"})
         clauses = "; ".join(problems.values())
-        raise UserError(f"{source}: recognised as {table.family}, but {clauses}{advice}")
+        raise UserError(f"{source}: recognized as {table.family}, but {clauses}{advice}")
     if file.config is not None:
         declared = [*declared, *_of_keras(source, file.config, declared)]
     said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
@@ -159,11 +159,11 @@ def imported(
         averaged=found.averaged,
         source_sha256=foreign_file.sha256(source),
         source={"family": table.family, **note, **said.origins, **(source_note or {})},
-        initialised=initialised,
+        initialized=initialized,
         assumed=said.assumed,
         unnamed=said.unnamed,
     )
-    ours = _converted(expected, theirs, tensors) | _initialised(options, initialised)
+    ours = _converted(expected, theirs, tensors) | _initialized(options, initialized)
     remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
     return Imported(ours, metadata, tuple(remarks))
 
@@ -320,7 +320,7 @@ def _converted(
     }
 
 
-def _initialised(options: NetworkOptions, missing: list[str]) -> dict[str, Tensor]:
+def _initialized(options: NetworkOptions, missing: list[str]) -> dict[str, Tensor]:
     """The missing tensors as a new network has them; always the same ones."""
     if not missing:
         return {}

@@ -85,7 +85,7 @@ class Recognized:
         return printable(" ".join(filter(None, (self.place, self.prefix))) or "the file's own keys")
 
 
-def recognise(path: Path, file: ForeignFile, raw: bool = False) -> Recognized:
+def recognize(path: Path, file: ForeignFile, raw: bool = False) -> Recognized:
     """The network in the file, averaged where the file has both, or with `raw` as trained.
 
     Raises:

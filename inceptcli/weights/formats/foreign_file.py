@@ -1,4 +1,4 @@
-"""Other people's weights files, recognised by their bytes.
+"""Other people's weights files, recognized by their bytes.
 
 Safetensors, PyTorch's pickles, Keras's HDF5 files and archives, TensorFlow's checkpoints.
 """

@@ -56,7 +56,7 @@ INCEPTION_V3 = KeyTable(
         f"{AUXILIARY_HEAD}path.2": "AuxLogits.conv1",
         f"{AUXILIARY_HEAD}classifier": "AuxLogits.fc",
     },
-    # Its images are normalised by ImageNet's mean and deviation, which the published network
+    # Its images are normalized by ImageNet's mean and deviation, which the published network
     # undoes (`transform_input`): its first convolution reads values of -1 to 1.
     preprocessing=Preprocessing((299, 299), crop_fraction=299 / 342, interpolation="bilinear"),
     options={"count_padding": True},

@@ -174,10 +174,10 @@ def test_shards_without_any_image_are_refused(tmp_path: Path) -> None:
 
 def test_classes_are_matched_by_name(tmp_path: Path) -> None:
     source = open_shards([pack(tmp_path / "0.tar", samples(3))], CLASSES)
-    matched = source.labelled_for(["cat", "yak", "bee", "ant"])
+    matched = source.labeled_for(["cat", "yak", "bee", "ant"])
     assert [matched.label(index) for index in range(3)] == [3, 2, 0]
     with pytest.raises(UserError, match=r"its class bee is not one of the 2 .*\(1 of 3 unknown\)"):
-        source.labelled_for(["cat", "ant"])
+        source.labeled_for(["cat", "ant"])
 
 
 def test_an_index_of_another_shard_is_not_believed(tmp_path: Path) -> None:
