@@ -65,7 +65,7 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
             {"trainer": {"epoch": 3}},
             "r.yaml: unknown key trainer.epoch; did you mean trainer.epochs?",
         ),
-        ({"optimizer": {}}, "r.yaml: unknown key optimizer; did you mean optimizer?"),
+        ({"optim": {}}, "r.yaml: unknown key optim; did you mean optimizer?"),
         ({"x": {}}, "unknown key x; known: network, data, augmentation, optimizer, schedule"),
         ({"averaging": {"x": 1}}, "unknown key averaging.x; known: decay, warm_up"),
         (
@@ -250,7 +250,7 @@ def test_keys_of_another_method_do_not_come_from_the_base(
         ),
         (
             {f"r{n}": f"base: r{n + 1}.yaml" for n in range(20)},
-            "r10.yaml: base r11.yaml: more than 10 recipes below another",
+            "r10.yaml: base r11.yaml: a chain of more than 10 bases",
         ),
     ],
 )

@@ -44,9 +44,9 @@ def test_what_is_written_is_read_again_the_same_by_any_reader() -> None:
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("trainer:\n  epochs: 3\ndata: {}\ntrainer:\n  seed: 1\n", "line 4: the key trainer .* 1$"),
-        ("data:\n  workers: 1\n  'workers': 2\n", "line 3: the key workers .* line 2$"),
-        ("data: {path: a,\n path: b}", "line 2: the key path .* line 1$"),
+        ("trainer:\n  epochs: 3\ndata: {}\ntrainer:\n  seed: 1\n", "line 4: duplicate key trainer.* 1$"),
+        ("data:\n  workers: 1\n  'workers': 2\n", "line 3: duplicate key workers.* line 2$"),
+        ("data: {path: a,\n path: b}", "line 2: duplicate key path.* line 1$"),
         ("trainer: !!int 1:30", "line 1: must be a whole number, got 1:30$"),
     ],
 )
@@ -95,7 +95,7 @@ def test_the_arm_of_a_study_may_name_a_section() -> None:
         ("trainer.epochs=1:30", "trainer.epochs must be a valid integer, got '1:30'"),
         ("schedule=cosin", "schedule.name must be one of 'one-cycle', 'cosine'"),
         ("data=flowers", "--set data: a key is section.name"),
-        ("network.dropout={a: 1, a: 2}", "line 1: the key a is there already"),
+        ("network.dropout={a: 1, a: 2}", "line 1: duplicate key a"),
     ],
 )
 def test_set_speaks_the_same_language(change: str, said: str) -> None:
@@ -147,4 +147,4 @@ def test_a_home_that_nobody_has_is_refused_unless_a_file_has_the_name(
 def test_a_tag_before_what_it_does_not_fit_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("trainer: {epochs: !!timestamp soon}\n")
     done = inceptcli("train", "--recipe", tmp_path / "r.yaml", "--output", tmp_path / "run")
-    check_one_line(done, 2, "r.yaml: not YAML: a tag does not fit what stands behind it")
+    check_one_line(done, 2, "r.yaml: not YAML: a tag does not fit its value")

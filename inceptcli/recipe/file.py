@@ -1,4 +1,4 @@
-"""Recipes as YAML: found by name or path, read safely, changed by flags. No torch."""
+"""Find recipes by name or path, read them as YAML and apply flags. No torch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from inceptcli.recipe.section import NAMED_SECTIONS, with_names
 from inceptcli.recipe.yaml_text import DuplicateKeyError, load_yaml
 
 MAXIMUM_BYTES = 100_000
-"""A recipe is a page of text; anything larger is not one."""
+"""Largest size of a recipe file."""
 
 MAXIMUM_BASES = 10
-"""How many recipes may lie below one another."""
+"""Largest number of recipes in a chain of bases."""
 
 STUDIES = "studies/"
-"""Where the studies lie among the recipes."""
+"""Folder of the studies, relative to the recipes."""
 
 
 def parse_yaml(text: str, place: str) -> dict[str, Any]:
-    """The mapping that a YAML text holds; UsageError when it is not one, or has a key twice."""
+    """Return the mapping in a YAML text.
+
+    Raises UsageError when the text is no mapping of sections, is too long or repeats a key.
+    """
     if len(text.encode(errors="surrogateescape")) > MAXIMUM_BYTES:
         raise UsageError(f"{place}: a recipe has at most {MAXIMUM_BYTES} bytes")
     try:
@@ -42,9 +45,11 @@ def parse_yaml(text: str, place: str) -> dict[str, Any]:
 
 
 def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with dotted keys changed; a section that is missing is made.
+    """Return `values` with dotted keys changed; missing sections are added.
 
-    A key that is a section alone (schedule: cosine) stands for all of it and comes first.
+    A key without a dot (schedule: cosine) replaces the whole section and is applied first.
+
+    Raises UsageError when a key is not `section.name`.
     """
     values = {**values, **{key: value for key, value in changes.items() if key in NAMED_SECTIONS}}
     result = {
@@ -65,18 +70,18 @@ def override(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
 
 
 def read_with_bases(path: Path) -> tuple[dict[str, Any], list[Path]]:
-    """A recipe laid over the one that its `base` names, and so on; and all files that were read.
+    """Return a recipe merged over its chain of `base` recipes, and all files that were read.
 
-    A base is the name of a bundled recipe, or a path from the folder of the recipe that names it.
+    A base is the name of a bundled recipe, or a path relative to the recipe that names it.
 
-    Raises UsageError when a file cannot be read, a base is not there, leads back to a recipe above
-    it or has too many below it, or is no recipe by itself.
+    Raises UsageError when a file cannot be read, or when a base is missing, is not a valid recipe
+    itself, forms a cycle or makes the chain too long.
     """
     return _with_bases(path, {})
 
 
 def _with_bases(path: Path, above: dict[Path, Path]) -> tuple[dict[str, Any], list[Path]]:
-    """`above` has the recipes whose base this is, by their resolved paths."""
+    """Merge `path` over its bases; `above` maps resolved paths to the recipes that led here."""
     from inceptcli.recipe.schema import check
 
     values = read_recipe(path)
@@ -92,17 +97,17 @@ def _with_bases(path: Path, above: dict[Path, Path]) -> tuple[dict[str, Any], li
     if base.resolve() in above:
         raise UsageError(f"{path}: base {name}: leads back to {above[base.resolve()]}")
     if len(above) > MAXIMUM_BASES:
-        raise UsageError(f"{path}: base {name}: more than {MAXIMUM_BASES} recipes below another")
+        raise UsageError(f"{path}: base {name}: a chain of more than {MAXIMUM_BASES} bases")
     below, files = _with_bases(base, above)
-    check(below, str(base))  # an error there is not one of the recipe above
+    check(below, str(base))  # report an error in the base under its own path
     return _laid_over(below, values), [path, *files]
 
 
 def _laid_over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `below`, and those of `values` instead of the same.
+    """Merge `values` over `below`, key by key within a section.
 
-    An optimizer or schedule of another name takes none of the keys below, which are another
-    method's; neither does a section that is a name alone, which stands for all of it.
+    An optimizer or schedule with another name replaces the section: keys belong to one method. So
+    does a section that is only a name.
     """
     from inceptcli.recipe.schema import Recipe
 
@@ -120,29 +125,32 @@ def _laid_over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str,
 
 
 def bundled_folder() -> Path:
-    """The recipes that came along: inside a wheel, or beside the package in a checkout."""
+    """Return the folder of bundled recipes: in the package (wheel) or beside it (checkout)."""
     package = Path(__file__).parents[1]
     inside = package / "recipes"
     return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def bundled_names() -> list[str]:
-    """Names that `find_recipe` knows, such as demo and paper/iv4."""
+    """Return the names of bundled recipes, such as demo and paper/iv4."""
     return [name for name in _names() if not name.startswith(STUDIES)]
 
 
 def study_names() -> list[str]:
-    """Names that `find_study` knows, such as scaling."""
+    """Return the names of bundled studies, such as scaling."""
     return [name.removeprefix(STUDIES) for name in _names() if name.startswith(STUDIES)]
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The file that a name (demo, paper/iv4) or a path means; UsageError when there is none."""
+    """Return the file of a recipe, given by name (demo, paper/iv4) or path.
+
+    Raises UsageError when there is none.
+    """
     return _found(name_or_path, "--recipe", "recipe", bundled_names(), bundled_folder())
 
 
 def find_study(name_or_path: str) -> Path:
-    """The file that a study's name or a path means; UsageError when there is none."""
+    """Return the file of a study, given by name or path; raise UsageError when there is none."""
     return _found(name_or_path, "study", "study", study_names(), bundled_folder() / STUDIES)
 
 
@@ -156,7 +164,7 @@ def _names() -> list[str]:
 def _found(
     name_or_path: str, flag: str, kind: str, names: list[str], folder: Path, start: Path = Path()
 ) -> Path:
-    """A path is one from `start`."""
+    """Look up a name in `names`, else a path relative to `start`."""
     if name_or_path in names:
         return folder / f"{name_or_path}.yaml"
     path = start / os.path.expanduser(name_or_path)  # noqa: PTH111 (Path raises without a home)
@@ -167,7 +175,7 @@ def _found(
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The mapping in a recipe file; UsageError when it cannot be read."""
+    """Read the mapping in a recipe file; raise UsageError when it cannot be read."""
     try:
         with path.open("rb") as file:
             text = file.read(MAXIMUM_BYTES + 1).decode()

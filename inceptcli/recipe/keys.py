@@ -1,4 +1,4 @@
-"""Every key that a recipe may have, with the values that it takes; read from the schema."""
+"""List every recipe key with its values and default, from the schema."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TYPES = {
     "string": "text",
 }
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-"""JSON Schema's words for them."""
+"""Limits by their names in JSON Schema."""
 
 
 def recipe_keys() -> Iterator[tuple[str, str, str]]:
-    """Dotted keys in the schema's order, each with its meaning, and its values and default.
+    """Yield (dotted key, description, values and default) in the schema's order.
 
-    Where a section's name chooses what keys it has, a default is given for each name.
+    For sections whose keys depend on their name, one default is listed per name.
     """
     for section in Recipe.model_fields:
         properties: dict[str, dict[str | None, dict[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Optimizers and schedules by name, each with keys of its own."""
+"""Settings of each optimizer and each learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field
 
 from inceptcli.recipe.section import Fraction, Positive, Section
 
-METHOD_NAME = Field(description="Method by its name; the section's other keys depend on it.")
+METHOD_NAME = Field(description="Method; the other keys of the section depend on it.")
 Rate = Annotated[Positive, Field(description="Highest learning rate of the schedule.")]
-Momentum = Annotated[Fraction, Field(description="Share of the last step that the next one keeps.")]
+Momentum = Annotated[Fraction, Field(description="Share of the previous step added to the next.")]
 Epsilon = Annotated[Positive, Field(description="Constant added to the divisor of each step.")]
 Decay = Annotated[
     float, Field(ge=0, description="Weight decay; sgd and rmsprop_tf add it to the gradient.")
@@ -18,19 +18,19 @@ Decay = Annotated[
 
 
 class Optimized(Section):
-    """What every optimizer has."""
+    """Keys of every optimizer."""
 
     head_learning_rate: Positive | None = Field(
-        default=None, description="Learning rate of the classifier; null: learning_rate's."
+        default=None, description="Learning rate of the classifier; null: same as learning_rate."
     )
 
 
 class Adaptive(Optimized):
-    """Optimizers that remember the gradients' first two moments."""
+    """Optimizers that average the first two moments of the gradient."""
 
     betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = Field(
         default=[0.9, 0.999],
-        description="Decays of the averages of the gradient and of its square.",
+        description="Decays of the moving averages of the gradient and of its square.",
     )
 
 
@@ -49,7 +49,7 @@ class MomentumSGDSettings(Optimized):
     name: Annotated[Literal["sgd"], METHOD_NAME]
     learning_rate: Rate = 0.1
     momentum: Momentum = 0.9
-    nesterov: bool = Field(default=False, description="Look ahead by the momentum (Nesterov).")
+    nesterov: bool = Field(default=False, description="Use Nesterov momentum.")
     weight_decay: Decay = 4e-5
 
 
@@ -59,7 +59,7 @@ class RMSPropTFSettings(Optimized):
     name: Annotated[Literal["rmsprop_tf"], METHOD_NAME]
     learning_rate: Rate = 0.045
     decay: Fraction = Field(
-        default=0.9, description="Decay of the average of the gradient's square."
+        default=0.9, description="Decay of the moving average of the squared gradient."
     )
     momentum: Momentum = 0.9
     epsilon: Epsilon = 1.0
@@ -67,7 +67,7 @@ class RMSPropTFSettings(Optimized):
 
 
 class LambSettings(Adaptive):
-    """LAMB, for batches of thousands; timm's (extra `timm`)."""
+    """LAMB from timm (extra `timm`), for batches of thousands of images."""
 
     name: Annotated[Literal["lamb"], METHOD_NAME]
     learning_rate: Rate = 0.005
@@ -76,41 +76,41 @@ class LambSettings(Adaptive):
 
 
 class WarmedUp(Section):
-    """A warm-up first: linear, or with a factor that share of the rate throughout."""
+    """Schedules with a warm-up: linear, or constant at `warmup_factor` of the rate."""
 
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(
         default=0, description="Epochs of warm-up."
     )
     warmup_factor: Positive | None = Field(
         default=None,
-        description="Share of the rate during the warm-up; null rises from nothing to all of it.",
+        description="Constant share of the rate during the warm-up; null: linear from 0 to 1.",
     )
 
 
 class Constant(WarmedUp):
-    """The optimizer's rate throughout, after the warm-up."""
+    """Constant learning rate after the warm-up."""
 
     name: Annotated[Literal["constant"], METHOD_NAME]
 
 
 class Staircase(WarmedUp):
-    """rate * multiply_by ** (epoch // every_epochs), the paper's exponential decay."""
+    """Exponential decay of the paper: rate * multiply_by ** (epoch // every_epochs)."""
 
     name: Annotated[Literal["staircase"], METHOD_NAME]
     multiply_by: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=0.94, description="Factor of the rate at each stair."
+        default=0.94, description="Factor applied to the rate at each step down."
     )
-    every_epochs: Positive = Field(default=2, description="Epochs from one stair to the next.")
+    every_epochs: Positive = Field(default=2, description="Epochs between steps down.")
 
 
 class Cosine(WarmedUp):
-    """Half a cosine from the rate to zero, after the warm-up."""
+    """Cosine decay from the rate to zero after the warm-up."""
 
     name: Annotated[Literal["cosine"], METHOD_NAME]
 
 
 class OneCycle(Section):
-    """Cosine up from rate / 25 to the rate, then cosine down to nearly zero."""
+    """Cosine rise from rate / 25 to the rate, then cosine decay to nearly zero."""
 
     name: Annotated[Literal["one-cycle"], METHOD_NAME] = "one-cycle"
     rise: Annotated[float, Field(gt=0, lt=1)] = Field(

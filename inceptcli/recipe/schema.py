@@ -1,7 +1,7 @@
-"""The schema of a recipe: all that defines a training run, checked without torch.
+"""Schema of a recipe, which defines a training run. No torch.
 
 The sections are network, data, augmentation, optimizer, schedule, averaging, trainer, checkpoint.
-An unknown key is an error with its dotted place.
+Unknown keys are errors that name the dotted key.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _named(default: str) -> Discriminator:
 
 
 class Recipe(Section):
-    """A whole run. Every key has a default, so that a recipe states only what matters to it."""
+    """All settings of a training run; every key has a default."""
 
     network: NetworkSection = NetworkSection()
     data: DataSection = DataSection()
@@ -58,14 +58,14 @@ class Recipe(Section):
     checkpoint: CheckpointSection = CheckpointSection()
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values with every default filled in; `check` accepts them again."""
+        """Return plain values with every default filled in, valid input for `check`."""
         return self.model_dump(mode="json")
 
 
 def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
-    """The recipe that plain `values` describe; `schedule: cosine` means {name: cosine}.
+    """Validate plain `values` as a recipe; `schedule: cosine` means {name: cosine}.
 
-    Raises UsageError that names `place`, the dotted key, the rule and the value.
+    Raises UsageError with `place`, the dotted key, the rule and the value.
     """
     try:
         return Recipe.model_validate(with_names(values))
@@ -74,7 +74,7 @@ def check(values: Mapping[str, Any], place: str = "recipe") -> Recipe:
 
 
 def section_kinds(section: str) -> dict[str | None, type[Section]]:
-    """The classes of a section by the name that chooses one of them; None where there is one."""
+    """Return the classes of a section by method name; the key is None when there is only one."""
     annotation = Recipe.model_fields[section].annotation
     if isinstance(annotation, type):
         return {None: annotation}
@@ -82,10 +82,10 @@ def section_kinds(section: str) -> dict[str | None, type[Section]]:
 
 
 def explain(error: ValidationError, model: type[Section] = Recipe) -> str:
-    """The first thing that is wrong with a `model`: dotted key, rule and value."""
+    """Describe the first error in a `model`: dotted key, rule and value."""
     first, *others = error.errors(include_url=False)
     place = [str(part) for part in first["loc"] if part != "[key]"]
-    if model is Recipe:  # section.key; what pydantic adds are the members of a union
+    if model is Recipe:  # section.key; pydantic inserts the member of a union
         tags = {tag for section in Recipe.model_fields for tag in section_kinds(section)}
         place = [part for part in place if part not in tags][:2]
     key = ".".join(place)
@@ -104,7 +104,7 @@ def explain(error: ValidationError, model: type[Section] = Recipe) -> str:
 
 
 def _suggestion(model: type[Section], place: tuple[int | str, ...]) -> str:
-    """What an unknown key may have been meant for, or what there is instead of it."""
+    """Suggest the closest known key, or list the known keys."""
     section, *name, wrong = ("", *place) if len(place) == 1 else place
     if not section:
         known = list(model.model_fields)

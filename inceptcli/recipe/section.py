@@ -1,4 +1,4 @@
-"""What every section of a recipe is: strict, closed, frozen; and the ranges that keys share."""
+"""Base class of all recipe sections, and shared value ranges."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Side = Annotated[int, Field(ge=75, le=4096)]
 
 
 def in_order(values: list[float]) -> list[float]:
-    """The same smallest and largest value; ValueError when they are the other way round."""
+    """Return `values`, smallest and largest; raise ValueError when they are swapped."""
     if values[0] > values[1]:
         raise ValueError(f"must be the smallest and the largest, got {values[0]}, {values[1]}")
     return values
 
 
 PathText = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
-"""A path, in which ~ is the home folder."""
+"""A path; `~` expands to the home folder."""
 
 NAMED_SECTIONS = ("network", "optimizer", "schedule")
-"""Those that have a name; the name alone stands for the section: `schedule: cosine`."""
+"""Sections that may be written as a name alone: `schedule: cosine`."""
 
 
 def with_names(sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The same, with {name: cosine} for a section that is only `cosine`."""
+    """Expand sections that are a name alone: `cosine` becomes {name: cosine}."""
     return {
         section: {"name": values}
         if section in NAMED_SECTIONS and isinstance(values, str)
@@ -39,6 +39,6 @@ def with_names(sections: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown keys, no silent conversions, no NaN, frozen."""
+    """Section of a recipe: frozen, without unknown keys, silent conversions or NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""The sections of a recipe but for optimizer and schedule: what is trained, on what, how long."""
+"""Sections of a recipe other than optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _duration(text: str) -> str:
 
 
 class NetworkSection(Section):
-    """What is trained; None keeps the network's own default (`inceptcli summarize NAME`)."""
+    """Network to train; null keeps the network's default (`inceptcli summarize NAME`)."""
 
     name: str = Field(
         default="irv2", description="Network to train; `inceptcli list networks` shows all."
@@ -47,7 +47,8 @@ class NetworkSection(Section):
     )
     batch_norm_momentum: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,
-        description="Weight of a batch in batch norm's running figures; null: the network's own.",
+        description="Weight of a batch in batch norm's running statistics; null: the network's "
+        "own.",
     )
     count_padding: bool | None = Field(
         default=None,
@@ -60,11 +61,11 @@ class NetworkSection(Section):
     )
     init: PathText | None = Field(
         default=None,
-        description="Weights to start from, named as for --weights; null starts from random ones.",
+        description="Weights to fine-tune, named as for --weights; null: random initialization.",
     )
     freeze: Literal["none", "stem", "all-but-head"] = Field(
         default="none",
-        description="Part of the network that is not trained, its batch norm included.",
+        description="Part of the network to freeze, including its batch norm.",
     )
     auxiliary_weight: Positive | None = Field(
         default=None,
@@ -74,73 +75,74 @@ class NetworkSection(Section):
 
 
 class DataSection(Section):
-    """Where images come from and how they are fed. Without a path: the drawn `shapes`."""
+    """Images, preprocessing and loading; a null path draws `shapes`."""
 
     path: PathText | None = Field(
         default=None, description="Class folders or tar shards to train on; null draws shapes."
     )
     val_path: PathText | None = Field(
         default=None,
-        description="Class folders or tar shards to validate on, where data.path has no val.",
+        description="Class folders or tar shards to validate on, if data.path has no val.",
     )
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
-        description="Share of the images of each class to validate on, where nothing else does.",
+        description="Share of each class to hold out for validation, if there is no other "
+        "validation data.",
     )
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
         default=299, description="Side of an image in pixels, or its height and width."
     )
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
         default=0.875,
-        description="Share of the resized image's side that the validation crop takes.",
+        description="Side of the validation crop as a share of the resized image's side.",
     )
     resize: Literal["short-side", "squash"] = Field(
         default="short-side",
-        description="Resize the shorter side and keep the aspect ratio, or squash to the wanted "
-        "one.",
+        description="Resize the shorter side and keep the aspect ratio, or squash to the target "
+        "aspect ratio.",
     )
     interpolation: Literal["bilinear", "bicubic"] = Field(
         default="bicubic", description="Interpolation for resizing images."
     )
     mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = Field(
         default=0.5,
-        description="Mean to subtract from pixels of 0 to 1, one number or three (RGB).",
+        description="Mean subtracted from pixels in 0 to 1, one number or three (RGB).",
     )
     std: Positive | Annotated[list[Positive], Field(min_length=3, max_length=3)] = Field(
         default=0.5,
-        description="Standard deviation to divide pixels of 0 to 1 by, one number or three (RGB).",
+        description="Standard deviation that divides the centered pixels, one number or three.",
     )
     batch_size: Count | Literal["auto"] = Field(
-        default=32, description="Images per device and step; auto finds the largest that fits."
+        default=32, description="Images per device and batch; auto finds the largest that fits."
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         default=2,
-        description="Processes per device that read images; 0 reads in the training process.",
+        description="Loader processes per device; 0 loads in the training process.",
     )
     train_size: Count = Field(
-        default=4000, description="Number of drawn shapes to train on, where data.path is null."
+        default=4000, description="Number of drawn shapes to train on, if data.path is null."
     )
     val_size: Count = Field(
-        default=500, description="Number of drawn shapes to validate on, where data.path is null."
+        default=500, description="Number of drawn shapes to validate on, if data.path is null."
     )
     max_skipped: Fraction = Field(
         default=0.01,
-        description="Share of the training images that may be unreadable before training fails.",
+        description="Largest share of unreadable images before training fails.",
     )
 
     @property
     def height_and_width(self) -> tuple[int, int]:
-        """`image_size` as (height, width), pixels."""
+        """Return `image_size` as (height, width) in pixels."""
         if isinstance(self.image_size, int):
             return self.image_size, self.image_size
         return self.image_size[0], self.image_size[1]
 
 
 class AugmentationSection(Section):
-    """What happens to a training image and its label.
+    """Augmentation of training images and labels.
 
-    `style` authors is the distortion of the authors' released code: attempts at a crop, resize
-    method, color arithmetic and its order are TensorFlow's.
+    `style` authors follows the authors' released TensorFlow code in crop attempts, resize method,
+    color arithmetic and order.
     """
 
     style: Literal["usual", "authors"] = Field(
@@ -151,13 +153,13 @@ class AugmentationSection(Section):
         list[Fraction], Field(min_length=2, max_length=2), AfterValidator(in_order)
     ] = Field(
         default=[0.3, 1.0],
-        description="Smallest and largest share of the image's area that a random crop takes.",
+        description="Smallest and largest area of a random crop as a share of the image's area.",
     )
     crop_aspect: Annotated[
         list[Positive], Field(min_length=2, max_length=2), AfterValidator(in_order)
     ] = Field(
         default=[3 / 4, 4 / 3],
-        description="Smallest and largest width of a random crop divided by its height.",
+        description="Smallest and largest aspect ratio (width / height) of a random crop.",
     )
     mirror: Fraction = Field(
         default=0.5, description="Probability of mirroring an image left to right."
@@ -178,18 +180,19 @@ class AugmentationSection(Section):
     erasing: Fraction = Field(default=0.0, description="Probability of erasing a random rectangle.")
     mixup: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
-        description="Alpha of mixup, 0 for none; with cutmix each batch draws one of the two.",
+        description="Alpha of mixup, 0 for none; with cutmix, each batch uses one of them at "
+        "random.",
     )
     cutmix: Annotated[float, Field(ge=0)] = Field(
         default=0.0, description="Alpha of cutmix, 0 for none."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.1, description="Share of the label's probability that is spread over all classes."
+        default=0.1, description="Share of the label's probability spread over all classes."
     )
 
 
 class AveragingSection(Section):
-    """The running average of the parameters that is validated and saved; decay 0 is none."""
+    """Moving average of the weights, which is validated and saved."""
 
     decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.99,
@@ -198,22 +201,20 @@ class AveragingSection(Section):
     )
     warm_up: bool = Field(
         default=True,
-        description="Start with a lower decay: at most (1 + n) / (10 + n) in update n.",
+        description="Limit the decay in update n to (1 + n) / (10 + n).",
     )
 
 
 class TrainerSection(Section):
-    """How long, on what, and in which precision."""
+    """Duration, devices, precision and other options of Lightning's Trainer."""
 
     epochs: Count = Field(default=10, description="Passes over the training images.")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=0,
-        description="Seed of all random numbers: initial weights, order, augmentation, dropout.",
+        description="Seed of initial weights, image order, augmentation and dropout.",
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = (
-        Field(
-            default="32-true", description="Number format of the computation, by Lightning's names."
-        )
+        Field(default="32-true", description="Precision of the computation, as Lightning names it.")
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(
         default="auto", description="Kind of device to train on."
@@ -226,50 +227,51 @@ class TrainerSection(Section):
         default="auto", description="Lightning's strategy for several devices, such as ddp."
     )
     accumulate_batches: Count = Field(
-        default=1, description="Batches of each device whose gradients make one step."
+        default=1, description="Batches per device whose gradients are accumulated for one step."
     )
     clip_norm: Positive | None = Field(
         default=1.0,
-        description="Largest norm of the gradient, which is scaled down to it; null for no limit.",
+        description="Clip the gradient to this norm; null for no limit.",
     )
     sync_batch_norm: bool = Field(
         default=False,
-        description="Compute batch norm's statistics over the batches of all devices.",
+        description="Compute batch norm statistics over the batches of all devices.",
     )
     checkpoint_activations: bool = Field(
         default=False,
-        description="Compute activations again in the backward pass instead of keeping them.",
+        description="Recompute activations in the backward pass to save memory.",
     )
     compile: bool = Field(default=False, description="Compile the network with torch.compile.")
     deterministic: bool = Field(
         default=False,
-        description="Use only kernels that give the same bits each time; slower on a GPU.",
+        description="Use deterministic kernels only; slower on a GPU.",
     )
     limit_batches: Count | None = Field(
         default=None,
-        description="Most batches per device of an epoch and of its validation; null for all.",
+        description="Largest number of batches per device in an epoch and in its validation; null "
+        "for all.",
     )
     profiler: Literal["none", "simple", "advanced", "pytorch"] = Field(
-        default="none", description="Lightning's profiler to run."
+        default="none", description="Lightning profiler to run."
     )
     logger: Literal["none", "csv", "tensorboard", "wandb", "mlflow", "comet"] = Field(
-        default="none", description="Logger that gets the figures too, besides metrics.csv."
+        default="none", description="Logger for the metrics, in addition to metrics.csv."
     )
     stop_after: Annotated[str, AfterValidator(_duration)] | None = Field(
         default=None,
-        description="Time after which to save and exit, such as 45s, 30m, 3h50m or 1d2h; null for "
+        description="Save and exit after this time, such as 45s, 30m, 3h50m or 1d2h; null for "
         "never.",
     )
 
 
 class CheckpointSection(Section):
-    """How much work a kill may cost at most."""
+    """Checkpoint interval, the most work that a kill can cost."""
 
     every_steps: Count = Field(
-        default=500, description="Steps after which a checkpoint is written at the latest."
+        default=500, description="Largest number of steps between checkpoints."
     )
     every_minutes: Positive = Field(
-        default=10.0, description="Minutes after which a checkpoint is written at the latest."
+        default=10.0, description="Largest number of minutes between checkpoints."
     )
     requeue: bool = Field(
         default=False, description="Requeue the SLURM job when it stops before its time limit."

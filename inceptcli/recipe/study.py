@@ -1,4 +1,4 @@
-"""The schema of a study: arms that differ from one recipe, seeds, what is compared. No torch."""
+"""Schema of a study: a recipe, arms that change it, seeds and comparisons. No torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Sections = Annotated[
 
 
 class Comparison(Section):
-    """What the claim says of an arm's figure beside another's."""
+    """Claim that an arm's measure is lower or higher than another's."""
 
     arm: str
     against: str
@@ -28,10 +28,11 @@ class Comparison(Section):
 
 
 class Study(Section):
-    """Arms, each what differs from `recipe`, section by section, and a figure to compare.
+    """Arms, each a change of `recipe` section by section, and a measure to compare.
 
-    `measure` is the validation top-1 error, the mean of all epochs (how fast) or the last (how
-    good), or the last share of dead units in the last stage (whether a network lives).
+    `measure` is the validation top-1 error averaged over all epochs (`mean-error`, learning
+    speed) or of the last epoch (`last-error`), or the final share of dead units in the last stage
+    (`dead-units`).
     """
 
     question: str
@@ -43,9 +44,9 @@ class Study(Section):
 
 
 def check_study(values: Mapping[str, Any], place: str) -> Study:
-    """The study that plain `values` describe.
+    """Validate plain `values` as a study.
 
-    Raises UsageError that names `place`, the dotted key, the rule and the value.
+    Raises UsageError with `place`, the dotted key, the rule and the value.
     """
     try:
         study = Study.model_validate(dict(values))
@@ -61,7 +62,7 @@ def check_study(values: Mapping[str, Any], place: str) -> Study:
 
 
 def recipe_of(study: Study, arm: str, seed: int, data: str | None, place: str = "study") -> Recipe:
-    """The recipe of one run: the study's, what the arm changes, the seed and the data's path."""
+    """Return the recipe of one run: the study's recipe with the arm's changes, seed and data."""
     ours: Sections = {"data": {"path": data}, "trainer": {"seed": seed}}
     merged: Sections = {}
     for part in (study.recipe, study.arms[arm], ours):

@@ -1,7 +1,7 @@
-"""YAML as people read it: the core schema of YAML 1.2, and no key twice. No torch.
+"""Read and write YAML 1.2 (core schema) without duplicate keys. No torch.
 
-PyYAML alone reads YAML 1.1, where 010 is 8, 1:30 is 90, 1e-3 is text and `no` is false. Its merge
-key (<<) is none in 1.2, and PyYAML 6.0.4 merges a mapping that was merged itself wrongly.
+PyYAML alone reads YAML 1.1, where 010 is 8, 1:30 is 90, 1e-3 is text and `no` is false. The merge
+key (<<) does not exist in 1.2, and PyYAML 6.0.4 merges nested merges wrongly.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _RESOLVED = {  # by YAML 1.2.2, section 10.3.2
         list("-+.0123456789"),
     ),
 }
-"""Tags of plain words: what they match, and with what they begin. The first that matches counts."""
+"""Pattern and possible first characters of plain scalars by tag; the first match counts."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, resolved by the table."""
+    """Load plain values only, with tags from `_RESOLVED`."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """As its base, but a key that is there twice is an error."""
+        """Compose a mapping; raise DuplicateKeyError when a key is repeated."""
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         lines: dict[tuple[str, str], int] = {}
         for key, _ in node.value:
@@ -40,35 +40,35 @@ class _Loader(yaml.SafeLoader):
             line, name = key.start_mark.line + 1, (key.tag, key.value)
             if name in lines:
                 raise DuplicateKeyError(
-                    f"line {line}: the key {key.value} is there already, in line {lines[name]}"
+                    f"line {line}: duplicate key {key.value}, first in line {lines[name]}"
                 )
             lines[name] = line
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes a text that YAML 1.1 or 1.2 would take for something else."""
+    """Quote text that YAML 1.1 or 1.2 would read as another type."""
 
 
 class DuplicateKeyError(yaml.YAMLError):
-    """A mapping has a key twice; the message names both lines."""
+    """A mapping repeats a key; the message names both lines."""
 
 
 def load_yaml(text: str) -> Any:
-    """The plain values of a YAML text.
+    """Return the plain values of a YAML text.
 
     Raises:
-        yaml.YAMLError, ValueError, RecursionError: it is no such text; the first for a key that a
-            mapping has twice.
+        DuplicateKeyError: a mapping repeats a key.
+        yaml.YAMLError, ValueError, RecursionError: the text is not valid YAML.
     """
     try:
         return yaml.load(text, _Loader)
-    except AttributeError as error:  # PyYAML's own, of !!timestamp before what is none
-        raise yaml.YAMLError("a tag does not fit what stands behind it") from error
+    except AttributeError as error:  # PyYAML raises it for !!timestamp before other text
+        raise yaml.YAMLError("a tag does not fit its value") from error
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """A YAML text that `load_yaml` reads as the same values, in their order."""
+    """Return a YAML text that `load_yaml` reads as the same values in the same order."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False))
 
 

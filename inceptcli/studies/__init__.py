@@ -1,1 +1,1 @@
-"""Test a claim of the paper by several training runs."""
+"""Test a claim of the paper with several training runs."""

@@ -1,4 +1,4 @@
-"""A study's training runs, each a process of its own in a run directory of its own."""
+"""Run a study: one process and one run directory per arm and seed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ class StudyRun(NamedTuple):
 
 
 class StudyResult(NamedTuple):
-    """What a run came to: validation top-1 errors by epoch, its last share of dead units; 0 to 1.
+    """Validation top-1 error per epoch and the final share of dead units, each 0 to 1.
 
-    A loss that is not a number ends a run early; `failure` says when. All its figures are 1.
+    `failure` is set for a run that ended early because its loss was not finite; all its measures
+    are 1.
     """
 
     run: StudyRun
@@ -47,7 +48,7 @@ class StudyResult(NamedTuple):
     failure: str | None = None
 
     def figure(self, measure: StudyMeasure) -> float:
-        """As the study measures it."""
+        """Return the value that the study compares, 0 to 1."""
         if self.failure is not None:
             return 1.0
         if measure == "dead-units":
@@ -56,7 +57,7 @@ class StudyResult(NamedTuple):
 
 
 def runs_of(study: Study, output: Path) -> list[StudyRun]:
-    """Seeds outside, arms inside, so that a study that is stopped early has whole pairs."""
+    """Return all runs, every arm of one seed first, so that a stopped study has whole pairs."""
     return [
         StudyRun(arm, seed, output / f"{arm}-seed-{seed}")
         for seed in study.seeds
@@ -65,9 +66,9 @@ def runs_of(study: Study, output: Path) -> list[StudyRun]:
 
 
 def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> None:
-    """That all runs which are there were trained on what their recipes name now.
+    """Check that all earlier runs were trained on the data that their recipes name now.
 
-    Raises UsageError that says what differs; runs of two data sets are not to be compared.
+    Runs on different data cannot be compared. Raises UsageError with the difference.
     """
     opened: dict[tuple[object, ...], DataIdentity] = {}
     for run in runs:
@@ -87,10 +88,11 @@ def train_all(
     data: str | None,
     jobs: int,
 ) -> list[StudyResult]:
-    """Train every run, `jobs` at a time, or go on where they were stopped.
+    """Train or resume every run, `jobs` at a time.
 
-    Raises SystemExit(75) when a run was stopped, UserError when one failed for another reason than
-    its loss.
+    Raises:
+        SystemExit: a run was stopped by a signal (75).
+        UserError: a run failed for a reason other than its loss.
     """
     results: dict[StudyRun, StudyResult] = {}
     waiting, working = list(runs), dict[StudyRun, subprocess.Popen[bytes]]()
@@ -114,7 +116,7 @@ def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subproce
     file = run.folder / "arm.yaml"
     with replacing(file) as temporary:
         temporary.write_text(dump(recipe.as_dict()))
-    (run.folder / "diagnosis.json").unlink(missing_ok=True)  # of an earlier start
+    (run.folder / "diagnosis.json").unlink(missing_ok=True)  # from an earlier start
     threads = max(1, usable_cores() // jobs)
     return subprocess.Popen(
         [sys.executable, "-m", "inceptcli", "train", "--recipe", str(file), "--output",
@@ -139,7 +141,7 @@ def _finished(run: StudyRun, code: int) -> StudyResult:
 
 
 def read_result(run: StudyRun) -> StudyResult:
-    """From a run's metrics.csv."""
+    """Read the result of a run from its metrics.csv."""
     rows = RunDirectory(run.folder).read_metrics()
     errors = tuple(1 - float(row["val_top1"]) for row in rows)
     return StudyResult(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
@@ -152,7 +154,7 @@ def _in_words(result: StudyResult, measure: StudyMeasure, done: int, total: int)
 
 
 def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Let the runs save, so that the same command continues them."""
+    """Stop the runs with SIGTERM and wait while they save; the same command continues them."""
     left = list(processes)
     for process in left:
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What the errors of two arms say about a claim, with a 95 % interval."""
+"""Test a claim about two arms with a 95 % confidence interval."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Literal, NamedTuple
 Expected = Literal["lower", "higher"]
 
 STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom."""
+"""Two-sided 95 % quantiles of Student's t distribution for 1 to 10 degrees of freedom."""
 
 
 class Verdict(NamedTuple):
-    """The mean difference of two arms over their seeds and its 95 % interval.
+    """Mean difference of two arms over their seeds with its 95 % confidence interval.
 
-    `answer` is supported or contradicted when the whole interval lies on one side of zero, else
-    undecided.
+    `answer` is supported or contradicted if the interval excludes zero, else undecided.
     """
 
     difference: float
@@ -27,7 +26,7 @@ class Verdict(NamedTuple):
 
 
 def verdict(arm: Sequence[float], against: Sequence[float], expected: Expected) -> Verdict:
-    """Compare errors seed by seed (pairs, two or more): is `arm` lower or higher than `against`?"""
+    """Test whether `arm` is lower or higher than `against`, given paired errors of >= 2 seeds."""
     differences = [one - other for one, other in zip(arm, against, strict=True)]
     mean = statistics.fmean(differences)
     quantile = STUDENT_T[len(differences) - 2]
