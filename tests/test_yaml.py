@@ -44,7 +44,10 @@ def test_what_is_written_is_read_again_the_same_by_any_reader() -> None:
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("trainer:\n  epochs: 3\ndata: {}\ntrainer:\n  seed: 1\n", "line 4: duplicate key trainer.* 1$"),
+        (
+            "trainer:\n  epochs: 3\ndata: {}\ntrainer:\n  seed: 1\n",
+            "line 4: duplicate key trainer.* 1$",
+        ),
         ("data:\n  workers: 1\n  'workers': 2\n", "line 3: duplicate key workers.* line 2$"),
         ("data: {path: a,\n path: b}", "line 2: duplicate key path.* line 1$"),
         ("trainer: !!int 1:30", "line 1: must be a whole number, got 1:30$"),

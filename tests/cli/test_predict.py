@@ -119,7 +119,7 @@ def test_a_name_that_is_not_utf_8_is_read_and_shown_safely(
     output = folder.parent / "output"
     options = ("--weights", run_directory, "--format", name, "--output", output)
     code, _, errors = invoke("-", *options, stdin=path)
-    assert (code, errors) == (0, "")
+    assert (code, errors) == (0, f"wrote {output}, 1 image\n")
     assert "k\\udce4se.png" in output.read_text("utf-8")
 
 

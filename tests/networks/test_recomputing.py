@@ -9,6 +9,8 @@ from torch import nn
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.networks.torch_modules import ResidualModule
 
+pytestmark = pytest.mark.train
+
 STEPS = 3
 
 

@@ -27,7 +27,7 @@ def several_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    for module in ("cores", "prediction.torch_engine"):
+    for module in ("processes.cores", "prediction.engines.torch_engine"):
         monkeypatch.setattr(f"inceptcli.{module}.compute_threads", lambda: threads)
 
 
