@@ -1,4 +1,4 @@
-"""Shards at remote addresses: fetched once, whole, with their indices and lists of classes."""
+"""Fetch remote shards into the cache, with their indices and class lists."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from inceptcli.files.remote.transport import FetchError
 logger = logging.getLogger(__name__)
 
 MAXIMUM_SIDE_FILE = 64 * 1024**2
-"""Bytes of an index or a list of classes: a thousand samples take about 100 kB."""
+"""Maximum size of an index or a class list; a thousand samples take about 100 kB."""
 
 _NAME = re.compile(r"[^/?#*\[\].][^/?#*\[\]]*\.tar")
 
 
 def fetch_shards(texts: Sequence[str]) -> list[Path]:
-    """Return the shards' local copies, beside them their indices and lists of classes.
+    """Return local copies of shards, with their indices and class lists beside them.
 
-    What is not there is fetched, with a notice. A copy that is there is taken as it is, without the
-    network. Several processes may call at once.
+    Missing copies are fetched and logged; existing ones are used without the network. Safe to call
+    from several processes at once.
 
     Args:
-        texts: addresses, each of one .tar file or, but for https, a pattern that lists some.
+        texts: Addresses of .tar files; all but https may be patterns.
 
     Raises:
-        UsageError: an address is not that of .tar files.
-        UserError: a shard cannot be had or kept, or is not what its index says.
+        UsageError: an address does not name .tar files.
+        UserError: a shard cannot be fetched or stored, or does not match its index.
     """
     return [_copy(address) for address in [*_addresses(texts)]]
 
@@ -53,11 +53,11 @@ def _addresses(texts: Sequence[str]) -> Iterator[Address]:
                 raise UserError(f"--data {address}: cannot be listed ({error})") from error
             if not listed:
                 raise UsageError(f"--data {address}: no file matches this pattern")
-        for found in (data_address(entry.text) for entry in listed):  # names are a stranger's
+        for found in (data_address(entry.text) for entry in listed):  # untrusted
             if not _NAME.fullmatch(found.name) or found.place != found.text:
                 raise UsageError(
-                    f"--data {found}: an address must be that of a .tar file, without a query and, "
-                    "for https, without a pattern; a range such as {000000..000006} gives several"
+                    f"--data {found}: an address must name a .tar file, without a query and, for "
+                    "https, without a pattern; use a range such as {000000..000006} for several"
                 )
             yield found
 
@@ -69,7 +69,7 @@ def _copy(address: Address) -> Path:
         folder = (
             cache_folder() / "shards" / hashlib.sha256(address.folder.encode()).hexdigest()[:16]
         )
-        # The folder's own name may say which split its shards are.
+        # The folder's name may be the split of its shards.
         kept = folder / ("shards", *address.folder.split("/")[3:-1])[-1] / address.name
         if not kept.is_file():
             with locked(kept.parent) as alone:
@@ -82,7 +82,7 @@ def _copy(address: Address) -> Path:
                     fetch_into(address, kept, sha256=_stated(index), alone=alone)
     except FetchError as error:
         raise UserError(
-            f"{address}: cannot be had ({error}); the same command goes on with what is missing"
+            f"{address}: cannot be fetched ({error}); run the same command again to continue"
         ) from error
     return kept
 
@@ -92,13 +92,13 @@ def _beside(address: Address, name: str) -> Address:
 
 
 def _fetch_aside(address: Address, kept: Path, alone: bool) -> None:
-    """Fetch a small file that there need not be."""
+    """Fetch a small optional file."""
     try:
         if not kept.exists():
             fetch_into(address, kept, MAXIMUM_SIDE_FILE, alone=alone)
     except FetchError as error:
         if not error.is_absent:
-            raise UserError(f"{address}: cannot be had ({error})") from error
+            raise UserError(f"{address}: cannot be fetched ({error})") from error
 
 
 def _in_hub_cache(address: Address) -> Path:
@@ -118,12 +118,12 @@ def _in_hub_cache(address: Address) -> Path:
     if stated and sha256_of(kept) != stated:
         for damaged in (kept.resolve(), kept):
             damaged.unlink(missing_ok=True)
-        raise FetchError("has not the sha256 that its index states")
+        raise FetchError("does not match the sha256 in its index")
     return kept
 
 
 def _stated(index: Path) -> str | None:
-    """The shard's sha256 by its index."""
+    """Return the shard's sha256 from its index; None if unknown."""
     try:
         return str(json.loads(index.read_bytes())["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Which tar files `--data` means: a brace range, a pattern or a folder of shards. No torch."""
+"""Find the tar shards of `--data`: a brace range, a pattern or a folder. No torch."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from inceptcli.text import composed, printable
 MAXIMUM_SHARDS = 100_000
 
 MAXIMUM_BYTES = 16 * 1024**2
-"""Of a list of class names; ImageNet's 21,841 take half a megabyte."""
+"""Maximum size of a list of class names; the 21,841 names of ImageNet take half a megabyte."""
 
 
 def means_shards(data: str) -> bool:
-    """Whether `data` means tar shards; a folder with class folders never does."""
+    """Return whether `data` names tar shards; a folder with class folders never does."""
     if not scheme_of(data) and Path(data).is_dir():
         return bool(_in_folder(Path(data)))
     return bool(scheme_of(data)) or re.search(r"\.(tar|tgz|tar\.\w+)\W*$", data) is not None
 
 
 def find_shards(data: str) -> list[Path]:
-    """The shards that `data` means: a range such as train-{000..006}.tar in its order, else sorted.
+    """Return the shards that `data` names, fetching those at https, s3, gs and hf addresses.
 
-    In a folder those are its own and those of its train/, val/ and test/. A name that exists is
-    taken as it is. Shards at https, s3, gs and hf addresses are fetched.
+    A range such as train-{000..006}.tar keeps its order; otherwise shards are sorted. A folder
+    means its own shards and those in its train/, val/ and test/. A name that exists is never
+    expanded.
 
     Raises:
-        UsageError: there is none, one is missing, or `data` is neither a path nor such an address.
-        UserError: one cannot be fetched.
+        UsageError: no shard is found, one is missing, or `data` is neither a path nor an address.
+        UserError: a shard cannot be fetched.
     """
     if scheme_of(data):
         from inceptcli.data.shards.fetching import fetch_shards
@@ -62,20 +63,23 @@ def find_shards(data: str) -> list[Path]:
 
 
 def of_split(shards: Sequence[Path], *splits: Split | None) -> list[Path]:
-    """Those of the splits that their name or folder says; None is a shard that says nothing.
+    """Return the shards of `splits`; the split None selects shards that name no split.
 
-    Such as train-000.tar, imagenet-validation-00.tar or test/0.tar.
+    The split is read from the name of the shard or its folder, such as train-000.tar,
+    imagenet-validation-00.tar or test/0.tar.
     """
     return [path for path in shards if _split(path) in splits]
 
 
 def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
-    """The class names in the order of the labels, from classes.json or classes.txt beside shards.
+    """Return the class names in label order, from classes.json or classes.txt beside the shards.
 
-    The one (a list) is what `data shard` writes, the other has one name a line; either may lie in
-    the folder above. Names are as they stand there: two that differ in Unicode's form only are two
-    labels of one class. Raises UserError when there is none, or one that is not a list of names, or
-    two that differ.
+    `data shard` writes classes.json, a JSON list; classes.txt has one name per line. Either may be
+    in the parent folder. Names are returned as written: two that differ only in Unicode
+    normalization are two labels of one class.
+
+    Raises:
+        UserError: there is no such file, it is not a list of names, or two files differ.
     """
     lists: dict[tuple[str, ...], tuple[tuple[str, ...], Path]] = {}
     for folder in dict.fromkeys(path.parent for path in shards):
@@ -108,10 +112,10 @@ def _names_in(path: Path) -> tuple[str, ...]:
         if len(content) > MAXIMUM_BYTES:
             raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
         text = text_of(content)
-        text.encode()  # classes have names in UTF-8
+        text.encode()  # class names must be valid UTF-8
         names = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
     except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no list of names"
+        reason = error.strerror if isinstance(error, OSError) else "it is not a list of names"
         raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{_shown(path)}: must list class names, none of them empty")
@@ -121,10 +125,10 @@ def _names_in(path: Path) -> tuple[str, ...]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    """No class folders, or an archive left beside them would be taken for the data."""
+    """Return none if there are class folders, or a stray archive would be taken for the data."""
     try:
         splits = [path for path in subfolders(folder) if split_named(path.name)]
-    except UserError:  # named by whoever looks for class folders in it
+    except UserError:  # the search for class folders reports it
         return []
     found = []
     for place in (folder, *splits):

@@ -1,4 +1,4 @@
-"""Where the samples of a WebDataset shard lie: by its index, else by its headers. No torch."""
+"""Locate the samples of a WebDataset shard from its index or its tar headers. No torch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from inceptcli.files.regular_file import read_regular
 from inceptcli.text import composed, printable
 
 VERSION = 1
-"""Of the index that `data shard` writes beside each shard."""
+"""Format version of the index that `data shard` writes beside each shard."""
 
 MAXIMUM_LABEL_BYTES = 1024**2
 MAXIMUM_INDEX_BYTES = 64 * 1024**2
-"""Of 400,000 samples."""
+"""Enough for 400,000 samples."""
 
 LONGEST_HEADER = 2**17
-"""Bytes of names and attributes that a tar file may have before a member."""
+"""Maximum size of a tar member's header, names and attributes included, in bytes."""
 
 BLOCK = 512
 
@@ -34,13 +34,13 @@ class ShardIndex:
     """The samples of one shard.
 
     Attributes:
-        members: Name of each sample's image in the tar file; the shard's own where it ends early.
-        offsets: Where the image's bytes start.
-        sizes: How many bytes it has.
-        labels: Places in the list of classes.
-        problems: By place, why a sample cannot be read; its other entries mean nothing.
-        positions: The samples' places in the folder they came from; None where nobody noted them.
-        left_out: Files of the shard that are no samples.
+        members: Name of each sample's image in the tar file; empty for an error of the shard.
+        offsets: Byte offset of each image in the tar file.
+        sizes: Size of each image in bytes.
+        labels: Positions in the list of classes, 0-based.
+        problems: Why a sample cannot be read, by its number; its offset, size and label are 0.
+        positions: Positions of the samples in the original folder; None if not recorded.
+        left_out: Files in the shard that are not samples.
     """
 
     members: list[str] = field(default_factory=list)
@@ -52,23 +52,23 @@ class ShardIndex:
     left_out: LeftOut = field(default_factory=LeftOut)
 
     def add(self, member: str, offset: int, size: int, label: int) -> None:
-        """A sample more."""
+        """Append a sample."""
         self.members.append(member)
         self.offsets.append(offset)
         self.sizes.append(size)
         self.labels.append(label)
 
     def add_problem(self, member: str, reason: str) -> None:
-        """A sample that cannot be read, or what a shard lost with its end."""
+        """Append a sample that cannot be read, or the missing end of a damaged shard."""
         self.problems[len(self.members)] = reason
         self.add(member, 0, 0, 0)
 
 
 class Member(NamedTuple):
-    """A file in a tar file: its name is `key`.`suffix`, or `key` alone.
+    """A file in a tar file, named `key`.`suffix` or just `key`.
 
-    `is_image` is by its name, or by its content where that has no suffix. `problem` is why it has
-    no bytes of its own.
+    `is_image` depends on the suffix, or on the first bytes if there is none. `problem` explains why
+    a link or a sparse file cannot be read.
     """
 
     name: str
@@ -81,32 +81,32 @@ class Member(NamedTuple):
 
 
 class _Headers:
-    """A tar file for whoever reads its headers: these are short."""
+    """A file object for tarfile that limits the size of a header."""
 
     def __init__(self, file: Any) -> None:
         self.seek, self.tell, self._file = file.seek, file.tell, file
 
     def read(self, size: int) -> bytes:
-        """So many bytes; ReadError for more than a header has."""
+        """Read `size` bytes; raise ReadError above LONGEST_HEADER."""
         if size > LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {size} bytes")
         found: bytes = self._file.read(size)
         return found
 
 
-class _Ended(Exception):  # noqa: N818 - it names what was met
-    """A shard ends before its end, or goes on with what is no tar file; the message says how."""
+class _Ended(Exception):  # noqa: N818 - it names a condition of the shard
+    """The shard is truncated or damaged; the message is the reason."""
 
 
 def index_path(shard: Path) -> Path:
-    """Where the index of a shard lies that `data shard` wrote."""
+    """Return the path of the index that `data shard` writes beside a shard."""
     return shard.with_name(f"{shard.name}.json")
 
 
 def read_index(shard: Path) -> dict[str, Any] | None:
-    """The index that lies beside a shard; None when there is none, or none of this shard.
+    """Return the index beside a shard; None if it is missing, invalid or of another shard.
 
-    A shard shorter than its index says is its own: it was cut.
+    A shard shorter than recorded still matches its index: it was truncated.
     """
     try:
         values = json.loads(read_regular(index_path(shard), MAXIMUM_INDEX_BYTES))
@@ -118,7 +118,7 @@ def read_index(shard: Path) -> dict[str, Any] | None:
             len({len(column) for column in columns}) == 1
             and all(isinstance(member, str) and _encodes(member) for member in columns[0])
             and all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers)
-            and sum(values["sizes"]) <= values["bytes"] < 2**62  # or samples share their bytes
+            and sum(values["sizes"]) <= values["bytes"] < 2**62  # else samples overlap
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -126,7 +126,7 @@ def read_index(shard: Path) -> dict[str, Any] | None:
 
 
 def _encodes(name: str) -> bool:
-    """Whether it may come from a file's name; other lone surrogates do not."""
+    """Return whether a name has no lone surrogates except those of undecodable bytes."""
     try:
         name.encode(errors="surrogateescape")
     except UnicodeEncodeError:
@@ -135,14 +135,17 @@ def _encodes(name: str) -> bool:
 
 
 def index_of(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
-    """The samples of a shard in their order; `label_of` has the classes' names and labels.
+    """Return the samples of a shard in order.
 
-    With None nobody asks for labels, and samples need none.
+    Reads the index beside the shard; without one, reads the tar headers, which takes one read per
+    member. Broken samples and the missing end of a truncated shard are listed as problems.
 
-    Read from the index beside it, else from the headers of the tar file, which takes a read per
-    member. What is broken is among the samples as a problem, and the end of a cut shard as one.
+    Args:
+        shard: The tar file.
+        label_of: Labels by class name; None if labels are not needed.
 
-    Raises UserError for a label that the list of classes does not have.
+    Raises:
+        UserError: a label is not in the list of classes.
     """
     values = read_index(shard)
     if values is None:
@@ -160,13 +163,13 @@ def index_of(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
 
 
 def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
-    """As `index_of`, from the tar headers alone.
+    """Read the samples of a shard from its tar headers alone; see `index_of`.
 
-    Files next to each other with one key are a sample; a key ends at the first dot of the name, as
-    the webdataset library has it. The label is in .cls, a number, or under `label` in .json, a
-    number or a name. An image has the label of the same name (img.v2.jpg that of img.v2.cls), else
-    the sample's, which goes to one image, the first of those with the fewest dots in their names.
-    Where nobody asks for labels, every image is a sample.
+    Consecutive files with the same key form a sample. As in the webdataset library, a key ends at
+    the first dot of the name. The label is a number in .cls, or a number or class name under
+    `label` in .json. An image takes the label of the same name (img.v2.jpg that of img.v2.cls).
+    The sample's own label goes to one of the other images: the first with the fewest dots in its
+    name. Without `label_of`, every image is a sample.
     """
     index = ShardIndex()
     try:
@@ -192,15 +195,15 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
 
 
 def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
-    """The files of a tar file; raises _Ended when it does not end as one does.
+    """Yield the files of a tar file; raise _Ended if it is truncated or damaged.
 
-    `left_out` counts what is hidden or a storage box's own.
+    Hidden files and those in storage folders are counted in `left_out`.
     """
     try:
         archive = tarfile.TarFile(fileobj=_Headers(file))  # type: ignore[arg-type]
         end = -1
         while (entry := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # or all of them are kept
+            archive.members = []  # type: ignore[attr-defined]  # else all are kept in memory
             if entry.size < 0 or archive.offset <= end:
                 raise _Ended("a damaged tar header; what follows is lost")
             end = archive.offset
@@ -211,7 +214,7 @@ def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
         end = archive.offset
     except _Ended:
         raise
-    except Exception as error:  # tarfile raises ReadError, and others for what is no tar file
+    except Exception as error:  # tarfile raises more than ReadError
         raise _Ended(f"the shard ends early or is damaged: {printable(str(error))}") from error
     file.seek(end)
     block = file.read(BLOCK)
@@ -272,15 +275,15 @@ def _add(
 
 
 _LABELS = (".cls", ".json")
-"""Suffixes of labels; the first of them that a sample has counts."""
+"""Suffixes of label files, in order of precedence."""
 
 
 def _labeled(
     index: ShardIndex, images: list[Member], labels: Mapping[str, Member], *, wants_labels: bool
 ) -> Iterator[tuple[Member, Member | None]]:
-    """The images of a sample that are samples of their own, and the label of each, if it has one.
+    """Yield the images to index from a sample, each with its label file if any.
 
-    An image for which there is no label left is counted as left out.
+    An image that no label remains for is counted as left out.
     """
     shared = None
     if wants_labels and any(suffix in labels for suffix in ("cls", "json")):
@@ -295,21 +298,21 @@ def _labeled(
 
 
 def _own_label(image: Member, labels: Mapping[str, Member]) -> Member | None:
-    """The label of `img.v2.jpg` in `img.v2.cls`."""
+    """Return the label file of the image's own name, such as `img.v2.cls` for `img.v2.jpg`."""
     stem, dot, _ = image.suffix.lower().rpartition(".")
     found = (labels.get(f"{stem}{suffix}") for suffix in _LABELS) if dot else ()
     return next(filter(None, found), None)
 
 
 def _label(file: Any, member: Member | None, label_of: Mapping[str, int]) -> int:
-    """The label in a file of a sample; ValueError says why there is none."""
+    """Return the label in a label file; raise ValueError with the reason if there is none."""
     if member is None:
         raise ValueError("a sample without a label: neither .cls nor .json")
     file.seek(member.offset)
     text = file.read(min(member.size, MAXIMUM_LABEL_BYTES))
     if member.name.lower().endswith(".cls"):
         if not re.fullmatch(rb"\s*[0-9]{1,9}\s*", text):
-            raise ValueError(f"its .cls must be a number from 0, got {text[:20]!r}")
+            raise ValueError(f"its .cls must be a number of at least 0, got {text[:20]!r}")
         return int(text)
     try:
         label = json.loads(text)["label"]
@@ -318,12 +321,12 @@ def _label(file: Any, member: Member | None, label_of: Mapping[str, int]) -> int
     if isinstance(label, str):
         label = label_of.get(label, label_of.get(composed(label), label))
     if not isinstance(label, int) or isinstance(label, bool):
-        raise ValueError(f"label of its .json must be a class, got {str(label)[:20]!r}")
+        raise ValueError(f"label in its .json must be a class, got {str(label)[:20]!r}")
     return label
 
 
 def _number_of(label_of: Mapping[str, int]) -> int:
-    """How many labels there are; a class may have two names."""
+    """Return the number of labels; a class may have two names."""
     return max(label_of.values(), default=-1) + 1
 
 

@@ -1,4 +1,4 @@
-"""Class folders to WebDataset shards: which images go into which shard. No torch."""
+"""Convert class folders to WebDataset shards: assign images to shards. No torch."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ LAYOUT = re.compile(r"[^%]*%(0\d)?d[^%]*\.tar")
 
 @dataclass(frozen=True)
 class Sharded:
-    """What was made of a folder."""
+    """The classes of a folder and the shards written from it."""
 
     classes: tuple[str, ...]
     shards: tuple[Written, ...]
 
     @property
     def left_out(self) -> list[UnreadableFile]:
-        """What is in no shard."""
+        """The unreadable files, which are in no shard."""
         return [entry for shard in self.shards for entry in shard.left_out]
 
 
@@ -54,16 +54,21 @@ def shard_folder(
     workers: int | None,
     progress: Callable[[int, int], None],
 ) -> Sharded:
-    """Write the images of `root`'s class folders, or of its splits, as tar shards.
+    """Write the images in the class folders of `root`, or of its splits, as tar shards.
 
-    `output` is a folder, or for one set of class folders a pattern such as out/train-%06d.tar.
-    A shard has at most `shard_bytes` bytes, unless one image has more, and `shard_images` images.
-    Which go together is shuffled by `seed`; those of val and test keep their order. Shards that
-    were made of the same files are left alone. `progress` is told how many images of how many are
-    done.
+    Existing shards made from the same files are kept.
+
+    Args:
+        root: Folder of class folders, or of train/, val/ and test/ with class folders.
+        output: Folder, or a pattern such as out/train-%06d.tar if there is only one split.
+        shard_bytes: Maximum size of a shard; a single larger image gets a shard of its own.
+        shard_images: Maximum number of images per shard; None for no limit.
+        seed: Seed of the shuffle; val and test keep their order.
+        workers: Number of processes; None for one per usable core.
+        progress: Called with the number of finished images and the total.
 
     Raises:
-        UsageError: `root` has no such form, `output` is no pattern for it or holds other shards.
+        UsageError: `root` has no class folders, `output` does not fit it or holds other shards.
         UserError: a class is empty, a file cannot be written or does not read back as written.
     """
     splits = _splits(root)
@@ -97,7 +102,7 @@ def _splits(root: Path) -> dict[str, LabeledImages]:
     if "train" not in folders:
         raise UsageError(
             f"{printable(str(root))}: has {folders_in_words(list(folders.values()))} but no "
-            "train/, which has the classes; shard them one by one"
+            "train/, which defines the classes; shard them one by one"
         )
     if others := other_folders(root, folders):
         logger.info(
@@ -135,7 +140,7 @@ def _ordered(root: Path, images: LabeledImages, seed: int, *, shuffled: bool) ->
         ImageToWrite(position, str(path.relative_to(root)), label)
         for position, (path, label) in enumerate(zip(images.paths, images.labels, strict=True))
     ]
-    if shuffled:  # by a hash, which no later version of a generator changes
+    if shuffled:  # by a hash, which is stable across versions of random generators
         entries.sort(key=lambda entry: hashlib.sha256(f"{seed} {entry.position}".encode()).digest())
     return entries
 
@@ -149,7 +154,7 @@ def _groups(
         needed = _bytes_in_tar(root / entry.path)
         if not groups or needed > room or len(groups[-1]) == shard_images:
             groups.append([])
-            room = shard_bytes - tarfile.RECORDSIZE  # the end mark is up to as long
+            room = shard_bytes - tarfile.RECORDSIZE  # reserve room for the end mark
         groups[-1].append(entry)
         room -= needed
     return [tuple(group) for group in groups]
@@ -158,7 +163,7 @@ def _groups(
 def _bytes_in_tar(path: Path) -> int:
     try:
         size = path.stat().st_size
-    except OSError:  # left out and named when it is read
+    except OSError:  # reported and left out when it is read
         return 0
     return -(-size // BLOCK) * BLOCK + 3 * BLOCK  # two headers, and the label's block
 
@@ -172,12 +177,12 @@ def _check_others(pattern: str, shards: Sequence[Path]) -> None:
         if name.fullmatch(path.name) and path not in shards:
             raise UsageError(
                 f"{printable(str(path))}: not one of the {len(shards)} shards to be written; "
-                "remove what is left of other shards, or give another --output"
+                "remove the old shards, or give another --output"
             )
 
 
 def _check_not_read(tasks: Sequence[ShardToWrite]) -> None:
-    """UsageError where an image, by a link perhaps, is a file that would be replaced."""
+    """Raise UsageError if an output file is one of the images, perhaps through a link."""
     classes = tasks[0].shard.parent / "classes.json"
     written = (file for task in tasks for file in (task.shard, index_path(task.shard)))
     there = {_identity(file): file for file in (classes, *written) if file.exists()}
@@ -193,13 +198,13 @@ def _check_not_read(tasks: Sequence[ShardToWrite]) -> None:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except OSError:  # named by whoever reads it
+    except OSError:  # reported when the file is read
         return None
     return status.st_dev, status.st_ino
 
 
 def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
-    """The list that all shards of a folder have in common; one that is there has to be the same."""
+    """Write the class list of the folder; raise UsageError if a different one exists."""
     path = folder / "classes.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""WebDataset shards as labeled images by number: each is read where it lies in its tar file."""
+"""Labeled images in WebDataset shards, read by number from their place in the tar file."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ShardSource:
-    """Images in tar files; nothing is extracted, and no name in them is ever a path.
+    """Labeled images in tar files. Nothing is extracted; member names are never used as paths.
 
-    Samples of shards that `data shard` wrote have the order of the folder that they were made
-    from, others that of the tar files.
+    Samples of shards written by `data shard` are in the order of the original folder, other samples
+    in the order of the tar files.
 
     Attributes:
-        classes: Names; a label is a position in this list, 0-based.
+        classes: Class names; a label is a position in this list, 0-based.
         shards: The tar files.
-        members: For each, the names of its samples with a NUL between, as bytes: a million strings
-            would take several times the room.
-        problems: By shard and place in it, why a sample cannot be read.
-        shard_of: The number of each sample's shard (N,); so are the following.
-        place_of: Its place among the samples of its shard.
-        offsets: Where its image starts in the tar file.
-        sizes: Bytes of its image.
-        labels: Positions in `classes`.
+        members: Names of the samples of each shard, separated by NUL. One bytes object per shard
+            takes a fraction of the memory of a million strings.
+        problems: Why a sample cannot be read, by shard number and place in the shard.
+        shard_of: Shard number of each sample, (N,).
+        place_of: Place of each sample in its shard, (N,).
+        offsets: Byte offset of each image in its tar file, (N,).
+        sizes: Size of each image in bytes, (N,).
+        labels: Positions in `classes`, (N,).
     """
 
     classes: tuple[str, ...]
@@ -52,15 +52,15 @@ class ShardSource:
     labels: NDArray[np.int32]
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
         return len(self.labels)
 
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """Decoded pixels; UnreadableImage when there are none, or the shard ends before them."""
+        """Return RGB pixels (H, W, 3); raise UnreadableImage for a damaged image or shard."""
         return decode(self.content(index), shorter_side)
 
     def content(self, index: int) -> bytes:
-        """The image file's bytes; raises as `image`."""
+        """Return the image file's bytes; raise UnreadableImage if they cannot be read."""
         shard = int(self.shard_of[index])
         problem = self.problems.get((shard, int(self.place_of[index])))
         if problem is not None:
@@ -68,17 +68,17 @@ class ShardSource:
         return read_image(self.shards[shard], int(self.offsets[index]), int(self.sizes[index]))
 
     def label(self, index: int) -> int:
-        """Its class's place among the classes."""
+        """Return the image's label, a position in `classes`."""
         return int(self.labels[index])
 
     def name(self, index: int) -> str:
-        """Its shard's path and its name there."""
+        """Return the shard's path followed by the image's name in the shard."""
         shard = int(self.shard_of[index])
         member = self.members[shard].split(b"\0")[int(self.place_of[index])]
         return f"{self.shards[shard]}/{member.decode(errors='surrogateescape')}".rstrip("/")
 
     def files(self) -> list[tuple[str, int]]:
-        """Names in the tar files, whatever these are called, and sizes; -1 of what is a problem."""
+        """Return each image's name in its shard and its size in bytes, -1 if unreadable."""
         members = [names.split(b"\0") for names in self.members]
         columns = (self.shard_of.tolist(), self.place_of.tolist(), self.sizes.tolist())
         return [
@@ -90,7 +90,7 @@ class ShardSource:
         ]
 
     def start(self, index: int, maximum: int) -> bytes:
-        """How its image file starts, at most so many bytes; nothing where that cannot be read."""
+        """Return up to `maximum` first bytes of the image file; empty if unreadable."""
         shard, size = int(self.shard_of[index]), int(self.sizes[index])
         if (shard, int(self.place_of[index])) in self.problems:
             return b""
@@ -100,9 +100,10 @@ class ShardSource:
             return b""
 
     def labeled_for(self, classes: Sequence[str]) -> ShardSource:
-        """The same with positions in `classes` as labels, matched by name.
+        """Return the same images labeled by position in `classes`, matched by name.
 
-        Raises UserError when a class is not among them.
+        Raises:
+            UserError: a class of the shards is not in `classes`.
         """
         label_of = {composed(name): label for label, name in enumerate(classes)}
         unknown = [name for name in self.classes if name not in label_of]
@@ -116,12 +117,12 @@ class ShardSource:
         return replace(self, classes=tuple(classes), labels=table[self.labels])
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> ShardSource:
-        """The samples that an index (M,) or a mask (N,) chooses, in its order."""
+        """Return the samples selected by an index array (M,) or a mask (N,), in its order."""
         columns = ("shard_of", "place_of", "offsets", "sizes", "labels")
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     def digests(self) -> list[bytes | None]:
-        """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
+        """Read every image file and return its SHA-256, or None if it cannot be read."""
         found: list[bytes | None] = []
         for index in range(len(self)):
             try:
@@ -132,7 +133,7 @@ class ShardSource:
 
 
 class TarImage(NamedTuple):
-    """An image in a tar file, by its place there, or why it cannot be read."""
+    """Location of an image in a tar file, or `problem`: why it cannot be read."""
 
     name: str
     shard: Path
@@ -142,7 +143,7 @@ class TarImage(NamedTuple):
 
 
 def images_in(shard: Path, left_out: LeftOut) -> Iterator[TarImage]:
-    """All images of one shard in their order, labels or not; `left_out` counts other files."""
+    """Yield all images of a shard in order, with or without labels; count others in `left_out`."""
     index = index_of(shard, None)
     left_out.update(index.left_out)
     for place, (member, offset, size) in enumerate(
@@ -153,7 +154,7 @@ def images_in(shard: Path, left_out: LeftOut) -> Iterator[TarImage]:
 
 
 def read_image(shard: Path, offset: int, size: int) -> bytes:
-    """An image file's bytes; UnreadableImage when the shard ends before them or is not there."""
+    """Return an image file's bytes; raise UnreadableImage if the shard is missing or too short."""
     if size > MAXIMUM_FILE_BYTES:
         raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
     try:
@@ -168,20 +169,20 @@ def read_image(shard: Path, offset: int, size: int) -> bytes:
 
 
 def labels_by_name(classes: Sequence[str]) -> dict[str, int]:
-    """Places in `classes`, by names as they stand there and in Unicode's form NFC."""
+    """Map class names to labels; a name is accepted as given and in its NFC form."""
     composed_names = reversed([*enumerate(map(composed, classes))])
     label_of = {name: label for label, name in composed_names}
     return label_of | {name: label for label, name in enumerate(classes)}
 
 
 def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource:
-    """The samples of all `shards`, whose labels are positions in `classes`.
+    """Open `shards`, whose labels are positions in `classes`.
 
-    Names that differ in Unicode's form only (NFC, NFD) are one class, which has the first's place.
+    Names that differ only in Unicode normalization (NFC, NFD) are one class, at the first name's
+    position. Logs one line about files in the shards that are not samples.
 
-    One notice says which files of the shards are no samples.
-
-    Raises UserError when a label is not, or when none of them can be read.
+    Raises:
+        UserError: a label is not a position in `classes`, or no image can be read.
     """
     names, label_of = [*map(composed, classes)], labels_by_name(classes)
     members: list[bytes] = []

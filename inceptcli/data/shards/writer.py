@@ -1,4 +1,4 @@
-"""One WebDataset shard and its index written: whole or not at all, and read back. No torch."""
+"""Write one WebDataset shard and its index atomically, and verify it. No torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inceptcli.text import printable
 
 
 class ImageToWrite(NamedTuple):
-    """An image to be written: its place in the folder's order, its path below it, its label."""
+    """An image to write: its position in the folder's order, its relative path and its label."""
 
     position: int
     path: str
@@ -34,7 +34,7 @@ class ImageToWrite(NamedTuple):
 
 
 class ShardToWrite(NamedTuple):
-    """A shard to be written from the files below `root`; `classes` are what labels stand for."""
+    """A shard to write from files below `root`; labels are positions in `classes`."""
 
     shard: Path
     root: Path
@@ -43,14 +43,14 @@ class ShardToWrite(NamedTuple):
 
 
 class UnreadableFile(NamedTuple):
-    """An image that cannot be read, and why."""
+    """An image that cannot be read, and the reason."""
 
     path: str
     reason: str
 
 
 class Written(NamedTuple):
-    """A finished shard; `images` counts those in it."""
+    """A finished shard; `images` is the number of images in it."""
 
     path: Path
     images: int
@@ -60,9 +60,12 @@ class Written(NamedTuple):
 
 
 def write_shard(task: ShardToWrite) -> Written:
-    """Write a shard and then its index, or take what is there when it was made of the same files.
+    """Write a shard and its index, unless both exist and were made from the same files.
 
-    The images' bytes stay as they are. Raises UserError that names the file.
+    Image files are copied unchanged.
+
+    Raises:
+        UserError: a file cannot be written or does not read back as written.
     """
     made_from = _made_from(task)
     there = read_index(task.shard)
@@ -84,7 +87,7 @@ def write_shard(task: ShardToWrite) -> Written:
 
 
 def _made_from(task: ShardToWrite) -> str:
-    """A hash of what goes into a shard, by names, sizes and times."""
+    """Hash the names, sizes and modification times of the files that go into a shard."""
     lines = [json.dumps([VERSION, *task.classes])]
     for entry in task.entries:
         try:
@@ -96,11 +99,11 @@ def _made_from(task: ShardToWrite) -> str:
 
 
 def _write(task: ShardToWrite) -> dict[str, Any]:
-    """Write the tar file; its index without `made_from`."""
+    """Write the tar file and return its index, without `made_from`."""
     with _explained(task.shard):
         for abandoned in task.shard.parent.glob(f".{task.shard.name}.*.partial"):
-            abandoned.unlink()  # of a process that was killed
-        index_path(task.shard).unlink(missing_ok=True)  # never one beside another's shard
+            abandoned.unlink()  # left by a killed process
+        index_path(task.shard).unlink(missing_ok=True)  # never leave it beside another shard
         with replacing(task.shard) as temporary:
             files, digests, left_out = _fill(temporary, task)
             index = _read_back(temporary, task, digests)
@@ -122,7 +125,7 @@ def _write(task: ShardToWrite) -> dict[str, Any]:
 
 
 def _fill(path: Path, task: ShardToWrite) -> tuple[list[str], list[str], list[UnreadableFile]]:
-    """Write the samples; the paths and hashes of those written, and what was left out."""
+    """Write the samples; return their paths and hashes, and the unreadable files."""
     files, digests, left_out = [], [], []
     with tarfile.TarFile(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for entry in task.entries:

@@ -101,11 +101,13 @@ def test_a_connection_that_breaks_is_made_anew(server: Server, ranges: bool) -> 
 
 def test_what_cannot_be_had_whole_is_not_kept(server: Server, tmp_path: Path) -> None:
     server.cut = 3
-    with pytest.raises(UserError, match=r"val-000000\.tar: cannot be had \(the connection ended"):
+    with pytest.raises(
+        UserError, match=r"val-000000\.tar: cannot be fetched \(the connection ended"
+    ):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
     (part,) = left(tmp_path / "cache")
     assert part.suffix == ".part"
-    with pytest.raises(UserError, match=r"missing\.tar: cannot be had \(HTTP 404\)"):
+    with pytest.raises(UserError, match=r"missing\.tar: cannot be fetched \(HTTP 404\)"):
         open_for_evaluation(f"{server.url}/set/missing.tar", CLASSES)
     assert len(server.shards()) == 4
     had = part.stat().st_size
@@ -121,7 +123,7 @@ def test_a_shard_that_is_not_what_its_index_says_is_not_kept(
     content = bytearray(path.read_bytes())
     content[700] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="has not the sha256 that its index states"):
+    with pytest.raises(UserError, match=r"sha256.* its index"):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
     assert left(tmp_path / "cache") == []
 
@@ -137,7 +139,7 @@ def test_an_address_that_leads_away_from_https_is_not_followed(
     server: Server, leads_to: str
 ) -> None:
     server.leads_to = leads_to
-    with pytest.raises(UserError, match="cannot be had"):
+    with pytest.raises(UserError, match="cannot be fetched"):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
 
 
@@ -155,7 +157,7 @@ def test_a_list_of_classes_without_end_is_refused(
      "https:///a.tar", "https://host/a/", "https://host/a[1].tar"],
 )  # fmt: skip
 def test_an_address_is_that_of_one_tar_file(address: str) -> None:
-    with pytest.raises(UsageError, match=r"an address must be that of a \.tar file|must be like"):
+    with pytest.raises(UsageError, match=r"an address must name a \.tar file|must be like"):
         open_for_evaluation(address, CLASSES)
 
 

@@ -157,8 +157,8 @@ def test_classes_are_listed_beside_the_shards_or_above_them(shards: Path) -> Non
     ("text", "said"),
     [
         (None, "no classes.txt beside the shards; write the class names there"),
-        ("{", "no list of names"),
-        ("[" * 100_000, "no list of names"),
+        ("{", "not a list of names"),
+        ("[" * 100_000, "not a list of names"),
         ('{"a": 1}', "must list class names"),
         ("[1, 2]", "must list class names"),
         ('["a", ""]', "none of them empty"),

@@ -154,7 +154,7 @@ def test_data_check_reads_remote_shards(server: Server, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["images"] == 4
     done = inceptcli("data", "check", f"{server.url}/set/none.tar")
-    check_one_line(done, 1, "none.tar: cannot be had (HTTP 404)")
+    check_one_line(done, 1, "none.tar: cannot be fetched (HTTP 404)")
 
 
 def test_predict_reads_folders_patterns_and_shards_of_s3(
@@ -203,7 +203,9 @@ def test_shards_of_s3_are_data(bucket: Any, tmp_path: Path) -> None:
         assert (train.image(2) == plain[0].image(2)).all()
     with pytest.raises(UsageError, match="no file matches this pattern"):
         open_for_training("s3://bucket/none/*.tar", None, None)
-    with pytest.raises(UserError, match=r"cannot be had \(there is no such file\); the same"):
+    with pytest.raises(
+        UserError, match=r"cannot be fetched \(there is no such file\); run the same"
+    ):
         open_for_training("s3://bucket/set/none.tar", None, None)
 
 
