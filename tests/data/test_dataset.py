@@ -84,7 +84,7 @@ def test_an_unreadable_training_image_is_replaced_and_named() -> None:
 
 
 def test_ten_unreadable_images_in_a_row_end_the_run() -> None:
-    with pytest.raises(UnreadableImage, match=r"2\.jpg: not an image; so are the next nine"):
+    with pytest.raises(UnreadableImage, match=r"2\.jpg: not an image; the next nine are unread"):
         training(set(range(12)))[0, 2]
 
 

@@ -1,4 +1,4 @@
-"""Lightning's view of the data: one training loader, one validation loader."""
+"""Lightning data module with the training and validation loaders."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 
 class ImageData(LightningDataModule):
-    """Training and validation images of one rank; the trainer's position says which.
+    """Training and validation images of one rank.
 
-    With `limit_batches` an epoch has no more batches, nor has its validation.
+    Training starts at the trainer's current position. `limit_batches` is the maximum number of
+    batches in a training epoch and in a validation.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ImageData(LightningDataModule):
         self.limit_batches = limit_batches
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Batches from the present position on; the length is a whole epoch's."""
+        """Return a loader that starts at the current position; its length is a full epoch."""
         trainer = self.trainer
         assert trainer is not None
         sampler = PositionedSampler(
@@ -64,13 +65,16 @@ class ImageData(LightningDataModule):
         return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
-        """Every validation image on exactly one rank; of a limited run evenly spaced ones."""
+        """Return a loader of this rank's validation images, each image on exactly one rank.
+
+        With `limit_batches`, the images are evenly spaced over the whole set.
+        """
         trainer = self.trainer
         assert trainer is not None
         share = ShareSampler(
             len(self.val), trainer.global_rank, trainer.world_size, self._num_validated()
         )
-        # All ranks take part in a validation, also one without an image.
+        # Every rank takes part in validation, even one without images.
         batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
         return self._loader(EvaluationDataset(self.val, self.preprocessing), batch_sampler=batches)
 
@@ -82,7 +86,7 @@ class ImageData(LightningDataModule):
 
     @property
     def _on_gpu(self) -> bool:
-        """Whether batches are copied to a CUDA device: from pinned memory nothing waits for it."""
+        """Whether batches are copied to a CUDA device, asynchronously from pinned memory."""
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
@@ -96,38 +100,38 @@ class ImageData(LightningDataModule):
             persistent_workers=self.workers.number > 0,
             worker_init_fn=_leave_signals,
             multiprocessing_context=loading_context() if self.workers.number else None,
-            # Its own, or each new iterator would draw from the generator that dropout uses.
+            # Else each new iterator would draw from the default generator, which dropout uses.
             generator=torch.Generator(),
         )
 
 
 class _Loader(DataLoader[Sample]):
-    """A loader whose workers leave the signals that stop a run to the main process.
+    """A loader whose workers ignore the signals that stop a run; the main process handles them.
 
-    A terminal, `timeout` and many batch systems signal a whole group of processes. Workers that end
-    then take the run with them before it is saved.
+    A terminal, `timeout` and many batch systems signal the whole process group. A worker that
+    exited would make the run fail before it is saved.
     """
 
     def __iter__(self) -> _BaseDataLoaderIter:
-        """Start the workers, which inherit that the signals wait."""
+        """Start the workers, which inherit the blocked signals."""
         with signals_held():
             return super().__iter__()
 
 
 def _leave_signals(worker: int) -> None:
-    """In a worker: end by SIGTERM from the main process alone, as torch's own handler does."""
+    """Initialize a worker to exit only on the main process's SIGTERM, as torch's handler does."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
 
 
 def _end_with_main_process() -> None:
     main = parent_process()
-    if sys.platform != "darwin":  # which does not tell who sent a signal
+    if sys.platform != "darwin":  # macOS does not report the sender of a signal
         while main is not None:
             if signal.sigwaitinfo([signal.SIGTERM]).si_pid == main.pid:
                 os._exit(0)
 
 
 def batches_done(trainer: Trainer) -> int:
-    """Training batches that each rank has processed since the run began, resumed or not."""
+    """Return the training batches each rank has processed, including those before a resume."""
     return int(vars(trainer.fit_loop.epoch_loop.batch_progress.total)["processed"])

@@ -1,4 +1,4 @@
-"""Images as training and validation see them: batches of uint8, and what could not be read."""
+"""Datasets for training and validation: uint8 batches with a record of unreadable images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image (3, H, W) uint8 with its label and number; no image when it was unreadable."""
+    """One image (3, H, W) uint8, its label and its number; the image is None if unreadable."""
 
     image: Tensor | None
     label: int
@@ -32,9 +32,10 @@ class Sample(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images (N, 3, H, W) uint8, labels and numbers in the source (N,) int64, and what was skipped.
+    """A batch: images (N, 3, H, W) uint8, labels (N,) int64, numbers (N,) int64, skipped images.
 
-    An image that replaces an unreadable one has its own number.
+    A number is an image's index in the source. An image that replaces an unreadable one keeps its
+    own number.
     """
 
     images: Tensor
@@ -44,9 +45,9 @@ class Batch(NamedTuple):
 
 
 class TrainingDataset(Dataset[Sample]):
-    """Augmented images by (epoch, index); their randomness comes from (seed, epoch, index).
+    """Augmented images by (epoch, index); augmentation is seeded by (seed, epoch, index).
 
-    An unreadable image is named and replaced by the next readable one, so that batches keep their
+    An unreadable image is recorded and replaced by the next readable one, so batches keep their
     size.
     """
 
@@ -54,11 +55,11 @@ class TrainingDataset(Dataset[Sample]):
         self.source, self.transform, self.seed = source, transform, seed
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The image of this epoch; UnreadableImage when none of the next ten can be read either."""
+        """Return the augmented image; raise UnreadableImage if ten in a row are unreadable."""
         epoch, first = key
         skipped: list[Skipped] = []
         for attempt in range(10):
@@ -71,22 +72,22 @@ class TrainingDataset(Dataset[Sample]):
             image = augment(self.transform, pixels, seed_from(self.seed, epoch, first))
             return Sample(image, self.source.label(index), index, tuple(skipped))
         raise UnreadableImage(
-            f"{self.source.name(first)}: {skipped[0].reason}; so are the next nine"
+            f"{self.source.name(first)}: {skipped[0].reason}; the next nine are unreadable too"
         )
 
 
 class EvaluationDataset(Dataset[Sample]):
-    """Images by index, cropped as `predict` and `eval` crop them; none when it is unreadable."""
+    """Images by index, cropped as in `predict` and `eval`; None for unreadable images."""
 
     def __init__(self, source: ImageSource, preprocessing: Preprocessing) -> None:
         self.source, self.preprocessing = source, preprocessing
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Return the number of images."""
         return len(self.source)
 
     def __getitem__(self, index: int) -> Sample:
-        """The image, or the reason why there is none."""
+        """Return the image, or the reason it cannot be read."""
         label = self.source.label(index)
         try:
             image = self.preprocessing.crop(self.source.image(index))
@@ -96,7 +97,7 @@ class EvaluationDataset(Dataset[Sample]):
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """One batch, channels last in memory; samples without an image are left out."""
+    """Combine samples into a batch, channels last in memory; leave out unreadable images."""
     readable = [sample for sample in samples if sample.image is not None]
     rows = [sample.image.permute(1, 2, 0) for sample in readable if sample.image is not None]
     images = torch.stack(rows) if rows else torch.empty(0, 1, 1, 3, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Processes that load images, forked again where one of them does not wake up."""
+"""Fork loader workers, and fork again if one hangs at its start."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from multiprocessing import context, popen_fork
 from multiprocessing.context import BaseContext
 
 WAKING_SECONDS = 10.0
-"""For a new process to say that it runs; one that is ended too early has done nothing yet."""
+"""How long a new worker may take to start. Killing it earlier than needed loses no work."""
 
 
 def loading_context() -> BaseContext | None:
-    """How a loader starts its workers; None is the platform's own way, where that is not to fork.
+    """Return the context that starts a loader's workers; None where the default does not fork.
 
-    A forked process has the locks of threads that it does not have. CPython 3.11 takes one of them
-    before it makes them anew, and waits for ever if another thread, gloo's for one, held it.
+    A forked process inherits locks held by threads that do not exist in it. CPython 3.11 acquires
+    one of them before it resets them, and hangs if another thread, such as gloo's, held it.
     """
     return _ForkContext() if sys.platform == "linux" else None
 

@@ -1,4 +1,4 @@
-"""One function over many items in several processes, results in order. No torch."""
+"""Map a function over items in several processes, with results in order. No torch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 WAITING = 4
-"""Chunks for each worker that are handed out ahead of what is asked for."""
+"""Chunks submitted ahead per worker."""
 
 SAME_SIGNAL_SECONDS = 0.5
-"""For a signal that killed a worker to arrive here, too, where it is one to the whole group."""
+"""How long to wait for the signal that killed a worker, if it was sent to the whole group."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -30,21 +30,27 @@ Result = TypeVar("Result")
 def in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int | None, chunk: int = 1
 ) -> Iterator[Result]:
-    """`function` of each item, in `workers` processes that take `chunk` items at a time.
+    """Yield `function(item)` for each item, in order.
 
-    By default as many as this process may use cores; one worker is this process itself.
-    Raises UserError when one of them is killed, and what `function` raises.
+    Args:
+        function: Called in the workers; its exceptions are raised here.
+        items: Arguments of `function`.
+        workers: Number of processes; None for one per usable core, 1 for this process itself.
+        chunk: Items that a worker takes at a time.
+
+    Raises:
+        UserError: a worker was killed.
     """
     workers = workers or usable_cores()
     if workers == 1:
         yield from map(function, items)
         return
-    with signals_held():  # multiprocessing's own helper process knows of no SIGHUP
+    with signals_held():  # multiprocessing's resource tracker does not ignore SIGHUP
         pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_leave_signals)
     waiting: deque[Future[list[Result]]] = deque()
     try:
         for start in range(0, len(items), chunk):
-            with signals_held():  # workers, until they are initialized
+            with signals_held():  # new workers inherit the mask until they are initialized
                 waiting.append(pool.submit(_results, function, items[start : start + chunk]))
             if len(waiting) == WAITING * workers:
                 yield from waiting.popleft().result()
@@ -58,7 +64,7 @@ def in_processes(
 
 
 def _leave_signals() -> None:
-    """In a worker: an interrupt is for the main process, which then ends the others."""
+    """Initialize a worker to ignore interrupts; the main process handles them."""
     for number in STOPPING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -68,5 +74,5 @@ def _leave_signals() -> None:
 def _results(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     try:
         return [function(item) for item in items]
-    except SystemExit as stop:  # the pool would take it for a result
+    except SystemExit as stop:  # the pool would return it as a result
         os._exit(int(stop.code or 0))

@@ -1,4 +1,4 @@
-"""The order of training images: a function of (seed, epoch), entered at any position."""
+"""Order of training images: a function of (seed, epoch) that can start at any position."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from torch.utils.data import Sampler
 
 
 class PositionedSampler(Sampler[tuple[int, int]]):
-    """Yields (epoch, index): each epoch a permutation of all images from (seed, epoch).
+    """Yields (epoch, index); each epoch is a permutation of all images seeded by (seed, epoch).
 
-    Ranks take turns, so that a batch of all ranks together is a run of consecutive places in the
-    permutation; the incomplete last batch of an epoch is dropped, and what is beyond
-    `limit_batches`. `batches_done` says how many
-    batches of the whole training were processed: it alone decides epoch and offset, so a resumed
-    run goes on with the very image that comes next, whatever workers had fetched ahead.
+    Ranks take turns, so the batches of all ranks together are consecutive in the permutation. The
+    incomplete last batch of an epoch is dropped, as are batches beyond `limit_batches`.
+
+    `batches_done` returns the number of batches processed in the whole training. It alone
+    determines the epoch and the offset, so a resumed run continues with the exact next image,
+    regardless of what workers had prefetched.
     """
 
     def __init__(
@@ -35,11 +36,11 @@ class PositionedSampler(Sampler[tuple[int, int]]):
             self.batches_per_epoch = min(limit_batches, self.batches_per_epoch)
 
     def __len__(self) -> int:
-        """Images of this rank in a whole epoch; an epoch entered midway yields fewer."""
+        """Return this rank's images in a full epoch; an epoch entered midway yields fewer."""
         return self.batches_per_epoch * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """From the present position to the end of its epoch."""
+        """Yield from the current position to the end of the epoch."""
         epoch, batch = divmod(self.batches_done(), self.batches_per_epoch)
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch))
         order = torch.randperm(self.num_images, generator=generator)
@@ -49,9 +50,9 @@ class PositionedSampler(Sampler[tuple[int, int]]):
 
 
 class ShareSampler(Sampler[int]):
-    """Rank's share of the evaluation images: every image on exactly one rank, none twice.
+    """A rank's evaluation images; every image is on exactly one rank.
 
-    Of all, or of `measured` ones that are spread evenly over them.
+    `measured` selects that many images, evenly spaced; None selects all.
     """
 
     def __init__(
@@ -63,18 +64,18 @@ class ShareSampler(Sampler[int]):
             self.indices = [number * num_images // measured for number in numbers]
 
     def __len__(self) -> int:
-        """Images of this rank."""
+        """Return the number of images of this rank."""
         return len(self.indices)
 
     def __iter__(self) -> Iterator[int]:
-        """In order."""
+        """Yield indices in ascending order."""
         return iter(self.indices)
 
 
 def seed_from(*parts: int) -> int:
-    """One 63-bit seed from several non-negative integers, such as (seed, epoch, image).
+    """Return a 63-bit seed from several non-negative integers, such as (seed, epoch, image).
 
-    Mixed like SplitMix64, so that neighboring parts give unrelated seeds.
+    Mixes bits like SplitMix64, so nearby integers give unrelated seeds.
     """
     mask = 2**64 - 1
     state = 0

@@ -1,4 +1,4 @@
-"""The shared memory through which workers hand batches over: not more than there is."""
+"""Limit loader workers to the available shared memory, which batches pass through."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import NamedTuple
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFETCHED = 2
-"""Batches that each worker makes ahead, as torch has it."""
+"""Batches that each worker prefetches; torch's default."""
 
 
 class Workers(NamedTuple):
-    """How many processes load images, and how many batches each of them makes ahead."""
+    """Number of loader processes, and batches that each of them prefetches."""
 
     number: int
     prefetched: int
 
 
 def affordable(wanted: int, batch_bytes: int, processes: int) -> Workers:
-    """The `wanted` workers, or as many as shared memory has room for.
+    """Return the `wanted` workers, or as many as fit into shared memory.
 
-    A container has 64 MB of it by default, and a worker that finds none left is killed (SIGBUS).
-    `processes` of this machine share it; each also holds the batch that it computes with. Nothing
-    is limited where the system has no such folder.
+    A container has 64 MB of shared memory by default, and a worker that exceeds it is killed by
+    SIGBUS. Systems without /dev/shm have no limit.
+
+    Args:
+        wanted: Number of workers asked for.
+        batch_bytes: Size of a batch.
+        processes: Ranks on this machine; each also holds its current batch.
     """
     if not wanted or not SHARED_MEMORY.is_dir():
         return Workers(wanted, PREFETCHED)
