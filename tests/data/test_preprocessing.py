@@ -193,7 +193,7 @@ def test_in_words_says_geometry_and_pixel_values() -> None:
     ]
     squash = Preprocessing((299, 320), resize="squash", mean=(0.0, 0.5, 0.0), std=(1.0, 0.5, 0.5))
     assert squash.in_words() == [
-        "The central 87.5 % of each side is resized to 299x320 (bicubic), whatever its aspect.",
+        "The central 87.5 % of each side is resized to 299x320 (bicubic), ignoring its aspect.",
         "Pixel values 0 and 255 become (0, -1, 0) and (1, 1, 2).",
     ]
     assert Preprocessing((70, 140), interpolation="bilinear").in_words()[0] == (

@@ -80,7 +80,7 @@ def test_a_data_set_draws_its_own_seed_split_and_size() -> None:
 @pytest.mark.parametrize("index", [-1, 20])
 def test_a_picture_beyond_the_data_set_is_refused(index: int) -> None:
     drawn = Shapes(seed=0, size=20, image_size=SMALL, split="train")
-    message = f"picture must be from 0 to 19, got {index}"
+    message = f"image must be from 0 to 19, got {index}"
     with pytest.raises(IndexError, match=message):
         drawn.image(index)
     with pytest.raises(IndexError, match=message):

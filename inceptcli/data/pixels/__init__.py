@@ -1,1 +1,1 @@
-"""From an image file to network input: decode, crop, augment, normalize; drawn shapes."""
+"""Turn image files into network input: decode, crop, augment, normalize; draw shapes."""

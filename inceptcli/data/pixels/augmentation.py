@@ -1,4 +1,4 @@
-"""What happens to training images: crop, mirror image, color, erasing, mixing; by torchvision."""
+"""Augment training images: crop, flip, color, policies, erasing and mixing. Uses torchvision."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from inceptcli.data.pixels.distortion import Distortion
 Transform = Callable[[Tensor], Tensor]
 
 GRAY = 127
-"""What erases: the middle of the pixel values, near 0 for the network."""
+"""Fill value of erased rectangles: mid-range, near 0 after normalization."""
 
 ATTEMPTS = 10
-"""At a crop that fits into the image."""
+"""Attempts at a random crop that fits into the image."""
 
 COLORS = ("brightness", "contrast", "saturation", "hue")
-"""In the order in which torchvision numbers them."""
+"""In torchvision's order."""
 
 LUMA = torch.tensor([0.2989, 0.587, 0.114])
-"""The shares of red, green and blue in torchvision's gray."""
+"""Weights of red, green and blue in torchvision's gray."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied; `training_transform` says what the fields do."""
+    """Settings of training augmentation; `training_transform` describes the fields."""
 
     style: Literal["usual", "authors"]
     crop_area: Sequence[float]
@@ -50,10 +50,10 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Image (3, H, W) -> (3, *image_size): a random part, resized.
+    """Random crop resized to the input: (3, H, W) -> (3, *image_size).
 
-    As torchvision's RandomResizedCrop for images whose channels lie together, as decoders write
-    them: they stay together, and torch resizes such ones in a third of the time.
+    Like torchvision's RandomResizedCrop, but keeps images channels last in memory, as decoders
+    return them: torch resizes these in a third of the time.
     """
 
     image_size: tuple[int, int]
@@ -61,17 +61,17 @@ class RandomCrop:
     aspect: Sequence[float]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """A part of `box`."""
+        """Return a random crop of the image, resized."""
         top, left, height, width = self.box(*image.shape[1:])
         part = image[:, top : top + height, left : left + width]
         together = part.permute(1, 2, 0)[None].contiguous().permute(0, 3, 1, 2)
         return interpolate(together, self.image_size, mode="bilinear", antialias=True)[0]
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a part of an image, in pixels.
+        """Return top, left, height and width of a random crop, in pixels.
 
-        Its share of the area is uniform, the logarithm of its aspect (width / height) as well. Ten
-        tries; if none fits, the largest part in the middle whose aspect is allowed.
+        Samples the share of the area and the logarithm of the aspect (width / height) uniformly.
+        If none of ten samples fits, returns the largest center crop of an allowed aspect.
         """
         (least, most), logarithms = self.area, [math.log(aspect) for aspect in self.aspect]
         for share, exponent, down, across in torch.rand(ATTEMPTS, 4).tolist():
@@ -87,35 +87,35 @@ class RandomCrop:
 
 @dataclass(frozen=True)
 class Mirror:
-    """An image (3, H, W) or, with this probability, its mirror image."""
+    """Flip an image (3, H, W) horizontally with the given probability."""
 
     probability: float
 
     def __call__(self, image: Tensor) -> Tensor:
-        """One of the two."""
+        """Return the image or its mirror image."""
         return image.flip(-1) if torch.rand(()).item() < self.probability else image
 
 
 class ColorJitter(v2.ColorJitter):  # type: ignore[misc]
-    """ColorJitter of floats with torchvision's draws and figures, in half its time.
+    """torchvision's ColorJitter computed in floats, in half the time.
 
-    It works in place on one plane after the other and rounds once, to the nearest value. Images are
-    (3, H, W), uint8; their channels lie together afterwards.
+    Draws the same parameters and uses the same formulas, but works in place on separate planes and
+    rounds once, to the nearest value. Takes (3, H, W) uint8; returns it channels last in memory.
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """The image in other colors."""
+        """Return the image with random colors."""
         return self.transform(image, self.make_params([image]))
 
     def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        """The image in the colors that `params` say."""
+        """Return the image with its colors changed by `params`, as from `make_params`."""
         pixels = torch.empty(image.shape).copy_(image)
         for place in params["fn_idx"].tolist():
             color = COLORS[place]
             factor = params[f"{color}_factor"]
             if factor is not None:
                 pixels = _colored(pixels, color, factor)
-                if factor > 1:  # a smaller one leaves no range
+                if factor > 1:  # smaller factors stay in range
                     pixels.clamp_(0, 255)
         planes = pixels.add_(0.5).numpy().astype(np.uint8)
         return torch.from_numpy(np.stack([*planes], axis=2)).permute(2, 0, 1)
@@ -127,7 +127,7 @@ def _colored(pixels: Tensor, color: str, factor: float) -> Tensor:
         return turned.mul_(255)
     if color == "brightness":
         return pixels.mul_(factor)
-    # Contrast is the distance from the mean gray, saturation from each pixel's own.
+    # Contrast scales the distance from the mean gray, saturation from each pixel's own gray.
     if color == "contrast":
         gray = LUMA @ pixels.mean(dim=(1, 2))
     else:
@@ -136,13 +136,18 @@ def _colored(pixels: Tensor, color: str, factor: float) -> Tensor:
 
 
 def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Transform:
-    """Image (3, H, W) uint8 -> (3, *image_size) uint8, drawing from torch's default generator.
+    """Return the training transform: (3, H, W) uint8 -> (3, *image_size) uint8.
 
-    A crop of a random share of the area and a random aspect (width / height) is resized to the
-    network's input; `mirror` is the probability of the mirror image; colors change by up to the
-    given share. RandAugment applies `policy_operations` of strength `policy_magnitude` (of 30),
-    TrivialAugment one of any; `erasing` is the probability that a rectangle (2 to 33 % of the area)
-    becomes gray.
+    The transform draws from torch's default generator. The fields of `chosen`:
+
+    - `style`: "usual" for the steps below, "authors" for TF-slim's (see `Distortion`).
+    - `crop_area`, `crop_aspect`: ranges of a random crop's share of the area and its aspect
+      (width / height); the crop is resized to the network's input.
+    - `mirror`: probability of a horizontal flip.
+    - `brightness`, `contrast`, `saturation`, `hue`: largest relative change of each.
+    - `policy`: RandAugment applies `policy_operations` of strength `policy_magnitude` (0 to 30),
+      TrivialAugment one of random strength.
+    - `erasing`: probability that a rectangle (2 to 33 % of the area) becomes gray.
     """
     colors = (chosen.brightness, chosen.contrast, chosen.saturation, chosen.hue)
     steps: list[Transform] = []
@@ -173,9 +178,9 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
 
 
 def mixing(mixup: float, cutmix: float, num_classes: int) -> v2.Transform | None:
-    """MixUp and CutMix of these alphas, each batch one of them; None when both are 0.
+    """Return MixUp, CutMix or a random choice of one per batch; None if both alphas are 0.
 
-    Images (N, C, H, W) and labels (N,) become mixed images and shares of classes (N, num_classes).
+    Maps images (N, C, H, W) and labels (N,) to mixed images and soft labels (N, num_classes).
     """
     chosen: list[v2.Transform] = []
     if mixup:
@@ -186,7 +191,7 @@ def mixing(mixup: float, cutmix: float, num_classes: int) -> v2.Transform | None
 
 
 def augment(transform: Transform, image: Tensor, seed: int) -> Tensor:
-    """`transform(image)`, random by `seed` alone; the default generator stays as it was."""
+    """Return `transform(image)` with randomness from `seed`; keep the default generator's state."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
     try:

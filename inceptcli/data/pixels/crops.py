@@ -1,4 +1,4 @@
-"""One, ten, twelve or 144 crops of an image, in the network's input size; no torch."""
+"""Cut 1, 10, 12 or 144 crops of an image at the network's input size. No torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from inceptcli.errors import UsageError
 Crops = Literal[1, 10, 12, 144]
 
 SCALES = (256, 288, 320, 352)
-"""Shorter sides that GoogLeNet's section 7 gives an image for a network that takes 224 pixels."""
+"""Shorter sides of the resized image in GoogLeNet (section 7), for an input of 224 pixels."""
 
 SCALES_FOR = 224
 
 
 class CropPlace(NamedTuple):
-    """Where a crop lies: a box (left, top, right, bottom) of the image resized to `whole` (H, W).
+    """A crop: `box` (left, top, right, bottom) of the image resized to `whole` (H, W).
 
-    A box that is larger than the network's input is resized to it.
+    A box larger than the network's input is resized to it.
     """
 
     whole: tuple[int, int]
@@ -38,12 +38,12 @@ class CropPlace(NamedTuple):
 
 
 def cut(image: NDArray[np.uint8], preprocessing: Preprocessing, crops: Crops) -> NDArray[np.uint8]:
-    """Crops of an RGB image: (H, W, 3) -> (crops, *image_size, 3), both uint8.
+    """Cut crops of an RGB image: (H, W, 3) -> (crops, *image_size, 3), both uint8.
 
-    One is Preprocessing.crop. Of several the second half mirrors the first, left to right, in the
-    same order; see `places`. The image is resized once for each scale, unless it is so thin that
-    the whole would fill the memory: of such a one only the crops are made, within 2 of 255 of the
-    same.
+    A single crop is that of `Preprocessing.crop`. With several, the second half are horizontal
+    flips of the first half, in the same order; see `places`. The image is resized once per scale.
+    For very elongated images, where this would exhaust memory, each crop is resized separately;
+    its values differ by at most 2 of 255.
     """
     if crops == 1:
         return preprocessing.crop(image)[np.newaxis]
@@ -63,18 +63,19 @@ def cut(image: NDArray[np.uint8], preprocessing: Preprocessing, crops: Crops) ->
 def places(
     height: int, width: int, preprocessing: Preprocessing, crops: Literal[10, 12, 144]
 ) -> list[CropPlace]:
-    """The first half of the crops of an image of this size; the second half mirrors it.
+    """Return the first half of an image's crops; the second half mirrors it.
 
-    - 10: the corners and the center of the image resized by the weights' own rule, as torchvision's
-      FiveCrop cuts them. `squash` resizes all of the image for this, without its aspect.
-    - 144: GoogLeNet (1409.4842, section 7): four scales, three squares each (left, center, right;
-      of a portrait top, center, bottom), of each square the corners and the center in the network's
-      input size and the square itself, resized. Scales for inputs that are not 224 are in
-      proportion and rounded: 342, 384, 427 and 470 for 299.
-    - 12: the paper evaluates with 12 crops and defines them nowhere. Here, by our own reading: of
-      the smallest scale the center square, its six crops.
+    - 10: the corners and the center of the image resized by the weights' own rule, as in
+      torchvision's FiveCrop. `squash` resizes the whole image for this, ignoring its aspect.
+    - 144: GoogLeNet (1409.4842, section 7): four scales with three squares each (left, center,
+      right; for portraits top, center, bottom). Each square gives its corners and center at the
+      network's input size, and the square itself, resized. Scales for inputs other than 224 are
+      proportional and rounded: 342, 384, 427 and 470 for 299.
+    - 12: the paper evaluates with 12 crops but does not define them. Our interpretation: the six
+      crops of the center square at the smallest scale.
 
-    Raises UsageError for 12 and 144 when the network's input is not square.
+    Raises:
+        UsageError: 12 or 144 crops for a network whose input is not square.
     """
     if crops == 10:
         whole = preprocessing.whole_size(height, width)
@@ -90,9 +91,10 @@ def places(
 
 
 def needed_side(preprocessing: Preprocessing, crops: Crops) -> int:
-    """Shorter side, pixels, from which on no image is enlarged for these crops.
+    """Return the smallest shorter side, in pixels, that these crops never enlarge.
 
-    Raises as `places`.
+    Raises:
+        UsageError: as `places`.
     """
     if crops in (1, 10):
         return preprocessing.needed_side
@@ -101,7 +103,7 @@ def needed_side(preprocessing: Preprocessing, crops: Crops) -> int:
 
 
 def check_crops(preprocessing: Preprocessing, crops: Crops) -> None:
-    """UsageError when there is no such number of crops for the network's input size."""
+    """Raise UsageError if this number of crops is undefined for the network's input size."""
     height, width = preprocessing.image_size
     if crops in (12, 144) and height != width:
         raise UsageError(
@@ -111,7 +113,7 @@ def check_crops(preprocessing: Preprocessing, crops: Crops) -> None:
 
 
 def _scales(preprocessing: Preprocessing, crops: Crops) -> list[int]:
-    """Shorter sides of the resized image, of 12 crops the smallest alone."""
+    """Return the shorter sides of the resized image; only the smallest for 12 crops."""
     size = preprocessing.image_size[0]
     return [round(scale * size / SCALES_FOR) for scale in (SCALES if crops == 144 else SCALES[:1])]
 
@@ -127,7 +129,7 @@ def _squares(height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
 def _five(
     outer: tuple[int, int, int, int], preprocessing: Preprocessing
 ) -> list[tuple[int, int, int, int]]:
-    """Corners (upper left, upper right, lower left, lower right) and center of a box."""
+    """Return the corner (upper left, upper right, lower left, lower right) and center crops."""
     height, width = preprocessing.image_size
     left, top, right, bottom = outer
     middle = left + round((right - left - width) / 2), top + round((bottom - top - height) / 2)
@@ -141,7 +143,7 @@ def _parts(
     whole: tuple[int, int],
     boxes: list[tuple[int, int, int, int]],
 ) -> Iterator[Image.Image]:
-    """The boxes of the image resized to `whole`."""
+    """Yield the boxes of the image resized to `whole`."""
     height, width = preprocessing.image_size
     if whole[0] * whole[1] <= MAXIMUM_WHOLE * height * width:
         all_of_it = (0, 0, image.shape[1], image.shape[0])

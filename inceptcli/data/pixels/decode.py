@@ -1,4 +1,4 @@
-"""The one decoder: an image file's bytes become RGB pixels, or one line that says why not."""
+"""Decode image files to RGB pixels, or raise an error with a one-line reason."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from inceptcli.files.remote.address import Address
 from inceptcli.text import printable
 
 MAXIMUM_PIXELS = 178_956_970
-"""Pillow's own limit against decompression bombs: 512 MiB of RGB."""
+"""Pillow's default limit against decompression bombs: 512 MiB of RGB."""
 
 MAXIMUM_FILE_BYTES = 512 * 1024**2
-"""What the most pixels take uncompressed; some formats are read whole before they are looked at."""
+"""Size of MAXIMUM_PIXELS uncompressed; some formats are read whole before they are parsed."""
 
 STRIP_PIXELS = 2**20
-"""Computed with at once; each takes some 30 bytes."""
+"""Pixels that are converted at a time; each takes about 30 bytes."""
 
 _JPEG, _EXIF_SEGMENT, _SCAN = b"\xff\xd8\xff", 0xE1, 0xDA
-"""How a JPEG starts, and its markers before EXIF and before the pixels."""
+"""First bytes of a JPEG, and its markers of EXIF and of the pixels."""
 
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,19 +55,19 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation: what turns the stored picture upright."""
+"""Transpositions that make a stored image upright, by EXIF orientation."""
 
-# As `warnings.filters` lists it. `warnings.catch_warnings` is not safe with several threads.
+# An entry of `warnings.filters`. `warnings.catch_warnings` is not thread-safe.
 _IGNORE_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _filters_lock = threading.Lock()
 
 
-class UnreadableImage(UserError):  # noqa: N818 - it names what was met, not who erred
-    """A file is missing, no image, damaged or too large; the message is the reason only."""
+class UnreadableImage(UserError):  # noqa: N818 - it names the image, not an error of the program
+    """A file is missing, not an image, damaged or too large; the message is only the reason."""
 
 
 class _Room:
-    """Lets threads decode together as many pixels as one image may have."""
+    """Limits the pixels that threads decode at the same time to those of the largest image."""
 
     def __init__(self, pixels: int) -> None:
         self.free = pixels
@@ -87,7 +87,7 @@ class _Room:
 
 
 class _SharedRoom:
-    """As _Room among several processes: an image that is no small one is decoded by one alone."""
+    """Limits several processes: only one at a time decodes an image that is not small."""
 
     def __init__(self, small: int, lock: AbstractContextManager[object]) -> None:
         self._small, self._lock = small, lock
@@ -102,31 +102,33 @@ _ROOM: _Room | _SharedRoom = _Room(MAXIMUM_PIXELS)
 
 
 def share_room(processes: int, lock: AbstractContextManager[object]) -> None:
-    """In each of several processes, of one thread, that decode with this `lock` of theirs.
+    """Limit the pixels that several processes decode at the same time to two images' maximum.
 
-    Together they decode no more pixels than two images may have.
+    Call it with the shared `lock` in each process, which must decode in a single thread.
     """
     global _ROOM
     _ROOM = _SharedRoom(MAXIMUM_PIXELS // processes, lock)
 
 
 Content = bytes | Image.Image | NDArray[np.uint8]
-"""An image in memory: a file's bytes, an image of Pillow, or RGB pixels (H, W, 3)."""
+"""An image in memory: a file's bytes, a Pillow image, or RGB pixels (H, W, 3)."""
 
 
 def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image file, or one in memory, to upright RGB pixels: (H, W, 3), uint8.
+    """Decode an image file, or an image in memory, to upright RGB pixels: (H, W, 3), uint8.
 
-    Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, with their extras HEIC and JPEG
-    XL, whatever the suffix; of several frames the first.
-    The EXIF orientation is applied, or the format's own; color profiles are not. Transparency is
-    laid over white.
-    Gray of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or else
-    0-255, values beyond that from their own minimum and maximum; NaN is black. Several threads
-    may call it at once.
+    Reads AVIF, BMP, GIF, JPEG, JPEG 2000, PNG, PPM, TIFF and WebP, and with extras HEIC and JPEG
+    XL, regardless of the suffix. Only the first frame is read. Applies the EXIF orientation or the
+    format's own, but no color profile. Transparent images are composited over white.
 
-    With `shorter_side`, at least 1, a plain color JPEG comes out at a half, a quarter or an eighth
-    of its size, the least that leaves its shorter side so many pixels; all else as without it.
+    Gray of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or 0-255,
+    and values beyond that from their own minimum and maximum; NaN becomes black. Thread-safe.
+
+    Args:
+        source: Path, file content, Pillow image or RGB array.
+        shorter_side: If given, at least 1. A plain color JPEG is then decoded at a half, a quarter
+            or an eighth of its size, the smallest that keeps this many pixels on the shorter side.
+            Other images are not affected.
 
     Raises:
         UnreadableImage: the file is missing, not an image, damaged, truncated or over a limit.
@@ -148,15 +150,17 @@ def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[n
             return _pixels(file, shorter_side)
     except UnreadableImage:
         raise
-    # Pillow documents no list; OSError, SyntaxError, ValueError, struct.error and more were seen.
+    # Pillow documents no list; it raises OSError, SyntaxError, ValueError, struct.error and more.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
 
 
 def decode_remote(address: Address, shorter_side: int | None = None) -> NDArray[np.uint8]:
-    """Fetch an image file and decode it, as `decode`, which raises also when it cannot be had.
+    """Fetch an image file and decode it; see `decode`.
 
-    Raises UserError when no copy can be written.
+    Raises:
+        UnreadableImage: the file cannot be fetched or decoded.
+        UserError: no local copy can be written.
     """
     from inceptcli.files.remote.copies import local_copy
     from inceptcli.files.remote.transport import FetchError
@@ -169,20 +173,20 @@ def decode_remote(address: Address, shorter_side: int | None = None) -> NDArray[
 
 
 def image_format_of(source: Path | bytes) -> str | None:
-    """One of SUFFIXES_OF, by the content; None for a file that is none."""
+    """Return the format, a key of SUFFIXES_OF, by content; None if it is not an image."""
     _silence_pillow()
     try:
         if isinstance(source, Path) and not source.is_file():
             return None
         opened = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         with opened as file, _opened(file, file.read(START_BYTES)) as image:
-            return "JPEG" if image.format == "MPO" else image.format  # MPO: several in one file
+            return "JPEG" if image.format == "MPO" else image.format  # MPO: several JPEGs
     except Exception:  # as in `decode`
         return None
 
 
 def _silence_pillow() -> None:
-    """Ignore Pillow's warnings; each call, since whoever leaves a `catch_warnings` undoes it."""
+    """Ignore Pillow's warnings; called each time, since leaving a `catch_warnings` resets it."""
     with _filters_lock:
         if _IGNORE_PILLOW not in warnings.filters:
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -226,7 +230,7 @@ def _pixels(file: BinaryIO, shorter_side: int | None) -> NDArray[np.uint8]:
 
 
 def _by_pillow(file: BinaryIO, start: bytes, pixels: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Upright pixels of a file; those of a JPEG, where they are known, are turned only."""
+    """Return a file's upright pixels; if a JPEG's `pixels` are given, only rotate them."""
     with _opened(file, start) as image:
         return _loaded(image, pixels)
 
@@ -242,7 +246,7 @@ def _loaded(image: Image.Image, pixels: NDArray[np.uint8] | None) -> NDArray[np.
 
 
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """UnreadableImage for an array that holds no RGB pixels."""
+    """Return the array; raise UnreadableImage if it is not RGB pixels or too large."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UnreadableImage(
             f"an array of shape {pixels.shape} and type {pixels.dtype}; RGB pixels are uint8 of "
@@ -253,7 +257,7 @@ def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _opened(file: BinaryIO, start: bytes) -> Image.Image:
-    """The file that begins with `start`, its pixels not read yet."""
+    """Open a file that begins with `start`, without reading its pixels."""
     kind = format_in(start)
     added = [name for name in PLUGINS if name == kind]
     for plugin in added:
@@ -276,9 +280,9 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _plain_jpeg(jpeg: bytes, shorter_side: int | None) -> NDArray[np.uint8] | None:
-    """What Pillow would make of a sound color JPEG, to the bit and sooner; None for all others.
+    """Decode an undamaged color JPEG bit-identically to Pillow, but faster; None for all others.
 
-    It is smaller where `decode` allows that.
+    The result is smaller where `shorter_side` allows it.
     """
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(jpeg)
@@ -291,13 +295,13 @@ def _plain_jpeg(jpeg: bytes, shorter_side: int | None) -> NDArray[np.uint8] | No
             pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
                 jpeg, min_height=least, min_width=least
             )
-    except ValueError:  # Pillow reads on where damage is slight, and else says what it is
+    except ValueError:  # Pillow tolerates slight damage, and gives the reason otherwise
         return None
     return pixels
 
 
 def _has_exif(jpeg: bytes) -> bool:
-    """Whether a sound JPEG has a segment that may say how it is turned; Pillow takes 50 us."""
+    """Return whether an undamaged JPEG has an EXIF segment; saves Pillow's 50 us."""
     marker = 2
     while jpeg[marker] == 0xFF and jpeg[marker + 1] not in (0xFF, _EXIF_SEGMENT, _SCAN):
         marker += 2 + int.from_bytes(jpeg[marker + 2 : marker + 4], "big")
@@ -305,27 +309,27 @@ def _has_exif(jpeg: bytes) -> bool:
 
 
 def _reduced(side: int, needed: int) -> int:
-    """The least of a half, a quarter and an eighth of `side` that is `needed` or more; 0 if none.
+    """Return the smallest of `side` / 2, / 4 and / 8 that is at least `needed`; 0 if none.
 
-    The scales between them, such as 3/8, differ more from the whole and most take longer.
+    Scales such as 3/8 differ more from the full-size result, and most take longer.
     """
     factor = next((factor for factor in (8, 4, 2) if side >= factor * needed), None)
     return 0 if factor is None else math.ceil(side / factor)
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation of a loaded image, 1 where there is none that counts or can be read.
+    """Return the EXIF orientation of a loaded image; 1 if it is missing, ignored or unreadable.
 
-    HEIC, AVIF and JPEG XL have an orientation of their own, beside which EXIF's means nothing.
+    HEIC, AVIF and JPEG XL have their own orientation, which overrides EXIF's.
     """
-    # libheif turns the picture, and pillow_heif forgets EXIF's word; Pillow puts AVIF's in EXIF's
-    # place. JPEG XL comes turned by its code stream, but for the JPEG file that one may hold.
+    # libheif rotates the image, and pillow_heif drops EXIF's orientation; Pillow replaces it by
+    # AVIF's own. JPEG XL is rotated by its decoder, except for an embedded JPEG file.
     if image.format == "JXL" and not getattr(image, "jpeg", False):
         return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception as error:
-        # An eXIf chunk that is no EXIF: Pillow refuses a PNG for its other malformed chunks, too.
+        # A malformed eXIf chunk; Pillow also rejects a PNG with other malformed chunks.
         if image.format == "PNG" and isinstance(error, SyntaxError):
             raise
         return 1
@@ -342,14 +346,14 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _is_unused(image: Image.Image) -> bool:
-    """Whether the fourth byte of a bitmap of 32 bits is, as so often, zero everywhere."""
+    """Return whether the alpha channel of a 32-bit BMP is zero everywhere, as is common."""
     return image.format == "BMP" and not any(
         strip.convert("RGBA").getchannel("A").getbbox() for _, strip in _strips(image)
     )
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """On the page that cut-outs and logos are made for; colors under transparency are junk."""
+    """Composite over white, as cut-outs and logos expect; hidden colors are arbitrary."""
     transparent = image.convert("RGBA")
     white = Image.new("RGB", image.size, "white")
     white.paste(transparent, mask=transparent)
@@ -359,7 +363,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 def _by_strips(
     image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 ) -> NDArray[np.uint8]:
-    """The pixels of `convert`, which needs several copies of what it is given."""
+    """Return RGB pixels of `convert`, applied in strips to limit the memory of its copies."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top, strip in _strips(image):
         pixels[top : top + strip.height] = np.asarray(convert(strip))
@@ -367,7 +371,7 @@ def _by_strips(
 
 
 def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
-    """As RGB: white is the first full scale that holds all values, else the values' maximum."""
+    """Return gray as RGB; white is the first full scale above all values, else their maximum."""
     low, high = np.inf, -np.inf
     for _, values in _values(image):
         finite = np.isfinite(values)
@@ -388,13 +392,13 @@ def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
 
 
 def _values(image: Image.Image) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Those of each strip, and the number of its first row."""
+    """Yield each strip's first row number and its values."""
     for top, strip in _strips(image):
         yield top, np.asarray(strip).astype(np.float32)
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """A few rows after another, and the number of the first: little memory."""
+    """Yield strips of a few rows, each with its first row number, to limit memory."""
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))

@@ -1,7 +1,7 @@
-"""The authors' distortion of a training image, as TF-slim's inception_preprocessing has it.
+"""The authors' distortion of training images, as in TF-slim's inception_preprocessing.
 
-Its slow mode: crop, one of four resize methods, mirror, colors in one of four orders. Everything
-random comes from torch's default generator.
+Follows its slow mode: crop, one of four resize methods, flip, colors in one of four orders. Random
+numbers come from torch's default generator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 MAXIMUM_ATTEMPTS = 100
-"""At a crop; then the whole image is taken."""
+"""Attempts at a random crop before the whole image is used."""
 
 RESIZE_METHODS = ("bilinear", "nearest", "bicubic", "area")
 
@@ -28,12 +28,19 @@ COLOR_ORDERS = (
 
 @dataclass(frozen=True)
 class Distortion:
-    """Image (3, H, W) uint8 -> (3, *image_size) uint8.
+    """Randomly distort an image: (3, H, W) uint8 -> (3, *image_size) uint8.
 
-    `crop_area` and `crop_aspect` (width / height) are ranges, `mirror` is a probability, and each
-    color changes by up to its share: brightness is added, saturation and contrast are factors
-    around 1, hue turns by that part of the circle. Differs from TF-slim: pixels are sampled at
-    their centers, as TensorFlow 2 does it.
+    Differs from TF-slim: resizing samples pixels at their centers, as in TensorFlow 2.
+
+    Attributes:
+        image_size: Height and width of the result, pixels.
+        crop_area: Range of a crop's share of the area.
+        crop_aspect: Range of a crop's aspect (width / height).
+        mirror: Probability of a horizontal flip.
+        brightness: Largest value added to or subtracted from all pixels, which are in [0, 1].
+        contrast: Largest difference of the factor from 1.
+        saturation: Largest difference of the factor from 1.
+        hue: Largest rotation either way, as a fraction of the color circle.
     """
 
     image_size: tuple[int, int]
@@ -46,7 +53,7 @@ class Distortion:
     hue: float
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Another view of the same thing."""
+        """Return a random distortion of the image."""
         height, width = image.shape[1:]
         top, left, box_height, box_width = random_window(
             height, width, self.crop_area, self.crop_aspect
@@ -76,10 +83,10 @@ class Distortion:
 def random_window(
     height: int, width: int, area: Sequence[float], aspect: Sequence[float]
 ) -> tuple[int, int, int, int]:
-    """Top, left, height, width of a random part, as by TF's sample_distorted_bounding_box.
+    """Return top, left, height, width of a random crop, as TF's sample_distorted_bounding_box.
 
-    The aspect is uniform, then the height among those that keep the area in its range; differs
-    from TF-slim: there are no annotated boxes, of which it has to cover a tenth.
+    Samples the aspect uniformly, then a height that keeps the area in its range.
+    Differs from TF-slim: there are no annotated boxes of which the crop must cover a tenth.
     """
     for _ in range(MAXIMUM_ATTEMPTS):
         size = _random_size(height, width, area, between(*aspect))
@@ -99,7 +106,7 @@ def _random_size(
     tallest = min(round((largest / aspect) ** 0.5), height, int((width + 0.5) / aspect))
     low = min(round((smallest / aspect) ** 0.5), tallest)
     box_height = low + random_below(tallest - low + 1)
-    if box_height * round(box_height * aspect) < smallest:  # rounding may have taken a row
+    if box_height * round(box_height * aspect) < smallest:  # rounding may lose a row
         box_height += 1
     if box_height * round(box_height * aspect) > largest:
         box_height -= 1
@@ -111,7 +118,7 @@ def _random_size(
 
 
 def turn_hue(pixels: Tensor, turn: float) -> Tensor:
-    """RGB (3, H, W) with the hue turned by a part of the circle; value and chroma stay."""
+    """Rotate the hue of RGB (3, H, W) by a fraction of the circle; keep value and chroma."""
     red, green, blue = pixels
     largest, smallest = pixels.amax(0), pixels.amin(0)
     chroma = largest - smallest
@@ -127,7 +134,7 @@ def turn_hue(pixels: Tensor, turn: float) -> Tensor:
 
 
 def scale_saturation(pixels: Tensor, factor: float) -> Tensor:
-    """RGB (3, H, W) with HSV's saturation multiplied, at most to 1; hue and value stay."""
+    """Multiply the HSV saturation of RGB (3, H, W), at most to 1; keep hue and value."""
     largest = pixels.amax(0)
     chroma = largest - pixels.amin(0)
     most = largest.clamp(min=0) / chroma.where(chroma > 0, 1)
@@ -135,16 +142,16 @@ def scale_saturation(pixels: Tensor, factor: float) -> Tensor:
 
 
 def scale_contrast(pixels: Tensor, factor: float) -> Tensor:
-    """RGB (3, H, W) with each channel's distance from its mean multiplied."""
+    """Multiply each channel's distance from its mean in RGB (3, H, W)."""
     mean = pixels.mean(dim=(1, 2), keepdim=True)
     return (pixels - mean) * factor + mean
 
 
 def between(low: float, high: float) -> float:
-    """A uniform random number."""
+    """Return a uniform random number from `low` to `high`."""
     return low + (high - low) * float(torch.rand(()))
 
 
 def random_below(count: int) -> int:
-    """A uniform random one of 0 to count - 1."""
+    """Return a uniform random integer from 0 to count - 1."""
     return int(torch.randint(count, ()))

@@ -1,4 +1,4 @@
-"""Image formats by their suffixes and first bytes: those that are read, and names for others."""
+"""Recognize image formats by suffix and first bytes, including formats that are not read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import BinaryIO
 
 from PIL import TiffImagePlugin
 
-# A closed list: Pillow would also hand PostScript to Ghostscript, and many formats more.
+# A closed list: Pillow would also open many more formats, and pass PostScript to Ghostscript.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 PLUGINS = {
     "HEIF": ("pillow_heif", "HEIC", "heic"),
     "JXL": ("pillow_jxl", "JPEG XL", "jxl"),
 }
-"""Formats by Pillow's name that a package adds: the package, what people call it, our extra."""
+"""Formats read with an optional package, by Pillow's name: package, common name, our extra."""
 
 SUFFIXES_OF = {
     "AVIF": {".avif", ".avifs"},
@@ -35,10 +35,10 @@ SUFFIXES_OF = {
 }
 
 SUFFIXES = frozenset().union(*SUFFIXES_OF.values())
-"""Suffixes of files that `find_images` takes for images; `decode` looks at the bytes only."""
+"""Suffixes by which `find_images` recognizes images; `decode` looks only at the bytes."""
 
 START_BYTES = 256
-"""As many first bytes tell a format."""
+"""Number of first bytes needed to recognize a format."""
 
 _STARTS = (
     ("JPEG", rb"\xff\xd8\xff"),
@@ -53,7 +53,7 @@ _STARTS = (
     ("JXL", rb"\xff\x0a|\0\0\0\x0cJXL "),
     ("JPEG2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
 )
-"""First bytes of the formats that are read."""
+"""First bytes of supported formats."""
 
 _OTHERS = (
     ("a Photoshop document", rb"8BPS"),
@@ -78,19 +78,19 @@ _OTHERS = (
     ("a gzip archive", rb"\x1f\x8b"),
     ("a pointer of Git LFS, whose file was not fetched", rb"version https://git-lfs"),
 )
-"""First bytes of what people's folders hold besides."""
+"""First bytes of unsupported files that are common in image folders."""
 
 
 UNKNOWN = f"not an image of a known format ({', '.join(FORMATS)})"
 
 
 def format_in(start: bytes) -> str | None:
-    """The format of SUFFIXES_OF that a file begins as; None for none of them."""
+    """Return the format, a key of SUFFIXES_OF, that a file's first bytes show, or None."""
     return _named(_STARTS, start)
 
 
 def has_suffix(name: str) -> bool:
-    """Whether a name ends in a suffix of letters and digits that says what the file is.
+    """Return whether a name ends in a suffix of letters and digits that indicates a file type.
 
     IMG_0001, photo.jpg_large, photo.jpg?w=200 and 2024.05.01 do not.
     """
@@ -98,7 +98,7 @@ def has_suffix(name: str) -> bool:
 
 
 def load_plugin(kind: str) -> None:
-    """Teach Pillow a format of PLUGINS; ImportError names the extra where it is missing."""
+    """Register a format of PLUGINS with Pillow; raise ImportError naming the missing extra."""
     package, name, extra = PLUGINS[kind]
     if find_spec(package) is None:
         raise ImportError(f"{name}, which needs {package}; pip install 'inceptcli[{extra}]'")
@@ -112,14 +112,14 @@ def _register(kind: str) -> None:
 
         register_heif_opener(thumbnails=False)
     else:
-        import pillow_jxl  # noqa: F401 - which registers itself
+        import pillow_jxl  # noqa: F401 - registers itself
 
 
 @cache
 def silence_libtiff() -> None:
-    """Stop libtiff from writing to standard error; Pillow raises what matters.
+    """Stop libtiff from writing to standard error; Pillow raises the errors that matter.
 
-    Where its library cannot be found among those loaded, nothing is done.
+    Does nothing if libtiff is not found among the loaded libraries.
     """
     try:
         loaded = Path("/proc/self/maps").read_text()
@@ -133,7 +133,7 @@ def silence_libtiff() -> None:
 
 
 def why_unidentified(file: BinaryIO, kind: str | None) -> str | None:
-    """What a file is that Pillow does not know, or None."""
+    """Return why Pillow cannot identify a file, or None if unknown."""
     if kind == "TIFF":
         return _odd_bands(file)
     other = _named(_OTHERS, file.read(START_BYTES))
@@ -141,7 +141,7 @@ def why_unidentified(file: BinaryIO, kind: str | None) -> str | None:
 
 
 def without_metadata(png: bytes) -> bytes:
-    """A PNG without its texts and color profile; small ones that may say how it is turned stay."""
+    """Return a PNG without text chunks and color profile; keep small ones with an orientation."""
     kept, at = [png[:8]], 8
     while at + 8 <= len(png):
         length = int.from_bytes(png[at : at + 4], "big")
@@ -163,7 +163,7 @@ def _named(table: tuple[tuple[str, bytes], ...], start: bytes) -> str | None:
 
 
 def _odd_bands(file: BinaryIO) -> str | None:
-    """What about the samples of a TIFF keeps Pillow from reading it."""
+    """Return why Pillow cannot read the bands of a TIFF, or None if its directory is damaged."""
     try:
         directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
         file.seek(directory.next)
@@ -173,6 +173,6 @@ def _odd_bands(file: BinaryIO) -> str | None:
     except Exception:  # a damaged directory, in as many ways as Pillow has errors
         return None
     return (
-        f"a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits, which is not read; it "
-        "must be gray, RGB, RGBA or CMYK: 1, 3 or 4 bands"
+        f"a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits, which is not "
+        "supported; it must be gray, RGB, RGBA or CMYK: 1, 3 or 4 bands"
     )

@@ -1,4 +1,4 @@
-"""The one place where pixel values become what a network reads."""
+"""Normalize pixel values for a network."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pixel values of 0 to 255, uint8 (N, 3, H, W), to float32 (value / 255 - mean) / std.
+    """Return (value / 255 - mean) / std as float32 for images (N, 3, H, W), uint8.
 
-    With mean and std 0.5, as these networks have it, 0 becomes -1 and 255 becomes 1. One mean alone
-    means a network that reads gray images: the result is then (N, 1, H, W), their luma (ITU-R 601).
-    The memory format (channels last or not) is kept, and the work is done where the images are.
+    With the usual mean and std of 0.5, 0 becomes -1 and 255 becomes 1. A single mean stands for a
+    network with gray input: the result is the luma (ITU-R 601), (N, 1, H, W). Keeps the memory
+    format and the device of the images.
     """
     pixels = images.to(torch.float32, copy=True)
     if len(mean) == 1:
         luma = _beside(images, torch.tensor([0.299, 0.587, 0.114])).view(1, 3, 1, 1)
         pixels = (pixels * luma).sum(dim=1, keepdim=True)
-    if len({*mean}) == len({*std}) == 1:  # in place: new memory costs more than the sums
+    if len({*mean}) == len({*std}) == 1:  # in place: allocation costs more than the arithmetic
         return pixels.mul_(1 / (255 * std[0])).sub_(mean[0] / std[0])
     shape = (1, len(mean), 1, 1)
     scale = _beside(images, torch.tensor(std).mul(255).reciprocal()).view(shape)
@@ -28,7 +28,7 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def _beside(images: Tensor, constants: Tensor) -> Tensor:
-    """`constants` where the images are; nothing waits for a GPU, as it would for other memory."""
+    """Return `constants` on the images' device, copied from pinned memory without waiting."""
     if images.device.type != "cuda":
         return constants.to(images.device)
     return constants.pin_memory().to(images.device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Evaluation geometry: which part of a decoded image a network sees, and at what scale."""
+"""Evaluation preprocessing: the part of a decoded image that a network sees, and its scale."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ Region = tuple[float, float, float, float]
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-
 MAXIMUM_WHOLE = 16
-"""Most pixels that a whole resized image may have, as a multiple of its crop's."""
+"""Maximum number of pixels of a whole resized image, as a multiple of the crop's."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images are resized, cropped and normalized before a network sees them.
+    """How images are resized, cropped and normalized for a network.
 
-    `short-side` is timm's: both sides are scaled alike until the shorter one is
-    floor(size / crop_fraction), and the center is cropped; an `image_size` that is not square is
-    covered in the same way. `squash` is TensorFlow slim's: the central `crop_fraction` of each side
-    is resized to `image_size`, whatever its aspect. Differs from slim: the filter widens as the
-    image shrinks (Pillow's antialiasing).
+    `short-side` follows timm: the image is scaled until its shorter side is
+    floor(size / crop_fraction), keeping its aspect, and the center is cropped. If `image_size` is
+    not square, the scaled image just covers it. `squash` follows TensorFlow slim: the central
+    `crop_fraction` of each side is resized to `image_size`, ignoring its aspect. Differs from slim:
+    downscaling is antialiased, as in Pillow.
 
     Attributes:
         image_size: Height and width of the network's input, pixels.
-        resize: The rule above.
-        crop_fraction: Part of the shorter side, or of each side, that is kept; above 0, at most 1.
-        interpolation: Pillow's filter.
-        mean: Subtracted from red, green and blue, which are in [0, 1]; one value alone means
-            that the network reads gray images.
-        std: Divides what is left.
+        resize: `short-side` or `squash`.
+        crop_fraction: Fraction of the shorter side, or of each side, that is kept; above 0, at
+            most 1.
+        interpolation: Pillow's filter, `bilinear` or `bicubic`.
+        mean: Subtracted from red, green and blue in [0, 1]; a single value stands for a network
+            with gray input.
+        std: Divides the difference; as many values as `mean`.
     """
 
     image_size: tuple[int, int]
@@ -53,7 +53,7 @@ class Preprocessing:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
 
     def __post_init__(self) -> None:
-        """Refuse what no image can be cropped with.
+        """Validate the fields.
 
         Raises:
             ValueError: a value is of the wrong type or out of range.
@@ -70,10 +70,10 @@ class Preprocessing:
             raise ValueError(f"crop_fraction must be above 0 and at most 1, got {fraction!r}")
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The network's view of an RGB image: (H, W, 3) -> (*image_size, 3), both uint8.
+        """Resize and crop an RGB image: (H, W, 3) -> (*image_size, 3), both uint8.
 
-        The image is resized and cut, as torchvision does it. A thin picture enlarged to its shorter
-        side would fill the memory: of that only the crop is ever made, within 2 of 255 of the same.
+        Resizes the whole image and crops it, as torchvision does. For very elongated images, where
+        this would exhaust memory, only the crop is resized; values differ by at most 2 of 255.
         """
         height, width = self.image_size
         whole_height, whole_width = self.whole_size(*image.shape[:2])
@@ -86,7 +86,7 @@ class Preprocessing:
         return np.array(whole.crop((left, top, left + width, top + height)))
 
     def source_box(self, height: int, width: int) -> Region:
-        """The part of an image of this size that fills the network's input."""
+        """Return the part of an image of this size that the network sees."""
         if self.resize == "squash":
             trimmed_left = int((width - width * self.crop_fraction) / 2)
             trimmed_top = int((height - height * self.crop_fraction) / 2)
@@ -97,7 +97,7 @@ class Preprocessing:
         return (left, top, right, bottom)
 
     def whole_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the whole image at the crop's scale, rounded as in timm."""
+        """Return the height and width of the whole resized image, rounded as in timm."""
         target_height, target_width = self._covered_size()
         if self.resize == "squash":
             return target_height, target_width
@@ -108,7 +108,7 @@ class Preprocessing:
 
     @property
     def needed_side(self) -> int:
-        """Shorter side, pixels, from which on no image is enlarged, whatever its aspect."""
+        """Smallest shorter side, in pixels, that is never enlarged, for any aspect."""
         return max(self._covered_size())
 
     def _covered_size(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class Preprocessing:
         return math.floor(height / self.crop_fraction), math.floor(width / self.crop_fraction)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values under the attributes' names."""
+        """Return the attributes as JSON values, by name."""
         fields = dataclasses.asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -125,7 +125,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Preprocessing:
-        """What `as_dict` wrote, every field given.
+        """Create from the result of `as_dict`; all fields are required.
 
         Raises:
             ValueError: a field is missing, unknown, of the wrong type or out of range.
@@ -140,7 +140,7 @@ class Preprocessing:
         return cls(**values)
 
     def in_words(self) -> list[str]:
-        """What happens to an image, one sentence per line: its resizing, then its pixel values."""
+        """Describe the preprocessing: one sentence on resizing, one on pixel values."""
         height, width = self.image_size
         black = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
@@ -152,7 +152,7 @@ class Preprocessing:
     def _resizing_in_words(self, size: str) -> str:
         if self.resize == "squash":
             kept = f"The central {self.crop_fraction * 100:g} % of each side"
-            return f"{kept} is resized to {size} ({self.interpolation}), whatever its aspect."
+            return f"{kept} is resized to {size} ({self.interpolation}), ignoring its aspect."
         height, width = self._covered_size()
         if height == width:
             scaled = f"The shorter side is resized to {height} pixels ({self.interpolation})"
@@ -162,9 +162,9 @@ class Preprocessing:
 
 
 def scaled_size(height: int, width: int, shorter_side: int) -> tuple[int, int]:
-    """Height and width when the shorter side becomes `shorter_side` pixels, the other rounded down.
+    """Return height and width scaled so that the shorter side has `shorter_side` pixels.
 
-    As torchvision and timm round.
+    The other side is rounded down, as in torchvision and timm.
     """
     if width <= height:
         return int(shorter_side * height / width), shorter_side
@@ -174,21 +174,21 @@ def scaled_size(height: int, width: int, shorter_side: int) -> tuple[int, int]:
 def resized_part(
     image: NDArray[np.uint8], box: Region, size: tuple[int, int], interpolation: Interpolation
 ) -> NDArray[np.uint8]:
-    """A box of an image (H, W, 3) resized to `size` (height, width); nothing larger is made."""
+    """Resize a box of an image (H, W, 3) to `size` (height, width) without a larger copy."""
     height, width = size
     left, top, right, bottom = box
-    # The filter reads beyond the box, bicubic two pixels of the coarser grid.
+    # The filter reads beyond the box: bicubic, two pixels of the coarser grid.
     beyond = math.ceil(2 * max(1, (bottom - top) / height)) + 1
     first = max(0, math.floor(top) - beyond)
     rows = Image.fromarray(image[first : math.ceil(bottom) + beyond])
     top, bottom = top - first, bottom - first
-    # Horizontal, then vertical, as Pillow did before version 13 and mostly does. The order is
-    # seen where the first pass clips; left to Pillow it would depend on the size of the crop.
+    # Horizontal, then vertical, as Pillow did before version 13 and mostly does. The order matters
+    # where the first pass clips. If left to Pillow, it would depend on the size of the crop.
     passes = [
         ((width, rows.height), (left, 0, right, rows.height)),
         ((width, height), (0, top, width, bottom)),
     ]
-    if right - left < width and bottom - top > height:  # `squash` only: keeps the middle small
+    if right - left < width and bottom - top > height:  # `squash` only: less intermediate data
         passes = [
             ((rows.width, height), (0, top, rows.width, bottom)),
             ((width, height), (left, 0, right, height)),
@@ -199,14 +199,14 @@ def resized_part(
 
 
 def _center(length: int, scaled: int, cropped: int) -> tuple[float, float]:
-    """First and last edge, in source pixels, of the central `cropped` of `scaled` pixels."""
+    """Return the edges, in source pixels, of the central `cropped` of `scaled` pixels."""
     first = round((scaled - cropped) / 2)
     scale = length / scaled
     return first * scale, min((first + cropped) * scale, length)
 
 
 def _channels(values: list[float]) -> str:
-    """One number where red, green and blue agree, else three."""
+    """Format one number if red, green and blue agree, else three."""
     shown = [f"{value + 0:.4g}" for value in values]
     return shown[0] if len(set(shown)) == 1 else f"({', '.join(shown)})"
 

@@ -1,4 +1,4 @@
-"""Ten classes of drawn shapes at any size: a data set that needs no file and no download."""
+"""Ten classes of drawn shapes at any size: a dataset without files or downloads."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from PIL import Image, ImageDraw
 
 ShapesSplit = Literal["train", "val"]
 Outline = NDArray[np.complex128]
-"""Corners of a filled shape in order, each x + iy with y downwards: a product turns and scales."""
+"""Corners of a filled shape in order as x + iy, y downwards; a product rotates and scales."""
 
 SIDE = (0.38, 0.45)
-"""Least and greatest root of a shape's area, as a fraction of the picture's shorter side."""
+"""Range of the square root of a shape's area, as a fraction of the image's shorter side."""
 
 TURN = math.radians(30)
-"""Greatest turn of a shape either way; any turn at all takes a network far longer to learn."""
+"""Largest rotation either way; a network takes far longer to learn arbitrary rotations."""
 
 MINIMUM_CONTRAST = 80.0
-"""Least luminance (0 to 255) between a shape and either color of its background."""
+"""Minimum luminance difference (0 to 255) of a shape to both colors of its background."""
 
 BACKGROUND_SPREAD = 40
-"""Greatest step, per channel, between a background's two colors: far less than a shape's edge."""
+"""Largest difference per channel of a background's two colors, far below a shape's contrast."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 SUPERSAMPLING = 2
@@ -33,18 +33,18 @@ BACKGROUNDS = ("plain", "gradient", "blotches", "stripes")
 
 
 def arc(radius: float, start: float, stop: float, num_points: int = 48) -> Outline:
-    """Points (num_points,) on a circle about 0, evenly from `start` to `stop` degrees, both in."""
+    """Return evenly spaced points (num_points,) on a circle around 0, in degrees, both ends."""
     radians = np.radians(np.linspace(start, stop, num_points))
     return radius * (np.cos(radians) + 1j * np.sin(radians))
 
 
 def area(outline: Outline) -> float:
-    """Area that the closed outline encloses; a hole, run through the other way, counts off."""
+    """Return the area of a closed outline; a hole, in the opposite direction, is subtracted."""
     return abs(float(np.sum(outline.conj() * np.roll(outline, -1)).imag)) / 2
 
 
 def crescent(hole_radius: float = 0.85, hole_center: float = 0.45) -> Outline:
-    """The disc of radius 1 less a disc centered to its right, which bites through its edge."""
+    """Return the disc of radius 1 minus a disc to its right that overlaps its edge."""
     tip_x = (1 - hole_radius**2 + hole_center**2) / (2 * hole_center)
     outer = math.degrees(math.acos(tip_x))
     inner = math.degrees(math.acos((tip_x - hole_center) / hole_radius))
@@ -53,7 +53,7 @@ def crescent(hole_radius: float = 0.85, hole_center: float = 0.45) -> Outline:
 
 
 def heart() -> Outline:
-    """A heart, as the usual trigonometric curve draws it."""
+    """Return a heart, the usual trigonometric curve."""
     t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = -13 * np.cos(t) + 5 * np.cos(2 * t) + 2 * np.cos(3 * t) + np.cos(4 * t)
@@ -77,24 +77,24 @@ CLASSES = tuple(sorted(OUTLINES))
 
 
 def label(index: int) -> int:
-    """Class of picture `index`, a position in CLASSES: they take turns, so every class is alike."""
+    """Return the class of image `index`, a position in CLASSES; classes alternate evenly."""
     return index % len(CLASSES)
 
 
 def draw(
     seed: int, index: int, image_size: tuple[int, int], split: ShapesSplit = "train"
 ) -> NDArray[np.uint8]:
-    """Picture `index` of the data set that `seed` and `split` name: RGB (H, W, 3).
+    """Draw image `index` of the dataset given by `seed` and `split`: RGB (H, W, 3), uint8.
 
-    One shape of class `label(index)` lies wholly inside a cluttered picture. Its area, color and
-    turn come from the same distributions for every class: only its form tells the class.
-    The picture depends on the arguments alone, not on what was drawn before.
+    One shape of class `label(index)` lies entirely inside a cluttered image. Its area, color and
+    rotation have the same distributions for all classes, so only its form identifies the class.
+    The image depends only on the arguments.
 
     Args:
-        seed: 0 or more.
-        index: 0 or more.
-        image_size: height and width in pixels, each 32 or more.
-        split: pictures of "train" and of "val" come from separate random streams.
+        seed: At least 0.
+        index: At least 0.
+        image_size: Height and width in pixels, each at least 32.
+        split: "train" and "val" use separate random streams.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(("train", "val").index(split), index))
     random = np.random.default_rng(stream)
@@ -108,7 +108,7 @@ def draw(
 
 @dataclass(frozen=True)
 class Shapes:
-    """`size` pictures of one split, the same for the same fields; `image_size` is (H, W)."""
+    """`size` images of one split, determined by the fields; `image_size` is (H, W)."""
 
     seed: int
     size: int
@@ -119,39 +119,39 @@ class Shapes:
         return self.size
 
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """Picture `index` as RGB (H, W, 3); raises IndexError outside 0 to size - 1.
+        """Return image `index` as RGB (H, W, 3); raise IndexError outside 0 to size - 1.
 
-        No file is decoded, so `shorter_side` changes nothing.
+        `shorter_side` has no effect, since no file is decoded.
         """
         return draw(self.seed, self.checked(index), self.image_size, self.split)
 
     def label(self, index: int) -> int:
-        """Position in CLASSES of picture `index`; raises IndexError outside 0 to size - 1."""
+        """Return the label of image `index`; raise IndexError outside 0 to size - 1."""
         return label(self.checked(index))
 
     def name(self, index: int) -> str:
-        """What to call picture `index` in a message."""
+        """Return the name of image `index` for messages."""
         return f"shapes/{self.split}/{index}"
 
     def files(self) -> list[tuple[str, int]]:
-        """None."""
+        """Return an empty list, since there are no files."""
         return []
 
     def start(self, index: int, maximum: int) -> bytes:
-        """Nothing, for there is no file."""
+        """Return no bytes, since there is no file."""
         return b""
 
     def checked(self, index: int) -> int:
-        """The index itself; raises IndexError outside 0 to size - 1."""
+        """Return the index; raise IndexError outside 0 to size - 1."""
         if not 0 <= index < self.size:
-            raise IndexError(f"picture must be from 0 to {self.size - 1}, got {index}")
+            raise IndexError(f"image must be from 0 to {self.size - 1}, got {index}")
         return index
 
 
 def draw_colors(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A shape's color (3,) and its background's two (2, 3), 0 to 255, far enough apart.
+    """Return a shape's color (3,) and two background colors (2, 3), 0 to 255, with enough contrast.
 
-    Shape and background are uniform before unsuited pairs are thrown away: either may be lighter.
+    Both are drawn uniformly until the contrast suffices, so either may be lighter.
     """
     while True:
         shape, first = random.integers(256, size=(2, 3))
@@ -164,7 +164,7 @@ def draw_colors(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray
 def draw_background(
     random: np.random.Generator, image_size: tuple[int, int], colors: NDArray[np.int64]
 ) -> Image.Image:
-    """One of BACKGROUNDS in two colors (2, 3), as large as `image_size` (H, W)."""
+    """Draw one of BACKGROUNDS in two colors (2, 3), of size `image_size` (H, W)."""
     height, width = image_size
     kind = BACKGROUNDS[random.integers(len(BACKGROUNDS))]
     if kind == "plain":
@@ -175,7 +175,7 @@ def draw_background(
         period = min(image_size) * random.uniform(0.08, 0.25)
         across = (x * math.cos(turn) + y * math.sin(turn)) % period < period / 2
         return Image.fromarray(colors.astype(np.uint8)[across.astype(np.intp)])
-    # Enlarging a few mixed pixels gives a gradient from 2 x 2 and blotches from more.
+    # Enlarging 2 x 2 mixed pixels gives a gradient, more of them blotches.
     cells = 2 if kind == "gradient" else random.integers(4, 8)
     mix = random.random((cells, cells, 1))
     small = (colors[0] * mix + colors[1] * (1 - mix)).astype(np.uint8)
@@ -183,7 +183,7 @@ def draw_background(
 
 
 def draw_clutter(random: np.random.Generator, picture: Image.Image) -> None:
-    """Draw dots and thin bent strokes of any color over `picture`, far smaller than a shape."""
+    """Draw dots and thin bent strokes of random colors onto `picture`, far smaller than a shape."""
     canvas = ImageDraw.Draw(picture)
     short = min(picture.size)
     for _ in range(random.integers(6)):
@@ -199,7 +199,7 @@ def draw_clutter(random: np.random.Generator, picture: Image.Image) -> None:
 def draw_mask(
     random: np.random.Generator, image_size: tuple[int, int], outline: Outline
 ) -> Image.Image:
-    """Where the shape is, 0 to 255 with smooth edges: turned, scaled and placed at random."""
+    """Return the mask of a randomly rotated, scaled and placed shape, 0 to 255, antialiased."""
     height, width = image_size
     side = random.uniform(*SIDE) * min(image_size) / math.sqrt(area(outline))
     corners = outline * cmath.rect(side, random.uniform(-TURN, TURN))
@@ -213,7 +213,7 @@ def draw_mask(
 
 
 def add_noise(random: np.random.Generator, picture: Image.Image) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) with uniform noise of a random strength of up to 12 levels."""
+    """Return the image (H, W, 3) with uniform noise of a random strength of up to 12 levels."""
     pixels = np.asarray(picture, dtype=np.int16)
     strength = random.integers(13)
     noise = random.integers(-strength, strength, size=pixels.shape, dtype=np.int8, endpoint=True)
@@ -222,5 +222,5 @@ def add_noise(random: np.random.Generator, picture: Image.Image) -> NDArray[np.u
 
 
 def as_color(color: NDArray[np.int64]) -> tuple[int, ...]:
-    """The three levels as Pillow takes them."""
+    """Return the three levels as a tuple for Pillow."""
     return tuple(color.tolist())
