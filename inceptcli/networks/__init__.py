@@ -1,1 +1,1 @@
-"""Readers of a network's description: torch module, ONNX graph, summary, difference."""
+"""Networks from their description: torch module, ONNX graph, summary, comparison."""

@@ -1,8 +1,8 @@
-"""The vocabulary of the paper's figures, as data: boxes, forks of paths, residual modules, stages.
+"""Building blocks of the paper's figures as data: boxes, forks, residual modules, stages.
 
-A figure is a box, or a list of boxes in the order in which data flows. Nothing here computes: the
-torch modules, the ONNX graph, the summary, the difference and the state-dict keys all read this.
-No width is written twice, since each box learns its input from the box before.
+A figure is a box or a list of boxes in the order of the data flow. Nothing here computes. The torch
+modules, the ONNX graph, the summary, the comparison and the state-dict keys are all derived from
+these descriptions. Each box takes its input channels from the box before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Boxes: TypeAlias = "Box | Sequence[Box]"
 
 
 class Window:
-    """What slides over a grid: a kernel of `size`, same-padded unless `valid`, the figures' "V"."""
+    """Sliding window: a kernel of `size`, same-padded unless `valid` ("V" in the figures)."""
 
     size: Grid
     stride: int
@@ -32,11 +32,11 @@ class Window:
 
     @property
     def padding(self) -> Grid:
-        """Rows above and below, columns left and right."""
+        """Rows added above and below, columns added left and right."""
         return (0, 0) if self.valid else (self.size[0] // 2, self.size[1] // 2)
 
     def grid_after(self, grid: Grid) -> Grid:
-        """The height and width that leave it."""
+        """Return the output height and width for an input `grid`."""
         height, width = (
             (side + 2 * padding - kernel) // self.stride + 1
             for side, padding, kernel in zip(grid, self.padding, self.size, strict=True)
@@ -46,7 +46,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Conv(Window):
-    """Convolution without bias, batch norm, ReLU: every conv box that is not called Linear."""
+    """Convolution without bias, then batch norm and ReLU: every conv box except "Linear" ones."""
 
     kernel: Kernel
     channels: int
@@ -54,7 +54,7 @@ class Conv(Window):
     valid: bool = False
 
     @property
-    def size(self) -> Grid:  # type: ignore[override]  # the figures print it as one word
+    def size(self) -> Grid:  # type: ignore[override]  # derived from the printed kernel
         """Height and width of the kernel."""
         height, width = map(int, self.kernel.split("x"))
         return height, width
@@ -62,7 +62,7 @@ class Conv(Window):
 
 @dataclass(frozen=True)
 class MaxPool(Window):
-    """3x3, "stride 2 V", the only kind that the figures draw."""
+    """3x3 max pooling with stride 2 and no padding ("stride 2 V"), as in all figures."""
 
     size: Grid = (3, 3)
     stride: int = 2
@@ -71,11 +71,12 @@ class MaxPool(Window):
 
 @dataclass(frozen=True)
 class AveragePool(Window):
-    """3x3, stride 1, same-padded where nothing else is said.
+    """Average pooling; by default 3x3, stride 1, same-padded.
 
-    The kernel is printed nowhere in Figures 4-6; every implementation uses 3x3. TensorFlow divides
-    by the pixels inside the image. Counting the padding, too, costs the released Inception-v4 0.2
-    points of top-1 accuracy; NetworkOptions.count_padding is for weights that were trained so.
+    Figures 4-6 do not print the kernel; every implementation uses 3x3. TensorFlow divides by the
+    number of pixels inside the image. Counting the padding as well lowers the top-1 accuracy of the
+    released Inception-v4 by 0.2 points. NetworkOptions.count_padding is for weights trained that
+    way.
     """
 
     size: Grid = (3, 3)
@@ -85,9 +86,10 @@ class AveragePool(Window):
 
 @dataclass(frozen=True, init=False)
 class Fork:
-    """Parallel paths over one input, concatenated in the order given, which is the released code's.
+    """Parallel paths over one input, concatenated in the given order.
 
-    The figures draw the pooling path leftmost; the released networks concatenate it last.
+    The order is that of the released code. The figures draw the pooling path leftmost, but the
+    released networks concatenate it last.
     """
 
     paths: Mapping[str, Sequence[Box]]
@@ -98,11 +100,11 @@ class Fork:
 
 @dataclass(frozen=True, init=False)
 class Residual(Fork):
-    """Figure 20: ReLU(input + scale * Linear(paths)); the 1x1 Linear restores the input's depth.
+    """Figure 20: ReLU(input + scale * Linear(paths)); the 1x1 Linear restores the input channels.
 
-    The Linear has a bias, as in the released networks. No batch norm on the sum (section 3.2),
-    unless NetworkOptions.batch_norm_on_sums puts one there. The scale belongs to the sum: where
-    NetworkOptions.shortcut is off it is not applied. Without `activation` there is no ReLU.
+    The Linear has a bias, as in the released networks. The sum has no batch norm (section 3.2)
+    unless NetworkOptions.batch_norm_on_sums is set. The scale is not applied if
+    NetworkOptions.shortcut is off. Without `activation` there is no ReLU.
     """
 
     scale: float
@@ -119,9 +121,9 @@ Box = Conv | MaxPool | AveragePool | Fork | Residual
 
 @dataclass(frozen=True)
 class Stage:
-    """One box of the overall figure (Figures 9 and 15), and the figure that draws it.
+    """One box of the overall figure (Figures 9 and 15), and the figure that shows it in detail.
 
-    `boxes` is one figure, or the list of its boxes, or of modules that repeat.
+    `boxes` is a single figure, a list of its boxes, or a list of repeated modules.
     """
 
     name: str
@@ -130,7 +132,7 @@ class Stage:
 
     @property
     def modules(self) -> Sequence[Fork] | None:
-        """The modules of a stage that repeats them ("5 x Inception-resnet-A"); None of another."""
+        """The repeated modules ("5 x Inception-resnet-A"); None if the stage has no repeats."""
         boxes = self.boxes if isinstance(self.boxes, Sequence) else []
         modules = [box for box in boxes if isinstance(box, Fork)]
         return modules if modules and len(modules) == len(boxes) else None
@@ -140,8 +142,8 @@ class Stage:
 class Description:
     """The overall figure: stages, global average pool, dropout, classifier.
 
-    Of `embedding_width` is a Linear without bias, and its batch norm, between dropout and
-    classifier; None means that there is none.
+    `embedding_width` is the width of a Linear without bias and its batch norm between dropout and
+    classifier, or None if there is no embedding.
     """
 
     options: NetworkOptions
@@ -150,7 +152,7 @@ class Description:
     embedding_width: int | None = None
 
     def channels_after(self, stage_name: str) -> int:
-        """The channels that leave a stage."""
+        """Return the number of output channels of a stage."""
         channels = self.options.in_channels
         for stage in self.stages:
             channels = channels_after(stage.boxes, channels)
@@ -160,17 +162,17 @@ class Description:
 
     @property
     def pooled_channels(self) -> int:
-        """The channels that are pooled."""
+        """Number of channels entering the global average pool."""
         return self.channels_after(self.stages[-1].name)
 
     @property
     def num_features(self) -> int:
-        """What the classifier reads of an image, and embeddings are."""
+        """Width of the penultimate features, which are also the embeddings."""
         return self.embedding_width or self.pooled_channels
 
 
 def channels_after(boxes: Boxes, channels: int) -> int:
-    """How many channels leave what `channels` of them enter."""
+    """Return the number of output channels of `boxes` for an input with `channels` channels."""
     match boxes:
         case Conv():
             return boxes.channels
@@ -184,5 +186,5 @@ def channels_after(boxes: Boxes, channels: int) -> int:
 
 
 def joined_channels(fork: Fork, channels: int) -> int:
-    """How many channels the paths of a fork, which `channels` of them enter, have together."""
+    """Return the sum of the output channels of a fork's paths, for `channels` input channels."""
     return sum(channels_after(path, channels) for path in fork.paths.values())

@@ -1,4 +1,4 @@
-"""torch.compile for a network, on request."""
+"""Compilation of a network with torch.compile."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.torch_modules import regions
 
 MOST_VARIANTS = 64
-"""Of compiled code: sizes, modes and kinds of modules; torch gives up at 8."""
+"""Compiled variants per function (sizes, modes, kinds of modules); torch's default limit is 8."""
 
 
 def compile_stages(network: Network, device: str) -> None:
-    """Compile what the stages are made of for "cpu" or "cuda", each when it is first called.
+    """Compile the modules of each stage for "cpu" or "cuda" on their first call.
 
-    Modules of a repeat share their code: irv2-tf has 8 parts to compile, not 44. Each code is for
-    one size alone: that for all sizes, which torch would make at the second one, rounds otherwise,
-    so that steps depended on what was compiled before. What was compiled is kept by torch, in
-    TORCHINDUCTOR_CACHE_DIR, and a later process finds it there. Hooks must be there before.
+    Repeated modules share their compiled code: irv2-tf compiles 8 parts, not 44. Shapes are static.
+    The dynamic-shape code that torch would generate for a second size rounds differently, so
+    results would depend on what was compiled before. torch caches compiled code for later processes
+    in TORCHINDUCTOR_CACHE_DIR. Register hooks before calling this function.
     """
     import torch._dynamo
 
@@ -37,31 +37,31 @@ def compile_stages(network: Network, device: str) -> None:
 
 
 def compilation_failure(error: Exception) -> str | None:
-    """A line about an error that torch.compile raised at a call; None for any other error."""
+    """Return a one-line message for an error raised by torch.compile; None for other errors."""
     errors = sys.modules.get("torch._dynamo.exc")
     if errors is None or not isinstance(error, errors.TorchDynamoException):
         return None
     reason = str(error).strip().splitlines()[0]
     return (
-        f"torch.compile fails: {reason}; on a CPU it needs a C++ compiler such as g++; without "
-        "--compile the same is computed"
+        f"torch.compile fails: {reason}; on a CPU it needs a C++ compiler such as g++; leave out "
+        "--compile to run without it"
     )
 
 
 class AsInEagerMode(CustomPartitionerFn):
-    """The backward pass reads the activations that it reads in eager mode.
+    """Partition the graph so that the backward pass reads the same activations as in eager mode.
 
-    By default torch keeps for each ReLU which values it cut, a byte instead of four. To write
-    those bytes takes AVX-512 code longer than all other work between the convolutions.
+    By default torch stores a one-byte mask per ReLU value instead of the four-byte activation.
+    With AVX-512, writing these masks takes longer than all other work between the convolutions.
     """
 
     def __call__(
         self, gm: GraphModule, joint_inputs: Sequence[object], **settings: Any
     ) -> tuple[GraphModule, GraphModule]:
-        """The graphs of both passes."""
-        settings.pop("compiler", None)  # inductor's name, which only its own asks for
+        """Return the graphs of the forward and the backward pass."""
+        settings.pop("compiler", None)  # set by inductor; default_partition does not accept it
         return default_partition(gm, joint_inputs, **settings)
 
     def uuid(self) -> str:
-        """Part of the key under which torch keeps what it compiled."""
+        """Return the part of torch's cache key that identifies this partitioner."""
         return "inceptcli: as in eager mode"

@@ -1,4 +1,4 @@
-"""Where two networks differ: options, stages, and the boxes within a stage. No torch."""
+"""Comparison of two networks by options, stages and the boxes within a stage. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptionDifference:
-    """An option that the networks have another value of."""
+    """An option with different values in the two networks."""
 
     option: str
     first: Any
@@ -32,10 +32,10 @@ class BoxSummary:
 
 @dataclass(frozen=True)
 class BoxDifference:
-    """A box of a figure as each network has it; None where it has none.
+    """A box that differs between the networks; None where a network lacks it.
 
-    Of repeated modules `box` names the one by `each`, or by its number where one is unlike the
-    first: inception_b.each.twice.1, inception_c.9.linear.
+    For repeated modules, `box` contains `each`, or the module's number if that module differs from
+    the first: inception_b.each.twice.1, inception_c.9.linear.
     """
 
     box: str
@@ -45,7 +45,7 @@ class BoxDifference:
 
 @dataclass(frozen=True)
 class StageDifference:
-    """A stage in which the networks differ, None where one has no such stage."""
+    """A stage that differs between the networks; None where a network lacks it."""
 
     name: str
     first: StageSummary | None
@@ -55,21 +55,21 @@ class StageDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """All in which two networks differ; names, figures and class names do not count."""
+    """All differences between two networks; names, figures and class names are ignored."""
 
     options: list[OptionDifference]
     stages: list[StageDifference]
 
     @property
     def none(self) -> bool:
-        """Whether they compute the same function of the same parameters."""
+        """Whether both networks compute the same function of the same parameters."""
         return not self.options and not self.stages
 
 
 def difference(
     first: Summary, second: Summary, options: tuple[NetworkOptions, NetworkOptions]
 ) -> Difference:
-    """Compare two networks that were summarized at the same image size."""
+    """Compare two networks summarized at the same image size."""
     plain = [chosen.as_dict() for chosen in options]
     differing = [
         OptionDifference(name, value, plain[1][name])
@@ -82,7 +82,7 @@ def difference(
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """The keys of both in order; those of `second` alone stand before the next common one."""
+    """Return the keys of both in order; keys only in `second` precede the next common key."""
     names: list[str] = []
     for name in first:
         if name in second:
@@ -108,17 +108,17 @@ def _stage(
 
 
 def _boxes(stage: StageSummary) -> dict[str, BoxSummary]:
-    """Each box by its place; modules like the first are told once."""
+    """Return the boxes by name; modules equal to the first are listed once."""
     described = {
         layer: BoxSummary(layer.kind, layer.output_shape[0], layer.parameters, layer.multiply_adds)
         for layer in stage.layers
     }
     first = {layer.box: box for layer, box in described.items() if layer.module == 0}
-    told = {}
+    boxes = {}
     for layer, box in described.items():
         if not layer.module:  # the first module, or the only one
             place = layer.name if layer.module is None else f"{stage.name}.each.{layer.box}"
-            told[place] = box
+            boxes[place] = box
         elif box != first.get(layer.box):
-            told[layer.name] = box
-    return told
+            boxes[layer.name] = box
+    return boxes

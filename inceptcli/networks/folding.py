@@ -1,4 +1,4 @@
-"""Batch norm folded into convolutions, for networks that only answer."""
+"""Folding of batch norms into convolutions, for inference."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from inceptcli.networks.torch_modules import ConvModule
 
 @torch.no_grad()
 def fold_batch_norm(network: nn.Module) -> None:
-    """Multiply each batch norm into the convolution before it; exact but for float32 rounding.
+    """Fold each batch norm into the preceding convolution; exact up to float32 rounding.
 
-    `network`, in evaluation mode, gives the same logits sooner and cannot be trained any more. Its
-    state dict changes, so that it is for what runs a network and not for what saves one.
+    `network` must be in evaluation mode. It computes the same logits faster, but can no longer be
+    trained. Do not save it: its state-dict keys change.
     """
     for module in network.modules():
         if isinstance(module, ConvModule) and isinstance(module.batch_norm, nn.BatchNorm2d):

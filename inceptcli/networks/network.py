@@ -1,4 +1,4 @@
-"""A described network as a torch module: training, accelerators, heat maps."""
+"""The torch module of a described network."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from inceptcli.networks.torch_modules import initialize, module_of
 class Network(nn.Module):
     """Images (N, C, H, W) in [-1, 1], sides of at least 75 -> logits (N, num_classes).
 
-    Stages follow the overall figure, and `figures` says where each is drawn. `num_features` is the
-    width of `embed`. With `recompute` training keeps few activations; see recomputing.py. In
-    training mode a network with an embedding needs two images or more, for its batch norm.
+    Stages follow the overall figure; `figures` maps each stage to its figure. `num_features` is the
+    width of the embeddings. With `recompute`, training stores fewer activations (recomputing.py).
+    In training mode, networks with an embedding need at least two images for its batch norm.
     """
 
     recompute = False
@@ -46,7 +46,7 @@ class Network(nn.Module):
         initialize(self)
 
     def forward_stages(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """(N, C, H, W) -> each stage's name and its output (N, C', H', W'), in order.
+        """Yield each stage's name and output (N, C', H', W') for images (N, C, H, W).
 
         Raises:
             ValueError: a side is under 75.
@@ -65,40 +65,41 @@ class Network(nn.Module):
             yield name, features
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> the last stage's (N, C', H', W'); ValueError as `forward_stages`."""
+        """Compute the last stage's output (N, C', H', W'); raises as `forward_stages`."""
         features = images
         for _, features in self.forward_stages(images):  # noqa: B007 (the last one is returned)
             pass
         return features
 
     def read(self, features: Tensor) -> Tensor:
-        """The last stage's output (N, C, H, W) -> what the classifier reads (N, num_features)."""
+        """Compute penultimate features (N, num_features) from the last stage's (N, C, H, W)."""
         pooled: Tensor = self.dropout(features.mean(dim=(2, 3)))
         return pooled if self.embedding is None else self.embedding(pooled)
 
     def embed(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> embeddings (N, num_features)."""
+        """Compute the embeddings (N, num_features) of images (N, C, H, W)."""
         return self.embedding_of(self.read(self.forward_features(images)))
 
     def embedding_of(self, read: Tensor) -> Tensor:
-        """What the classifier reads (N, num_features) as `embed` gives it.
+        """Convert penultimate features (N, num_features) to embeddings.
 
-        Unchanged, but of length 1 where the network has an embedding, as its authors compare faces.
+        Networks with an embedding normalize it to length 1, as its authors do to compare faces. For
+        other networks the features are returned unchanged.
         """
         return read if self.embedding is None else functional.normalize(read, dim=1)
 
     def classify(self, features: Tensor) -> Tensor:
-        """The last stage's output (N, C, H, W) -> logits (N, num_classes)."""
+        """Compute logits (N, num_classes) from the last stage's output (N, C, H, W)."""
         logits: Tensor = self.classifier(self.read(features))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) -> logits (N, num_classes)."""
+        """Compute the logits (N, num_classes) of images (N, C, H, W)."""
         return self.classify(self.forward_features(images))
 
 
 class AuxiliaryHead(nn.Module):
-    """The last 17x17 features (N, in_channels, H, W), H and W at least 17 -> logits (N, classes).
+    """Last 17x17 features (N, C, H, W), H and W at least 17 -> logits (N, num_classes).
 
     See auxiliary_head.py.
     """
@@ -112,6 +113,6 @@ class AuxiliaryHead(nn.Module):
         initialize(self)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, in_channels, H, W) -> logits (N, num_classes)."""
+        """Compute the auxiliary logits (N, num_classes) of features (N, C, H, W)."""
         logits: Tensor = self.classifier(self.path(features).mean(dim=(2, 3)))
         return logits

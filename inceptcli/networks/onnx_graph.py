@@ -1,7 +1,7 @@
-"""A described network as an ONNX graph: pixels in, logits and features out. No torch.
+"""The ONNX graph of a described network: pixels in, logits and features out. No torch.
 
-Nodes are called as the figure's boxes (`inception_a.0.twice.1`), parameters by their state-dict
-keys. The graph says no more of a parameter than its shape: whoever runs it has the values.
+Nodes are named after the figures' boxes (`inception_a.0.twice.1`), parameters after their
+state-dict keys. The graph contains only the shapes of the parameters; the caller adds the values.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from inceptcli.networks.boxes import (
 from inceptcli.networks.state_dict import STATISTICS
 
 OPSET = 20
-"""ONNX Runtime reads it since 1.17 (January 2024); these networks need nothing newer."""
+"""Supported by ONNX Runtime since 1.17 (January 2024); these networks need no newer opset."""
 
 IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
-"""By opset, the version of the file format that came with it: older runtimes read no newer one."""
+"""File format version released with each opset; older runtimes do not read newer versions."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""ITU-R 601, as data/normalization.py has it."""
+"""ITU-R 601 weights of red, green and blue, as in data/pixels/normalization.py."""
 
 SHORTEST = 1e-12
-"""An embedding's length, at least; torch.nn.functional.normalize's default."""
+"""Lower bound of an embedding's length when normalizing, as in torch.nn.functional.normalize."""
 
 
 def onnx_graph(
@@ -48,12 +48,12 @@ def onnx_graph(
     folded: bool = False,
     opset: int = OPSET,
 ) -> ModelProto:
-    """`images` (N, H, W, 3), uint8, RGB of 0 to 255, any N, to `logits` and `features`.
+    """Build the graph from `images` (N, H, W, 3), uint8 RGB, to `logits` and `features`.
 
-    Logits are (N, num_classes); without a trained classifier there are none. Features are the
-    embeddings, (N, num_features). One mean alone means a network that reads gray images. Parameters
-    are external data; with `folded` those of convolutions are weight and bias with batch norm in
-    them, `NAME.conv.weight` and `NAME.conv.bias`.
+    N is dynamic. Logits are (N, num_classes) and are left out without a trained classifier.
+    Features are the embeddings (N, num_features). A single mean stands for a network with gray
+    images. Parameters are external data. With `folded`, batch norms are folded into the
+    convolutions, whose parameters are `NAME.conv.weight` and `NAME.conv.bias`.
     """
     graph = _Graph(description, folded)
     features = graph.normalized("images", mean, std)
@@ -88,7 +88,7 @@ def onnx_graph(
 
 
 class _Graph:
-    """Nodes and initializers; each method adds some and returns the name of what leaves them."""
+    """Nodes and initializers under construction; each method returns the name of its output."""
 
     def __init__(self, description: Description, folded: bool) -> None:
         self.description, self.options = description, description.options
@@ -97,7 +97,7 @@ class _Graph:
         self.initializers: list[TensorProto] = []
 
     def normalized(self, images: str, mean: Sequence[float], std: Sequence[float]) -> str:
-        """Pixel values, NHWC and uint8, to (value / 255 - mean) / std, NCHW and float32."""
+        """Convert NHWC uint8 pixels to NCHW float32 (value / 255 - mean) / std."""
         turned = self._node("Transpose", "images.channels_first", [images], perm=[0, 3, 1, 2])
         pixels = self._node("Cast", "images.float32", [turned], to=TensorProto.FLOAT)
         if len(mean) == 1:
@@ -114,7 +114,7 @@ class _Graph:
         return self._node("Sub", "images.normalized", [scaled, offset])
 
     def boxes(self, name: str, boxes: Boxes, features: str, channels: int) -> str:
-        """What leaves `boxes`, which `features` of so many channels enter."""
+        """Add `boxes`, with `features` of `channels` channels as input."""
         match boxes:
             case Conv():
                 return self._relu(name, self._conv(name, boxes, features, channels))
@@ -141,7 +141,7 @@ class _Graph:
         return features
 
     def pooled(self, features: str, channels: int) -> str:
-        """What the classifier reads: the average over the grid, or what is embedded of it."""
+        """Add the penultimate features: the average over the grid, then the embedding, if any."""
         average = self._node("GlobalAveragePool", "average_pooling", [features])
         read = self._node("Flatten", "average_pooling.flat", [average])
         if (width := self.description.embedding_width) is None:
@@ -155,14 +155,14 @@ class _Graph:
     def linear(
         self, name: str, read: str, channels: int, output: str, width: int | None = None
     ) -> str:
-        """A Linear with a bias, `width` or num_classes wide."""
+        """Add a Linear with bias, with `width` or num_classes outputs."""
         width = width or self.options.num_classes
         weight = self._parameter(f"{name}.weight", (width, channels))
         bias = self._parameter(f"{name}.bias", (width,))
         return self._node("Gemm", name, [read, weight, bias], output, transB=1)
 
     def embeddings(self, read: str, output: str) -> None:
-        """What the classifier reads, of length 1 where the network has an embedding."""
+        """Add the embeddings, normalized to length 1 if the network has an embedding."""
         if self.description.embedding_width is None:
             self._node("Identity", output, [read], output)
             return
@@ -204,7 +204,7 @@ class _Graph:
     def _node(
         self, kind: str, name: str, inputs: list[str], output: str | None = None, **attributes: Any
     ) -> str:
-        """A node whose output is called like itself if not `output`."""
+        """Add a node; its output is named after the node unless `output` is given."""
         output = output or name
         self.nodes.append(helper.make_node(kind, inputs, [output], name, **attributes))
         return output

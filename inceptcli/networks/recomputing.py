@@ -1,4 +1,4 @@
-"""Activations that are computed again when the backward pass needs them, instead of kept."""
+"""Activation checkpointing: recompute activations in the backward pass instead of storing them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from inceptcli.networks.torch_modules import ResidualModule, regions
 
 
 def recomputed(stage: nn.Module, features: Tensor) -> Tensor:
-    """`stage(features)`, keeping only what enters its modules, or the stage where it has none.
+    """Compute `stage(features)`, storing only the inputs of its repeated modules or of the stage.
 
-    Gradients and running statistics are the same to the bit.
+    Gradients and running statistics are bit-identical to those of a plain forward pass.
     """
     for module in regions(stage):
         if isinstance(module, ResidualModule):
-            # The ReLU reads its output, which the next module keeps. Without it nothing reads what
-            # the Linear gives, and that convolution, a third of the module, is not computed again.
+            # The backward pass of the ReLU reads its output, which the next module stores anyway.
+            # With the ReLU outside, nothing reads the Linear's output, and that convolution, a
+            # third of the module, is not recomputed.
             features = module.activate(_recomputed(module, features, False))
         else:
             features = _recomputed(module, features)
@@ -39,7 +40,7 @@ def _recomputed(module: nn.Module, *inputs: Tensor | bool) -> Tensor:
 
 @contextmanager
 def _statistics_left_alone(module: nn.Module) -> Iterator[None]:
-    """Or a batch would move the running mean and variance twice."""
+    """Freeze running statistics; otherwise a batch would update mean and variance twice."""
     kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
     norms = [part for part in module.modules() if isinstance(part, kinds)]
     momenta = [norm.momentum for norm in norms]

@@ -1,4 +1,4 @@
-"""The one list of networks and their options; imports no torch, so usage is checked at once."""
+"""Registry of networks and their options. No torch, so that usage errors appear immediately."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
     from inceptcli.networks.network import Network
 
 MINIMUM_IMAGE_SIZE = 75
-"""Pixels; a smaller side leaves nothing for the last reduction (75 -> 7 -> 3 -> 1)."""
+"""Smallest side in pixels; the grid shrinks from 75 to 7, 3 and 1, which the last stage needs."""
 
 AUXILIARY_IMAGE_SIZE = 299
-"""Pixels; smaller images leave less than the 17x17 features that an auxiliary head needs."""
+"""Smallest side in pixels for an auxiliary head, which needs 17x17 features."""
 
 WEIGHTS_NETWORK = "irv2-tf"
-"""The network of published weights that are named without one."""
+"""Default network for published weights named without a network."""
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """Everything that decides a network's shape and behavior; a weights file stores exactly this.
+    """All options that define a network's shape and behavior, as stored in a weights file.
 
     `repeats` and `residual_scales` belong to the A, B and C modules in this order. Networks without
     residual modules have no scales (None), and Inception-v3 has neither. Average pools divide by
-    the pixels inside the image; with `count_padding` by all nine, as torchvision's and timm's
-    Inception-v3 do.
+    the number of pixels inside the image. With `count_padding` they divide by all nine, as in
+    torchvision's and timm's Inception-v3.
     """
 
     name: str
@@ -44,16 +44,16 @@ class NetworkOptions:
     count_padding: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand in a weights file's metadata."""
+        """Return plain values, as stored in a weights file's metadata."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One registered network: where it is described, what it is, its default options.
+    """One registered network: module of its description, title, source and default options.
 
-    `released_as` names the released layout of a network of the paper. `published` maps names of
-    weights to repositories of the Hugging Face hub.
+    `released_as` names the released layout of a network from the paper. `published` maps names of
+    published weights to Hugging Face Hub repositories.
     """
 
     module: str
@@ -131,7 +131,7 @@ NETWORKS = {
 
 
 def network_options(name: str, **changes: Any) -> NetworkOptions:
-    """The registered defaults of `name` with `changes` applied; a change of None keeps the default.
+    """Return the default options of `name` with `changes` applied; None keeps a default.
 
     Raises:
         ValueError: an unknown name, an option that the network does not have, a value out of range.
@@ -166,7 +166,7 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
 
 
 def check_image_size(size: tuple[int, int]) -> None:
-    """ValueError when a side (height, width) is smaller than the networks take."""
+    """Raise ValueError if a side of (height, width) is below the networks' minimum."""
     if min(size) < MINIMUM_IMAGE_SIZE:
         raise ValueError(
             f"image size must be at least {MINIMUM_IMAGE_SIZE}x{MINIMUM_IMAGE_SIZE} pixels, "
@@ -175,7 +175,7 @@ def check_image_size(size: tuple[int, int]) -> None:
 
 
 def describe(options: NetworkOptions) -> Description:
-    """The network as its figures draw it; imports no torch.
+    """Return the description of a network by its figures; imports no torch.
 
     Raises:
         ValueError: an unknown name.
@@ -188,7 +188,7 @@ def describe(options: NetworkOptions) -> Description:
 
 
 def build(options: NetworkOptions) -> Network:
-    """The network itself, initialized; images (N, C, H, W) in [-1, 1] to logits (N, num_classes).
+    """Build an initialized network; images (N, C, H, W) in [-1, 1] -> logits (N, num_classes).
 
     Raises:
         ValueError: an unknown name.

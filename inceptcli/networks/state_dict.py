@@ -1,4 +1,4 @@
-"""The state-dict keys of a described network, and the shape of each tensor; no torch."""
+"""State-dict keys and tensor shapes of a described network. No torch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from inceptcli.networks.registry import NetworkOptions
 Shape = tuple[int, ...]
 
 COUNTER = ".num_batches_tracked"
-"""Batches seen by a batch norm, the one whole number among the tensors; nothing here reads it."""
+"""Key ending of a batch norm's batch counter, the only integer tensor; it is never used."""
 
 STATISTICS = ("weight", "bias", "running_mean", "running_var")
-"""What computes with a batch norm: its scale, offset, mean and variance."""
+"""A batch norm's scale, offset, mean and variance."""
 
 
 def state_dict_shapes(description: Description) -> dict[str, Shape]:
-    """The shape of every tensor by its key, in the order of the torch module's state dict."""
+    """Return the shape of every tensor by key, in the order of the torch module's state dict."""
     options, channels = description.options, description.options.in_channels
     shapes: dict[str, Shape] = {}
     for stage in description.stages:
@@ -42,7 +42,7 @@ def state_dict_shapes(description: Description) -> dict[str, Shape]:
 
 
 def auxiliary_head_shapes(description: Description) -> dict[str, Shape]:
-    """The same of the network's auxiliary head, by its own keys."""
+    """Return the shapes of the network's auxiliary head by key, without a prefix."""
     options, path = description.options, auxiliary_path()
     channels = description.channels_after(AUXILIARY_STAGE)
     classifier = _linear("classifier", (options.num_classes, channels_after(path, channels)))

@@ -1,4 +1,4 @@
-"""Sizes of a network by stage and by box, computed from its description; no torch."""
+"""Parameters, multiply-adds and shapes of a network by stage and box. No torch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from inceptcli.networks.state_dict import Shape
 class LayerSummary:
     """One box of a figure: a convolution with its batch norm and ReLU, a Linear, a pool.
 
-    `module` numbers the module of a stage that repeats them, `box` is its place in the module or
-    stage, "" where it is the whole stage. Shapes are (C, H, W) or (C,); only convolutions and
-    linear layers count as multiply-adds.
+    `module` is the number of the repeated module, or None in stages without repeats. `box` is the
+    path within the module or stage, "" for the whole stage. Shapes are (C, H, W) or (C,).
+    Multiply-adds are counted for convolutions and linear layers only.
     """
 
     stage: str
@@ -44,16 +44,16 @@ class LayerSummary:
 
     @property
     def name(self) -> str:
-        """The torch module's name."""
+        """Name of the torch module."""
         number = "" if self.module is None else str(self.module)
         return ".".join(filter(None, (self.stage, number, self.box)))
 
 
 @dataclass(frozen=True)
 class StageSummary:
-    """One box of the overall figure, and `figure`, where it is drawn; sums over its layers.
+    """One box of the overall figure, with sums over its layers; `figure` shows it in detail.
 
-    It holds `repeats` modules, which its layers number from 0.
+    The stage has `repeats` modules; its layers number them from 0.
     """
 
     name: str
@@ -67,7 +67,7 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """A whole network at one image size (height, width); the stages sum to the totals."""
+    """A network at one image size (height, width); the totals are sums over the stages."""
 
     name: str
     layout: str
@@ -79,7 +79,7 @@ class Summary:
 
 
 def summarize(options: NetworkOptions, image_size: tuple[int, int]) -> Summary:
-    """Count the network that `options` describe, for one image of (height, width) pixels.
+    """Summarize the network with these `options` for one image of (height, width) pixels.
 
     Raises:
         ValueError: an unknown network, or a side under 75 pixels.
@@ -123,7 +123,7 @@ def _summed(
 
 
 def _head(description: Description) -> Iterator[StageSummary]:
-    """What follows the last stage, and is drawn in the overall figure."""
+    """Yield the parts after the last stage, which the overall figure shows."""
     pooled, figure = description.pooled_channels, description.overall_figure
     yield _summed("average_pooling", figure, 1, (pooled,), [])
     dropout = LayerSummary("dropout", None, "", "dropout", (pooled,), 0, 0)
@@ -142,14 +142,14 @@ def _head(description: Description) -> Iterator[StageSummary]:
 
 
 class _Walk:
-    """Through the boxes of one module, which it lists."""
+    """Traversal of the boxes of one module or stage; collects their summaries in `layers`."""
 
     def __init__(self, stage: str, module: int | None, options: NetworkOptions) -> None:
         self.stage, self.module, self.options = stage, module, options
         self.layers: list[LayerSummary] = []
 
     def shape_after(self, place: str, boxes: Boxes, shape: Shape) -> Shape:
-        """What leaves `boxes`, which stand at `place` and which `shape` (C, H, W) enters."""
+        """Record `boxes` at `place` and return their output shape for an input shape (C, H, W)."""
         channels, *grid = shape
         match boxes:
             case Conv():
@@ -184,7 +184,7 @@ class _Walk:
     def _add(
         self, place: str, kind: str, shape: Shape, weights: int = 0, other_parameters: int = 0
     ) -> None:
-        """A box whose `weights` are multiplied at each position of its output."""
+        """Record a box; each of its `weights` is used once per output position."""
         multiply_adds = weights * prod(shape[1:])
         self.layers.append(
             LayerSummary(
@@ -204,7 +204,7 @@ def _below(place: str, name: str) -> str:
 
 
 def _conv(conv: Conv) -> str:
-    """What the figures print in the box, in words."""
+    """Describe a convolution as the figures print it."""
     strided = ", stride 2" if conv.stride == 2 else ""
     valid = conv.valid and conv.kernel != "1x1"
     return f"{conv.kernel} conv{strided}{', valid' if valid else ''}"

@@ -1,7 +1,7 @@
-"""Described figures as torch modules. Shapes are (N, C, H, W).
+"""torch modules of the described figures. Shapes are (N, C, H, W).
 
-In the state dict a list of boxes is numbered from 0, and a path is called as its figure's builder
-calls it.
+In state-dict keys, lists of boxes are numbered from 0 and paths have the names given by the
+figure's builder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from inceptcli.networks.registry import NetworkOptions
 
 
 class ConvModule(nn.Module):
-    """See Conv."""
+    """torch module of a Conv."""
 
     def __init__(self, in_channels: int, box: Conv, options: NetworkOptions) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ class ConvModule(nn.Module):
         self.batch_norm: nn.Module = batch_norm(box.channels, options)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, channels, H', W')."""
+        """Apply convolution, batch norm and ReLU: (N, C, H, W) -> (N, channels, H', W')."""
         return functional.relu(self.batch_norm(self.conv(features)), inplace=True)
 
 
 class ForkModule(nn.Module):
-    """See Fork."""
+    """torch module of a Fork."""
 
     def __init__(self, in_channels: int, fork: Fork, options: NetworkOptions) -> None:
         super().__init__()
@@ -53,24 +53,24 @@ class ForkModule(nn.Module):
         return {name: self.get_submodule(name) for name in self.path_names}
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, the paths' channels, H', W')."""
+        """Concatenate the paths: (N, C, H, W) -> (N, sum of the paths' channels, H', W')."""
         return torch.cat([path(features) for path in self.paths.values()], dim=1)
 
 
 class ResidualModule(ForkModule):
-    """See Residual."""
+    """torch module of a Residual."""
 
     def __init__(self, in_channels: int, residual: Residual, options: NetworkOptions) -> None:
         super().__init__(in_channels, residual, options)
         self.scale, self.activation = residual.scale, residual.activation
         self.shortcut = options.shortcut
         self.linear = nn.Conv2d(joined_channels(residual, in_channels), in_channels, 1)
-        # Section 3.3 tried batch norm between the sum and its ReLU against dying.
+        # Section 3.3 tried batch norm between the sum and its ReLU against dying networks.
         on_sums = options.batch_norm_on_sums
         self.sum_batch_norm = batch_norm(in_channels, options) if on_sums else None
 
     def forward(self, features: Tensor, activated: bool = True) -> Tensor:
-        """Shape unchanged; the sum alone, for `activate`, unless it is to be `activated`."""
+        """Add the scaled residual; shape unchanged. Unless `activated`, leave out the ReLU."""
         residual = self.linear(super().forward(features))
         total = torch.add(features, residual, alpha=self.scale) if self.shortcut else residual
         if self.sum_batch_norm is not None:
@@ -78,12 +78,12 @@ class ResidualModule(ForkModule):
         return self.activate(total) if activated else total
 
     def activate(self, total: Tensor) -> Tensor:
-        """The ReLU of the sum, in its place; the sum where the figure has none."""
+        """Apply the ReLU in place; return the sum unchanged if the module has no ReLU."""
         return functional.relu(total, inplace=True) if self.activation else total
 
 
 def module_of(boxes: Boxes, in_channels: int, options: NetworkOptions) -> nn.Module:
-    """What a figure describes, initialized as torch does it."""
+    """Build the torch module of `boxes` with torch's default initialization."""
     match boxes:
         case Conv():
             return ConvModule(in_channels, boxes, options)
@@ -104,29 +104,30 @@ def module_of(boxes: Boxes, in_channels: int, options: NetworkOptions) -> nn.Mod
 
 
 def batch_norm(width: int, options: NetworkOptions) -> nn.BatchNorm2d:
-    """With the network's epsilon and momentum."""
+    """Build a batch norm with the network's epsilon and momentum."""
     return nn.BatchNorm2d(width, options.batch_norm_eps, options.batch_norm_momentum)
 
 
 def regions(stage: nn.Module) -> list[nn.Module]:
-    """The modules of a repeat in order, or the stage alone where it is none."""
+    """Return the repeated modules of a stage in order, or the stage itself without repeats."""
     modules = list(stage.children()) if isinstance(stage, nn.Sequential) else []
     repeated = bool(modules) and all(isinstance(module, ForkModule) for module in modules)
     return modules if repeated else [stage]
 
 
 def initialize(network: nn.Module) -> None:
-    """He initialization: variance 2 / fan-in before a ReLU, 1 / fan-in for what is linear.
+    """Apply He initialization: variance 2 / fan-in before a ReLU, 1 / fan-in for linear layers.
 
-    Truncated normal at two deviations, as TensorFlow's variance_scaling_initializer in the released
-    Inception-v4 code. Biases start at zero, batch norm at identity.
+    Weights are truncated normal, cut at two standard deviations, as by TensorFlow's
+    variance_scaling_initializer in the released Inception-v4 code. Biases start at zero, batch
+    norms at identity.
     """
     for module in network.modules():
-        # On the meta device there is nothing to set, and torch 2.11 imports its compiler for it.
+        # Meta tensors have no values, and initializing them makes torch 2.11 import its compiler.
         if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
             before_relu = isinstance(module, nn.Conv2d) and module.bias is None
             variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
-            # Cutting the tails at two deviations leaves 0.8796 of the deviation.
+            # Truncation at two standard deviations reduces the deviation by a factor of 0.8796.
             deviation = variance**0.5 / 0.8796
             nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
             if module.bias is not None:

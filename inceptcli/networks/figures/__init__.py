@@ -1,1 +1,1 @@
-"""Networks as data: one file per network, one builder per figure of the paper."""
+"""Descriptions of the networks: one file per network, one function per figure of the paper."""

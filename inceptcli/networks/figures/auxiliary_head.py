@@ -1,19 +1,19 @@
-"""The auxiliary classifier that the released networks were trained with; no part of the weights."""
+"""Auxiliary head with which the released networks were trained; inference does not use it."""
 
 from __future__ import annotations
 
 from inceptcli.networks.boxes import AveragePool, Box, Conv
 
 AUXILIARY_STAGE = "inception_b"
-"""The stage whose output the head reads: Mixed_6h of Inception-v4, PreAuxLogits of the other."""
+"""Input stage of the head: Mixed_6h in Inception-v4, PreAuxLogits in Inception-ResNet-v2."""
 
 
 def auxiliary_path() -> list[Box]:
-    """From the last 17x17 features, at least 17 high and wide, to 768 channels.
+    """Path from the last 17x17 features, at least 17 high and wide, to 768 channels.
 
     Source: TF-slim, Inception-v4 and Inception-ResNet-v2. Differs from TF-slim: the second
-    convolution is 5x5 at any image size (there it is as large as its input, 5x5 at 299x299), and
-    what is left of a larger image is averaged.
+    convolution is 5x5 at any image size (TF-slim's is as large as its input, 5x5 at 299x299), and
+    its output is averaged over the grid for larger images.
     """
     return [
         AveragePool((5, 5), stride=3, valid=True),

@@ -8,7 +8,7 @@ from inceptcli.networks.registry import NetworkOptions
 
 
 def describe(options: NetworkOptions) -> Description:
-    """Figure 15, the overall schema, whose printed sizes at 299x299 are this network's."""
+    """Figure 15, the overall schema, with this network's printed sizes at 299x299."""
     assert options.repeats is not None
     assert options.residual_scales is not None
     a, b, c = options.repeats
@@ -69,7 +69,7 @@ def reduction_b() -> Fork:
 def inception_resnet_c(scale: float, activation: bool = True) -> Residual:
     """Figure 13, the 8x8 module; shape unchanged.
 
-    Without `activation` the sum is not rectified, as in the last module of the released weights.
+    Without `activation` there is no ReLU, as in the last module of the released weights.
     """
     return Residual(
         scale,

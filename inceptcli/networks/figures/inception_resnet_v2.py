@@ -1,4 +1,4 @@
-"""Inception-ResNet-v2 as the paper prints it (Figures 3, 7 and 15-19), with widths that add up."""
+"""Inception-ResNet-v2 as the paper prints it (Figures 3, 7 and 15-19), with consistent widths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inceptcli.networks.registry import NetworkOptions
 def describe(options: NetworkOptions) -> Description:
     """Figure 15, the overall schema.
 
-    Differs from Figure 15: the sizes printed there are version 1's; this network's are noted below.
+    Differs from Figure 15: it prints the sizes of version 1; the comments give this network's.
     """
     assert options.repeats is not None
     assert options.residual_scales is not None
@@ -40,7 +40,7 @@ def inception_resnet_a(scale: float) -> Residual:
 def inception_resnet_b(scale: float) -> Residual:
     """Figure 17, the 17x17 module; shape unchanged.
 
-    Differs from Figure 17: the Linear has 1152 filters, not 1154; Table 1 lets 1152 channels in.
+    Differs from Figure 17: the Linear has 1152 filters, not 1154; its input has 1152 (Table 1).
     """
     return Residual(
         scale,
@@ -62,8 +62,8 @@ def reduction_b() -> Fork:
 def inception_resnet_c(scale: float, activation: bool = True) -> Residual:
     """Figure 19, the 8x8 module; shape unchanged.
 
-    Differs from Figure 19: the Linear has 2144 filters, not 2048; 1152 + 992 channels come in.
-    Without `activation` the sum is not rectified, as in the last module of the released weights.
+    Differs from Figure 19: the Linear has 2144 filters, not 2048; its input has 1152 + 992.
+    Without `activation` there is no ReLU, as in the last module of the released weights.
     """
     return Residual(
         scale,

@@ -1,7 +1,7 @@
 """Inception-ResNet-v2 as its authors released it: another stem, twice the modules, narrower.
 
-The modules are the paper's (Figures 7 and 16-19); each is as wide as what reaches it, so the stem's
-320 channels make 320, 1088 and 2080 of the paper's 384, 1152 and 2144. Source: TF-slim.
+The modules are the paper's (Figures 7 and 16-19), each as wide as its input. The stem has 320
+output channels, so widths are 320, 1088 and 2080, not 384, 1152 and 2144. Source: TF-slim.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from inceptcli.networks.registry import NetworkOptions
 def describe(options: NetworkOptions) -> Description:
     """Figure 15, the overall schema; sizes at 299x299.
 
-    Differs from Figure 15: 10, 20 and 10 modules, of the C modules the last with scale 1 and no
-    ReLU, then a 1x1 convolution to 1536 channels, as in the released weights.
+    Differs from Figure 15: 10, 20 and 10 modules, the last C module with scale 1 and no ReLU, then
+    a 1x1 convolution to 1536 channels, as in the released weights.
     """
     assert options.repeats is not None
     assert options.residual_scales is not None
@@ -45,7 +45,7 @@ def describe(options: NetworkOptions) -> Description:
 def stem() -> list[Box]:
     """Stem of the released code: 299x299x3 -> 35x35x320.
 
-    Differs from Figure 3: it is Inception-v3's stem and first 35x35 module, with 96 filters in the
-    latter's direct path, as in the released weights.
+    Differs from Figure 3: Inception-v3's stem and first 35x35 module, with 96 filters in the direct
+    path of that module, as in the released weights.
     """
     return [*inception_v3.stem(), inception_v3.inception_a(direct=96, pooled=64)]

@@ -1,7 +1,7 @@
-"""Inception-v3, the paper's point of comparison, as its authors released it.
+"""Inception-v3, the paper's baseline, as its authors released it.
 
-Figures and tables are those of "Rethinking the Inception Architecture" (arXiv 1512.00567), without
-the auxiliary classifier. Source of the widths: TF-slim and torchvision, which agree.
+Figures and tables are from "Rethinking the Inception Architecture" (arXiv 1512.00567), without the
+auxiliary classifier. Source of the widths: TF-slim and torchvision, which agree.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from inceptcli.networks.registry import NetworkOptions
 def describe(options: NetworkOptions) -> Description:
     """Table 1 of Rethinking; sizes at 299x299.
 
-    Differs from Table 1: four 17x17 modules, not five, and the widths of the modules, which are not
-    printed, are the released weights'.
+    Differs from Table 1: four 17x17 modules, not five, as in the released weights. The paper does
+    not print the modules' widths; they are from the released weights.
     """
     stages = [
         Stage("stem", "Rethinking, Table 1", stem()),  # 35x35x192
@@ -38,7 +38,7 @@ def describe(options: NetworkOptions) -> Description:
 def stem() -> list[Box]:
     """Table 1 up to 35x35: 299x299x3 -> 35x35x192.
 
-    Differs from Table 1: a pool in place of its last stride, and 1x1 before the last convolution,
+    Differs from Table 1: a pool replaces the last stride, and a 1x1 precedes the last convolution,
     as in the released weights.
     """
     return [
@@ -53,7 +53,7 @@ def stem() -> list[Box]:
 
 
 def inception_a(direct: int, pooled: int) -> Fork:
-    """Figure 5, the 35x35 module; widths of its direct and its pooled path vary.
+    """Figure 5, the 35x35 module; `direct` and `pooled` are the widths of these paths.
 
     Differs from Figure 5: one path has a 5x5, not two 3x3, as in the released weights.
     """
@@ -68,7 +68,7 @@ def inception_a(direct: int, pooled: int) -> Fork:
 def reduction_a() -> Fork:
     """Figure 10, 35x35x288 -> 17x17x768.
 
-    Differs from Figure 10: its strided path has no 1x1, as in the released weights.
+    Differs from Figure 10: the strided path has no 1x1, as in the released weights.
     """
     return Fork(
         strided=[Conv("3x3", 384, stride=2, valid=True)],
@@ -78,7 +78,7 @@ def reduction_a() -> Fork:
 
 
 def inception_b(width: int) -> Fork:
-    """Figure 6 with n = 7, the 17x17 module: 768 channels in and out, `width` in the factors."""
+    """Figure 6 with n = 7, the 17x17 module: 768 channels in and out, `width` in between."""
     return Fork(
         direct=[Conv("1x1", 192)],
         once=[Conv("1x1", width), Conv("1x7", width), Conv("7x1", 192)],
@@ -96,7 +96,7 @@ def inception_b(width: int) -> Fork:
 def reduction_b() -> Fork:
     """Figure 10, 17x17x768 -> 8x8x1280.
 
-    Differs from Figure 10: its deep path is 1x7, 7x1 and 3x3, as in the released weights.
+    Differs from Figure 10: the deep path is 1x7, 7x1 and 3x3, as in the released weights.
     """
     return Fork(
         short=[Conv("1x1", 192), Conv("3x3", 320, stride=2, valid=True)],
@@ -111,7 +111,7 @@ def reduction_b() -> Fork:
 
 
 def inception_c() -> Fork:
-    """Figure 7, the 8x8 module: 2048 channels leave it."""
+    """Figure 7, the 8x8 module: 2048 output channels."""
     return Fork(
         direct=[Conv("1x1", 320)],
         once=[Conv("1x1", 384), Fork(wide=[Conv("1x3", 384)], tall=[Conv("3x1", 384)])],

@@ -1,6 +1,6 @@
 """Inception-v4 as its authors released it: the paper's widths, 1xn and nx1 swapped in places.
 
-State-dict keys are the paper layout's; only kernels are transposed. Source: TF-slim.
+State-dict keys equal those of the paper's layout; only kernels are transposed. Source: TF-slim.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inceptcli.networks.registry import NetworkOptions
 
 
 def describe(options: NetworkOptions) -> Description:
-    """Figure 9, the overall schema; Figures 4, 7 and 8 are the paper's own."""
+    """Figure 9, the overall schema; Figures 4, 7 and 8 as the paper prints them."""
     assert options.repeats is not None
     a, b, c = options.repeats
     stages = [

@@ -1,4 +1,4 @@
-"""The figures that more than one network is built from."""
+"""Figures used by more than one network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from inceptcli.networks.boxes import Box, Conv, Fork, Kernel, MaxPool
 def stem(first: Kernel = "7x1", second: Kernel = "1x7") -> list[Box]:
     """Figure 3, the stem of Inception-v4 and Inception-ResNet-v2: 299x299x3 -> 35x35x384.
 
-    Differs from Figure 3: the last 3x3 convolution has stride 2 and the last pool is 3x3; 71 -> 35
-    needs the stride, and the released weights the pool; these swap the `first` and the `second` of
-    the long kernels.
+    Differs from Figure 3: the last 3x3 convolution has stride 2, which 71 -> 35 requires, and the
+    last pool is 3x3, as in the released weights. The released weights also swap the `first` and
+    `second` long kernel.
     """
     return [
         Conv("3x3", 32, stride=2, valid=True),
