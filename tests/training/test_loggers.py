@@ -146,7 +146,7 @@ def test_a_logger_that_fails_on_the_way_costs_its_figures_alone(
     monkeypatch.setattr(CSVLogger, "log_metrics", fail)
     directory = train(trainer__logger="csv")
     (line,) = [line for line in notices if "logger" in line]
-    assert line == "trainer.logger csv failed: the service is away; metrics.csv goes on"
+    assert line == "trainer.logger csv failed: the service is away; metrics.csv is still written"
     assert len(directory.read_metrics()) == 2
     assert directory.weights.is_file()
 

@@ -1,4 +1,4 @@
-"""The running average of the parameters: Lightning's own, with a warm-up of its memory."""
+"""Moving average of the weights: Lightning's WeightAveraging with a warm-up of the decay."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 
 class ParameterAverage(WeightAveraging):
-    """Exponential average of parameters and batch norm statistics, updated every optimizer step.
+    """Exponential moving average of weights and batch norm statistics, per optimizer step.
 
-    The first update (0) copies; at update n the memory is `decay`, or with `warm_up`
-    min(decay, (1 + n) / (10 + n)). The network holds the average from the start of a validation's
-    epoch to the end of the validation, and after training.
+    Update 0 copies the weights. The decay in update n is `decay`, or with `warm_up`
+    min(decay, (1 + n) / (10 + n)). The network holds the average during validation, from
+    `on_validation_epoch_start` to `on_validation_end`, and after training.
     """
 
     def __init__(self, decay: float, warm_up: bool) -> None:
@@ -25,21 +25,20 @@ class ParameterAverage(WeightAveraging):
         self._pairs: list[tuple[list[Tensor], list[Tensor]]] = []
 
     def decay_at(self, update: int) -> float:
-        """The share of the old average that update number `update` (0-based) keeps."""
+        """Return the decay in update number `update` (0-based), 0 to 1."""
         return min(self.decay, (1 + update) / (10 + update)) if self.warm_up else self.decay
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the average beside the network; pair the tensors, which stay where they are now.
+        """Move the average to the network's device and pair their tensors.
 
-        Lightning makes it before the network is on its device, and leaves it on the CPU: each step
-        would copy all parameters there.
+        Lightning creates the average on the CPU, so each step would copy all parameters there.
         """
         assert self._average_model is not None
         self._average_model.to(pl_module.device)
         self.pair(self._average_model.module, pl_module)
 
     def pair(self, average: nn.Module, module: nn.Module) -> None:
-        """Take `average` for the average of `module`."""
+        """Pair the tensors of `average` and `module` for `update`, grouped by dtype."""
         by_type: defaultdict[torch.dtype, tuple[list[Tensor], list[Tensor]]]
         by_type = defaultdict(lambda: ([], []))
         for ours, theirs in zip(_tensors(average), _tensors(module), strict=True):
@@ -55,9 +54,9 @@ class ParameterAverage(WeightAveraging):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Update after an optimizer step.
+        """Update the average after an optimizer step.
 
-        torch's AveragedModel would look at its counter, which waits for the device.
+        AveragedModel.update_parameters reads its counter, which synchronizes with the device.
         """
         if trainer.global_step > self._latest_update_step:
             assert self._average_model is not None
@@ -66,19 +65,19 @@ class ParameterAverage(WeightAveraging):
             self._latest_update_step = trainer.global_step
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the average in the network for the other callbacks; Lightning's takes it out."""
+        """Keep the average in the network for other callbacks; Lightning would swap it out here."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the weights as trained back."""
+        """Restore the raw weights."""
         super().on_validation_epoch_end(trainer, pl_module)
 
     @torch.no_grad()
     def update(self, number: int) -> None:
-        """The update of that number (0-based) of what `pair` has been given."""
+        """Apply update `number` (0-based) to the tensors given to `pair`."""
         for averaged, current in self._pairs:
             if number and averaged[0].is_floating_point():
                 torch._foreach_lerp_(averaged, current, 1 - self.decay_at(number))
-            else:  # the first update, and counters of batches
+            else:  # the first update, and integer batch counters
                 torch._foreach_copy_(averaged, current)
 
 
@@ -87,17 +86,17 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 class SharedBatchNorm(Callback):
-    """Gives every rank the buffers of rank 0, running and averaged, before they are validated.
+    """Callback that copies rank 0's buffers, raw and averaged, to all ranks before validation.
 
-    Between batches each rank has statistics of its own; without this the ranks would validate
-    different networks.
+    Batch norm statistics differ between ranks; without this the ranks would validate different
+    networks.
     """
 
     def __init__(self, average: ParameterAverage | None) -> None:
         self.average = average
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Broadcast from rank 0."""
+        """Broadcast all buffers from rank 0."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return
         averaged = self.average._average_model if self.average else None

@@ -1,4 +1,4 @@
-"""Checkpoints to resume from, atomic and only where nothing is half done; there a run may stop."""
+"""Atomic checkpoints at points where a run can stop and resume exactly."""
 
 from __future__ import annotations
 
@@ -25,26 +25,29 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target, syncs and renames; Lightning's own neither syncs nor cleans up."""
+    """Checkpoint IO that writes a temporary file, syncs it and renames it.
+
+    Lightning's own neither syncs nor removes partial files.
+    """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        """The file is there whole or not at all."""
+        """Write `checkpoint` to `path`, completely or not at all."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Of a file opened here a failure has its reason: no space left, too large.
+        # torch hides the reason of a failure (no space left) for files that it opens itself.
         with replacing(Path(path)) as temporary, temporary.open("wb") as file:
             torch.save(checkpoint, file)
 
 
 class ResumeCheckpoint(Checkpoint):
-    """Saves every N steps or minutes, before and after each validation; the last two are kept.
+    """Callback that saves every N steps or minutes and around each validation; keeps two.
 
-    Within an epoch it saves at the start of a batch that begins a new optimizer step: gradients are
-    empty there and the last step and its averaging are behind. There, and between the batches of a
-    validation, all ranks agree on whether any of them was asked to stop; then the run directory is
-    marked, the SLURM job requeued if the recipe asks for it, and the process leaves with 75. A run
-    that left in its validation begins with that validation.
+    Within an epoch, checkpoints are saved at the start of a batch that begins an optimizer step,
+    where no gradients are accumulated and the average is up to date. At these points and between
+    validation batches, all ranks agree on whether any of them must stop. If so, the run directory
+    is marked, the SLURM job is requeued if the recipe asks for it, and the process exits with 75.
+    A run that stopped during validation resumes with that validation.
     """
 
     def __init__(
@@ -61,20 +64,19 @@ class ResumeCheckpoint(Checkpoint):
         self._ranks = Agreement()
 
     def state_dict(self) -> dict[str, Any]:
-        """Whether the weights of a finished epoch have been validated."""
+        """Return whether the weights of a finished epoch have been validated."""
         return {"validated": self.validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.validated = state_dict["validated"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here; begin with a validation that is due."""
+        """Start the save interval; run the pending validation of a resumed run first."""
         self._ranks.connect(trainer)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         if not self.validated:
-            # Lightning takes the validation of a finished epoch for done, except for one that was
-            # left midway; this one starts over.
+            # Lightning skips the validation of a finished epoch unless it was interrupted midway.
             validation = trainer.fit_loop.epoch_loop.val_loop
             validation.restarting = False
             validation._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
@@ -83,7 +85,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Save, or save and stop, when it is time."""
+        """Save if the interval has passed; save and exit if any rank must stop."""
         if batch_idx % trainer.accumulate_grad_batches:
             return
         due = time.monotonic() - self.saved_at >= 60 * self.settings.every_minutes
@@ -95,7 +97,7 @@ class ResumeCheckpoint(Checkpoint):
             self._leave(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the weights as trained, before the average takes their place."""
+        """Save the raw weights before the average replaces them."""
         if self.validated:
             self.validated = False
             self._write(trainer)
@@ -108,7 +110,7 @@ class ResumeCheckpoint(Checkpoint):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stop when asked to; only at batches that every rank has."""
+        """Exit if any rank must stop; checked only at batches that every rank has."""
         images = self.plan.num_validated(trainer.world_size) // trainer.world_size
         common = -(-images // self.plan.batch_size)
         if batch_idx < common and self._ranks.any(trainer, self.stopping.reason is not None):

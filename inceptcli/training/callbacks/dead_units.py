@@ -1,4 +1,4 @@
-"""Counts the units that have died: channels that are zero everywhere over a validation pass."""
+"""Count dead units: channels that are zero at every position of every validation image."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from inceptcli.training.run_directory import RunDirectory
 logger = logging.getLogger(__name__)
 
 DYING, DEAD = 0.99, 1.0
-"""Shares of the last stage: over the first the run warns, at the second the network is dead."""
+"""Shares of dead units in the last stage for the two warnings: above DYING, and at DEAD."""
 
 SCALES_THAT_LIVE = 0.3
-"""Section 3.3: residuals scaled by 0.1 to 0.3 kept networks from dying."""
+"""Largest residual scale that kept networks from dying (paper, section 3.3: 0.1 to 0.3)."""
 
 
 class DeadUnits(Callback):
-    """The share of dead units per stage, of the weights validated and over all ranks.
+    """Share of dead units per stage in validation, over all ranks.
 
-    Section 3.3: wide residual networks "died", "meaning that the last layer before the average
-    pooling started to produce only zeros". A unit is a channel of a stage's rectified output.
+    A unit is a channel of a stage's ReLU output. Paper, section 3.3: wide residual networks "died",
+    "meaning that the last layer before the average pooling started to produce only zeros".
     """
 
     def __init__(self, directory: RunDirectory) -> None:
@@ -42,11 +42,11 @@ class DeadUnits(Callback):
 
     @property
     def last_share(self) -> float:
-        """The share of the last stage before average pooling, 0 to 1, as last validated."""
+        """Return the latest share of the last stage before average pooling, 0 to 1."""
         return list(self.shares.values())[-1]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what leaves each stage."""
+        """Register hooks on the ReLU outputs of the stages."""
         assert isinstance(pl_module, Classifier)
         self._alive = {}
         self._hooks = [
@@ -55,7 +55,7 @@ class DeadUnits(Callback):
         ]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count over all ranks; a rank may have had no image."""
+        """Compute the shares over all ranks, some of which may have had no images."""
         for hook in self._hooks:
             hook.remove()
         alive: dict[str, Tensor] = {}
@@ -65,7 +65,7 @@ class DeadUnits(Callback):
         self.shares = {stage: 1 - float(units.double().mean()) for stage, units in alive.items()}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the shares down; warn of a dying and of a dead network, once each."""
+        """Append the shares to dead_units.csv; warn once of a dying and once of a dead network."""
         assert isinstance(pl_module, Classifier)
         self.directory.append_dead_units(
             trainer.current_epoch + 1, trainer.global_step, self.shares
@@ -82,11 +82,11 @@ class DeadUnits(Callback):
 
 
 def rectified_outputs(network: Network) -> dict[str, nn.Module]:
-    """By stage, the last module in it whose output has passed a ReLU.
+    """Return the last module with a ReLU output of each stage.
 
-    That is the stage itself, except where the released layouts end a stage without a ReLU
-    (`inception_c` of irv2-tf and irv1-facenet): there it is the module before. Stages that have no
-    such module, and pools, which have no units of their own, are left out.
+    This is the stage itself, or its second to last module where the released layouts end a stage
+    without a ReLU (`inception_c` of irv2-tf and irv1-facenet). Stages without ReLU outputs and
+    pooling layers are ignored.
     """
     found = {}
     for name in network.figures:
@@ -100,15 +100,15 @@ def rectified_outputs(network: Network) -> dict[str, nn.Module]:
 
 
 def warning(shares: Mapping[str, float], options: NetworkOptions) -> str:
-    """The line that tells of a dying or dead network, and what to try."""
+    """Return the notice of a dying or dead network, with a remedy."""
     stage, share = list(shares.items())[-1]
     if share < DEAD:
-        return f"the network is dying: {share:.2%} of the units of {stage} give only zeros"
+        return f"the network is dying: {share:.2%} of the units of {stage} output only zeros"
     scales = options.residual_scales
     advice = "--set network.residual_scales=[0.1,0.1,0.1] (0.1 to 0.3 each)"
     if scales is None or max(scales) <= SCALES_THAT_LIVE:
         advice = "a lower --lr"
     return (
-        f"the network died: all units of {stage}, the last before average pooling, give only "
+        f"the network died: all units of {stage}, the last before average pooling, output only "
         f"zeros; try a new run with {advice}"
     )

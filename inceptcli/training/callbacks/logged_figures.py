@@ -1,4 +1,4 @@
-"""What a logger is told: each epoch's row of metrics.csv, and now and then a step's loss."""
+"""Pass metrics to the recipe's logger: each epoch's row, and the loss every 50 steps."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ EVERY_STEPS = 50
 
 
 class LoggedFigures(Callback):
-    """Hands figures over once a checkpoint holds their step, so that no resumed run repeats them.
+    """Callback that logs metrics once a checkpoint has their step, so a resumed run repeats none.
 
-    Rank 0 alone does; `step/loss` is the mean over its own images of the step. Losses stay on their
-    device until then, so that no step waits for them. A logger that fails is given up, the run goes
-    on. Recorder gives it each epoch's row.
+    Only rank 0 logs; `step/loss` is the mean over its own images of the step. Losses stay on their
+    device until then, to avoid synchronization. A logger that fails is removed and the run
+    continues. Recorder passes in each epoch's row.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class LoggedFigures(Callback):
         self._last_step = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the recipe's logger; UserError when it cannot."""
+        """Start the recipe's logger; raise UserError when it fails."""
         self._last_step = trainer.global_step
         name = self.recipe.trainer.logger
         if name == "none" or not self.directory.writes:
@@ -52,13 +52,13 @@ class LoggedFigures(Callback):
             trainer.logger = build_logger(name, self.directory)
             if trainer.global_step == 0:
                 trainer.logger.log_hyperparams(self.recipe.as_dict())
-        except Exception as error:  # each service's client has errors of its own
+        except Exception as error:  # each client has its own exceptions
             raise UserError(f"trainer.logger {name}: cannot start: {_reason(error)}") from error
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Note the rate that the step is going to use."""
+        """Store the learning rate of the coming step."""
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(
@@ -69,7 +69,7 @@ class LoggedFigures(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Keep the figures of every EVERY_STEPS-th step."""
+        """Queue loss and learning rate every EVERY_STEPS steps; log what is saved."""
         self._losses.append(outputs["batch_loss"])
         step = trainer.global_step
         if step > self._last_step:
@@ -84,18 +84,18 @@ class LoggedFigures(Callback):
         self._hand_over(trainer, self.checkpoint.saved_step)
 
     def keep_epoch(self, row: Mapping[str, float | str]) -> None:
-        """Keep an epoch's row of metrics.csv."""
+        """Queue an epoch's row of metrics.csv."""
         figures = {name: float(row[name]) for name in row if name != "step" and row[name] != ""}
         self._waiting.append((int(row["step"]), {**figures}))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hand over what the last checkpoint holds."""
+        """Log the metrics up to the last checkpoint."""
         self._hand_over(trainer, self.checkpoint.saved_step)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Hand over what the last checkpoint holds."""
+        """Log the metrics up to the last checkpoint."""
         self._hand_over(trainer, self.checkpoint.saved_step)
 
     def _hand_over(self, trainer: Trainer, saved_step: int) -> None:
@@ -110,9 +110,11 @@ class LoggedFigures(Callback):
                 values = {name: float(value) for name, value in figures.items()}
                 trainer.logger.log_metrics(values, step)
             trainer.logger.save()
-        except Exception as error:  # a service that is away costs its figures, not the run
+        except Exception as error:  # an unreachable service must not end the run
             name = self.recipe.trainer.logger
-            logger.info(f"trainer.logger {name} failed: {_reason(error)}; metrics.csv goes on")
+            logger.info(
+                f"trainer.logger {name} failed: {_reason(error)}; metrics.csv is still written"
+            )
             trainer.logger = None
 
 

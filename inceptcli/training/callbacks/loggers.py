@@ -1,4 +1,4 @@
-"""The run's figures for one of Lightning's loggers, beside our own metrics.csv."""
+"""Build Lightning's loggers, which receive the metrics in addition to metrics.csv."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from inceptcli.training.run_directory import RunDirectory
 
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow", "comet": "comet_ml"}
-"""What must be importable for a logger; the extra of the logger's name installs it."""
+"""Package of each logger, installed by the extra of the logger's name."""
 
 
 SERVICES = ("wandb", "mlflow", "comet")
-"""Those that give a run a name of their own."""
+"""Loggers that assign an identifier to each run."""
 
 
 def check_logger(name: str) -> None:
-    """UserError when the logger's package is missing; imports nothing."""
+    """Raise UserError when the logger's package is missing; import nothing."""
     package = PACKAGES.get(name)
     if package is not None and find_spec(package) is None:
         raise UserError(
@@ -33,13 +33,13 @@ def check_logger(name: str) -> None:
 
 
 def build_logger(name: str, directory: RunDirectory) -> Logger:
-    """Lightning's logger of that name, started, with its files in the run directory.
+    """Start Lightning's logger `name` with its files in the run directory.
 
-    A run that is continued goes on under the same name at a service. What a service needs besides
-    (an account, an address) is taken from its own environment variables.
+    A resumed run continues under the same identifier at a service. Account and address of a
+    service come from the environment variables of its client.
     """
     logger = BUILDERS[name](directory)
-    _ = logger.experiment  # type: ignore[attr-defined]  # all of them have it
+    _ = logger.experiment  # type: ignore[attr-defined]  # all loggers have it
     if name in SERVICES:
         directory.note_logged_as(name, str(logger.version))
     return logger
@@ -54,7 +54,7 @@ def _tensorboard(directory: RunDirectory) -> Logger:
 def _csv(directory: RunDirectory) -> Logger:
     from lightning.pytorch.loggers import CSVLogger
 
-    # Each start gets a folder of its own: this logger removes what is in one.
+    # Each start gets a new folder: CSVLogger removes the files in an existing one.
     return CSVLogger(directory.path, "csv")
 
 

@@ -1,4 +1,4 @@
-"""Stops a run whose loss is no number any more, and writes down what led there."""
+"""Stop a run when its loss is not finite and write a diagnosis."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
 
 CHECK_EVERY = 20
-"""Batches from one look at the losses to the next: each look waits for the device."""
+"""Batches between checks; each check synchronizes with the device."""
 
 NUM_BEFORE = 10
-"""Batches before the bad one that the diagnosis tells of."""
+"""Batches before the first bad one that the diagnosis lists."""
 
 NUM_LARGEST = 5
 
 
 @dataclass(frozen=True)
 class TrainedBatch:
-    """A batch that was trained on; tensors stay on their device.
+    """Figures of a training batch; tensors stay on their device.
 
-    `norms` are those of the parameters' gradients, before clipping; None when the batch's
-    gradients were only accumulated.
+    `norms` are the gradient norms of the parameters before clipping, or None if the gradients were
+    only accumulated.
     """
 
     step: int
@@ -46,10 +46,10 @@ class TrainedBatch:
 
 
 class LossGuard(Callback):
-    """Ends the run with `diagnosis.json` when a loss or, before a save, a weight is not finite.
+    """Callback that ends the run with `diagnosis.json` when a loss or saved weight is not finite.
 
-    Looks at the losses every CHECK_EVERY batches, before validation and before each save, so that
-    no checkpoint holds what came after. Gradients are not looked at: 16-mixed skips infinite ones.
+    Losses are checked every CHECK_EVERY batches, before validation and before each save, so that
+    no checkpoint contains later weights. Gradients are not checked: 16-mixed skips infinite ones.
     """
 
     def __init__(self, plan: Plan, directory: RunDirectory) -> None:
@@ -62,7 +62,7 @@ class LossGuard(Callback):
         self._step, self._learning_rate = 0, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look the parameters up once."""
+        """Collect the trained parameters."""
         network = pl_module.get_submodule("network")
         self._parameters = {
             name: parameter
@@ -73,7 +73,7 @@ class LossGuard(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Note the step that the batch is for; its rate has moved on when the batch ends."""
+        """Store step and learning rate, which change before the batch ends."""
         self._step = trainer.global_step + 1
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
         self._norms = None
@@ -81,7 +81,7 @@ class LossGuard(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Measure the gradients, which are gone when the loss is looked at."""
+        """Compute the gradient norms; gradients are cleared before the loss is checked."""
         gradients = {
             name: parameter.grad
             for name, parameter in self._parameters.items()
@@ -98,7 +98,7 @@ class LossGuard(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Keep the batch's figures, look when it is time."""
+        """Store the batch's figures; check every CHECK_EVERY batches."""
         loss = outputs["batch_loss"]
         epoch = trainer.current_epoch + 1
         self._recent.append(
@@ -109,13 +109,13 @@ class LossGuard(Callback):
             self._check(trainer, weights=None)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look, so that no weights are called the best that are none."""
+        """Check the losses before weights can be saved as the best."""
         self._check(trainer, weights=None)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Look at the weights, too."""
+        """Check the losses and the weights."""
         self._check(trainer, weights=pl_module.get_submodule("network").state_dict())
 
     def _check(self, trainer: Trainer, weights: Mapping[str, Tensor] | None) -> None:
@@ -197,5 +197,5 @@ def _size(norm: float) -> float:
 
 
 def _plain(value: float) -> float | str:
-    """JSON has no NaN and no infinity."""
+    """Convert NaN and infinity, which JSON lacks, to text."""
     return value if math.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""Where a run's time goes: Lightning's profilers, whose reports lie in the run directory."""
+"""Profile a run with Lightning's profilers; reports are in the run directory."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from inceptcli.training.run_directory import RunDirectory
 PROFILERS: Mapping[str, Callable[..., Profiler]] = {
     "simple": partial(SimpleProfiler, extended=True),
     "advanced": AdvancedProfiler,
-    # Steps 2 to 4 of training and of validation, both in one report.
+    # Record steps 2 to 4 of training and of validation in one report.
     "pytorch": partial(PyTorchProfiler, acc_events=True),
 }
 
 
 def build_profiler(name: str, directory: RunDirectory) -> Profiler | None:
-    """Lightning's profiler of that name; None for `none`.
+    """Return Lightning's profiler `name`; None for `none`.
 
-    Each start adds its report to `profile/fit-NAME.txt`; of several ranks each has a file. Raises
-    UsageError where a link lies in that folder.
+    Each start appends its report to `profile/fit-NAME.txt`; each rank has its own file.
+
+    Raises UsageError when the folder contains a link.
     """
     if name == "none":
         return None
@@ -40,9 +41,9 @@ def build_profiler(name: str, directory: RunDirectory) -> Profiler | None:
 
 @contextmanager
 def profile_reported(trainer: Trainer) -> Iterator[None]:
-    """Writes the report of a block that a signal ends, too, and lets nothing be recorded after it.
+    """Write the report also when a signal ends the block, and stop the profiler after it.
 
-    Lightning reports at the end of `fit`, and then starts its profiler again.
+    Lightning reports only at the end of `fit` and then restarts its profiler.
     """
     profiler: Profiler = vars(trainer)["profiler"]
     try:

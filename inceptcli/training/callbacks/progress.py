@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a plain line from time to time in a log."""
+"""Progress reporting for training and validation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inceptcli.training.plan import Plan
 
 
 class TrainingProgress(Callback):
-    """A task for each epoch and one for its validation: loss, top-1, images per second, time left.
+    """Callback that shows progress of each epoch and validation: loss, top-1, rate, time left.
 
-    The loss is the last batch's; top-1 is the mean of the epoch's images so far, of this process.
-    Looks at the tensors only when their figures are shown: each look waits for the device.
+    The loss is of the last batch; top-1 is the mean over the epoch's images so far in this process.
+    Tensors are read only when figures are due, because each read synchronizes with the device.
     """
 
     def __init__(self, plan: Plan, display: Display) -> None:
@@ -33,11 +33,11 @@ class TrainingProgress(Callback):
         self._trained = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock by which the run's time left is told."""
+        """Start the clock for the time left."""
         self._started, self._done_before = time.monotonic(), batches_done(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the epoch, also one that an earlier process began."""
+        """Show the epoch, starting at the batches that an earlier process did."""
         batches = self.plan.batches_per_epoch(trainer.world_size)
         images = self.plan.batch_size * trainer.world_size
         self._named_right, self._trained = 0.0, 0
@@ -52,7 +52,7 @@ class TrainingProgress(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count the batch."""
+        """Advance by the batch."""
         if count := len(batch.labels):
             self._named_right = self._named_right + count * outputs["top1"]
             self._trained += count
@@ -61,7 +61,7 @@ class TrainingProgress(Callback):
         self._task.reach((batch_idx + 1) * images, self._task.total, figures)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the validation instead."""
+        """Show the validation."""
         self._show("validation", self.plan.num_validated(trainer.world_size))
 
     def on_validation_batch_end(
@@ -73,17 +73,17 @@ class TrainingProgress(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count the batch."""
+        """Advance by the batch."""
         self._task.advance(len(batch.labels) * trainer.world_size)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show nothing until the next epoch."""
+        """Hide the validation."""
         self._open.close()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         self._open.close()
 
     def _show(self, label: str, total: int, done: int = 0) -> None:

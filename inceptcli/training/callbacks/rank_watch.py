@@ -1,4 +1,4 @@
-"""A rank that dies takes the others down at once, with one line that names it."""
+"""End all ranks at once when one dies, with one line that names it."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ REMEDY = "the same command continues the run"
 
 
 class RankWatch(Callback):
-    """Watches the other ranks while training."""
+    """Callback that watches the other ranks during training."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self._peers = Peers(REMEDY, directory.log_from_any_rank)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Connect, and listen from now on."""
+        """Connect to the other ranks."""
         if trainer.world_size > 1:
             self._peers.connect()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave in good order."""
+        """Disconnect from the other ranks."""
         self._peers.leave()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Tell the others."""
+        """Send the error to the other ranks and disconnect."""
         own = worker_ended(exception)
         self._peers.leave(exception if own is None else UserError(own))
 
 
 def start_ranks(trainer: Trainer, directory: RunDirectory) -> None:
-    """Start this node's other ranks, unless torchrun or srun has, and watch them in a thread.
+    """Start this node's other ranks, unless torchrun or srun did, and watch them in a thread.
 
-    Lightning's launcher does so as well, but kills this process, too, within five seconds after
-    another has left, also with 75, and says nothing. Where LOCAL_RANK is set it starts none.
+    Lightning's own launcher kills this process without a message within five seconds after another
+    rank exits, even with 75. It starts no ranks if LOCAL_RANK is set.
     """
-    launcher = trainer.strategy.launcher  # of those that start scripts, as ddp_spawn's does not
+    launcher = trainer.strategy.launcher  # ddp_spawn's has no cluster environment
     environment = getattr(launcher, "cluster_environment", None)
     if environment is None or environment.creates_processes_externally:
         return
@@ -86,7 +86,7 @@ def _watch_children(log: Log, children: Sequence[subprocess.Popen[bytes]]) -> No
 def _leave_without(
     log: Log, children: Sequence[subprocess.Popen[bytes]], number: int, code: int
 ) -> NoReturn:
-    if code > 0:  # it has said why itself
+    if code > 0:  # the rank reports its own error
         time.sleep(GRACE_SECONDS)
     with leaving:
         if code < 0:

@@ -1,4 +1,4 @@
-"""What each epoch leaves behind: best weights, a row of metrics.csv, curves, a line of the log."""
+"""Record each epoch: best weights, a row of metrics.csv, curves and a log line."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from inceptcli.weights.metadata import WeightsMetadata
 logger = logging.getLogger(__name__)
 
 LIST_EVERY = 50
-"""Batches after which several ranks tell each other what they could not read."""
+"""Batches after which the ranks exchange their unreadable images."""
 
 
 class Recorder(Callback):
-    """Sums up each epoch, for metrics.csv, for the logger and for people; draws the curves.
+    """Callback that records each epoch in metrics.csv, the logger and the log, and draws curves.
 
-    The sums of a half-done epoch are part of a checkpoint.
+    Checkpoints contain the sums of an unfinished epoch.
     """
 
     def __init__(
@@ -53,23 +53,23 @@ class Recorder(Callback):
         self.seconds = 0.0
         self.best_top1 = -1.0
         self.results: dict[str, float] = {}
-        self.skipped: set[ImageNumber] = set()  # listed in skipped.csv, which outlives a checkpoint
-        self._met: dict[ImageNumber, str] = {}  # not listed yet, with the reasons
+        self.skipped: set[ImageNumber] = set()  # listed in skipped.csv
+        self._met: dict[ImageNumber, str] = {}  # not yet listed, with reasons
         self._counted_at = 0.0
         self._cannot_draw = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; save the best of the epochs to come where the best so far is lost."""
+        """Start the clock; forget the best accuracy if the best weights are lost."""
         self.skipped = set(self.directory.skipped())
         self._counted_at = time.monotonic()
         if self.best_top1 >= 0 and (loss := lost_weights(self.directory)) is not None:
             self.best_top1 = -1.0
-            logger.info(f"{loss}; the best of the epochs to come takes its place")
+            logger.info(f"{loss}; the best of the coming epochs replaces it")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """List what the loader could not read."""
+        """Record the batch's unreadable images."""
         self._count_seconds()
         self._meet(trainer, batch.skipped, "train")
         if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
@@ -83,14 +83,14 @@ class Recorder(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Add the batch's loss; it stays on its device, so that nothing waits for it."""
+        """Add the batch's loss on its device, without synchronization."""
         loss = outputs["batch_loss"].double()
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
         self.loss_count += 1
         self.train_seconds += self._count_seconds()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the device: what it still has to do belongs to the training's time."""
+        """Synchronize with the device, so that its pending work counts as training time."""
         if self.loss_sum is not None and self.loss_sum.is_cuda:
             torch.cuda.synchronize(self.loss_sum.device)
         self.train_seconds += self._count_seconds()
@@ -103,11 +103,11 @@ class Recorder(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """List what the loader could not read."""
+        """Record the batch's unreadable images."""
         self._meet(trainer, batch.skipped, "val")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the weights that were just validated when they are the best so far."""
+        """Save the validated weights if they are the best so far."""
         assert isinstance(pl_module, Classifier)
         self.results = pl_module.validation_results()
         if self.results["val_top1"] > self.best_top1:
@@ -116,7 +116,7 @@ class Recorder(Callback):
                 self._save(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's row and line."""
+        """Write the epoch's row and log line."""
         self._count_seconds()
         self._list_skipped(trainer)
         epoch, step = trainer.current_epoch + 1, trainer.global_step
@@ -150,20 +150,20 @@ class Recorder(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """List what a resumed run would not meet again in this epoch; keep all ranks' loss."""
+        """List unreadable images that a resumed run will not see again; save the mean loss."""
         self._list_skipped(trainer)
-        if self.loss_sum is not None:  # the state of rank 0 is what every rank goes on from
+        if self.loss_sum is not None:  # every rank resumes from the state of rank 0
             loss_sum = trainer.strategy.reduce(self.loss_sum.clone(), reduce_op="mean")
             checkpoint["callbacks"][self.state_key]["loss_sum"] = float(loss_sum)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count what was skipped."""
+        """Report the number of skipped images."""
         if self.skipped:
             images = "1 image" if len(self.skipped) == 1 else f"{len(self.skipped)} images"
             logger.info(f"{images} skipped{self.directory.see('skipped.csv', ', ')}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far, for a checkpoint."""
+        """Return the sums of the unfinished epoch."""
         return {
             "loss_sum": 0.0 if self.loss_sum is None else float(self.loss_sum),
             "loss_count": self.loss_count,
@@ -174,7 +174,7 @@ class Recorder(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the sums from a checkpoint."""
         loss_sum = state_dict.pop("loss_sum")
         vars(self).update(state_dict)
         self.loss_sum = torch.tensor(loss_sum, dtype=torch.float64) if self.loss_count else None
@@ -192,7 +192,7 @@ class Recorder(Callback):
             self._list_skipped(trainer)
 
     def _list_skipped(self, trainer: Trainer) -> None:
-        """Write down what any rank has met; all of them have to call it."""
+        """List the unreadable images of all ranks; a collective call."""
         for met in from_all_ranks(trainer, self._met):
             for part, number in sorted(met.keys() - self.skipped):
                 name, reason = self.plan.part(part).name(number), met[part, number]
@@ -210,17 +210,17 @@ class Recorder(Callback):
             )
 
     def _draw_curves(self) -> None:
-        """All epochs so far; trouble is said once."""
+        """Draw the curves of all epochs so far; report a failure once."""
         if not self.directory.writes:
             return
         try:
             from inceptcli.plots.run_curves import draw_run_curves
 
             draw_run_curves(self.directory.path, self.plan.network.num_classes)
-        except Exception as error:  # no picture is worth a run
+        except Exception as error:  # a failed plot must not end the run
             if not self._cannot_draw:
                 reason = (str(error) or type(error).__name__).splitlines()[0]
-                logger.info(f"curves.png could not be drawn: {reason}; training goes on")
+                logger.info(f"curves.png could not be drawn: {reason}; training continues")
             self._cannot_draw = True
 
     def _save(self, trainer: Trainer, module: Classifier) -> None:
@@ -239,7 +239,7 @@ class Recorder(Callback):
 
 
 def environment(trainer: Trainer) -> dict[str, str]:
-    """Versions, and the devices that train."""
+    """Return the versions of Python, torch and Lightning, and the training devices."""
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {

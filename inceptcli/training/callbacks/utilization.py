@@ -1,4 +1,4 @@
-"""Model FLOPs utilization: the share of a device's peak that training makes use of."""
+"""Model FLOPs utilization: training throughput as a share of the device's peak."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inceptcli.training.plan import Plan
 
 
 class Peak(NamedTuple):
-    """Dense (not sparse) TFLOPS with sums in float32; None where the device has no such units."""
+    """Peak dense TFLOPS with float32 accumulation; None if the device lacks the format."""
 
     float16: float
     bfloat16: float | None
@@ -23,8 +23,8 @@ class Peak(NamedTuple):
 
 
 # NVIDIA's data sheets: A100 (June 2021), V100 (January 2020), T4 (March 2019), L4 (2023), L40S
-# (2023), H100 (2024: SXM, PCIe and NVL), H200 (2024: SXM and NVL); those that state figures with
-# sparsity alone are halved. GeForce: appendices of NVIDIA's Ada (2022) and Blackwell (2025) white
+# (2023), H100 (2024: SXM, PCIe and NVL), H200 (2024: SXM and NVL); figures stated only with
+# sparsity are halved. GeForce: appendices of NVIDIA's Ada (2022) and Blackwell (2025) white
 # papers, Tensor TFLOPS with FP32 accumulate.
 PEAKS = {
     r"Tesla V100-SXM2-\d+GB(-LS)?": Peak(125, None, None, 15.7),
@@ -42,11 +42,11 @@ PEAKS = {
     r"NVIDIA GeForce RTX 4090": Peak(165.2, 165.2, 82.6, 82.6),
     r"NVIDIA GeForce RTX 5090": Peak(209.5, 209.5, 104.8, 104.8),
 }
-"""By the whole name that CUDA gives: a slice of a device (MIG) and mobile ones have others."""
+"""Peaks by full CUDA device name; MIG slices and mobile devices have other names."""
 
 
 def model_flops_utilization(plan: Plan, trainer: Trainer, images_per_second: float) -> float | None:
-    """The share (0 to 1) of all devices' peak; None where that is not known, as on a CPU."""
+    """Return the share (0 to 1) of all devices' peak; None if it is unknown, as on a CPU."""
     peak = peak_flops(_device_name(trainer.strategy.root_device), str(trainer.precision))
     if peak is None:
         return None
@@ -59,10 +59,10 @@ def _device_name(device: torch.device) -> str:
 
 
 def training_flops(options: NetworkOptions, image_size: tuple[int, int], freeze: str) -> int:
-    """Of one image, forward and backward: two a multiply-add in each of three products.
+    """Return the FLOPs to train on one image, two per multiply-add.
 
-    What is frozen has the first product alone. Activations that are computed again and the
-    auxiliary head do not count.
+    The forward pass has one product per layer, and the backward pass two for trained layers.
+    Recomputed activations and the auxiliary head are not counted.
     """
     stages = summarize(options, image_size).stages
     total = sum(stage.multiply_adds for stage in stages)
@@ -75,9 +75,9 @@ def training_flops(options: NetworkOptions, image_size: tuple[int, int], freeze:
 
 
 def peak_flops(name: str, precision: str) -> float | None:
-    """FLOPS of the device of that name at Lightning's `precision`; None where it is not known.
+    """Return the peak FLOPS of device `name` at Lightning's `precision`; None if unknown.
 
-    In float32, convolutions use TF32 where the device has it and torch allows it.
+    In float32, convolutions use TF32 if the device has it and torch allows it.
     """
     found = [peak for pattern, peak in PEAKS.items() if re.fullmatch(pattern, name)]
     if not found:
