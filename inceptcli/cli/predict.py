@@ -230,9 +230,7 @@ def predict(
         compile_networks,
     )
     extras = Extras(gallery, explain, class_name, embeddings)
-    request = Request(
-        tuple(paths), networks, top_k, output_format, output, shard, extras, null, quiet
-    )
+    request = Request(tuple(paths), networks, top_k, output_format, output, shard, extras, null)
     job = checked(request)
     left_out, sources = job.sources()
     complete = job.answer_share(sources) if job.part else job.answer_all(sources)
@@ -263,7 +261,6 @@ class Request:
     shard: str | None
     extras: Extras
     null: bool
-    quiet: bool
 
 
 class PartOutput(NamedTuple):
@@ -324,10 +321,10 @@ class Job(NamedTuple):
             _gallery(self.request.extras.gallery, self.found.request) as keep,
         ):
             check_no_terminal(self.format, stream)
-            shown = not self.request.quiet and not stream.isatty()
+            display = Display(quiet=stream.isatty())
             write = WRITERS[self.format]
             images, unreadable = self._answer(
-                sources, lambda answers: write(answers, stream, shortcuts), shown, keep
+                sources, lambda answers: write(answers, stream, shortcuts), display, keep
             )
         self._say_written(images, unreadable)
         return not unreadable
@@ -371,14 +368,14 @@ class Job(NamedTuple):
             with noted(lambda: f"{folder} keeps its rows, and the same command goes on"):
                 missing = iter(part.missing(sources))
                 for first in missing:  # nothing heavy is loaded when there is none
-                    self._answer(chain([first], missing), part.write, not self.request.quiet)
+                    self._answer(chain([first], missing), part.write, Display())
                 part.finish()
                 if part.rows > before:
                     say_written(folder, number_of(part.rows, "row"))
             return not part.unreadable
 
     def _answer(
-        self, sources: Iterable[Source], write: Write, shown: bool, keep: Sequence[Keep] = ()
+        self, sources: Iterable[Source], write: Write, display: Display, keep: Sequence[Keep] = ()
     ) -> tuple[int, int]:
         """Write answers; how many there are, and how many of them have an error instead."""
         from inceptcli.prediction.inputs import is_image_file
@@ -388,11 +385,11 @@ class Job(NamedTuple):
         few = self.part is None and all(map(is_image_file, paths))
         explain, embeddings = self.request.extras.explain, self.request.extras.embeddings
         ensemble = self.found.load(len(paths) if few else None, gradients=explain is not None)
-        if shown and sys.stderr.isatty() and "-" not in paths:
+        if not display.quiet and sys.stderr.isatty() and "-" not in paths:
             sources = list(sources)  # so that the progress bar knows how many
         total = len(sources) if isinstance(sources, list) else None
         with (
-            Display(quiet=not shown).task("predict", total) as task,
+            display.task("predict", total) as task,
             ExitStack() as stack,
         ):
             answers = answers_of(

@@ -15,7 +15,7 @@ from inceptcli.errors import UsageError
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.processes.launchers import check_launcher, is_first_process
 from inceptcli.processes.signals import EXIT_STOPPED
-from inceptcli.progress.display import Display, notices
+from inceptcli.progress.display import notices
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import TrainerSection
@@ -215,7 +215,7 @@ def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
 
     from inceptcli.training.run import fit
 
-    fit(planned, directory, Display(), stopping)
+    fit(planned, directory, stopping)
 
 
 def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""From a plan to a run directory: where a recipe becomes network, data and trainer."""
+"""Train a plan: build the network, the data and Lightning's Trainer, and fit."""
 
 from __future__ import annotations
 
@@ -53,16 +53,21 @@ logger = logging.getLogger(__name__)
 def fit(
     plan: Plan,
     directory: RunDirectory,
-    progress: Display | None = None,
     stopping: Stopping | None = None,
 ) -> None:
-    """Train, or go on training, until the recipe's last epoch.
+    """Train or resume until the recipe's last epoch.
 
-    `progress` shows how far the run is; `stopping` has listened to signals since the program began.
-    Raises UsageError when the devices or the strategy cannot be had or the folder not be written,
-    UserError when memory or disk do not suffice, the loss is no number or every checkpoint is
-    damaged, SystemExit(75) after a signal or `trainer.stop_after`, which counts from here,
-    SystemExit(130) after a second Ctrl-C.
+    Args:
+        plan: checked recipe with its network and data.
+        directory: run directory; an earlier run in it is continued.
+        stopping: signal handling that was started earlier, if any.
+
+    Raises:
+        UsageError: devices or strategy are not available, or the folder is not writable.
+        UserError: memory or disk is exhausted, the loss is not finite, or every checkpoint is
+            damaged.
+        SystemExit: 75 after a signal or `trainer.stop_after`, which counts from here; 130 after a
+            second Ctrl-C.
     """
     quiet_lightning()
     stopping = stopping or Stopping()
@@ -71,7 +76,7 @@ def fit(
     stopping.limit(None if after is None else seconds_in(after))
     with stopping.listening():
         plan = _with_batch_size(plan, directory, stopping)
-        trainer = _trainer(plan, directory, stopping, progress)
+        trainer = _trainer(plan, directory, stopping)
         with explained(plan, directory):
             directory.open()
         try:
@@ -92,11 +97,11 @@ def _mark(directory: RunDirectory, line: str) -> None:
 
 def _log_loss(directory: RunDirectory, reason: str) -> None:
     with suppress(OSError):
-        directory.log(f"nobody reads standard error any more ({reason}); training goes on")
+        directory.log(f"standard error is closed ({reason}); training continues")
 
 
 def _with_batch_size(plan: Plan, directory: RunDirectory, stopping: Stopping) -> Plan:
-    """Auto becomes the number of the run that is there, or else one that is looked for."""
+    """Replace `auto` by the batch size of the earlier run, or search for one."""
     if plan.recipe.data.batch_size != "auto":
         return plan
     there = earlier_run(directory).recipe
@@ -115,14 +120,14 @@ def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     for line in _announcement(plan, network, trainer):
         logger.info(line)
     if start.finished:
-        logger.info(f"finished already: {start.step} steps are done; more --epochs would go on")
+        logger.info(f"already finished after {start.step} steps; more --epochs would continue")
         return
     forget_repaired(plan, directory)
     directory.forget_metrics_after(start.known_step)
     directory.forget_stop()
     directory.log(f"start from step {start.step}")
     if start.step:
-        logger.info(f"continuing from step {start.step}, weights and average as they were")
+        logger.info(f"continuing from step {start.step} with the saved weights and average")
     data = _data(plan, trainer)
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not start.checkpoint:
@@ -139,8 +144,8 @@ def _data(plan: Plan, trainer: Trainer) -> ImageData:
     workers = affordable(wanted, batch_bytes, trainer.num_devices)
     if workers.number < wanted:
         logger.info(
-            f"data.workers {workers.number}, not {wanted}: {SHARED_MEMORY} has room for no more "
-            f"batches of {batch_bytes / 2**20:.0f} MiB; a container gets more by --shm-size"
+            f"data.workers {workers.number}, not {wanted}: {SHARED_MEMORY} has no room for more "
+            f"batches of {batch_bytes / 2**20:.0f} MiB; start a container with a larger --shm-size"
         )
     return ImageData(
         plan.train,
@@ -163,7 +168,6 @@ def _trainer(
     plan: Plan,
     directory: RunDirectory,
     stopping: Stopping,
-    progress: Display | None,
 ) -> Trainer:
     settings = plan.recipe.trainer
     averaging = plan.recipe.averaging
@@ -171,7 +175,7 @@ def _trainer(
     dead_units = DeadUnits(directory)
     checkpoint = ResumeCheckpoint(plan, directory, stopping)
     logged = LoggedFigures(plan.recipe, directory, checkpoint)
-    callbacks: list[Callback] = [  # in any order; Lightning itself puts checkpoints last
+    callbacks: list[Callback] = [  # in any order; Lightning moves checkpoints to the end
         RankWatch(directory),
         dead_units,
         logged,
@@ -180,7 +184,7 @@ def _trainer(
         SharedBatchNorm(average),
         checkpoint,
         *([average] if average else []),
-        *([TrainingProgress(plan, progress)] if progress else []),
+        TrainingProgress(plan, Display()),
     ]
     trainer = trainer_on_devices(
         settings,
@@ -193,7 +197,7 @@ def _trainer(
         default_root_dir=directory.path,
     )
     if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
-        # Keeps the first buckets of gradients: others, after a resume, add up in another order.
+        # Keeps the first gradient buckets: rebuilt ones, after a resume, sum in another order.
         trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
     return trainer
 
@@ -211,7 +215,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     if (last := plan.last_step_images(ranks)) < plan.effective_batch(ranks):
         steps += f", the last of {last} images"
     limit = recipe.trainer.limit_batches
-    limited = f"trainer.limit_batches {limit}: no more batches an epoch, and validation"
+    limited = f"trainer.limit_batches {limit}: at most {limit} batches per epoch, and validation"
     return [
         f"{plan.network.name}: {layout.title} ({layout.layout}), {parameters:,} parameters",
         f"{recipe.data.path or 'shapes'}: {len(plan.classes)} classes, {len(plan.train):,} "
@@ -226,7 +230,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
 
 
 def _precision_in_words(asked: str, trainer: Trainer) -> str:
-    """What is computed in: Lightning takes bf16-mixed for 16-mixed on a CPU."""
+    """Describe the precision in use: Lightning replaces 16-mixed by bf16-mixed on a CPU."""
     precision = str(trainer.precision)
     instead = "" if precision == asked else f" ({asked} is for GPUs)"
     return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
@@ -234,9 +238,9 @@ def _precision_in_words(asked: str, trainer: Trainer) -> str:
 
 def _averaging_in_words(averaging: AveragingSection) -> str:
     if not averaging.decay:
-        return "no averaging: the weights as trained are validated and saved"
-    warmed = ", warmed up" if averaging.warm_up else ""
+        return "validating and saving the weights without averaging"
+    warmed = ", with warm-up" if averaging.warm_up else ""
     return (
-        f"averaging with decay {averaging.decay:g}{warmed}: the running average is validated and "
-        "saved, training goes on from the weights as trained"
+        "validating and saving an exponential moving average of the weights "
+        f"(decay {averaging.decay:g}{warmed})"
     )

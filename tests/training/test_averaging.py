@@ -93,9 +93,9 @@ def test_eval_after_a_resume_gives_the_averaged_figures_of_the_epoch_that_the_fi
     directory = train()
     metadata = read_metadata(directory.weights)
     assert metadata.averaged
-    assert any("the running average is validated and saved" in line for line in notices)
+    assert any("saving an exponential moving average" in line for line in notices)
     assert any(
-        "continuing from step 8, weights and average as they were" in line for line in notices
+        "continuing from step 8 with the saved weights and average" in line for line in notices
     )
     logged = next(row for row in rows(directory) if int(row["epoch"]) == metadata.epoch)
     done = inceptcli("eval", directory.path, "--format", "json")

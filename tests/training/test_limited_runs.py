@@ -23,7 +23,8 @@ def test_a_limited_epoch_and_its_validation_have_so_many_batches(
     assert steps == 2 * [*["training_step"] * 2, *["validation_step"] * 2]
     assert [row["step"] for row in rows(directory)] == ["2", "4"]
     assert (
-        "trainer.limit_batches 2: no more batches an epoch, and validation of 8 images" in notices
+        "trainer.limit_batches 2: at most 2 batches per epoch, and validation of 8 images"
+        in notices
     )
     assert "effective batch 4 = 4 images x 1 devices; 2 steps per epoch, 2 epochs" in notices
 
@@ -61,7 +62,7 @@ def test_another_limit_of_a_run_is_refused(tmp_path: Path) -> None:
     assert inceptcli(*command, "trainer.limit_batches=1").exit_code == 0
     for limit in ("2", "null"):
         done = inceptcli(*command, f"trainer.limit_batches={limit}")
-        check_one_line(done, 2, "the run there has another trainer.limit_batches")
+        check_one_line(done, 2, "the run there has a different trainer.limit_batches")
 
 
 def test_a_limited_validation_is_spread_over_all_images() -> None:
