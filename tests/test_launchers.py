@@ -102,7 +102,7 @@ def test_variables_of_a_launcher_stay_as_they_are(
 def test_sync_batch_norm_on_a_cpu_is_one_line(tmp_path: Path) -> None:
     flags = ("--devices", "2", "--strategy", "ddp", "--set", "trainer.sync_batch_norm=true")
     done = inceptcli("train", *TINY, *flags, "--output", tmp_path / "run", "--quiet")
-    check_one_line(done, 2, "trainer.sync_batch_norm: works on GPUs alone, and the devices are cpu")
+    check_one_line(done, 2, "trainer.sync_batch_norm works only on GPUs, and the devices are cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -173,7 +173,9 @@ def test_a_port_in_use_is_one_line_and_no_rank_stays_behind(
         _, said = training.communicate()  # until the last rank has closed it
     assert training.returncode == 1
     (line,) = errors(said)
-    assert f"MASTER_PORT={port}: another program of this machine uses the port; put env -u" in line
+    assert (
+        f"MASTER_PORT={port}: another program uses the port; prefix the command with env -u" in line
+    )
     assert line.removeprefix("Error: ") in (tmp_path / "run/train.log").read_text()
     assert processes_of(tmp_path / "run") == {}
 
@@ -217,7 +219,7 @@ def test_a_worker_that_the_system_kills_is_named_and_ends_every_rank(
     _, said = training.communicate()
     assert training.returncode == 1
     (line,) = errors(said)
-    assert re.match(rf"Error: a worker that loads images \(process {workers[0]}.*--workers", line)
+    assert re.match(rf"Error: data loading worker \(process {workers[0]}.*--workers", line)
     assert line.removeprefix("Error: ") in (run.path / "train.log").read_text()
     assert processes_of(run.path) == {}
 

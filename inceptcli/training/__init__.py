@@ -1,1 +1,1 @@
-"""From a recipe to a run directory."""
+"""Train or resume a network as a recipe defines, into a run directory."""

@@ -1,4 +1,4 @@
-"""`data.batch_size: auto`: Lightning's batch-size finder on the training step of a recipe."""
+"""Find the batch size of `data.batch_size: auto` with Lightning's batch-size finder."""
 
 from __future__ import annotations
 
@@ -29,28 +29,30 @@ from inceptcli.training.trainer import trainer_on_devices
 logger = logging.getLogger(__name__)
 
 MARGIN = 0.05
-"""The share of the largest batch that is given up: later steps may need a little more memory."""
+"""Share subtracted from the largest batch, since later steps may need more memory."""
 
 STEPS = 3
-"""Optimizer steps of a trial; its state is there from the second on."""
+"""Optimizer steps of a trial; the optimizer's state exists from the second on."""
 
 
 def find_batch_size(plan: Plan, stopping: Stopping) -> Plan:
-    """The plan with the largest batch that a device's memory holds, less `MARGIN`.
+    """Return the plan with the largest batch size that fits in device memory, less `MARGIN`.
 
-    Nothing else remains of the search: no file, no random state, no memory. `binsearch` doubles
-    until memory ends and then halves the interval; `power` stops at a power of two, up to half of
-    what fits, and without a margin.
+    The search leaves no files, changes no random state and frees its memory. `binsearch` doubles
+    the batch until memory runs out and then halves the interval; `power` would stop at a power of
+    two, as low as half of the limit.
 
-    Raises UsageError without a single CUDA device, UserError when even two images do not fit,
-    Stopped when `stopping` has a reason.
+    Raises:
+        UsageError: there is not exactly one CUDA device.
+        UserError: a batch of two images does not fit.
+        Stopped: a stop was requested.
     """
     trainer = trainer_on_devices(
         plan.recipe.trainer, plugins=[_Unwritten()], enable_checkpointing=False, max_epochs=1
     )
     device = _single_device(plan, trainer)
     images = len(plan.train)
-    logger.info(f"data.batch_size auto: looking for the largest batch that fits on {device}")
+    logger.info(f"data.batch_size auto: searching for the largest batch that fits on {device}")
     with isolate_rng():
         smallest = plan.with_batch_size(SMALLEST_BATCH)
         trial = Trial(new_network(smallest), smallest, stopping)
@@ -60,7 +62,7 @@ def find_batch_size(plan: Plan, stopping: Stopping) -> Plan:
             steps_per_trial=STEPS,
             init_val=SMALLEST_BATCH,
             margin=MARGIN,
-            # It takes this size untried; half of it was tried before and is enough.
+            # The finder accepts this size without a trial; half of it is tried and sufficient.
             max_val=2 * images,
         )
     if not trial.fits:
@@ -68,13 +70,13 @@ def find_batch_size(plan: Plan, stopping: Stopping) -> Plan:
     del trainer, trial
     garbage_collection_cuda()
     size = min(max(found or 0, SMALLEST_BATCH), images)
-    limit = "all training images" if size == images else f"what fits less {MARGIN:.0%}"
+    limit = "all training images" if size == images else f"{MARGIN:.0%} below the limit"
     logger.info(f"data.batch_size auto: {size} images per device and step, {limit}")
     return plan.with_batch_size(size)
 
 
 class Trial(Classifier):
-    """Trains on `batch_size` black images at a time, in the memory of real training."""
+    """Classifier that trains on batches of black images with the memory use of a real run."""
 
     def __init__(self, network: Network, plan: Plan, stopping: Stopping) -> None:
         super().__init__(network, plan)
@@ -84,25 +86,25 @@ class Trial(Classifier):
         self._average: list[Tensor] = []
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """As many batches as a trial has steps."""
+        """Return one batch per step of a trial."""
         return DataLoader(_BlackImages(self.batch_size, self.plan), batch_size=None)
 
     def val_dataloader(self) -> list[Batch]:
-        """None; Lightning's finder asks for them."""
+        """Return no batches; Lightning's finder requires a loader."""
         return []
 
     def on_train_start(self) -> None:
-        """Hold what the running average takes."""
+        """Allocate the memory of the moving average."""
         if self.plan.recipe.averaging.decay and not self._average:
             self._average = [tensor.clone() for tensor in self.state_dict().values()]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Leave when asked to: there is nothing to save."""
+        """Raise Stopped if a stop was requested."""
         super().on_train_batch_start(batch, batch_idx)
         self.stopping.check()
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Forward, backward and update; a lack of memory in words that Lightning knows."""
+        """Run the step; convert any out-of-memory error to one that Lightning recognizes."""
         try:
             super().optimizer_step(*args, **kwargs)
         except (MemoryError, RuntimeError) as error:
@@ -112,13 +114,13 @@ class Trial(Classifier):
         self.fits = True
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
-        """Keep the gradients' memory where batches accumulate: it is taken in the next one."""
+        """Keep the gradients' memory if batches accumulate, as in a real run."""
         accumulates = self.plan.recipe.trainer.accumulate_batches > 1
         optimizer.zero_grad(set_to_none=not accumulates)
 
 
 class _BlackImages(IterableDataset[Batch]):
-    """Batches of a size; without a length, of which the finder would stop short."""
+    """Batches of black images; without a length, which would limit the finder."""
 
     def __init__(self, size: int, plan: Plan) -> None:
         self.size, self.image_size = size, plan.preprocessing.image_size
@@ -130,7 +132,7 @@ class _BlackImages(IterableDataset[Batch]):
 
 
 class _Unwritten(CheckpointIO):
-    """Keeps what Lightning's finder saves and restores; no file is written."""
+    """Checkpoint IO in memory for Lightning's finder; writes no file."""
 
     def __init__(self) -> None:
         self._checkpoint: dict[str, Any] = {}
@@ -150,7 +152,7 @@ class _Unwritten(CheckpointIO):
 
 
 def has_limit(device: torch.device) -> bool:
-    """Whether too large a batch is an error there; a CPU swaps until the system ends it."""
+    """Return whether a too large batch raises an error; a CPU swaps until the kernel kills it."""
     return device.type == "cuda"
 
 
@@ -158,13 +160,13 @@ def _single_device(plan: Plan, trainer: Trainer) -> torch.device:
     device = trainer.strategy.root_device
     if not has_limit(device):
         raise UsageError(
-            f"data.batch_size auto: looks for the end of a CUDA device's memory, and {device.type} "
-            "has none: it swaps; give --batch-size a number, or --accelerator gpu"
+            f"data.batch_size auto: needs a CUDA device, got {device.type}; give --batch-size a "
+            "number, or --accelerator gpu"
         )
     if trainer.world_size > 1 or not isinstance(trainer.strategy, SingleDeviceStrategy):
         settings = plan.recipe.trainer
         raise UsageError(
-            f"data.batch_size auto: looks on one device, got {trainer.world_size} with strategy "
+            f"data.batch_size auto: needs a single device, got {trainer.world_size} with strategy "
             f"{settings.strategy}; find the number with --devices 1 --num-nodes 1 --strategy auto "
             "first, then give it"
         )

@@ -1,4 +1,4 @@
-"""The rows of a run's tables, which somebody else may have written. No torch."""
+"""Read CSV tables of a run, which may be damaged or foreign. No torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from inceptcli.files.regular_file import read_regular
 
 MAXIMUM_BYTES = 64 * 2**20
 LONGEST_NUMBER = 18
-"""Digits; Python refuses to read thousands of them."""
+"""Largest number of digits; int() rejects thousands of them."""
 
 
 def rows_in(path: Path) -> Iterator[dict[str, str]]:
-    """Rows with as many fields as columns; a line cut short by a full disk is none.
+    """Yield the rows of a CSV file that have all columns; yield none if there is no file.
 
-    None where there is no such file. Raises UserError when it is no table.
+    An incomplete last line, left by a full disk, is ignored. Raises UserError when the file cannot
+    be read as a table.
     """
     try:
         text = read_regular(path, MAXIMUM_BYTES).decode(errors="replace")
@@ -36,6 +37,6 @@ def rows_in(path: Path) -> Iterator[dict[str, str]]:
 
 
 def number_in(row: dict[str, str], column: str) -> int | None:
-    """The whole number in a column, from 0; None where there is none."""
+    """Return the whole number (>= 0) in a column, or None."""
     text = row.get(column, "")
     return int(text) if text.isdecimal() and len(text) <= LONGEST_NUMBER else None

@@ -1,4 +1,4 @@
-"""What ends a run from outside, out of memory or disk, as one line that says what to do."""
+"""Convert failures of memory, disk and processes to one-line errors with a remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 @contextmanager
 def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
-    """Turns a lack of memory, of room on the disk or of a compiler into a UserError, no more."""
+    """Raise UserError for failures of memory, disk, compiler, loader process or rendezvous."""
     try:
         yield
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
@@ -36,7 +36,7 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
         if (ended := worker_ended(error)) is not None:
             raise UserError(ended) from error
         if isinstance(error, DistNetworkError | DistStoreError):
-            if by_this_program():  # the process that started this one says it
+            if by_this_program():  # the parent process reports it
                 raise SystemExit(1) from None
             raise UserError(_apart(error)) from error
         reason = _unwritable(error, directory.path)
@@ -49,7 +49,7 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
 
 @contextmanager
 def reason_logged(directory: RunDirectory) -> Iterator[None]:
-    """Leaves in train.log why the block ended, where it is an error."""
+    """Write the error that ends the block to train.log."""
     try:
         yield
     except UserError as error:
@@ -71,31 +71,31 @@ def _speaker(directory: RunDirectory) -> str:
 
 
 def worker_ended(error: BaseException) -> str | None:
-    """The line about a process that loads images and was killed, if that is what happened."""
+    """Return the message about a loader process that was killed, or None for other errors."""
     found = re.search(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\)(.*)", str(error))
     if found is None:
         return None
     signaled = re.search(r"killed by signal: (\w+)", found[2])
-    how = f"was killed ({signaled[1]})" if signaled else "is gone"
+    how = f"was killed ({signaled[1]})" if signaled else "exited"
     return (
-        f"a worker that loads images (process {found[1]}) {how}, as happens where memory runs out; "
-        "try fewer --workers or a smaller --batch-size; the same command continues"
+        f"data loading worker (process {found[1]}) {how}, perhaps out of memory; try fewer "
+        "--workers or a smaller --batch-size; the same command continues"
     )
 
 
 def _apart(error: Exception) -> str:
-    """The line about ranks that cannot meet."""
+    """Return the message about ranks that cannot connect."""
     place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ['MASTER_PORT']}"
     if "EADDRINUSE" in str(error):
         return (
-            f"{place}: another program of this machine uses the port; put env -u MASTER_PORT in "
-            "front, or give another"
+            f"{place}: another program uses the port; prefix the command with env -u MASTER_PORT, "
+            "or give another port"
         )
-    return f"{place}: the other processes cannot be met there: {str(error).splitlines()[0]}"
+    return f"{place}: cannot connect to the other processes: {str(error).splitlines()[0]}"
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a device or the machine had no memory left."""
+    """Return whether a device or the machine ran out of memory."""
     said = ("DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", "_ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         part in str(error) for part in said
@@ -103,7 +103,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def out_of_memory(plan: Plan) -> str:
-    """The line that says so and what to try."""
+    """Return the out-of-memory message with remedies."""
     height, width = plan.preprocessing.image_size
     return (
         f"out of memory with batches of {plan.batch_size} images of {height}x{width} pixels in "
@@ -115,12 +115,12 @@ def out_of_memory(plan: Plan) -> str:
 
 def _then(directory: RunDirectory) -> str:
     if directory.checkpoints():
-        return "the last checkpoint is whole, so after that is mended the same command continues"
-    return "after that is mended the same command starts the run"
+        return "the last checkpoint is intact; once this is fixed, the same command continues"
+    return "once this is fixed, the same command starts the run"
 
 
 def _unwritable(error: Exception, folder: Path) -> str | None:
-    """Why a file could not be written; None when that is not what happened."""
+    """Return why a file could not be written, or None for other errors."""
     for cause in (error, error.__context__):
         if isinstance(cause, OSError) and cause.errno in NOT_WRITABLE:
             return cause.strerror

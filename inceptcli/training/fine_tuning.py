@@ -1,4 +1,4 @@
-"""Starting from weights: another head, other input channels, parts that stay as they are."""
+"""Fine-tuning: load weights, replace the head, adapt input channels, freeze parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Freeze = Literal["none", "stem", "all-but-head"]
 
 
 def new_network(plan: Plan) -> Network:
-    """A seeded network; channels last."""
+    """Build the network with seeded initial weights, channels last."""
     torch.default_generator.manual_seed(seed_from(plan.recipe.trainer.seed))
     network = build(plan.network)
     network.recompute = plan.recipe.trainer.checkpoint_activations
@@ -32,24 +32,27 @@ def new_network(plan: Plan) -> Network:
 
 
 def starting_network(plan: Plan) -> Network:
-    """What a run starts from: seeded, or `plan.init`; channels last."""
+    """Build the network with the weights of `plan.init` or seeded ones, channels last.
+
+    Raises UserError when the recipe names initial weights that the plan has not looked up.
+    """
     network = new_network(plan)
     if plan.init is not None:
         start_from(network, plan.init, plan.classes)
         return network
     if plan.recipe.network.init is not None:
-        raise UserError(f"--init {plan.recipe.network.init}: no checkpoint to go on from without")
+        raise UserError(f"--init {plan.recipe.network.init}: no checkpoint left to continue from")
     return network
 
 
 def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> None:
-    """Load the weights file at `path` into `network`, which is of the same layout.
+    """Load the weights file at `path` into `network`, which has the same layout.
 
-    With other classes (by id, in order), unnamed ones, or where the file has no trained classifier,
-    the classifier keeps its fresh values. A first convolution for another number of channels gets
-    the sum of the old ones for gray images.
+    The classifier keeps its initial values if the classes (ids in order) differ or are unnamed, or
+    if the file has no trained classifier. A first convolution with a different number of channels
+    is converted by `adapted`.
 
-    Raises UserError when more than the classifier would keep fresh values.
+    Raises UserError when more than the classifier would keep initial values.
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialized)
@@ -66,7 +69,7 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of the network's tensors would start at random values, the "
-            f"first is {missing[0]}; only a classifier may be new"
+            f"first is {missing[0]}; only the classifier may be new"
         )
     network.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     head = f"classifier ({len(classes)} classes)" if new else "nothing"
@@ -74,14 +77,14 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
 
 
 def start_auxiliary_head(head: AuxiliaryHead, path: Path, classes: tuple[ClassName, ...]) -> None:
-    """Load the auxiliary head that the weights file at `path` has, if any, into `head`.
+    """Load the auxiliary head of the weights file at `path`, if any, into `head`.
 
-    With other classes its classifier keeps its fresh values. Raises UserError where they do not
-    fit.
+    Its classifier keeps its initial values if the classes differ. Raises UserError when a tensor is
+    missing or has the wrong shape.
     """
     tensors, own = load_auxiliary_head(path), head.state_dict()
     if not tensors:
-        logger.info(f"{path}: without an auxiliary head, which starts at random values")
+        logger.info(f"{path}: has no auxiliary head; starting it at random values")
         return
     new = (
         []
@@ -90,7 +93,7 @@ def start_auxiliary_head(head: AuxiliaryHead, path: Path, classes: tuple[ClassNa
     )
     for key in own.keys() - set(new):
         if key not in tensors or tensors[key].shape != own[key].shape:
-            raise UserError(f"{path}: {key} of its auxiliary head does not fit")
+            raise UserError(f"{path}: auxiliary head: {key} is missing or has the wrong shape")
     head.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     what = f"; new: its classifier ({len(classes)} classes)" if new else ""
     logger.info(f"{path}: loaded the auxiliary head{what}")
@@ -102,17 +105,17 @@ def _same_classes(metadata: WeightsMetadata, classes: tuple[ClassName, ...]) -> 
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:
-    """A first convolution (O, C, H, W) for another number of channels.
+    """Convert a first convolution (O, C, H, W) to another number of input channels.
 
-    One channel sums the old ones, so that a gray image gives what the same gray in all channels
-    gave; several repeat the mean, scaled to the same sum.
+    The sum over the input channels is divided equally between the new ones, so that a gray image
+    gives the same output as before.
     """
     total = weight.sum(dim=1, keepdim=True)
     return total.expand(-1, channels, -1, -1).div(channels).clone()
 
 
 def frozen_parts(network: Network, freeze: Freeze) -> list[nn.Module]:
-    """The modules that `freeze` keeps as they are: none, the first stage, or all but the head."""
+    """Return the modules that `freeze` names: none, the first stage, or all but the head."""
     if freeze == "none":
         return []
     if freeze == "stem":
@@ -121,13 +124,13 @@ def frozen_parts(network: Network, freeze: Freeze) -> list[nn.Module]:
 
 
 def keep(parts: list[nn.Module]) -> None:
-    """Take no gradient for `parts` and use, not update, their batch norm statistics."""
+    """Freeze `parts`: no gradients, and batch norm in evaluation mode."""
     for part in parts:
         part.eval().requires_grad_(False)
 
 
 def frozen_in_words(network: Network, freeze: Freeze) -> str:
-    """What stays as it is, and how many of the network's parameters train."""
+    """Describe the frozen part and count the trained parameters."""
     parts = frozen_parts(network, freeze)
     frozen = sum(value.numel() for part in parts for value in part.parameters())
     total = sum(value.numel() for value in network.parameters())

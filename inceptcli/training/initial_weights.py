@@ -1,4 +1,4 @@
-"""Weights that a run starts from, and what they say of its recipe. No torch."""
+"""Find the initial weights of a run and take network and preprocessing from them. No torch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ SHAPING = (
     "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
     "count_padding",
 )  # fmt: skip
-"""Options without which the weights mean something else."""
+"""Network options that must match the weights."""
 
 TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
-"""Options that come from the weights where a recipe says nothing."""
+"""Network options taken from the weights if the recipe does not set them."""
 
 PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
 
 
 def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
-    """`recipe` with the network and the preprocessing of its `network.init`, where it says nothing.
+    """Fill unset network and preprocessing keys of `recipe` from its `network.init`.
 
-    An `earlier` run with weights knows them: those of `network.init` may be gone by then. Nothing
-    is fetched but what `hf-hub:` names.
-    Raises UsageError when there are no such weights or they are of another network, UserError when
-    they cannot be read.
+    An `earlier` run with a checkpoint provides them instead, since the weights may be gone. Only
+    `hf-hub:` weights are downloaded.
+
+    Raises UsageError when the weights are missing or have another network, UserError when they
+    cannot be read.
     """
     init = recipe.network.init
     if init is None:
@@ -57,7 +58,7 @@ def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
         for key, value in values.items()
         if _said(getattr(recipe, section), key) is None
     }
-    return check(override(recipe.as_dict(), changes), f"recipe with what {init} says")
+    return check(override(recipe.as_dict(), changes), f"recipe completed from {init}")
 
 
 def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
@@ -69,13 +70,13 @@ def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
 
 
 def starting_file(init: str, network: NetworkOptions) -> Path:
-    """The file of weights that `init` means, which have this network's layout.
+    """Return the weights file that `init` names, with the layout of `network`.
 
-    Classes and input channels may be others. Raises UsageError when there is no such file or its
-    network is another one; what `obtain` raises.
+    Classes and input channels may differ. Raises UsageError when there is no such file or it has
+    another network, and what `obtain` raises.
     """
     published = published_name(init, network.name)
-    if published is not None and published.network != network.name:  # known before it is fetched
+    if published is not None and published.network != network.name:  # before the download
         raise _contradiction("name", network.name, init, published.network)
     path = find_weights(init, network.name)
     found = read_metadata(path).network
@@ -90,7 +91,7 @@ def _contradiction(key: str, ours: Any, init: str, theirs: Any) -> UsageError:
     flag = "--arch or network.name" if key == "name" else f"network.{key}"
     return UsageError(
         f"{flag} {_shown(ours)}: --init {init} has weights of {key} {_shown(theirs)}; leave it "
-        "out, and the weights' own is taken"
+        "out to use that of the weights"
     )
 
 
@@ -99,7 +100,7 @@ def _shown(value: Any) -> str:
 
 
 def _said(section: Any, key: str) -> Any:
-    """What a recipe itself says; None where it says nothing, or null."""
+    """Return a value that the recipe sets explicitly, or None."""
     return getattr(section, key) if key in section.model_fields_set else None
 
 

@@ -1,4 +1,4 @@
-"""The LightningModules: a network and its measures; its loss and what trains it."""
+"""LightningModules: ImageClassifier for inference and metrics, Classifier for training."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from inceptcli.weights.metadata import ClassName
 
 
 class ClassifierMetrics(nn.Module):
-    """Mean loss without smoothing, top-1 and top-5 (fractions), summed exactly over all ranks."""
+    """Mean loss without label smoothing, top-1 and top-5 (0 to 1), exact over all ranks."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Looking for NaN would wait for the device at each batch, and leave such losses out.
+        # Checking for NaN would synchronize at each batch, and would drop such losses.
         self.loss, self.top1, self.top5 = (MeanMetric(nan_strategy="disable") for _ in range(3))
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add images: logits (N, classes) and labels (N,)."""
+        """Add a batch: logits (N, classes) and labels (N,)."""
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
         self.loss.update(functional.cross_entropy(logits, labels, reduction="none"))
         self.top1.update(best[:, 0].float())
         self.top5.update(best.any(dim=1).float())
 
     def named(self, part: str) -> dict[str, MeanMetric]:
-        """PART_loss, PART_top1 and PART_top5."""
+        """Return the metrics as PART_loss, PART_top1 and PART_top5."""
         return {f"{part}_{name}": getattr(self, name) for name in ("loss", "top1", "top5")}
 
 
 class ImageClassifier(LightningModule):
-    """Measures and asks `network` by Lightning's Trainer: `validate`, `test` and `predict`.
+    """LightningModule for `validate`, `test` and `predict` with Lightning's Trainer.
 
-    A batch is a Batch or begins with its members: uint8 images (N, 3, H, W) as `preprocessing`
-    crops them, and labels (N,), places in `classes`. `predict` takes images alone, too.
+    A batch is a Batch, or starts with uint8 images (N, 3, H, W), cropped as `preprocessing`
+    defines, and labels (N,), indices into `classes`. `predict` also accepts images alone.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ImageClassifier(LightningModule):
 
     @classmethod
     def load(cls, weights: Path | str) -> Self:
-        """That of a weights file or run directory, which is not to be trained.
+        """Load a weights file or run directory for inference.
 
         Raises UsageError when there is none, UserError when it cannot be read or has no trained
         classifier.
@@ -80,7 +80,7 @@ class ImageClassifier(LightningModule):
         return cls(network, metadata.classes, metadata.preprocessing)
 
     def pixels(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 -> what the network reads (N, C, H, W)."""
+        """Normalize images (N, 3, H, W), uint8, to network input (N, C, H, W), float32."""
         if images.dtype != torch.uint8:
             raise ValueError(
                 f"images must be uint8, 0 to 255, got {images.dtype}; they are normalized here"
@@ -88,16 +88,16 @@ class ImageClassifier(LightningModule):
         return normalize(images, self.preprocessing.mean, self.preprocessing.std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W), uint8 -> logits (N, classes), float32."""
+        """Classify images (N, 3, H, W), uint8; return logits (N, classes), float32."""
         logits: Tensor = self.network(self.pixels(images)).float()
         return logits
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure each image."""
+        """Update the validation metrics."""
         self._measure(batch, self.val_measures)
 
     def validation_results(self) -> dict[str, float]:
-        """val_loss, val_top1, val_top5 (fractions) over all ranks; forgets them afterwards."""
+        """Return val_loss, val_top1 and val_top5 (0 to 1) over all ranks, and reset them."""
         results = {}
         for name, metric in self.val_measures.named("val").items():
             results[name] = float(metric.compute())
@@ -105,7 +105,7 @@ class ImageClassifier(LightningModule):
         return results
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Measure each image as `eval` does: test_loss, test_top1 and test_top5.
+        """Log test_loss, test_top1 and test_top5, computed as by `eval`.
 
         Raises UserError for an image that cannot be read.
         """
@@ -114,7 +114,7 @@ class ImageClassifier(LightningModule):
         self.log_dict(self.test_measures.named("test"), batch_size=len(batch[0]))
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
-        """Logits (N, classes), float32, of each image in order.
+        """Return logits (N, classes), float32, in input order.
 
         Raises UserError for an image that cannot be read.
         """
@@ -129,14 +129,14 @@ class ImageClassifier(LightningModule):
             measures.update(self(images), labels)
 
     def _check_whole(self, batch: Batch | Tensor) -> None:
-        """UserError where `collate` has left an image out, so that rows would be out of place."""
+        """Raise UserError if `collate` dropped an image, which would shift the rows."""
         if isinstance(batch, Batch) and batch.skipped:
             number, reason = batch.skipped[0]
             raise UserError(f"image {number} of the loader's dataset cannot be read: {reason}")
 
 
 class Classifier(ImageClassifier):
-    """Trains and validates `network` on batches of uint8 images."""
+    """LightningModule that trains and validates `network` on batches of uint8 images."""
 
     network: Network
 
@@ -151,13 +151,13 @@ class Classifier(ImageClassifier):
         self._mix = mixing(augmentation.mixup, augmentation.cutmix, plan.network.num_classes)
 
     def train(self, mode: bool = True) -> Classifier:
-        """As torch has it, but frozen parts stay in evaluation mode."""
+        """Set training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         keep(self._kept)
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Dropout draws from (seed, batches processed, rank), so that no state needs saving."""
+        """Seed dropout by (seed, batches processed, rank), so that no state needs saving."""
         seed = seed_from(
             self.plan.recipe.trainer.seed, batches_done(self.trainer), self.global_rank
         )
@@ -166,10 +166,10 @@ class Classifier(ImageClassifier):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Cross entropy with label smoothing; also the share of images named right.
+        """Return cross entropy with label smoothing, and top-1 accuracy.
 
-        `batch_loss` is the mean over the batch's images, with the auxiliary head's weighted loss if
-        there is one; `loss` is what Lightning is to divide by `trainer.accumulate_batches`.
+        `batch_loss` is the mean over the batch, including the weighted loss of the auxiliary head
+        if there is one; Lightning divides `loss` by `trainer.accumulate_batches`.
         """
         pixels, targets = self.pixels(batch.images), batch.labels
         if self._mix is not None:
@@ -186,7 +186,7 @@ class Classifier(ImageClassifier):
         return {"loss": scaled, "batch_loss": loss.detach(), "top1": top1}
 
     def _accumulation_factor(self, batch_idx: int) -> float:
-        """Makes a step of the epoch's last, fewer batches a mean over them: 1 in all others."""
+        """Return the factor that averages an epoch's last step over its fewer batches; else 1."""
         accumulated = self.trainer.accumulate_grad_batches
         first = batch_idx - batch_idx % accumulated
         return accumulated / min(accumulated, self.trainer.num_training_batches - first)
@@ -202,18 +202,18 @@ class Classifier(ImageClassifier):
         return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
     def on_validation_start(self) -> None:
-        """Validation is not worth compiling for."""
+        """Run validation without torch.compile."""
         if self.plan.recipe.trainer.compile:
             torch.compiler.set_stance("force_eager")
 
     def on_validation_end(self) -> None:
-        """Training goes on with what was compiled."""
+        """Return to the compiled network."""
         if self.plan.recipe.trainer.compile:
             torch.compiler.set_stance("default")
 
     @property
     def _scaler(self) -> torch.amp.GradScaler | None:
-        """Of the loss, under 16-mixed on an accelerator."""
+        """Return the loss scaler of 16-mixed on an accelerator."""
         scaler: torch.amp.GradScaler | None = getattr(self.trainer.precision_plugin, "scaler", None)
         return scaler
 
@@ -224,10 +224,10 @@ class Classifier(ImageClassifier):
         optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """As Lightning has it, but 16-mixed unscales the gradients of fused optimizers first.
+        """Run the optimizer step; unscale the gradients of fused optimizers first (16-mixed).
 
-        These can unscale in their own step, so Lightning leaves it to them: gradients would still
-        be scaled where they are measured and clipped.
+        Fused optimizers unscale in their own step, so Lightning would pass scaled gradients to
+        norms and clipping.
         """
         inner = optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
 
@@ -246,15 +246,15 @@ class Classifier(ImageClassifier):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm; Lightning's own refuses fused optimizers under mixed precision.
+        """Clip gradients by norm after `optimizer_step` has unscaled them.
 
-        `optimizer_step` has unscaled the gradients.
+        Lightning's own method rejects fused optimizers in mixed precision.
         """
         if gradient_clip_val:
             self.trainer.precision_plugin.clip_grad_by_norm(optimizer, gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimizer; its schedule advances every optimizer step."""
+        """Return the recipe's optimizer and its schedule, which advances every optimizer step."""
         optimizer = optimizers.optimizer(
             self.plan.recipe.optimizer,
             self,

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by the names that recipes use."""
+"""Build the optimizer and the learning-rate schedule of a recipe."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ class RMSPropTF(Optimizer):
 
     mean_square = decay * mean_square + (1 - decay) * gradient ** 2, starting at one;
     velocity = momentum * velocity + rate * gradient / sqrt(mean_square + epsilon);
-    parameter -= velocity. torch's own starts at zero, adds epsilon outside the root and keeps the
-    rate out of the velocity; at the paper's epsilon of 1.0 that is another optimizer.
-    Weight decay is added to the gradient (L2), as in the authors' code.
+    parameter -= velocity.
+
+    torch's RMSprop starts at zero, adds epsilon outside the root and keeps the rate out of the
+    velocity, which gives different results at the paper's epsilon of 1.0. Weight decay is added to
+    the gradient (L2), as in the authors' code.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class RMSPropTF(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -73,11 +75,11 @@ class RMSPropTF(Optimizer):
 def optimizer(
     settings: methods.Optimizer, module: nn.Module, head: nn.Module, scaled: bool = False
 ) -> Optimizer:
-    """The recipe's optimizer over what is trained of `module`, of which `head` is a part.
+    """Build the recipe's optimizer for the trained parameters of `module`, which contains `head`.
 
-    Biases and batch norm do not decay; the head, the classifier, may have a rate of its own.
-    AdamW and SGD are torch's fused ones. SGD is not where gradients are `scaled` (16-mixed): fused,
-    it moves its momentum in steps that overflow and are to be skipped.
+    Biases and batch norm have no weight decay; the head may have its own learning rate. AdamW and
+    SGD are torch's fused versions, except SGD with `scaled` gradients (16-mixed): fused SGD updates
+    its momentum even in steps that overflow and are skipped.
     """
     rate = settings.learning_rate
     of_head = {id(parameter) for parameter in head.parameters()}
@@ -100,7 +102,7 @@ def optimizer(
         from timm.optim.lamb import Lamb
 
         first, second = settings.betas
-        # Clipping is the trainer's.
+        # The trainer clips gradients.
         lamb: Optimizer = Lamb(
             groups, rate, betas=(first, second), eps=settings.epsilon, max_grad_norm=None
         )
@@ -113,9 +115,9 @@ def schedule(
     steps_per_epoch: int,
     epochs: int,
 ) -> Callable[[int], float]:
-    """What the optimizer's rate is multiplied by at each optimizer step (0-based).
+    """Return the factor on the learning rate as a function of the optimizer step (0-based).
 
-    A function of the step alone, so that a resumed run needs no other state.
+    The factor depends on the step alone, so a resumed run needs no other state.
     """
     total = steps_per_epoch * epochs
     if isinstance(settings, methods.OneCycle):
@@ -143,10 +145,10 @@ def schedule(
 
 
 def _cosine(progress: float) -> float:
-    """From one at progress 0 to zero at progress 1 and after."""
+    """Return half a cosine: 1 at progress 0, 0 from progress 1 on."""
     return (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
 def scheduler(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
-    """Torch's scheduler that applies `factor`, for the progress bar and the checkpoint's sake."""
+    """Return torch's scheduler that applies `factor` and is saved in checkpoints."""
     return LambdaLR(optimizer, factor)

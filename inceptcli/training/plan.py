@@ -1,4 +1,4 @@
-"""A recipe unpacked: everything a run needs, checked before anything heavy is imported."""
+"""Resolve a recipe to network, classes, images and weights, before heavy imports."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 SMALLEST_BATCH = 2
-"""Images; batch norm has no statistics of one."""
+"""Smallest batch size; batch norm cannot compute statistics of one image."""
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained on what."""
+    """Checked recipe of a run with its network, classes, images and preprocessing.
+
+    `init` is the weights file to start from; None for random weights or a resumed run.
+    """
 
     recipe: Recipe
     network: NetworkOptions
@@ -40,62 +43,62 @@ class Plan:
     init: Path | None
 
     def __deepcopy__(self, memo: object) -> Plan:
-        """Itself, which never changes: the running average copies the module that has it."""
+        """Return the plan itself, which is immutable; the moving average copies its module."""
         return self
 
     @property
     def train(self) -> ListedSource:
-        """The images that train."""
+        """Return the training images."""
         return self.identity.train
 
     @property
     def val(self) -> ListedSource:
-        """The images that validate."""
+        """Return the validation images."""
         return self.identity.val
 
     def part(self, name: str) -> ListedSource:
-        """The images that train, or those that validate (val)."""
+        """Return the images of part train or val."""
         return {"train": self.train, "val": self.val}[name]
 
     @property
     def batch_size(self) -> int:
-        """Images per device and step; ValueError while the recipe still says auto."""
+        """Return the images per device and batch; raise ValueError while it is auto."""
         size = self.recipe.data.batch_size
         if size == "auto":
             raise ValueError("data.batch_size is auto: find_batch_size comes first")
         return size
 
     def with_batch_size(self, size: int) -> Plan:
-        """The same with `size` images per device and step."""
+        """Return the plan with `size` images per device and batch."""
         changed = override(self.recipe.as_dict(), {"data.batch_size": size})
         return replace(self, recipe=check(changed))
 
     def batches_per_epoch(self, num_ranks: int) -> int:
-        """Batches of each rank in an epoch; the incomplete last one is dropped."""
+        """Return the batches per rank and epoch; an incomplete last batch is dropped."""
         batches = len(self.train) // (self.batch_size * num_ranks)
         limit = self.recipe.trainer.limit_batches
         return batches if limit is None else min(limit, batches)
 
     def num_validated(self, num_ranks: int) -> int:
-        """Images that a validation measures."""
+        """Return the number of images in a validation."""
         limit = self.recipe.trainer.limit_batches
         images = len(self.val)
         return images if limit is None else min(images, limit * self.batch_size * num_ranks)
 
     def steps_per_epoch(self, num_ranks: int) -> int:
-        """Optimizer steps in an epoch; the last one may be of fewer batches, their mean."""
+        """Return the optimizer steps per epoch; the last may average fewer batches."""
         return -(-self.batches_per_epoch(num_ranks) // self.recipe.trainer.accumulate_batches)
 
     def effective_batch(self, num_ranks: int) -> int:
-        """Images in an optimizer step, other than an epoch's last."""
+        """Return the images per optimizer step, except an epoch's last."""
         return self.batch_size * num_ranks * self.accumulated_batches(num_ranks)
 
     def accumulated_batches(self, num_ranks: int) -> int:
-        """Batches of each rank in an optimizer step; no more than an epoch has."""
+        """Return the batches per rank and optimizer step, at most those of an epoch."""
         return min(self.recipe.trainer.accumulate_batches, self.batches_per_epoch(num_ranks))
 
     def last_step_images(self, num_ranks: int) -> int:
-        """Images in the last optimizer step of an epoch."""
+        """Return the images in the last optimizer step of an epoch."""
         batches = self.batches_per_epoch(num_ranks)
         last = batches % self.accumulated_batches(num_ranks) or self.accumulated_batches(num_ranks)
         return self.batch_size * num_ranks * last
@@ -105,13 +108,14 @@ def plan(
     recipe: Recipe,
     earlier: EarlierRun = EarlierRun(),  # noqa: B008 (a tuple, which nothing changes)
 ) -> Plan:
-    """Unpack `recipe`: look up the network, find the images, look at what to start from.
+    """Resolve `recipe`: look up the network, find the images and the initial weights.
 
-    An `earlier` run has its weights in a checkpoint, so that those it started from may
-    be gone, and keeps the split of its data, whatever becomes of images that could not be read.
-    Published weights and shards are fetched here.
+    Published weights and shards are downloaded here. An `earlier` run with a checkpoint needs no
+    initial weights, and its train/val split is kept even if unreadable images were repaired.
 
-    Raises UsageError for what a recipe asks and cannot be, UserError for what its folders hold.
+    Raises:
+        UsageError: the recipe's settings are impossible or contradict each other.
+        UserError: data or weights are invalid, or a package is missing.
     """
     check_logger(recipe.trainer.logger)
     identity = data_of(recipe, earlier.data)
@@ -128,8 +132,8 @@ def plan(
     _check_batch_size(recipe, len(identity.train))
     if recipe.trainer.strategy.startswith(SHARDED_STRATEGIES):
         raise UsageError(
-            f"trainer.strategy {recipe.trainer.strategy}: parameters spread over devices cannot be "
-            "averaged; use ddp"
+            f"trainer.strategy {recipe.trainer.strategy}: sharded parameters cannot be averaged; "
+            "use ddp"
         )
     classes = tuple(ClassName(name, name) for name in names)
     _check_saved(WeightsMetadata(network, classes, preprocessing))
@@ -139,9 +143,9 @@ def plan(
 
 
 def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
-    """The data that a recipe names; as `kept`, what a run knows of it, splits it.
+    """Open the data of a recipe, with the train/val split of an earlier run in `kept`, if any.
 
-    Raises as `open_for_training`, and UsageError when `shapes` are to be split.
+    Raises what `open_for_training` raises, and UsageError when `shapes` would be split.
     """
     data = recipe.data
     if data.path is not None:
@@ -149,7 +153,7 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
         return DataIdentity(names, train, val)
     if data.val_path is not None or data.val_fraction is not None:
         raise UsageError(
-            "--val-data and --val-fraction need --data: `shapes` has images to validate on"
+            "--val-data and --val-fraction need --data: `shapes` has its own validation images"
         )
     size, seed = data.height_and_width, recipe.trainer.seed
     return DataIdentity(
@@ -160,7 +164,7 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
 
 
 def _check_saved(metadata: WeightsMetadata) -> None:
-    """UsageError for what a weights file may not say, before a run trains it."""
+    """Raise UsageError if the metadata would not be valid in a weights file."""
     try:
         parse_header(metadata.to_header()["inceptcli"])
     except ValueError as error:
@@ -170,11 +174,10 @@ def _check_saved(metadata: WeightsMetadata) -> None:
 def _check_batch_size(recipe: Recipe, images: int) -> None:
     size, devices = recipe.data.batch_size, recipe.trainer.devices
     if size == 1:
-        raise UsageError("data.batch_size must be at least 2: batch norm has no statistics of one")
+        raise UsageError("data.batch_size must be at least 2 for batch norm, got 1")
     if images < SMALLEST_BATCH:
         raise UsageError(
-            f"{images} training image(s) are too few: batch norm has no statistics of one; give "
-            "at least 2"
+            f"{images} training image(s) are too few: batch norm needs at least 2; give more"
         )
     ranks = recipe.trainer.num_nodes * (devices if isinstance(devices, int) else 1)
     if size != "auto" and images < size * ranks:
@@ -188,7 +191,7 @@ def _check_freeze(recipe: Recipe) -> None:
     freeze = recipe.network.freeze
     if freeze != "none" and recipe.network.init is None:
         raise UsageError(
-            f"network.freeze {freeze}: would keep random values for good; give --init with weights"
+            f"network.freeze {freeze}: would freeze random weights; give --init with weights"
         )
 
 

@@ -1,4 +1,4 @@
-"""What all ranks of a run have to agree on."""
+"""Exchange values and decisions between all ranks of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def from_all_ranks(trainer: Trainer, item: Item) -> list[Item]:
-    """Every rank's `item`, by rank, on every rank; all of them have to call it."""
+    """Return the items of all ranks in rank order; a collective call."""
     if trainer.world_size == 1:
         return [item]
     items: list[Item] = [item] * trainer.world_size
@@ -22,18 +22,18 @@ def from_all_ranks(trainer: Trainer, item: Item) -> list[Item]:
 
 
 class Agreement:
-    """Lets all ranks agree in the memory of their hosts, so that none waits for its device."""
+    """Collective decisions over the CPU (gloo), without synchronization with the device."""
 
     def __init__(self) -> None:
         self._group: Any = None
 
     def connect(self, trainer: Trainer) -> None:
-        """Meet the other ranks; all of them have to call it before `any`."""
+        """Create the process group; a collective call before the first `any`."""
         if trainer.world_size > 1 and torch.distributed.get_backend() != "gloo":
             self._group = torch.distributed.new_group(backend="gloo")
 
     def any(self, trainer: Trainer, wish: bool) -> bool:
-        """Whether any rank wishes so; all of them have to call it."""
+        """Return whether `wish` is true on any rank; a collective call."""
         if trainer.world_size == 1:
             return wish
         wishes = torch.tensor(int(wish))
@@ -42,9 +42,9 @@ class Agreement:
 
 
 def end_all(trainer: Trainer, message: str) -> NoReturn:
-    """End the run; all ranks have to call it, and one of them speaks.
+    """End the run on all ranks; a collective call.
 
-    Raises UserError on the first rank, SystemExit(1) on the others.
+    Raises UserError on rank 0, SystemExit(1) on the others.
     """
     if trainer.is_global_zero:
         raise UserError(message)

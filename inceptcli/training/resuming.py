@@ -1,4 +1,4 @@
-"""Whether a run goes on in its folder, and from where: decided here alone. Imports torch late."""
+"""Decide whether a run resumes in its folder, and from which checkpoint. Imports torch late."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATE_KEY = "ResumeCheckpoint"
-"""Under which a checkpoint says whether its epoch has been validated."""
+"""Key of the callback whose state records whether the epoch has been validated."""
 
 NEEDED = {
     "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
     "pytorch-lightning_version", "state_dict",
 }  # fmt: skip
-"""What Lightning reads of a checkpoint."""
+"""Keys of a checkpoint that Lightning reads."""
 
 MOST_STEPS = 2**40
 
@@ -49,18 +49,18 @@ MAY_DIFFER = {
     "checkpoint.every_minutes",
     "checkpoint.requeue",
 }
-"""Keys of a recipe that a resumed run may have another value of."""
+"""Recipe keys that a resumed run may change."""
 
 
 BY_EPOCHS = ("cosine", "one-cycle")
-"""Schedules that end with the run, however long that is."""
+"""Schedules whose shape depends on the number of epochs."""
 
 
 class EarlierRun(NamedTuple):
-    """The run that a folder holds already; empty where it holds none.
+    """Run that a folder already contains, or an empty record.
 
-    `recipe` is that of the run, `data` the images that it was trained on. With `has_weights` they
-    come from a checkpoint, and those that `network.init` names may be gone.
+    `recipe` is the recipe of the run, `data` its images. `has_weights` is true if there is a
+    checkpoint, so that the weights of `network.init` are no longer needed.
     """
 
     recipe: Recipe | None = None
@@ -70,10 +70,10 @@ class EarlierRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Start:
-    """How a run starts: anew without a `checkpoint`, else after its step, or not if `finished`.
+    """Start of a run: new without a `checkpoint`, else resumed after `step` unless `finished`.
 
-    `recipe` is what recipe.yaml says from now on. `validated` tells whether the validation that
-    follows that step is done.
+    `recipe` is written to recipe.yaml. `validated` is false if the validation after `step` is
+    still to be done.
     """
 
     recipe: Recipe
@@ -84,17 +84,17 @@ class Start:
 
     @property
     def known_step(self) -> int:
-        """The last step whose row of metrics.csv is right."""
+        """Return the last step whose row in metrics.csv stays valid."""
         return self.step if self.validated else self.step - 1
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run has begun in `folder`, so that the recipe.yaml there is its own."""
+    """Return whether a run has started in `folder`, so that recipe.yaml belongs to it."""
     return (folder / "lock").exists()
 
 
 def earlier_run(directory: RunDirectory | None) -> EarlierRun:
-    """Look at the run in a folder. Raises UsageError when its data is not known any more."""
+    """Read the run in a folder. Raises UsageError when the record of its data is missing."""
     if directory is None:
         return EarlierRun()
     recipe, has_weights = directory.read_recipe(), bool(directory.checkpoints())
@@ -102,22 +102,22 @@ def earlier_run(directory: RunDirectory | None) -> EarlierRun:
         return EarlierRun(recipe)
     if not directory.data_identity.is_file():
         raise UsageError(
-            f"--output {directory.path}: {directory.data_identity.name} is gone, so nobody knows "
-            "what the run there was trained on; give another --output"
+            f"--output {directory.path}: {directory.data_identity.name}, which records the data "
+            "of the run there, is missing; give another --output"
         )
     return EarlierRun(recipe, KeptIdentity(directory.data_identity), has_weights)
 
 
 def check_same_run(directory: RunDirectory, plan: Plan, resume: str) -> None:
-    """Refuse to go on with another recipe, with other data, or where `resume` is never.
+    """Check that `plan` has the recipe and data of the run in `directory`, if there is one.
 
-    Raises UsageError that says what differs.
+    Raises UsageError with the difference, or when there is a run and `resume` is never.
     """
     there, recipe = earlier_run(directory).recipe, plan.recipe
     if there is not None:
-        if resume == "never" and directory.writes:  # the others may see what the first wrote
+        if resume == "never" and directory.writes:  # other ranks may see rank 0's new files
             raise UsageError(
-                f"--output {directory.path}: holds a run already, and --resume is never"
+                f"--output {directory.path}: already contains a run, and --resume is never"
             )
         if different := differing_keys(there, recipe):
             raise UsageError(_another_run(directory.path, there, recipe, different))
@@ -125,12 +125,11 @@ def check_same_run(directory: RunDirectory, plan: Plan, resume: str) -> None:
 
 
 def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
-    """Decide how the run starts in its folder, which is locked.
+    """Decide how the run starts in its locked folder; rename damaged checkpoints.
 
-    Damaged checkpoints are set aside, with a notice.
-
-    Raises UsageError when the run has trained for more epochs, UserError when no checkpoint can be
-    read or a finished run has lost its best weights.
+    Raises:
+        UsageError: the run has already trained for more epochs.
+        UserError: no checkpoint can be read, or a finished run has lost its best weights.
     """
     found = newest_whole(directory)
     if found is None:
@@ -139,18 +138,18 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
     steps = plan.steps_per_epoch(num_ranks)
     if found.step > steps * epochs:
         raise UsageError(
-            f"--epochs {epochs}: the run there is in or behind epoch {-(-found.step // steps)} "
-            "already; give more, or another --output"
+            f"--epochs {epochs}: the run there has already reached epoch "
+            f"{-(-found.step // steps)}; give more, or another --output"
         )
     trained = found.step == steps * epochs
     finished = trained and found.validated
     if finished and (loss := lost_weights(directory)) is not None:
         raise UserError(
-            f"{loss}; the run is finished, and its best weights are lost: more --epochs save "
-            "the best of those, or train again with another --output"
+            f"{loss}; the run is finished, and its best weights are lost; give more --epochs to "
+            "save the best of those, or train again with another --output"
         )
     recipe = plan.recipe
-    if there is not None and trained:  # it keeps the epochs that it was trained for
+    if there is not None and trained:  # recipe.yaml keeps the number of trained epochs
         recipe = check(override(recipe.as_dict(), {"trainer.epochs": there.trainer.epochs}))
     if there is not None and not finished and (other := _other_schedule(there, plan.recipe)):
         logger.info(other)
@@ -158,9 +157,9 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
-    """Dotted keys in which `new` differs from `old` and a resumed run may not.
+    """Return the dotted keys that differ between `old` and `new` but must not in a resumed run.
 
-    A batch size of auto is the one that the run has found.
+    A batch size of auto matches any number.
     """
     return [
         f"{section}.{key}"
@@ -180,8 +179,8 @@ def _another_run(folder: Path, there: Recipe, recipe: Recipe, different: list[st
         f"inceptcli train --recipe {quote(f'{folder}/recipe.yaml')} --output {quote(str(folder))}"
     )
     return (
-        f"--output {folder}: the run there has another {', '.join(different)}; "
-        f"`{command}` goes on with it, or give another --output"
+        f"--output {folder}: the run there has a different {', '.join(different)}; "
+        f"`{command}` continues it, or give another --output"
     )
 
 
@@ -190,18 +189,18 @@ def _other_schedule(there: Recipe, now: Recipe) -> str | None:
     if before == epochs or now.schedule.name not in BY_EPOCHS:
         return None
     return (
-        f"trainer.epochs was {before} and is {epochs}: the learning rate follows the schedule of "
-        f"{epochs} from here on, so this is not the run of {epochs} epochs from the start"
+        f"trainer.epochs changed from {before} to {epochs}: the learning rate now follows the "
+        f"schedule of {epochs} epochs, so the result differs from {epochs} epochs in one run"
     )
 
 
 def check_data(
     directory: RunDirectory, identity: DataIdentity, place: str | None
 ) -> KeptIdentity | None:
-    """That the run there was trained on this data; images that it skipped may have been repaired.
+    """Check that the run there was trained on this data; skipped images may have been repaired.
 
-    Gives what the run knows of its data, None where there is no run. Raises UsageError that says
-    what differs, and that the data is at `place`.
+    Returns the recorded data of the run, or None if there is no run. Raises UsageError with the
+    difference and `place`, the path of the data.
     """
     kept = earlier_run(directory).data
     if kept is None:
@@ -216,17 +215,17 @@ def check_data(
 
 
 def keep_data(directory: RunDirectory, identity: DataIdentity, place: str | None) -> None:
-    """As `check_data`; note what the data is at a run's start and when images were repaired."""
+    """Check the data as `check_data`; record it if the run is new or images were repaired."""
     kept = check_data(directory, identity, place)
     if directory.writes and kept is None:
-        (directory.path / "skipped.csv").unlink(missing_ok=True)  # perhaps of other data
+        (directory.path / "skipped.csv").unlink(missing_ok=True)  # possibly from other data
     if directory.writes and (kept is None or kept.sha256 != identity.sha256):
         with replacing(directory.data_identity) as temporary:
             identity.write(temporary)
 
 
 def lost_weights(directory: RunDirectory) -> str | None:
-    """Why a run's best weights cannot be read; None when they can."""
+    """Return why a run's best weights cannot be read, or None."""
     try:
         read_metadata(directory.weights)
     except UserError as error:
@@ -235,7 +234,7 @@ def lost_weights(directory: RunDirectory) -> str | None:
 
 
 class WholeCheckpoint(NamedTuple):
-    """A checkpoint without damage; `validated` tells whether its step's validation is done."""
+    """Intact checkpoint; `validated` is false if the validation after its step is to be done."""
 
     path: Path
     step: int
@@ -243,10 +242,10 @@ class WholeCheckpoint(NamedTuple):
 
 
 def newest_whole(directory: RunDirectory) -> WholeCheckpoint | None:
-    """The newest checkpoint that is whole; damaged ones are set aside, with a notice.
+    """Return the newest intact checkpoint, or None; rename damaged ones, with a notice.
 
-    Raises UserError when one cannot be read for another reason than damage, or when a run that has
-    trained has none that is whole.
+    Raises UserError when a checkpoint cannot be read for a reason other than damage, or when a run
+    that has trained has no intact one.
     """
     found = directory.checkpoints()
     for path in reversed(found):
@@ -254,34 +253,34 @@ def newest_whole(directory: RunDirectory) -> WholeCheckpoint | None:
             reason = _damage(path)
             if reason is None:
                 return _resumable(path)
-        except FileNotFoundError:  # set aside by the first rank
+        except FileNotFoundError:  # renamed by rank 0
             continue
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        next_one = "; trying the one before it" * (path != found[0])
+        next_one = "; trying the previous one" * (path != found[0])
         logger.info(f"{path} is damaged ({reason}){next_one}")
         directory.set_aside(path)
     if directory.has_trained:
         raise UserError(
-            f"{directory.path}: the run there has trained, but no checkpoint is left that is whole "
-            "(damaged ones end in .damaged); give another --output, or remove its checkpoints/, "
-            "metrics.csv and model.safetensors to start over"
+            f"{directory.path}: the run there has no intact checkpoint left (damaged ones end in "
+            ".damaged); give another --output, or remove its checkpoints/, metrics.csv and "
+            "model.safetensors to start over"
         )
     return None
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint, which is a zip file; None when nothing is."""
+    """Return what is damaged in a checkpoint (a zip file), or None."""
     try:
         with ZipFile(path) as archive:
             if any(info.compress_type != ZIP_STORED for info in archive.infolist()):
-                return "torch compresses nothing, and this is compressed"
+                return "it is compressed, which torch never does"
             member = archive.testzip()
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # the reader of a damaged zip file can fail anywhere
+    except Exception as error:  # reading a damaged zip file can raise anything
         return (str(error) or type(error).__name__).splitlines()[0]
-    return None if member is None else f"{member} has another checksum"
+    return None if member is None else f"wrong checksum of {member}"
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -289,7 +288,7 @@ def _content(path: Path) -> dict[str, Any]:
 
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # a file system that cannot map files into memory
+    except RuntimeError:  # the file system does not support mmap
         content = torch.load(path, map_location="cpu", weights_only=True)
     return content
 
@@ -306,6 +305,6 @@ def _resumable(path: Path) -> WholeCheckpoint:
     except (RuntimeError, KeyError, TypeError, ValueError, UnpicklingError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path}: is whole, but no checkpoint that this version reads: {reason}"
+            f"{path}: is intact, but this version cannot resume from it: {reason}"
         ) from error
     return WholeCheckpoint(path, step, validated)

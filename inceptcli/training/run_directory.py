@@ -1,4 +1,4 @@
-"""A run's folder: what lies where, one process at a time. No torch."""
+"""Run directory: paths, small files and the lock of a run. No torch."""
 
 from __future__ import annotations
 
@@ -50,35 +50,35 @@ FILES = {
     "curves.png", "data.jsonl.gz", "dead_units.csv", "diagnosis.json", "lock", "logger.json",
     "metrics.csv", "model.safetensors", "recipe.yaml", "skipped.csv", "stopped", "train.log",
 }  # fmt: skip
-"""What a run writes beside its folders."""
+"""Files of a run, other than those in folders."""
 
 FOLDERS = ("checkpoints", "csv", "tensorboard")
-"""Of the run and of loggers that write where they find something."""
+"""Folders of a run and of loggers that append to existing files."""
 
 LONGEST_OWNER = 200
-"""Characters of the name that a process leaves in `lock`."""
+"""Largest length of the owner's name in `lock`, in characters."""
 
 MOST_BYTES = 2**20
-"""Of a small file."""
+"""Largest size of a small file, in bytes."""
 
 
 class RunDirectory:
     """Paths and small files of a run; only global rank 0 writes.
 
     Attributes:
-        keeps: whether anything of the run is to be found there afterwards.
+        keeps: whether the run is saved.
     """
 
     keeps = True
 
     def __init__(self, path: Path) -> None:
-        """UsageError where a link lies in it or in a folder of it, or a folder for a file."""
+        """Raise UsageError if it contains a link, or a folder in place of a file."""
         check_no_links(path, "--output", FILES)
         for name in FOLDERS:
             check_no_links(path / name, "--output")
         try:
             path.exists()
-        except OSError as error:  # in a closed folder
+        except OSError as error:  # the parent folder is not accessible
             raise UsageError(f"--output {path}: {error.strerror}") from error
         self.path = path
         self.writes = is_first_process()
@@ -86,9 +86,9 @@ class RunDirectory:
         self._notices = _Notices(self)
 
     def open(self) -> None:
-        """Make the folder and lock it against a second process; UsageError when that cannot be.
+        """Create the folder, lock it and start writing notices to train.log.
 
-        Until it is closed this program's notices are lines of train.log, too.
+        Raises UsageError when the folder is not writable or another process is training in it.
         """
         if not self.writes:
             return
@@ -120,7 +120,7 @@ class RunDirectory:
             self.log(f"took over the lock of {dead}, which is gone")
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock and stop writing notices to train.log."""
         self._notices.stop()
         if self._lock:
             self._lock.truncate(0)
@@ -129,85 +129,85 @@ class RunDirectory:
 
     @property
     def weights(self) -> Path:
-        """The best weights so far."""
+        """Return the path of the best weights so far."""
         return self.path / "model.safetensors"
 
     @property
     def data_identity(self) -> Path:
-        """What the images are that the run is trained on."""
+        """Return the path of the identity of the training data."""
         return self.path / "data.jsonl.gz"
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where the checkpoint after optimizer step `step` lies."""
+        """Return the path of the checkpoint after optimizer step `step`."""
         return self.path / "checkpoints" / f"step-{step:09d}.ckpt"
 
     def checkpoints(self) -> list[Path]:
-        """Oldest first."""
+        """Return the checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*.ckpt"))
 
     def set_aside(self, checkpoint: Path) -> None:
-        """Keep a damaged checkpoint under another name, so that it counts no longer."""
+        """Rename a damaged checkpoint to `*.damaged`, so that it is ignored."""
         if self.writes:
             checkpoint.replace(checkpoint.with_name(f"{checkpoint.name}.damaged"))
 
     @property
     def has_trained(self) -> bool:
-        """Whether a run has left anything that training anew would overwrite."""
+        """Return whether a run left anything that a new run would overwrite."""
         damaged = (self.path / "checkpoints").glob("step-*.damaged")
         stopped = self.path / "stopped"
         was_stopped = stopped.is_file() and b"after step" in read_regular(stopped, MOST_BYTES)
         return self.weights.exists() or any(damaged) or was_stopped or bool(self.read_metrics())
 
     def forget_stop(self) -> None:
-        """Remove the mark that a run was stopped, which goes on now."""
+        """Remove the file `stopped` of a run that is resumed."""
         if self.writes:
             (self.path / "stopped").unlink(missing_ok=True)
 
     def drop_old_checkpoints(self) -> None:
-        """Keep the last two, and no temporary file of a process that was killed."""
+        """Remove all but the last two checkpoints, and temporary files of killed processes."""
         for path in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             path.unlink()
         for path in (self.path / "checkpoints").glob(".*.partial"):
             path.unlink()
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """`recipe.yaml`, fully resolved: can be trained again as it is."""
+        """Write the complete recipe to recipe.yaml, ready to train again."""
         if self.writes:
             text = dump(recipe.as_dict())
             with replacing(self.path / "recipe.yaml") as temporary:
                 temporary.write_text(text)
 
     def read_recipe(self) -> Recipe | None:
-        """The recipe of the run that is here, if there is one."""
+        """Read the recipe of the run, or None if there is no run."""
         path = self.path / "recipe.yaml"
         return check(read_recipe(path), str(path)) if path.is_file() else None
 
     def see(self, name: str, before: str = "; ") -> str:
-        """`; see PATH`, the part of a line that sends the reader to that file."""
+        """Return `; see PATH` for a message about a file of the run."""
         return f"{before}see {self.path / name}" if self.keeps else ""
 
     def log(self, line: str) -> None:
-        """A line for train.log."""
+        """Append a line to train.log."""
         if self.writes:
             self.log_from_any_rank(line)
 
     def log_from_any_rank(self, line: str) -> None:
-        """A line for train.log that the first rank does not know."""
+        """Append a line to train.log from a rank other than 0."""
         with open_no_follow(self.path / "train.log", "a") as file:
             file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
 
     def mark_stopped(self, line: str) -> None:
-        """Leave the file `stopped` until the next start: torchrun hides the exit code 75."""
+        """Write the file `stopped`, kept until the next start; torchrun hides the exit code 75."""
         if self.writes:
             with replacing(self.path / "stopped") as temporary:
                 temporary.write_text(f"{line}\n")
 
     def append_metrics(self, row: Mapping[str, Any]) -> None:
-        """One line of metrics.csv."""
+        """Append a row to metrics.csv."""
         self._append("metrics.csv", METRICS, [row])
 
     def append_dead_units(self, epoch: int, step: int, shares: Mapping[str, float]) -> None:
-        """One line of dead_units.csv per stage; shares are 0 to 1."""
+        """Append a row per stage to dead_units.csv; shares are 0 to 1."""
         rows = [
             {"epoch": epoch, "step": step, "stage": stage, "share": round(share, 6)}
             for stage, share in shares.items()
@@ -224,12 +224,12 @@ class RunDirectory:
             writer.writerows(rows)
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv; damaged ones are left out."""
+        """Return the rows of metrics.csv, without damaged ones."""
         rows = rows_in(self.path / "metrics.csv")
         return [row for row in rows if number_in(row, "step") is not None]
 
     def logged_as(self, logger: str) -> str | None:
-        """What a logger's service calls this run, once it has told."""
+        """Return the identifier that a logger's service gave this run, or None."""
         path = self.path / "logger.json"
         try:
             noted = json.loads(read_regular(path, MOST_BYTES))
@@ -237,18 +237,16 @@ class RunDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, AttributeError, RecursionError) as error:
-            raise UserError(
-                f"{path}: is damaged; remove it, and the run gets a new name"
-            ) from error
+            raise UserError(f"{path}: is damaged; remove it to give the run a new name") from error
         return None if version is None else str(version)
 
     def note_logged_as(self, logger: str, version: str) -> None:
-        """Keep it for a resumed run; of the latest logger only."""
+        """Save the identifier for a resumed run; only the latest logger's is kept."""
         with replacing(self.path / "logger.json") as temporary:
             temporary.write_text(json.dumps({logger: version}))
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop the rows of steps that a resumed run is going to do again."""
+        """Remove the rows of steps that a resumed run repeats."""
         self._forget_after(step, "metrics.csv", METRICS)
         self._forget_after(step, "dead_units.csv", DEAD_UNITS)
 
@@ -267,50 +265,50 @@ class RunDirectory:
             writer.writerows(rows)
 
     def append_skipped(self, name: str, number: ImageNumber, reason: str) -> None:
-        """One line of skipped.csv."""
+        """Append an image to skipped.csv."""
         if self.writes:
             add_skipped(self.path / "skipped.csv", name, number, reason)
 
     def skipped(self) -> dict[ImageNumber, str]:
-        """The images in skipped.csv, with the reasons."""
+        """Return the images in skipped.csv with their reasons."""
         return read_skipped(self.path / "skipped.csv")
 
 
 class NoRunDirectory(RunDirectory):
-    """Stands for the folder of a trial, of which nothing is kept and which goes on with no run."""
+    """Run directory of a trial, which saves nothing and resumes nothing."""
 
     keeps = False
 
     def __init__(self) -> None:
-        self.path = Path(os.devnull) / "trial"  # where nothing can be
+        self.path = Path(os.devnull) / "trial"  # cannot exist
         self.writes = False
         self._lock = None
         self._notices = _Notices(self)
 
     def log_from_any_rank(self, line: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class _Notices(logging.Handler):
-    """Writes this program's notices into train.log."""
+    """Logging handler that writes the program's notices to train.log."""
 
     def __init__(self, directory: RunDirectory) -> None:
         super().__init__(logging.INFO)
         self._directory = directory
 
     def start(self) -> None:
-        """Listen, also where nobody else wants to know."""
+        """Add the handler, and lower the logger's level to INFO."""
         self._level_before = logger.level
         logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
         logger.addHandler(self)
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Remove the handler and restore the logger's level."""
         if self in logger.handlers:
             logger.removeHandler(self)
             logger.setLevel(self._level_before)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; a full disk is found out by files that matter."""
+        """Append one line; ignore a full disk, which fails at the next checkpoint."""
         with suppress(OSError):
             self._directory.log(record.getMessage())

@@ -1,4 +1,4 @@
-"""`skipped.csv`: the images of a run that could not be read. No torch."""
+"""Read and write `skipped.csv`, the list of a run's unreadable images. No torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLUMNS = ("path", "reason", "part", "number")
 
 
 def read_skipped(path: Path) -> dict[ImageNumber, str]:
-    """The images listed in the file at `path`, with the reasons; a line cut short is left out."""
+    """Return the images listed in a skipped.csv with their reasons; ignore incomplete lines."""
     return {
         (row["part"], number): row.get("reason", "")
         for row in rows_in(path)
@@ -34,7 +34,7 @@ def read_skipped(path: Path) -> dict[ImageNumber, str]:
 
 
 def add_skipped(path: Path, name: str, number: ImageNumber, reason: str) -> None:
-    """One line more."""
+    """Append one image."""
     with open_no_follow(path, "a", newline="") as file:
         writer = csv.writer(file)
         if file.tell() == 0:
@@ -43,7 +43,7 @@ def add_skipped(path: Path, name: str, number: ImageNumber, reason: str) -> None
 
 
 def forget_repaired(plan: Plan, directory: RunDirectory) -> None:
-    """Take what can be read by now out of `skipped.csv`; what stays is listed where it lies now."""
+    """Remove images that are readable now from `skipped.csv`; update the paths of the others."""
     listed = directory.skipped()
     if not directory.writes or not listed:
         return
@@ -56,7 +56,7 @@ def forget_repaired(plan: Plan, directory: RunDirectory) -> None:
 
 def _can_be_read(plan: Plan, number: ImageNumber) -> bool:
     part, place = number
-    if place >= len(plan.part(part)):  # of other data, which has no such image
+    if place >= len(plan.part(part)):  # listed for other data
         return True
     try:
         plan.part(part).image(place)

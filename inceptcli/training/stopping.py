@@ -1,4 +1,4 @@
-"""Stopping early: what asks for it, and what SLURM is told."""
+"""Stop a run early on signals or a time limit, and requeue its SLURM job."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from inceptcli.processes.signals import (
 logger = logging.getLogger(__name__)
 
 EXIT_INTERRUPTED = 130
-"""Left at once, after a second Ctrl-C; what came after the last checkpoint is done again."""
+"""Exit code after a second Ctrl-C; work since the last checkpoint is lost."""
 
 START_SECONDS = 10.0
-"""How long a process that has nothing to save yet may take to leave by itself."""
+"""Time for a process with nothing to save to exit by itself, in seconds."""
 
 
 class Stopped(BaseException):
-    """A signal came before there was anything to save."""
+    """Raised by a signal before there is anything to save."""
 
 
 class InterruptedAgain(BaseException):
-    """A second Ctrl-C came."""
+    """Raised by a second Ctrl-C."""
 
 
 class Stopping:
-    """Notes the wish to stop: a signal, the end of torchrun, or that the time is up.
+    """Requests to stop: a signal, the end of torchrun, or a time limit.
 
-    Until `training` is set a signal leaves at once with 75, since there is nothing to save. From
-    then on it only sets a flag, which training looks at between batches; a second SIGINT leaves at
-    once with 130. SIGHUP that is ignored (nohup) stays ignored.
+    Before `training` is set, a signal exits at once with 75, since there is nothing to save. After
+    that it sets a flag, which training checks between batches; a second SIGINT exits at once with
+    130. An ignored SIGHUP (nohup) stays ignored.
 
     Attributes:
         training: whether there is something to save.
-        requeue: whether the SLURM job shall come back after SIGUSR1 and a time limit.
-        mark: leaves a line for torchrun's user, who does not see the exit code.
+        requeue: whether to requeue the SLURM job after SIGUSR1 and after a time limit.
+        mark: writes a line to the run directory, because torchrun hides the exit code.
     """
 
     def __init__(self, after: float | None = None) -> None:
@@ -62,17 +62,17 @@ class Stopping:
         self.limit(after)
 
     def limit(self, seconds: float | None) -> None:
-        """Stop so many seconds from now; None is never."""
+        """Stop after `seconds` from now; None for never."""
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals, and give them back at the end.
+        """Handle signals during the block and restore the previous handlers.
 
-        Raises SystemExit(75) or SystemExit(130) where a signal ends the block.
+        Raises SystemExit(75) or SystemExit(130) when a signal ends the block.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread can take signals
+            yield  # only the main thread can set signal handlers
             return
         kept = {number: signal.getsignal(number) for number in signals_to_take()}
         try:
@@ -93,7 +93,7 @@ class Stopping:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._signal is not None and not self.training:
-            return  # it is leaving
+            return  # the process is exiting
         if number == self._signal == signal.SIGINT:
             if now - self._signalled_at >= REPEATED_SECONDS:
                 raise InterruptedAgain
@@ -117,13 +117,13 @@ class Stopping:
         self.requeue_job()
 
     def check(self) -> None:
-        """Leave where something asks to and nothing is to be saved."""
+        """Raise Stopped if a stop was requested and there is nothing to save."""
         if not self.training and self.reason is not None:
             raise Stopped
 
     @property
     def reason(self) -> str | None:
-        """What asks this process to stop, if anything does."""
+        """Return the signal or limit that requests a stop, or None."""
         if self._signal is not None:
             return signal.Signals(self._signal).name
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -134,19 +134,19 @@ class Stopping:
 
     @property
     def may_requeue(self) -> bool:
-        """Whether the job shall come back: not after scancel, Ctrl-C or a closed terminal."""
+        """Return whether to requeue the job: not after scancel, Ctrl-C or a closed terminal."""
         return self.requeue and self.reason in ("SIGUSR1", "trainer.stop_after")
 
     def requeue_job(self) -> None:
-        """Put the SLURM job in the queue again where it shall come back."""
+        """Requeue the SLURM job if `may_requeue`."""
         if self.may_requeue:
             requeue_job()
 
 
 def requeue_job() -> None:
-    """Put this SLURM job, which ends thereby, in the queue again; nothing outside SLURM.
+    """Requeue this SLURM job, which also ends it; do nothing outside SLURM.
 
-    Of an array only this task comes back. A failure is a notice.
+    Only this task of a job array is requeued. A failure is logged.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:

@@ -1,4 +1,4 @@
-"""Lightning's trainer on the devices that a recipe names."""
+"""Build Lightning's Trainer on the devices of a recipe."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from inceptcli.recipe import sections
 
 
 def trainer_on_devices(settings: sections.TrainerSection, **options: Any) -> Trainer:
-    """Lightning's trainer without loggers, bars and samplers of its own, and with `options`.
+    """Build Lightning's Trainer with `options`, without its loggers, progress bars and samplers.
 
-    Raises UsageError when the devices or the strategy cannot be had.
+    Raises UsageError when the devices or the strategy are not available.
     """
     plugins = options.pop("plugins", [])
     try:
@@ -50,32 +50,32 @@ def trainer_on_devices(settings: sections.TrainerSection, **options: Any) -> Tra
     device = trainer.strategy.root_device.type
     if options.get("sync_batchnorm") and device != "cuda" and trainer.world_size > 1:
         raise UsageError(
-            f"trainer.sync_batch_norm: works on GPUs alone, and the devices are {device}; leave it "
+            f"trainer.sync_batch_norm works only on GPUs, and the devices are {device}; leave it "
             "out or give --accelerator gpu"
         )
-    vars(rank_zero_only)["rank"] = trainer.global_rank  # until now it is what variables say
+    vars(rank_zero_only)["rank"] = trainer.global_rank  # so far from environment variables
     if trainer.world_size > 1:
         start_others()
-    # Lightning's handlers leave without saving; ours are there already.
+    # Lightning's handlers exit without saving; ours are already installed.
     vars(trainer._signal_connector)["register_signal_handlers"] = lambda: None
-    # What they would have noted is told to all ranks at each batch, which waits for the device.
+    # Lightning broadcasts its signal flag at each batch, which synchronizes with the device.
     loop: Any = trainer.fit_loop.epoch_loop
     loop._broadcast_sigterm_tensor = lambda: None
     return trainer
 
 
 def _cluster_environment() -> ClusterEnvironment:
-    """Who has started the ranks, by our rules: Lightning goes by variables that may be stale."""
+    """Return the launcher of the ranks; Lightning's own detection trusts stale variables."""
     if by_torchrun():
         return TorchElasticEnvironment()
     return SLURMEnvironment() if by_slurm() else LightningEnvironment()
 
 
 def quiet_lightning() -> None:
-    """Leave out what Lightning and torch tell of what is on purpose."""
+    """Silence notices and warnings of Lightning and torch about intended settings."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
-    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more than processors
+    warnings.filterwarnings("ignore", message="This DataLoader will create")  # more than cores
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch")

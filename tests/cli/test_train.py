@@ -89,7 +89,7 @@ def test_a_run_is_not_continued_with_another_recipe(run: Path) -> None:
     assert "another optimizer.learning_rate, trainer.seed" in done.stderr
     done = inceptcli("train", *TINY, "--output", run, "--resume", "never")
     assert done.exit_code == 2
-    assert "holds a run already" in done.stderr
+    assert "already contains a run" in done.stderr
 
 
 def test_training_on_photographs_names_what_it_skipped(photographs: Path, tmp_path: Path) -> None:
@@ -147,5 +147,5 @@ def test_a_finished_run_says_so(run: Path) -> None:
     before = (run / "metrics.csv").read_text()
     done = inceptcli("train", *TINY, "--output", run)
     assert done.exit_code == 0
-    assert "finished already" in done.stderr
+    assert "already finished" in done.stderr
     assert (run / "metrics.csv").read_text() == before

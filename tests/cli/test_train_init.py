@@ -94,7 +94,7 @@ def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
     before = (run / "recipe.yaml").read_bytes()
     done = inceptcli(*command)  # the same, without the weights
     assert done.exit_code == 0, done.output
-    assert "finished already" in done.stderr
+    assert "already finished" in done.stderr
     assert (run / "recipe.yaml").read_bytes() == before
     done = inceptcli(*command, "--epochs", "2")
     assert done.exit_code == 0, done.output
@@ -160,7 +160,7 @@ def test_only_a_classifier_may_be_new(data: Path, tmp_path: Path) -> None:
         "1 of the network's tensors would start at random values, the first is stem." in done.stderr
     )
     done = inceptcli("train", "--freeze", "stem", *flags)
-    check_one_line(done, 2, "would keep random values for good; give --init")
+    check_one_line(done, 2, "would freeze random weights; give --init")
 
 
 @pytest.mark.train

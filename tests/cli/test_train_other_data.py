@@ -94,7 +94,7 @@ def test_a_run_is_not_continued_on_other_data(
     change(place / "data")
     done = inceptcli("train", *FLAGS, "--epochs", epochs, "--data", place / "data", "--output", run)
     check_one_line(done, 2, f"not the data that the run in {run} was trained on: {said}")
-    assert "finished already" not in done.output
+    assert "already finished" not in done.output
     assert (run / "recipe.yaml").read_bytes() == recipe
 
 
@@ -107,7 +107,7 @@ def test_data_that_moved_is_the_same(place: Path) -> None:
         place / "elsewhere", "--output", run,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "finished already" in done.output
+    assert "already finished" in done.output
     assert read_recipe(run / "recipe.yaml")["data"]["val_path"] == str(place / "elsewhere")
 
 
@@ -116,7 +116,7 @@ def test_a_run_whose_record_is_gone_is_not_continued(place: Path) -> None:
     done = inceptcli(
         "train", *FLAGS, "--epochs", 1, "--data", place / "data", "--output", place / "run"
     )
-    check_one_line(done, 2, "data.jsonl.gz is gone")
+    check_one_line(done, 2, "data.jsonl.gz, which records the data of the run there, is missing")
 
 
 def test_a_repaired_image_is_no_longer_counted(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_repaired_image_is_no_longer_counted(tmp_path: Path) -> None:
     assert (row["part"], row["number"]) == ("train", "6")
 
     done = inceptcli("train", *flags, "--data", data, "--epochs", 2)  # the repaired one is known
-    assert "finished already" in done.stderr
+    assert "already finished" in done.stderr
     (data / "train/ant/1.png").write_bytes(b"broken")
     done = inceptcli("train", *flags, "--data", data, "--epochs", 2)
     check_one_line(done, 2, "1 training image of another size, the first is ant/1.png")
@@ -240,10 +240,13 @@ def again(place: Path, *flags: object) -> Any:
 def test_other_epochs_are_said_to_change_the_schedule_and_never_those_trained(place: Path) -> None:
     done = again(place, "--epochs", 2)
     assert done.exit_code == 0, done.output
-    assert "trainer.epochs was 1 and is 2: the learning rate follows the schedule" in done.stderr
+    assert (
+        "trainer.epochs changed from 1 to 2: the learning rate now follows the schedule"
+        in done.stderr
+    )
     assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
     done = again(place, "--epochs", 1)
-    check_one_line(done, 2, "--epochs 1: the run there is in or behind epoch 2 already")
+    check_one_line(done, 2, "--epochs 1: the run there has already reached epoch 2")
     assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
 
 
@@ -257,7 +260,7 @@ def test_a_run_cut_to_the_epochs_it_has_keeps_those_of_its_schedule(
     newest.unlink()
     done = again(place, "--epochs", 1)
     assert done.exit_code == 0
-    assert "finished already: 2 steps are done" in done.stderr
+    assert "already finished after 2 steps" in done.stderr
     assert read_recipe(place / "run" / "recipe.yaml")["trainer"]["epochs"] == 2
 
 
@@ -274,7 +277,7 @@ def test_a_checkpoint_of_another_name_is_known_by_its_step(place: Path) -> None:
     (checkpoint,) = sorted((place / "run" / "checkpoints").iterdir())[-1:]
     checkpoint.rename(checkpoint.with_name("step-000000999.ckpt"))
     done = again(place, "--epochs", 1)
-    assert "finished already: 2 steps are done" in done.stderr
+    assert "already finished after 2 steps" in done.stderr
 
 
 def test_data_that_is_left_out_is_named(place: Path) -> None:

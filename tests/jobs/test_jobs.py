@@ -136,7 +136,7 @@ def test_a_run_stops_in_time_goes_on_and_is_the_commands(
     assert capsys.readouterr() == ("", "")
     (answer,) = inceptcli.load(run).predict(np.zeros((75, 75, 3), np.uint8), top_k=1)
     assert answer.top[0].name in CLASSES
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already contains a run"):
         inceptcli.train(run, **OPTIONS, epochs=2, changes=SMALL, resume="never")
 
 

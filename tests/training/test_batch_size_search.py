@@ -93,7 +93,7 @@ def test_the_run_is_that_of_the_number_and_keeps_it(
 ) -> None:
     tried = memory(6)
     directory = train("auto", data__batch_size="auto")
-    assert any("auto: 5 images per device and step, what fits less 5%" in line for line in notices)
+    assert any("auto: 5 images per device and step, 5% below the limit" in line for line in notices)
     assert read_recipe(directory.path / "recipe.yaml")["data"]["batch_size"] == 5
     direct = train("direct", data__batch_size=5)
     assert_same_run(direct, directory)
@@ -199,7 +199,7 @@ def test_a_cpu_has_no_limit_to_find(tmp_path: Path) -> None:
 
 def test_several_devices_are_told_to_look_on_one(memory: Memory) -> None:
     memory(8)
-    with pytest.raises(UsageError, match=r"looks on one device, got 2 .* --devices 1"):
+    with pytest.raises(UsageError, match=r"needs a single device, got 2 .* --devices 1"):
         found(22, trainer__devices=2, trainer__strategy="ddp")
 
 

@@ -155,7 +155,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(train: Trai
     for path in directory.checkpoints():
         damage(path)
     for _ in range(2):
-        with pytest.raises(UserError, match="no checkpoint is left that is whole"):
+        with pytest.raises(UserError, match="has no intact checkpoint left"):
             train()
     assert "no checkpoint is left" in (directory.path / "train.log").read_text()
     assert len(list(directory.path.glob("checkpoints/*.damaged"))) == 2
@@ -172,7 +172,7 @@ def test_a_run_stopped_in_its_first_epoch_is_not_started_over_without_its_checkp
     for path in RunDirectory(tmp_path / "run").checkpoints():
         path.unlink()
     for _ in range(2):
-        with pytest.raises(UserError, match="no checkpoint is left that is whole"):
+        with pytest.raises(UserError, match="has no intact checkpoint left"):
             train()
 
 
@@ -192,7 +192,7 @@ def test_best_weights_that_are_lost_are_never_called_there(
         with pytest.raises(UserError, match="the run is finished, and its best weights are lost"):
             train()
         train(trainer__epochs=3)
-    assert any("the best of the epochs to come takes its place" in line for line in notices)
+    assert any("the best of the coming epochs replaces it" in line for line in notices)
     assert read_metadata(directory.weights).epoch == 3
     assert ending(directory)[0].startswith("best of 3 epochs: 3, top-1 25.00%")
 
@@ -218,7 +218,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(
     assert directory.checkpoints()[-1] == newest
     with zipfile.ZipFile(newest, "w") as archive:
         archive.writestr("letter", "of somebody else")
-    with pytest.raises(UserError, match=f"{newest.name}: is whole, but no checkpoint"):
+    with pytest.raises(UserError, match=f"{newest.name}: is intact, but this version cannot"):
         train()
     assert directory.checkpoints()[-1] == newest
 

@@ -52,7 +52,7 @@ def test_tables_that_are_none_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"[1]", b"[" * 10**5, b"\xff", b"{" + b" " * 2**20 + b"}"])
 def test_a_damaged_name_of_a_logger_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "logger.json").write_bytes(content)
-    with pytest.raises(UserError, match="remove it, and the run gets a new name"):
+    with pytest.raises(UserError, match="remove it to give the run a new name"):
         RunDirectory(tmp_path).logged_as("wandb")
 
 
@@ -118,7 +118,7 @@ STRANGE = {
     "a step that is huge": (checkpoint(global_step=10**400), "global_step must be"),
     "a step that is infinite": (checkpoint(global_step=float("inf")), "global_step must be"),
     "no version": (checkpoint(**{"pytorch-lightning_version": None}), "pytorch-lightning_version"),
-    "compressed": (archive(data=bytes(2**20)), "no checkpoint is left that is whole"),
+    "compressed": (archive(data=bytes(2**20)), "has no intact checkpoint left"),
 }
 
 

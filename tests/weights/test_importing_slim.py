@@ -215,9 +215,9 @@ def test_training_starts_from_an_auxiliary_head_that_was_kept(
     tensors = load_tensors(with_head)
     save(with_head, tensors, read_metadata(with_head))
     start_auxiliary_head(head, with_head, CLASSES)
-    assert notices[2:] == [f"{with_head}: without an auxiliary head, which starts at random values"]
+    assert notices[2:] == [f"{with_head}: has no auxiliary head; starting it at random values"]
     save(with_head, {**tensors, f"{AUXILIARY_HEAD}a": torch.ones(1)}, read_metadata(with_head))
-    with pytest.raises(UserError, match="of its auxiliary head does not fit"):
+    with pytest.raises(UserError, match=r"auxiliary head: .* is missing or has the wrong shape"):
         start_auxiliary_head(head, with_head, CLASSES)
 
 

@@ -105,7 +105,7 @@ def test_weights_of_another_network_than_is_trained_are_refused_before_they_are_
     )
     assert done.stderr.splitlines() == [
         "Error: --arch or network.name iv4-tf: --init irv2-tf:imagenet has weights of name "
-        "irv2-tf; leave it out, and the weights' own is taken",
+        "irv2-tf; leave it out to use that of the weights",
         "set()",
     ]
 
