@@ -1,4 +1,4 @@
-"""A whole dataset read ahead of training: what would be skipped, what is filed twice. No torch."""
+"""Check a dataset before training: unreadable, overlooked and duplicate images. No torch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ from inceptcli.text import composed, printable
 logger = logging.getLogger(__name__)
 
 ODD_SHARE = 0.01
-"""A format that fewer of the images have is odd: among photographs often a placeholder."""
+"""A format of a smaller share of the images is odd; among photographs often a placeholder."""
 
 
 class CheckedFile(NamedTuple):
-    """A file of a class folder, or an image in a shard whose `path` goes on behind the shard's.
+    """A file in a class folder, or an image in a shard.
 
-    `split` is train, val or test, or all without splits.
+    Attributes:
+        path: The file; for an image in a shard, the shard's path followed by the member's name.
+        split: train, val or test; all if the dataset has no splits.
+        class_name: Name of its class; empty for an unreadable image in a shard.
+        in_tar: Its location in the shard.
     """
 
     path: Path
@@ -42,7 +46,7 @@ class CheckedFile(NamedTuple):
 
 
 class Inspected(NamedTuple):
-    """What a file holds: a format and size (height, width), pixels, or why it cannot be read."""
+    """Result of reading a file: format, (height, width) and digest, or the problem."""
 
     place: CheckedFile
     problem: str | None = None
@@ -52,33 +56,33 @@ class Inspected(NamedTuple):
 
     @property
     def remark(self) -> Remark:
-        """The problem or the format."""
+        """The file with its problem, else its format."""
         return Remark(self.place.path, self.problem or self.format)
 
 
 class Remark(NamedTuple):
-    """A file and what there is to say about it."""
+    """A file and a remark about it."""
 
     path: Path
     text: str
 
 
 class Duplicates(NamedTuple):
-    """Files of equal content; `across` has classes or splits, or both, when these differ."""
+    """Files of equal content; `across` lists classes and splits if the files differ in them."""
 
     places: tuple[CheckedFile, ...]
     across: tuple[str, ...]
 
 
 class ClassCount(NamedTuple):
-    """How many readable images a class has in each split where it has a folder."""
+    """Number of readable images of a class in each split that has a folder for it."""
 
     name: str
     images: dict[str, int]
 
 
 class Spread(NamedTuple):
-    """The smallest, the middle and the largest, pixels."""
+    """Minimum, median and maximum, in pixels."""
 
     min: int
     median: int
@@ -87,17 +91,21 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; `images` counts those that can be read.
+    """Result of a check.
 
     Attributes:
-        unreadable: Files with an image's suffix, and why they cannot be read.
-        overlooked: Images that training would not see, since they have another suffix; the format.
-        left_out: Files and folders that are no images by their names, with those overlooked.
-        wrong_suffix: Readable images whose suffix is another format's; the format.
-        odd_format: Images of a format that fewer than ODD_SHARE of the images have; the format.
-        duplicates: Groups of equal files.
-        classes: By name.
-        width: None without images; so is `height`.
+        splits: The splits found; ("all",) without splits.
+        images: Number of readable images.
+        unreadable: Files with an image suffix, with the reason they cannot be read.
+        overlooked: Images that training would miss because of their suffix, with their format.
+        wrong_suffix: Readable images with the suffix of another format, with their format.
+        odd_format: Images of a format that less than ODD_SHARE of the images have.
+        duplicates: Groups of identical files.
+        classes: Image counts, sorted by class name.
+        formats: Number of images by format, most common first.
+        width: Spread of image widths; None without images.
+        height: Spread of image heights; None without images.
+        left_out: Files and folders that are not images by name, including overlooked ones.
     """
 
     splits: tuple[str, ...]
@@ -115,7 +123,7 @@ class Report:
 
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
-        """(split, class) of folders without a readable image."""
+        """Return (split, class) of each class folder without a readable image."""
         return [
             (split, entry.name)
             for entry in self.classes
@@ -125,7 +133,7 @@ class Report:
 
     @property
     def one_split_only(self) -> list[tuple[str, str]]:
-        """(split, class) of classes that the other splits lack."""
+        """Return (split, class) of each class that exists in a single split only."""
         return [
             (split, entry.name)
             for entry in self.classes
@@ -135,7 +143,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Nothing would be skipped or refused, and nothing is filed under two classes or splits."""
+        """Whether no image is skipped or refused, and no duplicates cross classes or splits."""
         untrained = "train" in self.splits and any(
             "train" not in entry.images for entry in self.classes
         )
@@ -145,7 +153,7 @@ class Report:
 
 
 Found = tuple[dict[str, list[str]], list[CheckedFile]]
-"""The classes of each split, and all files."""
+"""Class names by split, and all files."""
 
 
 def check_dataset(
@@ -153,15 +161,17 @@ def check_dataset(
     workers: int | None,
     progress: Callable[[int, int], None],
 ) -> Report:
-    """Read every image of `data`: class folders, alone or in train/, val/ and test/, or shards.
+    """Read every image of `data` and report problems.
 
-    `workers` processes share the reading; by default as many as this one may use cores. `progress`
-    is told how many files of how many are done.
+    Args:
+        data: Class folders, alone or in train/, val/ and test/, or shards.
+        workers: Number of processes; None for one per usable core.
+        progress: Called with the number of finished files and the total.
 
     Raises:
         UsageError: `data` is missing, or neither a folder nor shards.
-        UserError: there are no class folders, one cannot be read, or a shard has a label that the
-            list of classes beside it lacks.
+        UserError: there are no class folders, one cannot be read, or a shard has a label that is
+            not in the class list beside it.
     """
     left_out = LeftOut()
     find = _files_in_shards if means_shards(data) else _files_in_folders
@@ -176,10 +186,9 @@ def check_dataset(
 
 
 def _files_in_shards(data: str, left_out: LeftOut) -> Found:
-    """The images of shards; as in training those that name no split are train's.
+    """Return the images of shards; as in training, shards that name no split belong to train.
 
-    The classes that train are all that the list beside the shards has, those of other splits the
-    ones that occur.
+    Train has all classes of the class list; other splits have the classes that occur in them.
     """
     try:
         shards = find_shards(data)
@@ -214,13 +223,13 @@ def _files_in(
     for place, (member, offset, size, label) in enumerate(rows):
         name = f"{shard}/{member}".rstrip("/")
         image = TarImage(name, shard, offset, size, index.problems.get(place))
-        # Of what cannot be read nobody knows the class.
+        # The class of an unreadable image is unknown.
         class_name = composed(classes[label]) if image.problem is None else ""
         yield CheckedFile(Path(name), split, class_name, image)
 
 
 def _files_in_folders(data: str, left_out: LeftOut) -> Found:
-    """All files in the class folders of `data`, or of its train/, val/ and test/."""
+    """Return all files in the class folders of `data`, or of its train/, val/ and test/."""
     root = Path(data)
     splits = split_folders(root)
     if others := other_folders(root, splits):
@@ -240,7 +249,7 @@ def _files_in_folders(data: str, left_out: LeftOut) -> Found:
 
 
 def inspect(place: CheckedFile) -> Inspected:
-    """Decode one file; neither problem nor format when it does not claim to be an image."""
+    """Decode a file; a file without an image suffix only gets the format of its content."""
     if place.in_tar is not None:
         return _inspect_in_tar(place, place.in_tar)
     if not is_image(place.path):

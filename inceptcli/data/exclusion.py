@@ -1,4 +1,4 @@
-"""Images that an evaluation leaves out, by number or path."""
+"""Exclude listed images from an evaluation, by number or path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUM_VALIDATION_IMAGES = 50_000
 
 
 class Remaining(NamedTuple):
-    """The images that are left, how many were left out, and lines for people that say so."""
+    """The remaining images, the number of excluded ones, and notes to log about them."""
 
     images: LabeledImages
     excluded: int
@@ -27,15 +27,15 @@ class Remaining(NamedTuple):
 
 
 def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remaining:
-    """The images without those that `file` lists, one a line.
+    """Return the images without those listed in `file`, one per line.
 
-    An entry is the number, 1 to 50000, of a validation image of ILSVRC2012, as in the organizers'
-    blacklist (its images are known by their names, wherever they lie), or a path: relative to one
-    of `roots`, or as the images' own paths are given. Empty lines count for nothing.
+    An entry is either the number, 1 to 50000, of an ILSVRC2012 validation image, as in the
+    organizers' blacklist, or a path. Numbers are matched by file name, in any folder. Paths are
+    relative to one of `roots`, or given like the images' own paths. Empty lines are ignored.
 
     Raises:
         UsageError: `file` cannot be read.
-        UserError: a number is out of range, or no image is left.
+        UserError: a number is out of range, or no image remains.
     """
     numbered: dict[int, list[int]] = {}
     placed: dict[str, list[int]] = {}
@@ -50,7 +50,7 @@ def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remai
         if entry.isascii() and entry.isdecimal():
             if len(entry) > LONGEST_NUMBER or not 1 <= int(entry) <= NUM_VALIDATION_IMAGES:
                 raise UserError(
-                    f"{printable(str(file))} line {line}: a number of a validation image must be "
+                    f"{printable(str(file))} line {line}: the number of a validation image must be "
                     f"1 to {NUM_VALIDATION_IMAGES}, got {entry[:20]}"
                 )
             meant = numbered.get(int(entry), [])
@@ -67,13 +67,13 @@ def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remai
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"
         notes.append(
-            f"{count} name no image here; the first is {printable(unknown[0][:LONGEST_SHOWN])}"
+            f"{count} match no image; the first is {printable(unknown[0][:LONGEST_SHOWN])}"
         )
     return Remaining(left, len(excluded), tuple(notes))
 
 
 def _entries(file: Path) -> list[tuple[int, str]]:
-    """Lines that are not empty, with their numbers."""
+    """Return the nonempty lines with their line numbers."""
     try:
         text = text_of(read_regular(file, MAXIMUM_BYTES))
     except OSError as error:

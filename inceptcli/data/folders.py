@@ -1,4 +1,4 @@
-"""Find images, and the classes that folders give them."""
+"""Find images, and label them by class folders."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images and their classes.
+    """Images with labels.
 
     Attributes:
-        classes: Names; a label is a position in this list, 0-based.
+        classes: Class names; a label is a position in this list, 0-based.
         paths: One per image.
         labels: One per image, in the order of `paths`.
-        root: The folder that has the class folders; None where images were listed.
+        root: The folder that contains the class folders; None for listed images.
     """
 
     classes: tuple[str, ...]
@@ -37,11 +37,10 @@ class LabeledImages:
 
 
 def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
-    """The images in a folder and below it, sorted by their paths; `left_out` counts the rest.
+    """Return the images in a folder and its subfolders, sorted by path; count others in `left_out`.
 
-    Hidden files and folders, and those that storage boxes make, are left out. Links are followed,
-    but each folder is entered once, however many links lead to it; a link to nowhere is listed, so
-    that whoever reads it names it.
+    Leaves out hidden files and folders, and the system folders of storage devices. Follows links,
+    but enters each folder only once. Broken links are included, so that reading them reports them.
 
     Raises:
         UserError: a folder is missing or cannot be read.
@@ -59,27 +58,27 @@ def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
 def files_and_outputs(
     folder: Path, left_out: LeftOut | None = None
 ) -> tuple[list[Path], list[Path]]:
-    """All files below a folder; folders that this program wrote are not entered: they come second.
+    """Return all files below a folder, and the folders written by this program, not entered.
 
-    `left_out` counts what is hidden or a storage box's own, as in `find_images`.
+    `left_out` counts hidden files and system folders, as in `find_images`.
     """
     outputs: list[Path] = []
     return _walk(folder, outputs, left_out), outputs
 
 
 def has_only_outputs(folder: Path) -> bool:
-    """Whether there are folders that this program wrote, and no image beside them."""
+    """Return whether a folder has outputs of this program and no image outside of them."""
     files, outputs = files_and_outputs(folder)
     return bool(outputs) and not any(map(is_image, files))
 
 
 def has_images(folder: Path) -> bool:
-    """Whether an image lies in the folder itself."""
+    """Return whether the folder itself contains an image."""
     return any(map(is_image, _list(folder).files))
 
 
 def is_image(file: Path) -> bool:
-    """Whether a file has an image's suffix in any case, or no suffix at all and is an image."""
+    """Return whether a file has an image suffix, or has no suffix and the content of an image."""
     if file.suffix.lower() in SUFFIXES or has_suffix(file.name):
         return file.suffix.lower() in SUFFIXES
     try:
@@ -94,14 +93,16 @@ def files_by_class(
     without: Collection[Path] = (),
     left_out: LeftOut | None = None,
 ) -> dict[str, list[Path]]:
-    """The files in each class folder of `root`, whatever their suffix, by the classes' names.
+    """Return all files in each class folder of `root`, by class name.
 
-    Names are in Unicode's composed form (NFC), so that folders of macOS and others are one class.
-    The folders `without` are no classes. `left_out` counts images beside the class folders, and
-    what is hidden or a storage box's own.
+    Names are in Unicode's composed form (NFC), so that folders from macOS and other systems are one
+    class. Folders written by this program (runs) are left out with a notice; a folder that contains
+    nothing else is not a class.
 
-    Folders that this program wrote (runs) are left out, with a notice; a folder that has nothing
-    else is no class.
+    Args:
+        root: The folder of class folders.
+        without: Folders that are not classes.
+        left_out: Counts images beside the class folders, hidden files and system folders.
 
     Raises:
         UsageError: `root` is missing or not a folder.
@@ -124,7 +125,7 @@ def files_by_class(
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
-        logger.info(f"left out {_shown(written[0])}{others}: inceptcli wrote that; it is no class")
+        logger.info(f"left out {_shown(written[0])}{others}: written by inceptcli, not a class")
     if not found:
         raise UserError(
             f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
@@ -133,7 +134,7 @@ def files_by_class(
 
 
 def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, list[Path]]:
-    """The images of `files_by_class`; one notice says how many files are none."""
+    """Return the images of `files_by_class`; log one line about the files left out."""
     left_out = LeftOut()
     found: dict[str, list[Path]] = {}
     for name, files in files_by_class(root, without, left_out).items():
@@ -149,9 +150,9 @@ def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, lis
 
 
 def class_folder(root: Path, without: Collection[Path] = ()) -> LabeledImages:
-    """The images of a folder that holds one folder per class, in the order of the classes' names.
+    """Return the images of a folder that contains one folder per class, sorted by class name.
 
-    The folders `without` are no classes.
+    The folders `without` are not classes.
 
     Raises:
         UsageError: `root` is missing or not a folder.
@@ -176,13 +177,13 @@ def class_folder(root: Path, without: Collection[Path] = ()) -> LabeledImages:
 def labeled_for(
     root: Path, classes: Sequence[str], without: Collection[Path] = ()
 ) -> LabeledImages:
-    """The images of `root`'s class folders, labeled by the place of their name in `classes`.
+    """Return the images in the class folders of `root`, labeled by position in `classes`.
 
-    The folders `without` are no classes.
+    The folders `without` are not classes.
 
     Raises:
         UsageError: `root` is missing or not a folder.
-        UserError: a folder's name is not among `classes`, or there is no image at all.
+        UserError: a folder's name is not in `classes`, or there are no images.
     """
     found = images_by_class(root, without)
     unknown = sorted(found.keys() - {composed(name) for name in classes})
@@ -190,7 +191,7 @@ def labeled_for(
         raise UserError(
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes"
             f" ({len(unknown)} of {len(found)} folders unknown){_meant(unknown[0], classes)}; "
-            "rename the folder as the class is named, or leave it out"
+            "rename the folder to the class's name, or remove it"
         )
     images = _labeled(root, found, classes)
     if not images.paths:
@@ -205,12 +206,12 @@ def _meant(name: str, classes: Sequence[str]) -> str:
 
 
 def digests(images: LabeledImages) -> list[bytes | None]:
-    """The SHA-256 of each file's bytes, which are all read; None where that fails."""
+    """Read every file and return its SHA-256, or None if it cannot be read."""
     return [_digest(path) for path in images.paths]
 
 
 def check_folder(root: Path) -> None:
-    """UsageError when `root` is missing or not a folder."""
+    """Raise UsageError if `root` is missing or not a folder."""
     if not root.exists():
         raise UsageError(f"{_shown(root)}: no such folder")
     if not root.is_dir():
@@ -218,7 +219,7 @@ def check_folder(root: Path) -> None:
 
 
 def subfolders(root: Path) -> list[Path]:
-    """The folders in `root`, by name, without hidden ones; UserError when it cannot be read."""
+    """Return the visible folders in `root`, sorted; raise UserError if it cannot be read."""
     return _list(root).folders
 
 
@@ -232,7 +233,7 @@ def _labeled(
 
 
 def where(images: LabeledImages, chosen: Sequence[bool]) -> LabeledImages:
-    """The images for which `chosen`, one for each, is true."""
+    """Return the images for which `chosen`, one value per image, is true."""
     kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
     return replace(
         images,
@@ -242,16 +243,16 @@ def where(images: LabeledImages, chosen: Sequence[bool]) -> LabeledImages:
 
 
 def _digest(path: Path) -> bytes | None:
-    """The SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file, or None if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
     except OSError:
-        return None  # a training image, which is skipped and named when it is read
+        return None  # it trains, so it is skipped and reported when it is read
 
 
 def _walk(folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = None) -> list[Path]:
-    """Every file below, sorted; what this program wrote is not entered but added to `outputs`."""
+    """Return all files below a folder, sorted; add folders of this program's to `outputs`."""
     found: list[Path] = []
     entered: set[tuple[int, int]] = set()
     waiting = [folder]
@@ -272,12 +273,12 @@ def _walk(folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = N
 
 
 def _is_file_or_nothing(link: Path) -> bool:
-    """Whether a link leads to a regular file, or nowhere; a pipe would be waited for."""
+    """Return whether a link leads to a regular file or is broken; opening a pipe would block."""
     return os.path.isfile(link) or not os.path.exists(link)  # noqa: PTH110, PTH113 (never raise)
 
 
 class _Listing(NamedTuple):
-    """What identifies a folder, and its folders and files by name, without what is passed over."""
+    """A folder's device and inode, its subfolders and files by name, and those left out."""
 
     identity: tuple[int, int]
     folders: list[Path]
@@ -286,7 +287,7 @@ class _Listing(NamedTuple):
 
 
 def _list(folder: Path) -> _Listing:
-    """No hidden files, no storage box's folders and no devices; hidden images are counted."""
+    """List a folder without hidden files, system folders and devices; count those left out."""
     folders, files, left_out = [], [], LeftOut()
     try:
         status = folder.stat()
@@ -314,12 +315,12 @@ def _shown(path: Path) -> str:
 
 
 RUN_FILES = {"lock", "model.safetensors", "recipe.yaml", "train.log"}
-"""Two of them make a run directory; a run that is just starting has a lock alone."""
+"""A run directory has at least two of these; a run that is starting has only a lock."""
 
 EXPLANATIONS = "explanations.csv"
-"""Beside the pictures of `predict --explain`."""
+"""Written beside the images of `predict --explain`."""
 
 
 def is_own_output(names: Set[str]) -> bool:
-    """Whether a folder with these names in it was written by `train` or `predict --explain`."""
+    """Return whether `train` or `predict --explain` wrote a folder with these file names."""
     return len(names & RUN_FILES) > 1 or names == {"lock"} or EXPLANATIONS in names

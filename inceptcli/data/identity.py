@@ -1,9 +1,9 @@
-"""What a dataset is, wherever it lies: its classes in order, its images by name and size. No torch.
+"""Identify a dataset by its classes and its images' names and sizes, wherever it is. No torch.
 
-Kept as one file of JSON lines, `data.jsonl.gz`: how many images there are and a hash of all that
-follows; the classes; for each image its part, label, name and bytes. -1 bytes are of a file that
-cannot be looked at. The first image of each class and part also has a hash of how its file starts:
-it tells classes that changed places where names and sizes are the same, as those of BMP files are.
+The identity is stored as JSON Lines in `data.jsonl.gz`. The first line has the numbers of images
+and a hash of the following lines; the second, the classes. Each further line has an image's part,
+label, name and size in bytes, -1 if unknown. The first image of each class and part also has a hash
+of its first bytes. It detects swapped classes where names and sizes agree, as with BMP files.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from inceptcli.errors import UserError
 from inceptcli.text import listed, printable
 
 ImageNumber = tuple[str, int]
-"""Part (train or val) of an image and its place there, 0-based."""
+"""An image's part (train or val) and its position there, 0-based."""
 
 LONGEST_REASON = 200
 
 START = 65536
-"""Bytes of a file that are read."""
+"""Number of first bytes of a file that are hashed."""
 
 DAMAGE = (EOFError, LookupError, OSError, RecursionError, TypeError, ValueError, zlib.error)
-"""What a damaged file of JSON lines raises."""
+"""Errors raised by a damaged JSON Lines file."""
 
 PARTS = {"train": "training", "val": "validation"}
 
 MOST_TIMES, AND_MORE = 200, 2**20
-"""Bytes that the file may have uncompressed, as many times its own; names take 20 times."""
+"""Maximum uncompressed size: times the compressed size, plus bytes. Names need a factor of 20."""
 
 
 class Listed(NamedTuple):
-    """An image of a dataset."""
+    """An image of a dataset; `start` is the hash of its first bytes, if recorded."""
 
     part: str
     label: int
@@ -53,7 +53,7 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """Of the images that a run has in front of it; looked at when first asked for."""
+    """Identity of a run's current data; computed on first access."""
 
     classes: tuple[str, ...]
     train: ListedSource
@@ -61,14 +61,14 @@ class DataIdentity:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of all lines but the first."""
+        """Hash of all lines except the first."""
         found = hashlib.sha256()
         for line in self._lines():
             found.update(line)
         return found.hexdigest()
 
     def images(self) -> Iterator[Listed]:
-        """All of them in their order; none where they are drawn."""
+        """Yield all images in order; none for drawn shapes."""
         for part, source in (("train", self.train), ("val", self.val)):
             seen: set[int] = set()
             for number, (name, size) in enumerate(source.files()):
@@ -96,7 +96,7 @@ class DataIdentity:
 
 
 class KeptIdentity:
-    """What `data.jsonl.gz` says; UserError when that cannot be read."""
+    """Identity stored in a `data.jsonl.gz`; access raises UserError if it cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -109,7 +109,7 @@ class KeptIdentity:
             next(lines, b"")
             classes, *images = map(json.loads, lines)
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-                raise ValueError("its classes are no list of names")
+                raise ValueError("its classes are not a list of names")
             return tuple(classes), [_checked(Listed(*image), len(classes)) for image in images]
 
     @contextmanager
@@ -121,22 +121,22 @@ class KeptIdentity:
         except DAMAGE as error:
             reason = printable(str(error)[:LONGEST_REASON]) or "it is cut short"
             raise UserError(
-                f"{self.path}: cannot be read ({reason}), so nobody knows what the run there was "
-                "trained on; give another --output"
+                f"{self.path}: cannot be read ({reason}), so the run's training data is unknown; "
+                "give another --output"
             ) from error
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Their names in the order of the labels."""
+        """Class names in label order."""
         return self._listing[0]
 
     @property
     def images(self) -> list[Listed]:
-        """All images in their order."""
+        """All images in order."""
         return self._listing[1]
 
     def validated(self, names: Sequence[str]) -> list[bool] | None:
-        """Whether each of the images so named validated; None unless these are all, each once."""
+        """Return whether each named image validates; None unless names match all images once."""
         is_val = {image.name: image.part == "val" for image in self.images}
         if len(is_val) < len(self.images) or sorted(is_val) != sorted(names):
             return None
@@ -144,16 +144,16 @@ class KeptIdentity:
 
 
 def _lines_of(file: gzip.GzipFile, most: int) -> Iterator[bytes]:
-    """The lines of a file that has at most so many bytes; ValueError where it has more."""
+    """Yield the lines of a file; raise ValueError if it has more than `most` bytes."""
     while line := file.readline(most + 1):
         most -= len(line)
         if most < 0:
-            raise ValueError("it is far longer than its compressed form")
+            raise ValueError("it is too large uncompressed")
         yield line
 
 
 def _checked(image: Listed, classes: int) -> Listed:
-    """ValueError where the types are not those of an image."""
+    """Return the image; raise ValueError if a field has the wrong type or range."""
     numbers = (image.label, image.bytes)
     if (
         image.part not in PARTS
@@ -161,16 +161,16 @@ def _checked(image: Listed, classes: int) -> Listed:
         or not all(type(number) is int for number in numbers)
         or not 0 <= image.label < classes
     ):
-        raise ValueError("a line is no image")
+        raise ValueError("a line is not an image")
     return image
 
 
 def difference_of_data(
     kept: KeptIdentity, now: DataIdentity, may_change: Collection[ImageNumber]
 ) -> str | None:
-    """What is other now, in words; None when nothing is.
+    """Describe how the data changed; return None if it did not.
 
-    The files of the images that `may_change` names may have changed.
+    Changes to the files of the images in `may_change` are ignored.
     """
     if kept.sha256 == now.sha256:
         return None
@@ -193,7 +193,7 @@ def _of_classes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     if not said and before != after:
         label = next(i for i, name in enumerate(before) if name != after[i])
         return (
-            f"the classes are in another order: class {label} was {printable(before[label])}, "
+            f"the classes are in a different order: class {label} was {printable(before[label])}, "
             f"now it is {printable(after[label])}"
         )
     return ", ".join(said)
@@ -205,7 +205,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 Key = tuple[str, int]
-"""A name, and how many images before it have it: tar files may hold one name twice."""
+"""A name and the number of earlier images of that name; tar files may contain a name twice."""
 
 
 def _keyed(images: Sequence[Listed]) -> dict[Key, Listed]:
@@ -230,19 +230,19 @@ def _of_images(
         for keys, what in (
             ([key for key in before if key not in after], "gone"),
             ([key for key in after if key not in before], "added"),
-            (moved, "of another class"),
-            (resized, "of another size"),
-            ([] if resized else changed, "of another content"),
+            (moved, "with a different class"),
+            (resized, "with a different size"),
+            ([] if resized else changed, "with different content"),
         )
         if keys
     ]
     if not said and list(before) != list(after):
-        return [f"the {word} images are in another order"]
+        return [f"the {word} images are in a different order"]
     return said
 
 
 def _differ(one: Listed, other: Listed) -> bool:
-    """Whether the files are others; how they start is known of a class's first image alone."""
+    """Return whether the files differ; only a class's first image has a hash of its start."""
     if one.bytes != other.bytes:
         return True
     return bool(one.start and other.start) and one.start != other.start

@@ -1,4 +1,4 @@
-"""Labeled images that a file lists: a CSV of path and label, and ILSVRC's flat folder."""
+"""Read labeled images from a CSV of paths and labels, or from ILSVRC's flat folder."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from inceptcli.files.remote.transport import FetchError
 from inceptcli.text import composed, printable
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
-"""The validation images' names: the number is 1 to 50000."""
+"""File names of the validation images; the number is 1 to 50000."""
 
 SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
 LABEL_COLUMNS = ("label", "class_index")
 KAGGLE_LABELS = "LOC_val_solution.csv"
-"""ImageId and PredictionString: a name without its suffix; a synset and a box, repeated."""
+"""Columns ImageId (a name without suffix) and PredictionString (synset and box, repeated)."""
 
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC/val")
-"""Where Kaggle's archive has them, beside that file."""
+"""Image folder in Kaggle's archive, beside KAGGLE_LABELS."""
 
 LONGEST_NUMBER = 18
-"""Digits; Python refuses to read thousands of them."""
+"""Maximum number of digits; Python refuses to parse thousands of them."""
 
 LONGEST_SHOWN = 200
-"""Characters of a label or a path that a message shows."""
+"""Maximum number of characters of a label or path shown in a message."""
 
 MAXIMUM_BYTES = 256 * 1024**2
 
@@ -46,9 +46,13 @@ Entry = TypeVar("Entry")
 
 
 class ListedImages(NamedTuple):
-    """Images for `eval`, the folder that their paths start from, and what should be said of them.
+    """Images for `eval`.
 
-    `notes` are lines for people, `read` the files that list the images.
+    Attributes:
+        images: The images.
+        root: The folder that their paths start from.
+        notes: Lines to log.
+        read: The files that list the images.
     """
 
     images: LabeledImages
@@ -60,13 +64,13 @@ class ListedImages(NamedTuple):
 def evaluation_images(
     data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
 ) -> ListedImages:
-    """What a `--data` that lists its images means, labeled by place in `ids` and in `names`.
+    """Return the images of a CSV file (`images_in_csv`) or of ILSVRC's flat folder (`flat`).
 
-    A CSV file (`images_in_csv`) or ILSVRC's flat folder (`flat`).
+    Labels are positions in `ids` and `names`, the classes of the weights.
 
     Raises:
-        UsageError: there is no such file or folder, or its columns cannot be understood.
-        UserError: what was found does not fit the classes; the message names the line.
+        UsageError: there is no such file or folder, or its columns are unknown.
+        UserError: an entry does not fit the classes; the message names the line.
     """
     if data.is_file() and data.name == KAGGLE_LABELS:
         return flat(_kaggle_folder(data), ids, names, data)
@@ -74,37 +78,37 @@ def evaluation_images(
         images = images_in_csv(data, ids, names, allow_outside=allow_outside)
         return ListedImages(images, data.parent, read=(data,))
     if data.is_file():
-        raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of path and label")
+        raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of paths and labels")
     folder = _flat_folder(data)
     if folder is None:
-        raise UsageError(f"{_shown(data)}: no list of images and no flat folder of ILSVRC")
+        raise UsageError(f"{_shown(data)}: neither a list of images nor ILSVRC's flat folder")
     return flat(folder, ids, names)
 
 
 def lists_images(data: Path) -> bool:
-    """Whether `data` is a file or ILSVRC's flat folder, and not class folders."""
+    """Return whether `data` is a file or ILSVRC's flat folder, not class folders."""
     return data.is_file() or _flat_folder(data) is not None
 
 
 def is_remote_list(data: str) -> bool:
-    """Whether `data` is the address of a CSV file."""
+    """Return whether `data` is the address of a CSV file."""
     return scheme_of(data) is not None and data.partition("?")[0].lower().endswith(".csv")
 
 
 def images_in_csv(
     file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
 ) -> LabeledImages:
-    """The images that a CSV file lists, in its order.
+    """Return the images listed in a CSV file, in its order.
 
-    Its first line names the columns: `path` (or `file`), relative to the CSV's folder, and `label`
-    (or `class_index`); other columns are ignored. A label is a class's id (synset, folder), else
-    its name, else its place, from 0, among the weights' classes. A place is not understood where an
-    id or a name is itself a number.
+    The first line names the columns: `path` (or `file`), relative to the CSV's folder, and `label`
+    (or `class_index`). Other columns are ignored. A label is a class's id (synset, folder), else
+    its name, else its position among the weights' classes, 0-based. Positions are not accepted if
+    an id or a name is itself a number.
 
     Raises:
         UsageError: the columns are missing.
-        UserError: a label is unknown, a path leaves the CSV's folder, also by a link, without
-            `allow_outside`, or is listed twice; the message names the line.
+        UserError: a label is unknown, a path is listed twice, or a path leaves the CSV's folder,
+            directly or by a link, without `allow_outside`; the message names the line.
     """
     root, real_folders = os.path.realpath(file.parent), dict[str, str]()
 
@@ -120,10 +124,10 @@ def images_in_csv(
 def images_in_remote_csv(
     data: str, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
 ) -> RemoteSource:
-    """The images that a CSV file at an address lists, as in `images_in_csv`; none is fetched yet.
+    """Return the images listed in a CSV file at an address, without fetching them.
 
     Paths are relative to the address's folder, or addresses themselves; with `allow_outside` they
-    may leave that folder. A path of this machine is an error.
+    may leave that folder. Local paths are errors. Otherwise as `images_in_csv`.
     """
     address = data_address(data)
 
@@ -147,7 +151,10 @@ def _placed(
     shown: str,
     allow_outside: bool,
 ) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
-    """The place and the label of each row; a place also says whether it is in the list's folder."""
+    """Return the place and the label of each row.
+
+    `place_of` returns the place of a path, and whether it is inside the list's folder.
+    """
     lines: dict[Entry, int] = {}
     numbers = []
     for line, path, label in rows:
@@ -161,7 +168,7 @@ def _placed(
                 "--allow-outside permits it"
             )
         if place in lines:
-            first = f"{_cut(redacted(path))} is listed already in line {lines[place]}"
+            first = f"{_cut(redacted(path))} is already listed in line {lines[place]}"
             raise UserError(f"{shown} line {line}: {first}")
         lines[place] = line
         numbers.append(_find(labels, label, shown, line))
@@ -173,16 +180,19 @@ def _placed(
 def flat(
     folder: Path, ids: Sequence[str], names: Sequence[str], file: Path | None = None
 ) -> ListedImages:
-    """The validation images of ILSVRC in `folder`, labeled by `file`, or one in it or beside it.
+    """Return the ILSVRC validation images in `folder`, labeled by a file.
 
-    That is `labels.csv` (as in `images_in_csv`; `file` is an image's name), Caffe's `val.txt` (an
-    image's name and its label on each line) or Kaggle's `LOC_val_solution.csv`, also up to four
-    folders above, as its archive has it. A label that is a number counts synsets from 0 in the
-    order of `synsets.txt` beside it; without that file, where the weights have a thousand synsets,
-    in the order of their ids, as every published classifier does.
+    The label file is `file`, or one of the following in `folder` or beside it: `labels.csv` (as in
+    `images_in_csv`, with image names), Caffe's `val.txt` (name and label per line), or Kaggle's
+    `LOC_val_solution.csv`, also up to four folders above, as in its archive.
 
-    Raises UserError when there is none, it lacks an image or has an unknown label, or when there is
-    only the devkit's own file: that numbers the synsets in another order.
+    A numeric label is a 0-based position in `synsets.txt` beside the label file. Without that file,
+    if the weights have a thousand synsets, it is a position in the sorted ids, as in published
+    classifiers.
+
+    Raises:
+        UserError: there is no label file, it lacks an image or has an unknown label, or there is
+            only the devkit's file, which numbers the synsets in a different order.
     """
     file = file or _labels_of(folder)
     order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
@@ -212,7 +222,7 @@ def flat(
 
 
 def _real(place: str, folders: dict[str, str]) -> str:
-    """The absolute path without links; `folders` keeps those of folders, which repeat."""
+    """Return the absolute path with links resolved; `folders` caches those of folders."""
     folder, name = os.path.split(place)
     if folder not in folders:
         folders[folder] = os.path.realpath(folder)
@@ -221,9 +231,9 @@ def _real(place: str, folders: dict[str, str]) -> str:
 
 
 class Labels:
-    """Classes by what a file calls them: id, else name, else place in `order`.
+    """Find classes by id, else by name, else by position in `order`.
 
-    Of names that differ in Unicode's form only each stands for the other.
+    Names that differ only in Unicode normalization are equal.
     """
 
     def __init__(self, ids: Sequence[str], names: Sequence[str], order: Sequence[str]) -> None:
@@ -233,7 +243,7 @@ class Labels:
         self.is_numbered = any(key.isdecimal() for key in (*ids, *names))
 
     def find(self, text: str) -> int:
-        """The class's label; ValueError says what is wrong with `text`, whose name goes before."""
+        """Return the label of a class; raise ValueError with a predicate about `text`."""
         text = composed(text)
         labels = self.by_id.get(text) or self.by_name.get(text, set())
         if len(labels) > 1 or (labels and labels != self.by_name.get(text, labels)):
@@ -241,24 +251,24 @@ class Labels:
         if labels:
             return next(iter(labels))
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
-            raise ValueError("is no class of the weights; give its id, name or number")
+            raise ValueError("is not a class of the weights; give its id, name or number")
         if not self.order:
             raise ValueError(
-                "is a number, which needs synsets.txt beside it, unless these are ImageNet's 1000 "
-                "classes; or give synset ids"
+                "is a number, which needs synsets.txt beside the list, unless the weights have "
+                "ImageNet's 1000 classes; or give synset ids"
             )
         if len(text) > LONGEST_NUMBER or int(text) >= len(self.order):
             last = len(self.order) - 1
-            raise ValueError(f"is no class of the weights; they are numbered 0 to {last}")
+            raise ValueError(f"is not a class of the weights; they are numbered 0 to {last}")
         meant = self.by_id.get(composed(self.order[int(text)]), set())
         if len(meant) != 1:
             shown = _cut(self.order[int(text)])
-            raise ValueError(f"means {shown}, which is no class of the weights")
+            raise ValueError(f"means {shown}, which is not a class of the weights")
         return next(iter(meant))
 
 
 def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
-    """By name in one form of Unicode."""
+    """Return labels by name in Unicode's composed form."""
     labels: dict[str, set[int]] = {}
     for label, name in enumerate(names):
         labels.setdefault(composed(name), set()).add(label)
@@ -296,7 +306,7 @@ def _labels_of(folder: Path) -> Path:
         if (place / DEVKIT_LABELS).is_file():
             raise UserError(
                 f"{_shown(place / DEVKIT_LABELS)}: numbers the classes 1 to 1000 in the devkit's "
-                "own order, which is not that of the synsets; put Caffe's val.txt beside it, or "
+                "own order, not in that of the synsets; put Caffe's val.txt beside it, or "
                 "labels.csv (file,label) with synset ids"
             )
     raise UserError(
@@ -310,12 +320,12 @@ def _kaggle_folder(file: Path) -> Path:
             return folder
     raise UsageError(
         f"{_shown(file)}: its images are neither in {_shown(file.parent / KAGGLE_IMAGES)} nor "
-        "beside it; give their folder as --data, and put the file into it"
+        "beside it; put the file into the images' folder, and give that folder as --data"
     )
 
 
 def _labeled_names(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, name and label; of Kaggle's boxes, which all have an image's one synset, the first."""
+    """Yield line, name and label; all of an image's boxes in Kaggle's file have its synset."""
     if file.name == KAGGLE_LABELS:
         for line, name, boxes in _rows(file, ("imageid",), ("predictionstring",)):
             yield line, name, boxes.split()[0]
@@ -338,7 +348,7 @@ def _rows(
     label_columns: Sequence[str] = LABEL_COLUMNS,
     shown: str | None = None,
 ) -> Iterator[tuple[int, str, str]]:
-    """Line, path and label of a CSV file, which messages call `shown` instead of its path."""
+    """Yield line, path and label of a CSV file; messages show `shown` instead of its path."""
     shown = shown or _shown(file)
     lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
     try:
@@ -365,7 +375,7 @@ def _rows(
 
 
 def _words(file: Path) -> Iterator[tuple[int, str, str]]:
-    """Line, path and label of a file that separates them by the line's last blank."""
+    """Yield line, path and label of a file that separates path and label by the last space."""
     for number, line in enumerate(_read(file).split("\n"), start=1):
         words = line.rsplit(maxsplit=1)
         if len(words) == 1:

@@ -1,4 +1,4 @@
-"""Files and folders that a search for images passes over, counted so that a line can say so."""
+"""Count the files and folders that a search for images leaves out, and describe them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import PurePosixPath
 from inceptcli.text import printable
 
 NUM_NAMED = 8
-"""Suffixes and folders that a line names; the rest it counts."""
+"""Maximum number of suffixes or folders named in a line; others are counted."""
 
 STORAGE_FOLDERS = frozenset(
     {"@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"}
     | {"__macosx", "lost+found", "recycler", "system volume information"}
 )
-"""Thumbnails and trash of Synology, QNAP, Windows and macOS, in small letters."""
+"""Thumbnails and trash of Synology, QNAP, Windows and macOS, in lowercase."""
 
 LITTER = frozenset({".ds_store", ".directory", ".gitignore", ".gitkeep", ".localized"})
-"""Hidden files that no line needs to count, in small letters."""
+"""Hidden files that are not counted, in lowercase."""
 
 
 def is_passed_over(folder: str) -> bool:
-    """Whether a folder of this name is not entered: hidden, or a storage box's own."""
+    """Return whether a folder of this name is skipped: hidden, or a storage device's own."""
     return folder.startswith(".") or folder.lower() in STORAGE_FOLDERS
 
 
 @dataclass
 class LeftOut:
-    """What was passed over.
+    """Counts of files and folders left out.
 
     Attributes:
-        files: How many, by suffix in small letters, or what else they are called.
-        folders: How many of each name.
+        files: Number of files by lowercase suffix, or by another kind.
+        folders: Number of folders by name.
     """
 
     files: Counter[str] = field(default_factory=Counter)
@@ -43,16 +43,16 @@ class LeftOut:
         return bool(self.files or self.folders)
 
     def add_file(self, name: str, kind: str | None = None) -> None:
-        """A file more, by its suffix unless `kind` says what it is."""
+        """Count a file by `kind`, by default its suffix."""
         self.files[kind or PurePosixPath(name).suffix.lower() or "without a suffix"] += 1
 
     def add_hidden(self, name: str) -> None:
-        """A hidden file more, unless it is one of those that nobody put there."""
+        """Count a hidden file, unless it is litter of the system."""
         if name.lower() not in LITTER:
             self.add_file(name, "hidden")
 
     def passes_over(self, member: str) -> bool:
-        """Whether a file of this name in a tar file is hidden or in such a folder; counts it."""
+        """Return whether a tar member is hidden or in a skipped folder; count it if so."""
         *folders, name = PurePosixPath(member).parts or ("",)
         if folder := next((f for f in folders if f != ".." and is_passed_over(f)), None):
             self.add_file(name, f"in {folder}")
@@ -63,16 +63,16 @@ class LeftOut:
         return True
 
     def add_folder(self, name: str) -> None:
-        """A folder more, and all that is in it."""
+        """Count a folder; its contents are not counted."""
         self.folders[name] += 1
 
     def update(self, other: LeftOut) -> None:
-        """What another one counted, too."""
+        """Add the counts of `other`."""
         self.files.update(other.files)
         self.folders.update(other.folders)
 
     def __str__(self) -> str:
-        """Such as: left out 4 files (3 .txt, 1 without a suffix) and 1 folder (@eaDir)."""
+        """Return a line such as: left out 4 files (3 .txt, 1 .psd) and 1 folder (@eaDir)."""
         parts = []
         if self.files:
             kinds = [f"{count} {kind}" for kind, count in self.files.most_common()]

@@ -1,4 +1,4 @@
-"""What `--data` says, opened: class folders or shards, as labeled images by number. No torch."""
+"""Open `--data` for training or evaluation: class folders or shards. No torch."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from inceptcli.text import listed, printable
 logger = logging.getLogger(__name__)
 
 Measured = Literal["train", "val", "test", "all"]
-"""Which images of a dataset: one of its splits, or all where it has none."""
+"""Images of a dataset to use: one of its splits, or all if it has none."""
 
 
 class TrainedOn(NamedTuple):
-    """What a run was trained on, by its recipe."""
+    """Training data of a run, from its recipe."""
 
     path: str
     val_path: str | None = None
@@ -43,7 +43,7 @@ class TrainedOn(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """Images of a dataset, which these are, and the `val_fraction` that told them apart, if one."""
+    """Images of a dataset, their split, and the `val_fraction` that defined it, if any."""
 
     source: ListedSource
     split: Measured
@@ -51,13 +51,13 @@ class Chosen(NamedTuple):
 
 
 class Dataset(ABC):
-    """What `data` names, its images not looked for yet.
+    """A dataset given by `--data`; its images are not searched until `images` is called.
 
     Attributes:
-        data: As the command line has it.
-        splits: Those that it has, of train, val and test; none where it is class folders alone or
-            shards whose names say nothing.
-        training: Which images train.
+        data: The argument of `--data`.
+        splits: Its splits among train, val and test; empty for plain class folders and for shards
+            that name no split.
+        training: The images to train on; None if there are none.
     """
 
     def __init__(self, data: str, splits: Sequence[Split], training: Measured | None) -> None:
@@ -65,20 +65,20 @@ class Dataset(ABC):
 
     @abstractmethod
     def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource | ShardSource:
-        """Some of the images, labeled by the place of a class in `classes`, else in its own."""
+        """Return a split's images, labeled by position in `classes`, or in its own if None."""
 
     @property
     @abstractmethod
     def training_places(self) -> list[Path]:
-        """The folder or the tar files that have the training images."""
+        """The class folders or the tar files of the training images."""
 
     @abstractmethod
     def left_out(self, val_data: str | None) -> list[Path]:
-        """What neither trains nor validates."""
+        """Return folders or shards used neither for training nor for validation."""
 
     @property
     def default(self) -> Measured | None:
-        """What is measured when nobody says what; None where that is not clear."""
+        """The images to evaluate by default; None if that is ambiguous."""
         if "val" in self.splits:
             return "val"
         if not self.splits:
@@ -87,11 +87,11 @@ class Dataset(ABC):
 
     @property
     def unnamed(self) -> bool:
-        """Whether there are images of no split."""
+        """Whether there are images outside of all splits."""
         return self.training is not None and "train" not in self.splits
 
     def check_training(self, val_data: str | None, val_fraction: float | None) -> None:
-        """UsageError when nothing trains, or when nothing or two things would validate."""
+        """Raise UsageError unless there are training images and exactly one validation set."""
         place = printable(self.data)
         if self.training is None:
             raise UsageError(
@@ -100,16 +100,16 @@ class Dataset(ABC):
             )
         if "val" in self.splits and val_fraction is not None:
             raise UsageError(
-                f"--val-fraction {val_fraction}: {place} has images to validate on already; leave "
-                "it out, or give the training images' own folder as --data"
+                f"--val-fraction {val_fraction}: {place} already has validation images; leave the "
+                "flag out, or give the training images' own folder as --data"
             )
         if "val" in self.splits or val_data is not None or val_fraction is not None:
             return
         if self.splits:
-            test = "; or --val-data to validate on the test images" * ("test" in self.splits)
+            test = ", or --val-data to validate on the test images" * ("test" in self.splits)
             raise UsageError(
                 f"--data {place}: has {' and '.join(self.splits)} images but none to validate on; "
-                f"give --val-fraction 0.1 to split those of train{test}"
+                f"give --val-fraction 0.1 to split the train images{test}"
             )
         raise UsageError(
             f"--data {place}: no validation images; give a folder with train/ and val/, each with "
@@ -118,7 +118,7 @@ class Dataset(ABC):
         )
 
     def log_what_is_left_out(self, val_data: str | None) -> None:
-        """In one line, if anything is."""
+        """Log one line about folders or shards that are not used, if any."""
         if places := self.left_out(val_data):
             logger.info(
                 f"{printable(self.data)}: {folders_in_words(places)} left out of training and "
@@ -132,10 +132,16 @@ class Dataset(ABC):
 
 
 def open_dataset(data: str, val_data: str | None = None, classes: Sequence[str] = ()) -> Dataset:
-    """What `data` names; what `val_data` names, if it lies there, does not train.
+    """Open class folders or shards.
 
-    Folders of `classes` that are known already are no splits, though they were named so. Raises
-    UsageError when `data` is nothing of the kind or cannot be fetched.
+    Args:
+        data: The argument of `--data`.
+        val_data: The argument of `--val-data`; excluded from training if it is inside `data`.
+        classes: Known classes; folders of these names are classes, not splits.
+
+    Raises:
+        UsageError: `data` is neither class folders nor shards.
+        UserError: shards cannot be fetched.
     """
     if means_shards(data):
         return Shards(data, val_data)
@@ -143,7 +149,7 @@ def open_dataset(data: str, val_data: str | None = None, classes: Sequence[str] 
 
 
 class Folders(Dataset):
-    """Class folders, or folders for splits with class folders in them."""
+    """Class folders, or folders of splits that contain class folders."""
 
     def __init__(self, data: str, val_data: str | None, classes: Sequence[str]) -> None:
         self.root = Path(data)
@@ -156,13 +162,13 @@ class Folders(Dataset):
         super().__init__(data, list(found), "train" if "train" in found else training)
 
     def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource:
-        """As the base has it."""
+        """See `Dataset`."""
         folder = self.root if which == "all" else self.folders.get(which, self.root)
         apart = self._no_classes() if folder == self._training_folder else []
         for place in apart:
             if place not in self.folders.values() and place.resolve() != self.validating:
                 logger.info(
-                    f"{printable(str(place))}: has the images of --val-data; it is no class"
+                    f"{printable(str(place))}: contains the images of --val-data, not a class"
                 )
         if classes is None:
             return FolderSource(class_folder(folder, apart))
@@ -170,7 +176,7 @@ class Folders(Dataset):
 
     @property
     def training_places(self) -> list[Path]:
-        """As the base has it."""
+        """See `Dataset`."""
         if not self.training:
             return []
         apart = self._no_classes()
@@ -181,7 +187,7 @@ class Folders(Dataset):
         return self.folders.get("train", self.root)
 
     def _no_classes(self) -> list[Path]:
-        """Folders beside the classes that train: splits, and the one with what validates."""
+        """Return folders beside the classes that are none: splits and validation data."""
         apart = [*self.folders.values()]
         for folder in subfolders(self._training_folder) if self.validating else []:
             if folder not in apart and self._validates(folder):
@@ -189,11 +195,11 @@ class Folders(Dataset):
         return apart
 
     def _validates(self, folder: Path) -> bool:
-        """Whether `folder` is what validates, or has it."""
+        """Return whether `folder` is or contains the validation data."""
         return self.validating is not None and self.validating.is_relative_to(folder.resolve())
 
     def left_out(self, val_data: str | None) -> list[Path]:
-        """As the base has it; not what `val_data` names."""
+        """See `Dataset`; leaves out the data of `val_data`."""
         used = ("train", "val") if val_data is None else ("train",)
         unused = [folder for split, folder in self.folders.items() if split not in used]
         unused += other_folders(self.root, self.folders)
@@ -214,11 +220,11 @@ class Shards(Dataset):
 
     @property
     def unnamed(self) -> bool:
-        """Whether there are shards of no split."""
+        """Whether there are shards that name no split."""
         return bool(of_split(self.shards, None))
 
     def images(self, which: Measured, classes: Sequence[str] | None) -> ShardSource:
-        """As the base has it; shards that name no split are train's."""
+        """See `Dataset`; shards that name no split belong to train."""
         shards = self.trains
         if which != "all" and which != "train":
             shards = of_split(self.shards, which)
@@ -228,22 +234,22 @@ class Shards(Dataset):
 
     @property
     def training_places(self) -> list[Path]:
-        """As the base has it."""
+        """See `Dataset`."""
         return self.trains
 
     def left_out(self, val_data: str | None) -> list[Path]:
-        """As the base has it; not what `val_data` names."""
+        """See `Dataset`; leaves out the data of `val_data`."""
         places = of_split(self.shards, "test", *(("val",) if val_data is not None else ()))
         return [path for path in places if path.resolve() not in self.validating]
 
 
 def _validating(data: str, val_data: str | None) -> set[Path]:
-    """The shards of `val_data` that validate: its val, where it has one."""
+    """Return the shards of `val_data` to validate on: those of val if any, else all."""
     if val_data is None or not means_shards(val_data) or ("://" in val_data) != ("://" in data):
         return set()
     try:
         shards = find_shards(val_data)
-    except UsageError:  # named by whoever wants its images
+    except UsageError:  # reported when its images are opened
         return set()
     return {path.resolve() for path in of_split(shards, "val") or shards}
 
@@ -254,19 +260,26 @@ def open_for_training(
     val_fraction: float | None,
     kept: KeptIdentity | None = None,
 ) -> tuple[ListedSource, ListedSource, tuple[str, ...]]:
-    """Training images, validation images, and the names of the classes that both have.
+    """Return training images, validation images and their class names.
 
-    `val_data` validates, else what `data` calls val, else `val_fraction` of the images of each
-    class, told apart by a hash of their bytes or as `kept`, what a run that goes on knows of its
-    data, has them. Shards at https addresses are fetched.
+    Remote shards are fetched.
 
-    Raises UsageError when `data` is nothing of the kind, when nothing or two things would validate,
-    UserError for what the files hold.
+    Args:
+        data: The argument of `--data`.
+        val_data: Data to validate on; None for the val split of `data`.
+        val_fraction: Fraction of each class to validate on, selected by a hash of the file
+            content, if there is no other validation data.
+        kept: Stored identity of a resumed run's data; its assignment of images is reused.
+
+    Raises:
+        UsageError: `data` is neither class folders nor shards, or there is not exactly one source
+            of validation images.
+        UserError: the content of a folder or file is invalid.
     """
     if val_data is not None and val_fraction is not None:
         raise UsageError(
-            f"--val-fraction {val_fraction}: --val-data {printable(val_data)} validates already; "
-            "leave out one of the two"
+            f"--val-fraction {val_fraction}: --val-data {printable(val_data)} already selects the "
+            "validation images; leave out one of the two"
         )
     dataset = open_dataset(data, val_data)
     dataset.check_training(val_data, val_fraction)
@@ -286,7 +299,7 @@ def open_for_training(
 
 
 def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
-    """A line about the classes that have no image to validate on; None without such."""
+    """Return a line about the classes without validation images; None if there are none."""
     seen = {val.label(number) for number in range(len(val))}
     names = [name for label, name in enumerate(classes) if label not in seen]
     if not names:
@@ -295,7 +308,7 @@ def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
 
 
 def open_for_evaluation(data: str, classes: Sequence[str]) -> ListedSource:
-    """The images of `data`, of its val if it has one; as `open_split` without a split."""
+    """Return the images of the default split; see `open_split`."""
     return open_split(data, classes).source
 
 
@@ -305,17 +318,18 @@ def open_split(
     split: Measured | None = None,
     trained: TrainedOn | None = None,
 ) -> Chosen:
-    """Some images of `data` with positions in `classes` as labels, and which these are.
+    """Return the images of a split of `data`, labeled by position in `classes`, and the split.
 
     Args:
-        data: as for training.
-        classes: names, which all differ.
-        split: which images; by default val, or all where `data` has no splits.
-        trained: what a run was trained on. Its `val_fraction` tells the images apart where `data`
-            has no val, nor is itself named val or test, unless the run's own data is named so, too.
+        data: As for training.
+        classes: Distinct class names.
+        split: Images to return; by default val, or all if `data` has no splits.
+        trained: Training data of a run. Its `val_fraction` splits `data` if that has no val and is
+            not itself named val or test, unless the run's own data has the same name.
 
-    Raises UsageError when `data` is nothing of the kind or has no such split, UserError when a
-    class is not among `classes` or there is no image.
+    Raises:
+        UsageError: `data` is neither class folders nor shards, or has no such split.
+        UserError: a class is not in `classes`, or there are no images.
     """
     dataset = open_dataset(data, trained.val_path if trained else None, classes)
     named = None if dataset.splits else _split_of(data)
@@ -330,8 +344,8 @@ def open_split(
         train, val = _split_by_content(whole, val_fraction)
         if split is None:
             logger.info(
-                f"{printable(data)}: {len(val)} of {len(whole)} images, those that the run keeps "
-                f"for validation by its val_fraction {val_fraction}; --split all takes all"
+                f"{printable(data)}: {len(val)} of {len(whole)} images, the run's validation "
+                f"images by its val_fraction {val_fraction}; --split all uses all"
             )
         if split == "train":
             return Chosen(train, "train", val_fraction)
@@ -349,12 +363,12 @@ def open_split(
 
 
 def _split_of(data: str) -> Split | None:
-    """The split that the name of the folder itself says."""
+    """Return the split that the folder itself is named after."""
     return split_named(Path(data).absolute().name)
 
 
 def training_places(trained: TrainedOn) -> list[Path]:
-    """Where the training images lie, class folders or tar files; none where they are not here."""
+    """Return the local class folders or tar files of the training images; empty if not found."""
     if "://" in trained.path:
         return []
     try:

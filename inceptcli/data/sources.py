@@ -1,4 +1,4 @@
-"""Where labeled images come from: class folders on disk, or shapes drawn on demand. No torch."""
+"""Sources of labeled images by number: class folders and remote files. No torch."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from inceptcli.files.remote.address import Address
 
 THREADS = 16
 PART = 1000
-"""Files that a thread asks about at a time."""
+"""Number of files that a thread looks up at a time."""
 
 
 class ImageSource(Protocol):
     """Labeled images by number."""
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
 
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """RGB pixels (H, W, 3) of any size; UnreadableImage when there are none.
+        """Return RGB pixels (H, W, 3) of any size; raise UnreadableImage if there are none.
 
-        `shorter_side` is as in `decode`.
+        See `decode` for `shorter_side`.
         """
 
     def label(self, index: int) -> int:
-        """Its class as a place in the list of classes."""
+        """Return the image's label, a position in the list of classes."""
 
     def name(self, index: int) -> str:
-        """What to call it in a message."""
+        """Return the image's name for messages."""
 
 
 class ListedSource(ImageSource, Protocol):
-    """Images that a run is trained on, so that it knows them again."""
+    """Images that a resumed run can recognize."""
 
     def files(self) -> list[tuple[str, int]]:
-        """What each image is called wherever the data lies, and its bytes; -1 where none are.
+        """Return each image's name relative to the data and its size in bytes, -1 if unreadable.
 
-        Empty where images are drawn.
+        Empty for drawn images.
         """
 
     def start(self, index: int, maximum: int) -> bytes:
-        """How its file starts, at most so many bytes; nothing where that cannot be read."""
+        """Return up to `maximum` first bytes of the image file; empty if unreadable."""
 
 
 @dataclass(frozen=True)
@@ -59,29 +59,29 @@ class FolderSource:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names; a label is a position in this list, 0-based."""
+        """Class names; a label is a position in this list, 0-based."""
         return self.images.classes
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
         return len(self.images.paths)
 
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """Decoded pixels; UnreadableImage when the file has none."""
+        """Return RGB pixels (H, W, 3); raise UnreadableImage if the file cannot be decoded."""
         return decode(self.images.paths[index], shorter_side)
 
     def label(self, index: int) -> int:
-        """Its folder's place among the classes."""
+        """Return the image's label, the position of its folder in `classes`."""
         return self.images.labels[index]
 
     def name(self, index: int) -> str:
-        """Its path."""
+        """Return the image's path."""
         return str(self.images.paths[index])
 
     def files(self) -> list[tuple[str, int]]:
-        """Paths below the folder that has the class folders, and sizes as the file system has them.
+        """Return paths relative to the folder of the class folders, and sizes in bytes.
 
-        Several threads ask, for a file system across a network answers late.
+        Uses several threads, since network file systems have a high latency.
         """
         root = self.images.root
         start = 0 if root is None else len(os.fspath(root / "x")) - 1
@@ -92,7 +92,7 @@ class FolderSource:
         return [(path[start:], size) for path, size in zip(paths, sizes, strict=True)]
 
     def start(self, index: int, maximum: int) -> bytes:
-        """How its file starts, at most so many bytes; nothing where that cannot be read."""
+        """Return up to `maximum` first bytes of the image file; empty if unreadable."""
         try:
             with self.images.paths[index].open("rb", buffering=0) as file:
                 return file.read(maximum) or b""
@@ -100,35 +100,35 @@ class FolderSource:
             return b""
 
     def where(self, chosen: NDArray[np.bool_]) -> FolderSource:
-        """The images for which `chosen` (N,) is true."""
+        """Return the images for which `chosen` (N,) is true."""
         return FolderSource(where(self.images, chosen.tolist()))
 
     def digests(self) -> list[bytes | None]:
-        """The SHA-256 of each image file's bytes, which are all read; None where that fails."""
+        """Read every image file and return its SHA-256, or None if it cannot be read."""
         return digests(self.images)
 
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """Images at addresses, each fetched when it is read; for evaluation."""
+    """Images at remote addresses, each fetched when it is read; for evaluation."""
 
     addresses: tuple[Address, ...]
     labels: tuple[int, ...]
 
     def __len__(self) -> int:
-        """How many."""
+        """Return the number of images."""
         return len(self.addresses)
 
     def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """Decoded pixels; UnreadableImage when the file cannot be had or has none."""
+        """Return RGB pixels (H, W, 3); raise UnreadableImage if fetching or decoding fails."""
         return decode_remote(self.addresses[index], shorter_side)
 
     def label(self, index: int) -> int:
-        """Its class's place among the classes."""
+        """Return the image's label, a position in the list of classes."""
         return self.labels[index]
 
     def name(self, index: int) -> str:
-        """Its address, without secrets."""
+        """Return the image's address, without secrets."""
         return str(self.addresses[index])
 
 

@@ -1,4 +1,4 @@
-"""What the parts of a dataset are called, and the folders that are such parts."""
+"""Splits of a dataset: their names, their folders, and splitting by content."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ NAMES: Mapping[Split, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""What each is called, in any case."""
+"""Accepted names of each split, in any case."""
 
 
 def split_named(word: str) -> Split | None:
-    """The split that a word means, if it means one."""
+    """Return the split that a word names, or None."""
     return next((split for split, words in NAMES.items() if word.lower() in words), None)
 
 
 def split_folders(root: Path) -> dict[Split, Path]:
-    """The folders of `root` that are splits, by split; none where they are classes.
+    """Return the split folders of `root`, by split; empty if folders of these names are classes.
 
-    Beside other folders with images, those of them are splits that have class folders of their
-    own. Where train is one, what is named otherwise is no class; where it is not, the others are
-    the classes that train, and `root` is the folder of train.
+    If `root` also has other folders with images, a folder counts as a split only if it has class
+    folders of its own. If train is a split, the other folders are not classes. Otherwise they are
+    the training classes, and `root` itself is the folder of train.
 
-    Raises UsageError when `root` is missing or no folder, or when two folders are one split.
+    Raises:
+        UsageError: `root` is missing or not a folder, or two folders are the same split.
     """
     check_folder(root)
     folders = [folder for folder in subfolders(root) if split_named(folder.name)]
@@ -65,7 +66,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
 
 
 def other_folders(root: Path, splits: Mapping[Split, Path]) -> list[Path]:
-    """The folders of `root` that are neither one of its `splits` nor a class."""
+    """Return the folders of `root` that are neither one of its `splits` nor a class."""
     if not splits or splits.get("train") == root:
         return []
     return [
@@ -76,13 +77,13 @@ def other_folders(root: Path, splits: Mapping[Split, Path]) -> list[Path]:
 
 
 def folders_in_words(folders: Sequence[Path]) -> str:
-    """Such as train/ and test/."""
+    """Return the folders' names for messages, such as train/ and test/."""
     names = [f"{printable(folder.name)}/" for folder in folders]
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _with_class_folders(folders: Sequence[Path], classes: Set[str]) -> list[Path]:
-    """Those that have class folders and no image beside them, unless the classes are known ones."""
+    """Return folders that have class folders and, unless these are known classes, no images."""
     names = {folder: {inside.name for inside in subfolders(folder)} for folder in folders}
     found = []
     for folder in folders:
@@ -101,14 +102,16 @@ def _images(folder: Path) -> bool:
 def validating(
     digests: Sequence[bytes | None], labels: Sequence[int], val_fraction: float
 ) -> list[bool]:
-    """Whether each image, of which `digests` has the SHA-256 and `labels` the class, validates.
+    """Return whether each image is for validation, from its SHA-256 and its label.
 
-    Those below `val_fraction` do. A class with two different images or more keeps one on each
-    side: where none is below, its smallest validates, where all are, its largest trains. Equal
-    images never part, and one that is added moves no other, unless it becomes such a smallest or
-    largest. What cannot be read (None), and the only image of a class, trains.
+    An image validates if its hash, scaled to [0, 1), is below `val_fraction`. A class with at least
+    two different images keeps one on each side: if no hash is below, the smallest validates; if all
+    are, the largest trains. Identical images always stay together. Adding an image does not move
+    others, unless it becomes the smallest or largest of these. Unreadable images (None) and the
+    only image of a class train.
 
-    Raises UsageError when `val_fraction` is not between 0 and 1.
+    Raises:
+        UsageError: `val_fraction` is not between 0 and 1.
     """
     if not 0 < val_fraction < 1:
         raise UsageError(f"val_fraction must be between 0 and 1, got {val_fraction}")
@@ -122,7 +125,7 @@ def validating(
         if len(found) == 1:
             val -= found
     several = [found for found in order if len(found) > 1]
-    for found in several:  # another class that has the same image must keep one on this side, too
+    for found in several:  # a class that shares the image must keep one on this side, too
         if not found & val:
             val |= _first(sorted(found), [other - val for other in several])
     for found in several:
@@ -132,27 +135,28 @@ def validating(
 
 
 def _first(candidates: Sequence[bytes], left: Sequence[set[bytes]]) -> set[bytes]:
-    """The first that is in no class the last of its side."""
+    """Return the first candidate that is not the last image of a class on its side."""
     return {next((one for one in candidates if all(side != {one} for side in left)), candidates[0])}
 
 
 def unvalidated(
     is_val: Sequence[bool], labels: Sequence[int], classes: Sequence[str], val_fraction: float
 ) -> str | None:
-    """A line about the classes that have images but none that validates; None without such.
+    """Return a line about classes with images but no validation image; None if there are none.
 
-    Raises UserError when no image validates.
+    Raises:
+        UserError: no image validates.
     """
     if not any(is_val):
         raise UserError(
-            f"val_fraction {val_fraction}: no class has two different images, so none can validate;"
-            " add images, or give --val-data"
+            f"val_fraction {val_fraction}: no class has two different images to split; add images, "
+            "or give --val-data"
         )
     seen = set(labels) - {label for label, val in zip(labels, is_val, strict=True) if val}
     if not seen:
         return None
     names = [classes[label] for label in sorted(seen)]
     return (
-        f"{len(names)} of {len(classes)} classes have a single image, which trains, and none to "
-        f"validate on: {listed(names)}"
+        f"{len(names)} of {len(classes)} classes have a single image, used for training, and no "
+        f"validation images: {listed(names)}"
     )

@@ -1,4 +1,4 @@
-"""Text as people save it: UTF-8 or UTF-16 with a byte order mark, whoever's line ends."""
+"""Decode text files in UTF-8 or UTF-16, and resolve paths listed in them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def text_of(content: bytes) -> str:
-    """The text of a file: UTF-16 where it begins with its mark, else UTF-8 with or without one.
+    """Decode a file: UTF-16 if it begins with a byte order mark of it, else UTF-8.
 
-    Names that are not UTF-8 keep their bytes as surrogates. Raises ValueError for NUL characters,
-    which UTF-16 without a mark is full of.
+    Bytes that are not UTF-8 become surrogates.
+
+    Raises:
+        ValueError: there are NUL characters, as in UTF-16 without a byte order mark.
     """
     if content.startswith(UTF_16):
         text = content.decode("utf-16", "replace")
@@ -29,10 +31,10 @@ def text_of(content: bytes) -> str:
 
 
 def as_it_lies(root: Path | str, entry: str) -> str:
-    r"""Where a path that somebody wrote down leads from `root`; as written where that is nowhere.
+    r"""Return the existing path that `entry` means from `root`, or the path as written.
 
-    A path of Windows such as cat\1.jpg is tried with slashes, and a name in each form of Unicode,
-    NFC and NFD: lists and files have come from different systems.
+    Tries Windows paths such as cat\1.jpg with slashes, and names in both Unicode normalizations,
+    NFC and NFD, since lists and files may come from different systems.
     """
     path = os.path.join(root, entry)  # noqa: PTH118 (a Path would write ./a as a)
     if (entry.isascii() and "\\" not in entry) or os.path.lexists(path):

@@ -144,7 +144,7 @@ def test_a_list_and_its_folder_give_the_same(weights: list[Path], folder: Path) 
     assert sum(int(row["images"]) for row in pairs) == 6
     (folder / "list.csv").write_text("path,label\nn0/0.png,wolf\n")
     done = inceptcli("eval", weights[0], "--data", folder / "list.csv")
-    check_one_line(done, 1, "list.csv line 2: label wolf is no class of the weights")
+    check_one_line(done, 1, "list.csv line 2: label wolf is not a class of the weights")
 
 
 def test_images_that_are_left_out_are_counted(weights: list[Path], folder: Path) -> None:
@@ -155,7 +155,7 @@ def test_images_that_are_left_out_are_counted(weights: list[Path], folder: Path)
     assert done.stdout.startswith("4 images, 2 left out: top-1 ")
     assert done.stderr.splitlines() == [
         f"2 of 6 images left out by {folder}/without.txt",
-        f"1 of 3 entries of {folder}/without.txt name no image here; the first is n0/9.png",
+        f"1 of 3 entries of {folder}/without.txt match no image; the first is n0/9.png",
     ]
     result = measured(weights[0], *flags)
     assert (result["images"], result["excluded"]) == (4, 2)

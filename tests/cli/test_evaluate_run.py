@@ -104,7 +104,7 @@ def test_a_fraction_gives_the_runs_own_images_wherever_they_lie(here: Path, tmp_
     assert {key: again[key] for key in ("images", "split", "loss")} == {
         key: own[key] for key in ("images", "split", "loss")
     }
-    assert f"{own['images']} of 20 images, those that the run keeps for validation" in said
+    assert f"{own['images']} of 20 images, the run's validation images" in said
 
 
 @pytest.mark.parametrize("name", ["val", "test"])
@@ -204,5 +204,5 @@ def test_a_long_tail_trains_and_a_run_in_its_folder_is_no_class(tmp_path: Path) 
         done = inceptcli("train", *TINY, *flags, "--output", data / "runs" / name)
         assert done.exit_code == 0, done.output
         assert "6 classes, 14 training and 5 validation images" in done.stderr
-        assert "1 of 6 classes have a single image, which trains, and none to" in done.stderr
-    assert f"left out {data}/runs/a: inceptcli wrote that; it is no class" in done.stderr
+        assert "1 of 6 classes have a single image, used for training, and no" in done.stderr
+    assert f"left out {data}/runs/a: written by inceptcli, not a class" in done.stderr

@@ -64,7 +64,7 @@ def test_a_csv_that_names_an_image_in_both_forms_names_it_twice(
     csv = folders / "both.csv"
     csv.write_text("\n".join(["path,label", line, normalize("NFD", line)]), "utf-8")
     done = inceptcli("eval", weights, "--data", csv, "--device", "cpu")
-    check_one_line(done, 1, "is listed already in line 2")
+    check_one_line(done, 1, "is already listed in line 2")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -72,7 +72,7 @@ def without_bee(data: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (exchange, "2 training images of another content, the first is ant/0.png"),
+        (exchange, "2 training images with different content, the first is ant/0.png"),
         (without_bee, "class bee gone, class cow new"),
         (lambda data: picture(data / "train/ant/9.png", 1), "1 training image added, the first is"),
         (lambda data: (data / "val/ant/1.png").unlink(), "1 validation image gone, the first is"),
@@ -82,7 +82,7 @@ def without_bee(data: Path) -> None:
         ),
         (
             lambda data: (data / "val/bee/1.png").write_bytes(b"x"),
-            "1 validation image of another size, the first is bee/1.png",
+            "1 validation image with a different size, the first is bee/1.png",
         ),
     ],
 )  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_repaired_image_is_no_longer_counted(tmp_path: Path) -> None:
     assert "already finished" in done.stderr
     (data / "train/ant/1.png").write_bytes(b"broken")
     done = inceptcli("train", *flags, "--data", data, "--epochs", 2)
-    check_one_line(done, 2, "1 training image of another size, the first is ant/1.png")
+    check_one_line(done, 2, "1 training image with a different size, the first is ant/1.png")
 
 
 def test_too_many_unreadable_images_can_be_repaired(tmp_path: Path) -> None:

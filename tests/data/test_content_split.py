@@ -48,7 +48,7 @@ def test_the_only_image_of_a_class_trains_and_that_is_said() -> None:
     assert not any(chosen[2:])
     said = unvalidated(chosen, labels, ["x", "y", "z"], 0.9)
     assert said is not None
-    assert said.startswith("2 of 3 classes have a single image, which trains")
+    assert said.startswith("2 of 3 classes have a single image, used for training")
     assert said.endswith(": y, z")
     assert unvalidated(chosen[:2], labels[:2], ["x", "y", "z"], 0.9) is None
     with pytest.raises(UserError, match="no class has two different images"):

@@ -51,7 +51,7 @@ def test_images_are_left_out_by_number_and_by_path(
     assert len(found.notes) == 1 + bool(unknown)
     if unknown:
         assert found.notes[1].startswith(f"{unknown} of 4 entries of ")
-        assert found.notes[1].endswith("name no image here; the first is 36.jpg")
+        assert found.notes[1].endswith("match no image; the first is 36.jpg")
 
 
 def test_absolute_paths_are_known(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_absolute_paths_are_known(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["0", "50001"])
 def test_a_number_that_no_image_has_is_named_by_its_line(number: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"line 2: a number .* must be 1 to 50000, got {number}"):
+    with pytest.raises(UserError, match=rf"line 2: the number .* must be 1 to 50000, got {number}"):
         without(tmp_path, f"36\n{number}\n")
 
 

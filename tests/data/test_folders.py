@@ -119,7 +119,7 @@ def test_what_the_program_wrote_is_no_class(tmp_path: Path, notices: list[str]) 
     images = class_folder(tmp_path)
     assert names_in(images, tmp_path) == [("cat/1.jpg", "cat"), ("dog/1.jpg", "dog")]
     assert notices == [
-        f"left out {tmp_path}/dog/maps and 2 more: inceptcli wrote that; it is no class"
+        f"left out {tmp_path}/dog/maps and 2 more: written by inceptcli, not a class"
     ]
     touch(tmp_path, "runs/photo.jpg")
     assert class_folder(tmp_path).classes == ("cat", "dog", "runs")

@@ -162,7 +162,7 @@ def test_changed_data_is_told_apart_or_gives_the_same_samples(
         ),
         (
             lambda root: (root / "val/bee/1.png").write_bytes(b"more than it was" * 9),
-            "1 validation image of another size, the first is bee/1.png",
+            "1 validation image with a different size, the first is bee/1.png",
         ),
         (
             lambda root: list(map(shutil.rmtree, (root / "train/cat", root / "val/cat"))),
@@ -209,7 +209,7 @@ def test_classes_that_changed_places_are_seen_though_all_sizes_are_the_same(tmp_
         path.write_bytes(bytes([number] * 500))
     kept = keep(identity(root), tmp_path / "kept.gz")
     swap(root / "train/ant", root / "train/bee")
-    said = "2 training images of another content, the first is ant/0.png"
+    said = "2 training images with different content, the first is ant/0.png"
     assert difference_of_data(kept, identity(root), ()) == said
 
 
@@ -254,7 +254,7 @@ def test_classes_of_shards_in_another_order_are_told_apart(tmp_path: Path) -> No
     pack(tmp_path / "val-0.tar", samples(3, 6))
     kept = keep(identity(tmp_path), tmp_path / "kept.gz")
     (tmp_path / "classes.txt").write_text("bee\nant\ncat\n")
-    said = "the classes are in another order: class 0 was ant, now it is bee"
+    said = "the classes are in a different order: class 0 was ant, now it is bee"
     assert difference_of_data(kept, identity(tmp_path), ()) == said
 
 
@@ -265,5 +265,5 @@ def test_a_damaged_record_is_an_error(tmp_path: Path, content: bytes | None) -> 
     identity(root).write(path)
     path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     (root / "train/ant/0.png").unlink()
-    with pytest.raises(UserError, match="nobody knows what the run there was trained on"):
+    with pytest.raises(UserError, match="so the run's training data is unknown"):
         difference_of_data(KeptIdentity(path), identity(root), ())

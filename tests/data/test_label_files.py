@@ -43,17 +43,17 @@ def test_other_columns_are_ignored_and_any_order_will_do(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ("b.jpg,n09", "line 3: label n09 is no class of the weights"),
-        ("b.jpg,Cat", "line 3: label Cat is no class of the weights"),
-        ("b.jpg,3", "line 3: label 3 is no class of the weights; they are numbered 0 to 2"),
-        ("b.jpg,-1", "line 3: label -1 is no class"),
-        ("b.jpg,1.0", "line 3: label 1.0 is no class"),
-        ("b.jpg,٣", "line 3: label ٣ is no class"),
+        ("b.jpg,n09", "line 3: label n09 is not a class of the weights"),
+        ("b.jpg,Cat", "line 3: label Cat is not a class of the weights"),
+        ("b.jpg,3", "line 3: label 3 is not a class of the weights; they are numbered 0 to 2"),
+        ("b.jpg,-1", "line 3: label -1 is not a class"),
+        ("b.jpg,1.0", "line 3: label 1.0 is not a class"),
+        ("b.jpg,٣", "line 3: label ٣ is not a class"),
         ("b.jpg", "line 3: has no path or no label"),
         ("b.jpg,", "line 3: has no path or no label"),
         (",dog", "line 3: has no path or no label"),
-        ("a.jpg,cat", "line 3: a.jpg is listed already in line 2"),
-        ("./x/../a.jpg,dog", r"line 3: ./x/../a.jpg is listed already in line 2"),
+        ("a.jpg,cat", "line 3: a.jpg is already listed in line 2"),
+        ("./x/../a.jpg,dog", r"line 3: ./x/../a.jpg is already listed in line 2"),
         ("../b.jpg,dog", r"line 3: path ../b.jpg leaves the file's folder; --allow-outside"),
         ("/b.jpg,dog", "line 3: path /b.jpg leaves the file's folder; --allow-outside"),
         ('"b.jpg,dog', "line 3: unexpected end of data"),
@@ -71,7 +71,7 @@ def test_a_row_that_cannot_be_meant_is_named_by_its_line(
 def test_a_place_is_not_understood_where_classes_are_numbers(tmp_path: Path) -> None:
     ids = ("1", "2", "10")
     assert listed(tmp_path, "path,label\na.jpg,10\nb.jpg,1\n", ids, ids).labels == (2, 0)
-    with pytest.raises(UserError, match="line 2: label 0 is no class of the weights"):
+    with pytest.raises(UserError, match="line 2: label 0 is not a class of the weights"):
         listed(tmp_path, "path,label\na.jpg,0\n", ids, ids)
 
 
@@ -201,7 +201,7 @@ def test_the_flat_folder_takes_ids_and_the_order_of_the_list(tmp_path: Path) -> 
     text = f"{LINES[0]} n03\n{LINES[1]} fox\n\n{LINES[2]} 0\n"
     assert flat(tmp_path, "images", "val.txt", text)[1] == [2, 0, 1]
     assert flat(tmp_path, "images", "val.txt", text, "n02 n01 n03")[1] == [2, 0, 2]
-    with pytest.raises(UserError, match="line 4: label 0 means n09, which is no class"):
+    with pytest.raises(UserError, match="line 4: label 0 means n09, which is not a class"):
         flat(tmp_path, "images", "val.txt", text, "n09 n01 n03")
 
 
@@ -231,7 +231,7 @@ def test_an_image_without_a_label_is_an_error_and_a_label_without_one_a_note(
     [
         (f"{LINES[0]} 0", "line 4: .* is listed twice"),
         ("alone", "line 4: must be a name and a label"),
-        (f"{NAME.format(8)} 3", "line 4: label 3 is no class of the weights; they are numbered"),
+        (f"{NAME.format(8)} 3", "line 4: label 3 is not a class of the weights; they are numbered"),
     ],
 )
 def test_a_line_of_val_txt_that_cannot_be_meant_is_named(

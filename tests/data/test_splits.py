@@ -91,7 +91,7 @@ def test_what_val_data_names_is_no_class(root: Path, val_data: str, notices: lis
     assert classes == CLASSES
     assert (len(train), len(val)) == (9, 6)
     assert not set(train) & set(val)
-    more = "data/more: has the images of --val-data; it is no class"
+    more = "data/more: contains the images of --val-data, not a class"
     assert notices == [more] * ("more" in val_data)
     split: Measured = "train" if val_data == "data/val" else "all"
     assert len(open_split("data", CLASSES, split, TrainedOn("data", val_data)).source) == 9
@@ -128,7 +128,7 @@ def test_a_validation_split_beside_classes_validates(root: Path, notices: list[s
     draw(Path("data/val"), 6, first=100)
     train, val, classes = opened("data", None, None)
     assert (len(train), len(val), classes, notices) == (9, 6, CLASSES, [])
-    with pytest.raises(UsageError, match="data has images to validate on already"):
+    with pytest.raises(UsageError, match="data already has validation images"):
         opened("data", None, 0.3)
 
 
@@ -207,7 +207,7 @@ def test_a_split_that_validates_is_not_left_out(root: Path, notices: list[str]) 
         (["train", "test"], None, "train and test images but none to validate on; give --val-frac"),
         (["train"], None, "has train images but none to validate on; give --val-fraction 0.1"),
         (["val", "test"], 0.1, "nothing to train on, only val and test"),
-        (["train", "valid"], 0.1, "--val-fraction 0.1: data has images to validate on already"),
+        (["train", "valid"], 0.1, "--val-fraction 0.1: data already has validation images"),
     ],
 )
 @pytest.mark.parametrize("form", ["folders", "shards"])
@@ -226,7 +226,7 @@ def test_what_does_not_say_what_trains_and_validates_is_refused(
 
 def test_a_fraction_beside_other_validation_data_is_refused(root: Path) -> None:
     make("train", "test")
-    with pytest.raises(UsageError, match="--val-data data/test validates already"):
+    with pytest.raises(UsageError, match="--val-data data/test already selects"):
         open_for_training("data/train", "data/test", 0.1)
 
 
@@ -328,7 +328,7 @@ def test_the_fraction_of_a_run_gives_its_own_two_parts(
         ]
         assert which == (split or "val")
     (line,) = notices
-    assert line.startswith(f"{data}: {len(val)} of 30 images, those that the run keeps for valid")
+    assert line.startswith(f"{data}: {len(val)} of 30 images, the run's valid")
     whole, which, _ = open_split(data, CLASSES, "all", TrainedOn(data, None, 0.3))
     assert (len(whole), which) == (30, "all")
 
