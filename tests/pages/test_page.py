@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from inceptcli import pages
 from inceptcli.pages.page import percent
 from inceptcli.prediction.outputs.gallery import Gallery
 from tests.pages.browser import Page
@@ -61,3 +63,15 @@ def test_the_checks_would_see_a_request(page: Page, empty: Path) -> None:
 
 def test_percent_of_nothing_is_a_dash() -> None:
     assert (percent(None), percent(0.12345), percent(1, 0)) == ("–", "12.35%", "100%")
+
+
+def test_labels_of_regions_lead_to_elements() -> None:
+    templates = "\n".join(file.read_text() for file in Path(pages.__file__).parent.glob("*.html"))
+    attributes = dict(re.findall(r'\b(aria-[a-z]+)="([^"]*)"', templates))
+    assert attributes.keys() <= {
+        "aria-describedby", "aria-hidden", "aria-label", "aria-labelledby", "aria-live",
+    }  # fmt: skip
+    named = re.findall(r'\baria-[a-z]+by="([^"]*)"', templates)
+    ids = set(re.findall(r'\bid="([^"]*)"', templates))
+    assert {name for names in named for name in names.split()} <= ids
+    assert len(named) > 10
