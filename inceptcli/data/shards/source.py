@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,8 +75,14 @@ class ShardSource:
     def name(self, index: int) -> str:
         """Return the shard's path followed by the image's name in the shard."""
         shard = int(self.shard_of[index])
-        member = self.members[shard].split(b"\0")[int(self.place_of[index])]
+        place, ends = int(self.place_of[index]), self._name_ends[shard]
+        member = self.members[shard][ends[place] + 1 : ends[place + 1]]
         return f"{self.shards[shard]}/{member.decode(errors='surrogateescape')}".rstrip("/")
+
+    @cached_property
+    def _name_ends(self) -> tuple[NDArray[np.int64], ...]:
+        """Positions of the NULs around each name in `members`, found once per shard."""
+        return tuple(map(_nuls_around, self.members))
 
     def files(self) -> list[tuple[str, int]]:
         """Return each image's name in its shard and its size in bytes, -1 if unreadable."""
@@ -232,6 +239,11 @@ def _columns(number: int, index: ShardIndex) -> tuple[NDArray[np.int64], ...]:
         np.array(index.labels, np.int64),
         positions,
     )
+
+
+def _nuls_around(names: bytes) -> NDArray[np.int64]:
+    inside = np.flatnonzero(np.frombuffer(names, np.uint8) == 0)
+    return np.concatenate([[-1], inside, [len(names)]])
 
 
 def _joined(members: list[str]) -> bytes:

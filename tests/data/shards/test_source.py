@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.shards import source as source_module
 from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.errors import UserError
 from tests.data.class_folders import CLASSES, pack, png, samples
@@ -38,6 +42,27 @@ def test_samples_are_read_where_they_lie(tmp_path: Path) -> None:
     assert source.name(5) == f"{shards[1]}/0005.png"
     for index in (6, 0, 3, 5):
         assert np.array_equal(source.image(index), decode(png(index)))
+
+
+def test_names_of_a_shard_are_split_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bytes] = []
+
+    class Names(bytes):
+        def split(self, *arguments: Any) -> list[bytes]:
+            calls.append(self)
+            return super().split(*arguments)
+
+    def counted(names: bytes) -> NDArray[np.int64]:
+        calls.append(names)
+        return nuls_around(names)
+
+    nuls_around = source_module._nuls_around
+    monkeypatch.setattr(source_module, "_nuls_around", counted)
+    shards = [pack(tmp_path / "0.tar", samples(5)), pack(tmp_path / "1.tar", samples(4, 5))]
+    source = open_shards(shards, CLASSES)
+    source = replace(source, members=tuple(map(Names, source.members)))
+    assert names(source) == [f"{number:04}.png" for number in range(9)]
+    assert len(calls) <= len(shards)
 
 
 def test_shards_of_the_webdataset_library_are_read(tmp_path: Path) -> None:
