@@ -61,7 +61,7 @@ def test_a_row_of_other_types_is_refused(wrong: str, output_format: str, part: P
 def test_a_record_of_another_format_is_no_record(value: object, part: Path) -> None:
     record = part / RECORD_NAME
     record.write_text(json.dumps({**json.loads(record.read_text()), "format": value}))
-    check_one_line(inceptcli("merge", part, "--quiet"), 2, "no part of predict --shard")
+    check_one_line(inceptcli("merge", part, "--quiet"), 2, "neither a part of predict --shard")
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ def test_a_hole_or_a_pipe_as_a_part_is_not_read(what: str, part: Path) -> None:
         hole(part / (RECORD_NAME if what == "record" else FIRST))
     done = inceptcli("merge", part, "--quiet")
     if what == "record":
-        check_one_line(done, 2, "no part of predict --shard")
+        check_one_line(done, 2, "neither a part of predict --shard")
     else:
-        said = "not a regular file" if what == "pipe" else "over the limit of 134217728 bytes"
+        said = "not a regular file" if what == "pipe" else "0 of 1 rows can be read"
         check_one_line(done, 1, f"{FIRST}: {said}")
 
 
@@ -164,7 +164,7 @@ def test_a_row_group_of_another_program_is_not_read(rows: int, tmp_path: Path) -
         finished=Finished(inputs=1, inputs_sha256="0"),
     )  # fmt: skip
     write_record(tmp_path, record)
-    check_one_line(inceptcli("merge", tmp_path), 1, f"{name}: 0 rows can be read, of 1")
+    check_one_line(inceptcli("merge", tmp_path), 1, f"{name}: 0 of 1 rows can be read")
 
 
 @pytest.mark.parametrize("flags", [[], ["--null"]])

@@ -194,10 +194,10 @@ WRONG = {
     "--explain, --embeddings and --gallery do not go with --shard": [
         "--shard", "0/2", "--output", "OUT/parts", "--gallery", "OUT/a.html",
     ],
-    "was begun with --top-k 5, not 3": [
+    "was started with --top-k 5, not 3": [
         "--shard", "0/2", "--output", "OUT/begun", "--top-k", "3",
     ],
-    "holds files and no record of ours": ["--shard", "0/2", "--output", "OUT/mine"],
+    "contains files but no record of a part": ["--shard", "0/2", "--output", "OUT/mine"],
     "cannot be written: ": ["--shard", "0/2", "--output", "OUT/file"],
 }  # fmt: skip
 
@@ -217,8 +217,8 @@ def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["OUT"], 1, "1 of 2 shards are not there (missing: 1)"),
-        (["OUT/none"], 2, "none: no such folder of predict --shard"),
+        (["OUT"], 1, "1 of 2 shards are incomplete (missing: 1)"),
+        (["OUT/none"], 2, "none: no such folder; give parts of predict --shard"),
         (["OUT", "--output", "OUT/all.xml"], 2, ".xml is not written; must end in .csv"),
     ],
 )

@@ -214,7 +214,7 @@ def test_nodes_that_die_in_a_prediction_lose_and_double_no_row(
     until(slurm.ready)
     unfinished = inceptcli("merge", parts)
     assert unfinished.exit_code == 1
-    assert re.search(r"shards are not there .*not finished: (0, )?1\)", unfinished.stderr)
+    assert re.search(r"shards are incomplete .*not finished: (0, )?1\)", unfinished.stderr)
     slurm.run("srun", *EACH_NODE, *command, OMP_NUM_THREADS="1")
     merged = inceptcli("merge", parts).stdout
     alone = inceptcli("predict", f"{thousand}/val-*.tar", "--weights", weights, "--format", "jsonl")

@@ -120,15 +120,15 @@ def damage(folder: Path) -> None:
 
 
 BROKEN: dict[Callable[[Path], None], str] = {
-    remove: "1 of 3 shards are not there (missing: 1); the same predict --shard commands go on",
-    begin_again: "1 of 3 shards are not there (not finished: 1)",
-    remove_two: "2 of 3 shards are not there (missing: 0, 1)",
-    remove_rows: "2.part: 0 rows are there, of 2; remove the folder and predict this shard again",
-    drop_a_row: f"2.part/{ROWS}: 1 rows can be read, of 2; remove the folder and predict this",
-    add_a_row: f"2.part/{ROWS}: 3 rows can be read, of 2",
+    remove: "1 of 3 shards are incomplete (missing: 1); run the same predict --shard",
+    begin_again: "1 of 3 shards are incomplete (not finished: 1)",
+    remove_two: "2 of 3 shards are incomplete (missing: 0, 1)",
+    remove_rows: "2.part: has 0 of 2 rows; remove the folder and predict this shard again",
+    drop_a_row: f"2.part/{ROWS}: 1 of 2 rows can be read; remove the folder and predict this",
+    add_a_row: f"2.part/{ROWS}: 3 of 2 rows can be read",
     swap_rows: "0.part or another part: rows were changed after they were written",
-    tear: f"2.part/{ROWS}: 1 rows can be read, of 2",
-    damage: "1.part/rows-000000000-000000001.parquet: 0 rows can be read, of 2",
+    tear: f"2.part/{ROWS}: 1 of 2 rows can be read",
+    damage: "1.part/rows-000000000-000000001.parquet: 0 of 2 rows can be read",
 }
 
 
@@ -174,8 +174,8 @@ MIXED: dict[Callable[[Path], None], str] = {
     copy: "0.part and {}/copy are both shard 0/3",
     of_another_job: "0.part and {}/1.part are of different jobs: other weights",
     of_more_shards: "0.part and {}/1.part are of different jobs: 3 shards, not 4",
-    of_other_pictures: "0.part and {}/1.part are of different pictures (7 and 8)",
-    without_record: f"1.part: no part of predict --shard, nor a folder of them; {RECORD_NAME} is",
+    of_other_pictures: "0.part and {}/1.part are of different images (7 and 8)",
+    without_record: "1.part: neither a part of predict --shard nor a folder of parts",
     remove: "1.part: no such folder",
 }
 
@@ -192,5 +192,5 @@ def test_parts_that_do_not_belong_together_are_wrong_use(
 
 def test_a_folder_without_parts_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(UsageError, match="no part of predict --shard, nor a folder of them"):
+    with pytest.raises(UsageError, match="neither a part of predict --shard nor a folder of parts"):
         Parts([tmp_path])

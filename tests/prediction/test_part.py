@@ -1,4 +1,4 @@
-"""A part goes on wherever it was cut, and no row is lost or doubled. Answers are made up."""
+"""A part is resumable wherever it was cut; no row is lost or repeated. Answers are made up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,43 @@ def test_a_part_has_the_rows_of_its_share(
     assert set(files(parts[0])) == {
         ".lock", RECORD_NAME, *(f"{name}.{rows_format}" for name in names)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("rows_format", FORMATS)
+def test_a_file_holds_200_rows_of_1000_classes_and_is_read_in_pieces(
+    rows_format: Literal["jsonl", "parquet"], tmp_path: Path
+) -> None:
+    top = tuple(Prediction(f"a class with number {n}", n, 1 / (n + 1)) for n in range(1000))
+    sources = [Source(f"{number}.png") for number in range(201)]
+    with open_part(tmp_path / "0", record(rows_format, (0, 1))) as part:
+        part.write(Answer(source.path, top) for source in part.missing(sources))
+    found = rows_files(tmp_path / "0")
+    assert [file.rows for file in found] == [200, 1]
+    next(read_rows(found[1:]))  # imports
+    tracemalloc.start()
+    try:
+        assert next(read_rows(found)) == Answer("0.png", top)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * 2**20  # 15 MB of text in one piece, with its lines 30
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 100_000])
+def test_rows_may_lie_in_several_chunks(
+    chunk_bytes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(tmp_path / "0", record("jsonl", (0, 1)))
+    monkeypatch.setattr(part_module, "CHUNK_BYTES", chunk_bytes)
+    assert rows(tmp_path / "0") == expected(SOURCES, "jsonl")
+
+
+def test_a_row_without_an_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work(tmp_path / "0", record("jsonl", (0, 1)))
+    monkeypatch.setattr(part_module, "CHUNK_BYTES", 16)
+    monkeypatch.setattr(part_module, "LONGEST_ROW", 32)
+    with pytest.raises(UserError, match=r"0 of 7 rows can be read"):
+        rows(tmp_path / "0")
 
 
 def test_a_folder_of_parquet_parts_is_a_data_set_of_other_programs(
@@ -208,7 +246,7 @@ CHANGES: dict[str, dict[str, object]] = {
 def test_another_job_does_not_touch_the_part(said: str, tmp_path: Path) -> None:
     work(tmp_path / "part", record())
     before = files(tmp_path / "part")
-    with pytest.raises(UsageError, match=f"part: was begun with {said}; give another --output"):
+    with pytest.raises(UsageError, match=f"part: was started with {said}; give another --output"):
         work(tmp_path / "part", record().model_copy(update=CHANGES[said]))
     assert files(tmp_path / "part") == before
 
@@ -251,7 +289,7 @@ def test_pictures_that_came_after_a_part_was_finished_are_noticed(new: int, tmp_
 def test_a_folder_that_is_no_part_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / RECORD_NAME).write_text("mine")
-    with pytest.raises(UsageError, match="holds files and no record of ours"):
+    with pytest.raises(UsageError, match="contains files but no record of a part"):
         work(tmp_path, record())
     assert files(tmp_path) == {".lock": b"", "notes.txt": b"mine", RECORD_NAME: b"mine"}
 
@@ -268,12 +306,10 @@ def test_a_damaged_or_missing_file_is_named(
     work(tmp_path, job)
     content = first.read_bytes()
     first.write_bytes(content[:-9])
-    with pytest.raises(
-        UserError, match=rf"{first}: [01] rows can be read, of 2; remove the folder"
-    ):
+    with pytest.raises(UserError, match=rf"{first}: [01] of 2 rows can be read; remove the folder"):
         work(tmp_path, job)
     first.unlink()
-    with pytest.raises(UserError, match=f"{second}: row 0 should be its first; remove the folder"):
+    with pytest.raises(UserError, match=f"{second}: must start at row 0; remove the folder"):
         work(tmp_path, job)
 
 
@@ -282,7 +318,7 @@ def test_a_file_that_was_taken_from_the_end_of_a_finished_part_is_missed(
 ) -> None:
     work(tmp_path, record())
     (tmp_path / "rows-000000002-000000003.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"image 5 was none, is 4.*remove this folder"):
+    with pytest.raises(UsageError, match=r"image 5 was none, is now 4.*remove this folder"):
         work(tmp_path, record())
 
 

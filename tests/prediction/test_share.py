@@ -56,10 +56,10 @@ def test_slurm_says_which_share(
     ("environment", "said"),
     [
         ({}, "SLURM did not start this process; give I/N"),
-        (BATCH, "SLURM's 4 tasks are started by srun; put it in front"),
-        (array(0, 0, 1, 2) | BATCH, "SLURM's 4 tasks are started by srun"),
-        (array(2, 1, 7, 3), "3 tasks from 1 to 7 are not evenly spaced"),
-        (array(1, 1, 6, 3), "3 tasks from 1 to 6 are not evenly spaced"),
+        (BATCH, "the job has 4 tasks, which srun starts; put srun in front"),
+        (array(0, 0, 1, 2) | BATCH, "the job has 4 tasks, which srun starts"),
+        (array(2, 1, 7, 3), "3 array tasks from 1 to 7 are not evenly spaced"),
+        (array(1, 1, 6, 3), "3 array tasks from 1 to 6 are not evenly spaced"),
     ],
 )
 def test_what_slurm_does_not_say_is_one_line(

@@ -1,1 +1,1 @@
-"""One share of a large prediction (`--shard I/N`): its part, its record, the merge."""
+"""One share of a large prediction (`--shard I/N`): its part, its record, merging."""

@@ -1,4 +1,4 @@
-"""Parts of sharded answers joined in the order of the pictures, with flat memory; no torch."""
+"""Merge the parts of a sharded prediction in input order, with bounded memory; no torch."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from inceptcli.prediction.shares.part_record import (
 from inceptcli.text import printable
 
 SHOWN = 10
-"""How many shards a message names one by one."""
+"""Number of shards that a message lists."""
 
 
 class Parts:
     """All parts of one job.
 
     Attributes:
-        inputs: how many pictures, and rows.
-        unreadable: how many of the answers so far say why there is none.
-        shortcuts: how all were computed, which rows say too.
-        files: of all parts.
+        inputs: Number of images, and of rows.
+        unreadable: Number of errors among the answers yielded so far.
+        shortcuts: How all rows were computed; rows record it too.
+        files: Files of all parts.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Parts, or folders of them.
+        """Open parts, or folders that contain parts.
 
         Raises:
-            UsageError: one is missing or no part, or two are of one shard or of different jobs.
-            UserError: a shard is missing or not finished, or a file of its rows is.
+            UsageError: A path is missing or not a part, two parts are of the same shard, or parts
+                belong to different jobs.
+            UserError: A shard is missing or unfinished, or one of its row files is missing.
         """
         records = {path: _record(path) for path in _parts(paths)}
         _check_one_job(records)
@@ -49,7 +50,7 @@ class Parts:
         for path, end in zip(folders, ends, strict=True):
             if end != ends[0]:
                 raise UsageError(
-                    f"{_shown(folders[0])} and {_shown(path)} are of different pictures "
+                    f"{_shown(folders[0])} and {_shown(path)} are of different images "
                     f"({ends[0].inputs} and {end.inputs}); predict one of them again"
                 )
         self.inputs, self._inputs_sha256 = ends[0].inputs, ends[0].inputs_sha256
@@ -60,7 +61,7 @@ class Parts:
             there, expected = sum(rows for _, rows in files), records[path].share.rows(self.inputs)
             if there != expected:
                 raise UserError(
-                    f"{_shown(path)}: {there} rows are there, of {expected}; remove the folder and "
+                    f"{_shown(path)}: has {there} of {expected} rows; remove the folder and "
                     "predict this shard again"
                 )
         self.files = [path / RECORD_NAME for path in folders]
@@ -69,10 +70,10 @@ class Parts:
             check_pyarrow("a Parquet part")
 
     def answers(self) -> Iterator[Answer]:
-        """Each picture's, in their order.
+        """Yield the answers in input order.
 
-        Raises UserError, at the end at the latest, when a part has not the rows that it had when it
-        was finished.
+        Raises UserError, at the end at the latest, if the rows of a part changed after it was
+        finished.
         """
         digest = PathDigest()
         for turn in zip_longest(*map(read_rows, self._rows)):
@@ -89,11 +90,11 @@ class Parts:
 
 
 def _parts(paths: Sequence[Path]) -> list[Path]:
-    """The parts that are named, or that lie in a folder."""
+    """Return the parts given, and the parts inside the folders given."""
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            raise UsageError(f"{_shown(path)}: no such folder of predict --shard")
+            raise UsageError(f"{_shown(path)}: no such folder; give parts of predict --shard")
         inside = [record.parent for record in sorted(path.glob(f"*/{RECORD_NAME}"))]
         found |= dict.fromkeys(inside or [path])
     return list(found)
@@ -103,8 +104,8 @@ def _record(part: Path) -> PartRecord:
     record = read_record(part)
     if record is None:
         raise UsageError(
-            f"{_shown(part)}: no part of predict --shard, nor a folder of them; {RECORD_NAME} is "
-            "missing or damaged"
+            f"{_shown(part)}: neither a part of predict --shard nor a folder of parts; "
+            f"{RECORD_NAME} is missing or damaged"
         )
     return record
 
@@ -136,8 +137,8 @@ def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
         if numbers
     ]
     raise UserError(
-        f"{len(missing) + len(unfinished)} of {count} shards are not there ({'; '.join(parts)}); "
-        "the same predict --shard commands go on"
+        f"{len(missing) + len(unfinished)} of {count} shards are incomplete ({'; '.join(parts)}); "
+        "run the same predict --shard commands again to continue"
     )
 
 

@@ -1,9 +1,8 @@
-"""A share of the answers on disk, which goes on after any stop and loses and doubles no row.
+"""The answers of one shard on disk; resumable after any stop, without lost or repeated rows.
 
-A part is a folder. Its record (part_record.py) is written first and says what the rows depend on;
-rows follow in small files, each of which is there whole or not at all. The same command goes on
-after the last of them: what was not yet in a file is computed again. At the end the record says
-that the part is finished.
+A part is a folder. Its record (part_record.py) is written first and lists everything that the rows
+depend on. Rows follow in small files, each written atomically. The same command continues after the
+last file and computes the rest again. At the end the record marks the part as finished.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import open_no_follow
-from inceptcli.files.regular_file import read_regular
+from inceptcli.files.regular_file import open_regular
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.outputs.json_lines import LONGEST_ROW, from_line
-from inceptcli.prediction.outputs.parquet import PREDICTIONS, ROWS, read_parquet
+from inceptcli.prediction.outputs.parquet import read_parquet
 from inceptcli.prediction.outputs.writers import WRITERS
 from inceptcli.prediction.predict import Answer
 from inceptcli.prediction.shares.part_record import (
@@ -35,7 +34,16 @@ from inceptcli.prediction.shares.part_record import (
 from inceptcli.text import printable, utf8
 
 SECONDS = 30.0
-"""A file has at most the rows of so long, which is what a kill costs, nor more than a row group."""
+"""A file holds at most the rows of this time: the work that a kill loses."""
+
+ROWS, PREDICTIONS = 10_000, 200_000
+"""Limits of one file; the first one reached ends it: 200 rows of 1000 classes.
+
+200,000 predictions take 20 MB while they wait to be written. A file is read in pieces (chunks of
+JSON Lines, row groups of Parquet), so large files do not increase the memory of `merge`.
+"""
+
+CHUNK_BYTES = 2**18
 
 LOCK_NAME = ".lock"
 
@@ -43,26 +51,26 @@ _ROWS_NAME = re.compile(r"rows-([0-9]{9,18})-([0-9]{9,18})\.(?:jsonl|parquet)")
 
 
 class RowsFile(NamedTuple):
-    """A file and the number of its rows."""
+    """A file of rows and its number of rows."""
 
     path: Path
     rows: int
 
 
 def rows_files(folder: Path) -> list[RowsFile]:
-    """The files of a part in the order of their rows; UserError where one between is missing."""
+    """Return the files of a part in row order; raise UserError if one in between is missing."""
     names = filter(None, (_ROWS_NAME.fullmatch(entry.name) for entry in folder.iterdir()))
     files, end = [], 0
     for first, last, name in sorted((int(name[1]), int(name[2]), name[0]) for name in names):
         if first != end or last < first:
-            raise UserError(_broken(folder / name, f"row {end} should be its first"))
+            raise UserError(_broken(folder / name, f"must start at row {end}"))
         end = last + 1
         files.append(RowsFile(folder / name, end - first))
     return files
 
 
 def read_rows(files: Iterable[RowsFile]) -> Iterator[Answer]:
-    """The answers in the files; UserError at the end of a file that has not its number of rows."""
+    """Yield the answers in the files; raise UserError if a file has not its number of rows."""
     for path, expected in files:
         rows = 0
         with suppress(ValueError):
@@ -70,13 +78,33 @@ def read_rows(files: Iterable[RowsFile]) -> Iterator[Answer]:
                 rows += 1
                 yield answer
         if rows != expected:
-            raise UserError(_broken(path, f"{rows} rows can be read, of {expected}"))
+            raise UserError(_broken(path, f"{rows} of {expected} rows can be read"))
 
 
 def _answers(path: Path) -> Iterator[Answer]:
-    if path.suffix == ".parquet" and path.is_file():  # a pipe would be waited for
+    if path.suffix == ".parquet" and path.is_file():  # reading a pipe would block
         return read_parquet(path)
-    return map(from_line, read_regular(path, 2 * LONGEST_ROW).splitlines())
+    return map(from_line, _lines(path))
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Yield lines; open the file only while reading a chunk, because a job may have thousands."""
+    start, rest = 0, bytearray()
+    while True:
+        with open_regular(path) as file:
+            file.seek(start)
+            chunk = file.read(CHUNK_BYTES)
+        start += len(chunk)
+        rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = rest.split(b"\n")
+            yield from map(bytes, lines)
+        if len(rest) > LONGEST_ROW:
+            raise ValueError("row over the length limit")
+        if not chunk:
+            break
+    if rest:
+        yield bytes(rest)
 
 
 def _broken(path: Path, reason: str) -> str:
@@ -84,15 +112,15 @@ def _broken(path: Path, reason: str) -> str:
 
 
 class Part:
-    """One part, locked; see open_part.
+    """One locked part; see open_part.
 
     Attributes:
-        rows: how many are in its files.
-        unreadable: how many of the rows that were compared or written say why there is no answer.
+        rows: Number of rows in its files.
+        unreadable: Number of errors among the rows compared or written so far.
     """
 
     def __init__(self, folder: Path, record: PartRecord) -> None:
-        """The part in `folder`; UserError where one of its files is missing."""
+        """Open the part in `folder`; raise UserError if one of its files is missing."""
         self.folder, self.record = folder, record
         self._files = rows_files(folder)
         self.rows = sum(rows for _, rows in self._files)
@@ -101,10 +129,9 @@ class Part:
         self._end: Finished | None = None
 
     def missing(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Those of all `sources` that are this shard's and have no row yet.
+        """Yield the sources of this shard that have no row yet; `sources` are those of all shards.
 
-        Raises UsageError where the rows that are there are of other pictures, UserError where they
-        cannot be read.
+        Raises UsageError if existing rows are of other images, UserError if they cannot be read.
         """
         share, finished = self.record.share, self.record.finished
         digest, inputs, rows = PathDigest(), 0, read_rows(self._files)
@@ -117,17 +144,17 @@ class Part:
                 yield source
             elif row is None or utf8(row.path) != utf8(source.path):
                 was = "none" if row is None else printable(row.path)
-                raise self._refusal(f"image {inputs} was {was}, is {printable(source.path)}")
+                raise self._refusal(f"image {inputs} was {was}, is now {printable(source.path)}")
             else:
                 self.unreadable += row.error is not None
         self._end = Finished(inputs=inputs, inputs_sha256=digest.hexdigest())
         if next(rows, None) is not None or finished not in (None, self._end):
-            raise self._refusal("its rows are of other pictures than these")
+            raise self._refusal("its rows are of other images")
 
     def write(self, answers: Iterable[Answer]) -> None:
-        """Write the answers to those of `missing`, in order, a file as soon as one is full.
+        """Write answers to the sources from `missing`, in order; start a new file when one is full.
 
-        Also what came before an interruption or an error.
+        Answers before an interruption or an error are written too.
         """
         begun, predictions = time.monotonic(), 0
         try:
@@ -143,7 +170,7 @@ class Part:
             self._write_file()
 
     def finish(self) -> None:
-        """All that `missing` gave is written: say so in the record."""
+        """Mark the part as finished; call it after all sources from `missing` are written."""
         assert self._end is not None
         assert self.rows == self.record.share.rows(self._end.inputs)
         if self.record.finished is None:
@@ -169,10 +196,10 @@ class Part:
 
 @contextmanager
 def open_part(folder: Path, record: PartRecord) -> Iterator[Part]:
-    """The part of the job that `record` says, as it is or new.
+    """Open or create the part of the job in `record`, locked.
 
-    Raises UsageError when it is another job's or no part, when another process is writing it or
-    when it cannot be written.
+    Raises UsageError if the folder is the part of another job or not a part, if another process is
+    writing it, or if it cannot be written.
     """
     place = f"--output {printable(str(folder))}"
     try:
@@ -186,15 +213,17 @@ def open_part(folder: Path, record: PartRecord) -> Iterator[Part]:
         except BlockingIOError as error:
             raise UsageError(f"{place}: another process is writing it") from error
         for abandoned in folder.glob(".*.????????.partial"):
-            abandoned.unlink()  # of a process that was killed
+            abandoned.unlink()  # left by a killed process
         there = read_record(folder)
         if there is None:
             if any(entry.name != LOCK_NAME for entry in folder.iterdir()):
-                raise UsageError(f"{place}: holds files and no record of ours; give another")
+                raise UsageError(
+                    f"{place}: contains files but no record of a part; give another folder"
+                )
             write_record(folder, record)
         elif difference := there.difference(record):
             raise UsageError(
-                f"{place}: was begun with {difference}; give another --output, or remove this "
+                f"{place}: was started with {difference}; give another --output, or remove this "
                 "folder"
             )
         yield Part(folder, there or record)

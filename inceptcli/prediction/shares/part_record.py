@@ -1,4 +1,4 @@
-"""The record in a part's folder: which job it is of, and whether it is finished."""
+"""The record in a part's folder: the job that it belongs to, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
 
 RECORD_NAME = "_part.json"
-"""Programs that read a folder of Parquet files pass over names with _ or . in front."""
+"""Programs that read a folder of Parquet files ignore names that start with _ or a dot."""
 
 MOST_BYTES = 2**20
 Number = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 class Finished(Section):
-    """What a finished part is checked by.
+    """Values that a finished part is checked against.
 
     Attributes:
-        inputs: how many pictures all shards have together.
-        inputs_sha256: of their paths in order, as `PathDigest` makes it.
+        inputs: Number of images of all shards together.
+        inputs_sha256: Digest of their paths in order; see `PathDigest`.
     """
 
     inputs: Number
@@ -36,18 +36,18 @@ class Finished(Section):
 
 
 class PartRecord(Section):
-    """The job that a part is of: all that its rows depend on beside the pictures.
+    """The job of a part: all settings that its rows depend on, apart from the images.
 
     Attributes:
-        inceptcli_part: the version of the form.
-        share: the share of the pictures.
-        format: how its rows are written.
+        inceptcli_part: Version of the format.
+        share: The shard, I of N.
+        format: File format of the rows.
         weights: SHA-256 of each weights file, in order.
-        crops: crops of each picture.
-        top_k: the most classes that a row names.
-        fast_decode: whether JPEGs were decoded no larger than the networks need.
-        precision: what the networks computed in.
-        finished: None while it is not.
+        crops: Crops per image.
+        top_k: Most classes per row.
+        fast_decode: Whether JPEGs were decoded at reduced size.
+        precision: Precision of the networks.
+        finished: None until the part is finished.
     """
 
     inceptcli_part: Literal[2] = 2
@@ -62,11 +62,11 @@ class PartRecord(Section):
 
     @property
     def shortcuts(self) -> Shortcuts:
-        """How its rows were computed."""
+        """How the rows were computed."""
         return Shortcuts(self.fast_decode, self.precision)
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
-        """The first thing that `other` has another value of, in words; None when there is none."""
+        """Describe the first difference from `other`, as a message ends; None if there is none."""
         for name, flag in _FLAGS.items():
             ours, theirs = getattr(self, name), getattr(other, name)
             if name not in ignored and ours != theirs:
@@ -94,22 +94,22 @@ def _shown(value: object) -> str:
 
 
 class PathDigest:
-    """SHA-256 of paths in order; bytes that are not UTF-8 count as they are shown."""
+    """SHA-256 of paths in order; bytes that are not UTF-8 count as they are displayed."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
     def add(self, path: str) -> None:
-        """A path more."""
+        """Add a path."""
         self._digest.update(f"{utf8(path)}\0".encode())
 
     def hexdigest(self) -> str:
-        """Of all so far."""
+        """Return the digest of all paths so far."""
         return self._digest.hexdigest()
 
 
 def read_record(folder: Path) -> PartRecord | None:
-    """The record of a part; None when there is none that can be read."""
+    """Return the record of a part; None if it is missing or unreadable."""
     try:
         found = PartRecord.model_validate_json(read_regular(folder / RECORD_NAME, MOST_BYTES))
     except (OSError, ValueError):
@@ -118,13 +118,13 @@ def read_record(folder: Path) -> PartRecord | None:
 
 
 def write_record(folder: Path, record: PartRecord) -> None:
-    """Put it into the part's folder, whole or not at all."""
+    """Write the record into the part's folder atomically."""
     with replacing(folder / RECORD_NAME) as temporary:
         temporary.write_text(record.model_dump_json(indent=1))
 
 
 def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:
-    """SHA-256 of each file."""
+    """Return the SHA-256 of each file."""
     digests = []
     for path in files:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Which share of the pictures is this process's: I/N, or what SLURM says."""
+"""The share of the images that this process predicts: I/N, or the task of a SLURM job."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from inceptcli.text import printable
 
 
 class Share(NamedTuple):
-    """Every `num_shards`-th picture from the one at place `number`; places count from 0."""
+    """Every `num_shards`-th image, starting with image `number`; both count from 0."""
 
     number: int
     num_shards: int
 
     def __str__(self) -> str:
-        """As `--shard` takes it."""
+        """Format as `--shard` takes it."""
         return f"{self.number}/{self.num_shards}"
 
     @classmethod
     def of(cls, text: str) -> Share:
-        """The shard that I/N, or `auto`, means; UsageError when it means none."""
+        """Parse I/N or `auto`; raise UsageError for anything else."""
         if text == "auto":
             return _of_slurm(os.environ)
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
@@ -35,12 +35,12 @@ class Share(NamedTuple):
         return cls(int(found[1]), int(found[2]))
 
     def rows(self, inputs: int) -> int:
-        """How many of so many pictures it has."""
+        """Return the number of images of this share out of `inputs` images."""
         return len(range(self.number, inputs, self.num_shards))
 
 
 def _of_slurm(names: Mapping[str, str]) -> Share:
-    """By the task of a job array and, in it or alone, by the task of srun."""
+    """Combine the task of a job array and the task of srun; either may be absent."""
     number, count = 0, 1
     if "SLURM_ARRAY_TASK_ID" in names:
         number, count = _in_array(*(int(names[f"SLURM_ARRAY_TASK_{part}"]) for part in _ARRAY))
@@ -50,7 +50,7 @@ def _of_slurm(names: Mapping[str, str]) -> Share:
     if tasks > 1:
         if "SLURM_STEP_ID" not in names:
             raise UsageError(
-                f"--shard auto: SLURM's {tasks} tasks are started by srun; put it in front"
+                f"--shard auto: the job has {tasks} tasks, which srun starts; put srun in front"
             )
         task, _ = rank_and_size()
         number, count = number * tasks + task, count * tasks
@@ -65,7 +65,7 @@ def _in_array(task: int, first: int, last: int, count: int) -> tuple[int, int]:
     number, between = divmod(task - first, step)
     if rest or between:
         raise UsageError(
-            f"--shard auto: {count} tasks from {first} to {last} are not evenly spaced, so their "
-            "places are unknown; give I/N"
+            f"--shard auto: the {count} array tasks from {first} to {last} are not evenly spaced, "
+            "so their shard numbers are unknown; give I/N"
         )
     return number, count
