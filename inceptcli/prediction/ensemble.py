@@ -1,4 +1,4 @@
-"""One network or several that answer together, on one crop of a picture or many; no torch."""
+"""One network or an ensemble, on one or more crops of each image; no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 Views = tuple[NDArray[np.uint8], ...]
-"""One picture's crops (crops, H, W, 3) for each network."""
+"""One image's crops (crops, H, W, 3) for each network."""
 
 DAMAGED = "the network's output is not finite; its weights are damaged"
 
@@ -37,8 +37,8 @@ DAMAGED = "the network's output is not finite; its weights are damaged"
 class Ensemble:
     """Networks whose probabilities are averaged, over the crops and then over the networks.
 
-    GoogLeNet's section 7 averages softmax probabilities like that. The classes are the first
-    network's, in its order.
+    GoogLeNet (section 7) averages softmax probabilities in the same way. Classes and their order
+    are those of the first network.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class Ensemble:
         batch_size: int = BATCH_SIZE,
         others: Sequence[Sequence[Engine]] = (),
     ) -> None:
-        """Engines for the same classes, in any order, made for at most `batch_size` crops at once.
+        """Combine engines for the same classes, in any order; `batch_size` limits crops per batch.
 
-        `others` are the same networks on other devices, which take turns with these.
+        `others` are the same networks on other devices; batches alternate between devices.
 
-        Raises UsageError when their classes differ or one takes no such `crops`.
+        Raises UsageError if the classes differ or a network does not support `crops`.
         """
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         self.classes = engines[0].classes
@@ -65,11 +65,11 @@ class Ensemble:
 
     @property
     def needed_side(self) -> int:
-        """Shorter side, pixels, from which on `cut` enlarges no picture for any network."""
+        """Smallest shorter side, in pixels, that `cut` does not enlarge for any network."""
         return max(needed_side(engine.preprocessing, self.crops) for engine in self.engines)
 
     def cut(self, image: NDArray[np.uint8]) -> Views:
-        """The crops of a decoded picture (H, W, 3), each network's by its own preprocessing."""
+        """Cut a decoded image (H, W, 3) into crops, with the preprocessing of each network."""
         cuts: dict[tuple[object, ...], NDArray[np.uint8]] = {}
         views = []
         for engine in self.engines:
@@ -82,21 +82,24 @@ class Ensemble:
 
     @property
     def is_asynchronous(self) -> bool:
-        """Whether a device computes while this process goes on."""
+        """Whether a device computes while this process continues."""
         return any(isinstance(engine, AsynchronousEngine) for engine in self.engines)
 
     def probabilities(self, pictures: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
-        """What `cut` returned for N pictures, N at least 1, to probabilities (N, num_classes).
+        """Compute probabilities (N, num_classes) for N images, at least 1, that `cut` returned.
 
-        The networks are given at most `batch_size` crops at once. A picture for which a network's
-        output is not finite has NaN.
+        Each network gets at most `batch_size` crops at once. Images for which a network's output is
+        not finite have NaN.
         """
         return self.start(pictures, batch_size)()
 
     def start(
         self, pictures: Sequence[Views], batch_size: int
     ) -> Callable[[], NDArray[np.float64]]:
-        """What waits for `probabilities`; begun where a device computes and all fit one batch."""
+        """Return a function that waits for `probabilities`.
+
+        Computation starts at once if the device is asynchronous and all crops fit one batch.
+        """
         waiting: list[Callable[[], NDArray[np.float32]]] = []
         for number, engine in enumerate(next(self._on_devices)):
             views = [picture[number] for picture in pictures]
@@ -109,7 +112,7 @@ class Ensemble:
     def probabilities_and_embeddings(
         self, pictures: Sequence[Views], batch_size: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        """Also the embeddings (N, num_features), of one network that sees one crop of each."""
+        """Also return embeddings (N, num_features); for one network and one crop per image."""
         (engine,) = cast("Sequence[EmbeddingEngine]", self.engines)
         embeddings: list[NDArray[np.float32]] = []
 
@@ -123,11 +126,11 @@ class Ensemble:
         return self._averaged([found]), np.concatenate(embeddings)
 
     def _averaged(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-        """Each network's logits of all crops to probabilities (N, num_classes)."""
+        """Convert each network's logits of all crops to mean probabilities (N, num_classes)."""
         pictures = len(found[0]) // self.crops
         total: NDArray[np.float64] = np.zeros((pictures, len(self.classes)))
         for logits, order in zip(found, self.orders, strict=True):
-            # Row by row: how numpy's vector units cut a table moves the last bit with the batch.
+            # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             each = np.stack([softmax(row) for row in logits])
             for picture in range(pictures):
                 of_picture = each[picture * self.crops : (picture + 1) * self.crops]
@@ -149,18 +152,18 @@ class EnsembleOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class EnsembleRequest:
-    """Networks to ask, and how they compute: the options that `predict` and `eval` share.
+    """Networks and how they compute: the options that `predict` and `eval` share.
 
     Attributes:
-        weights: published names, hub repositories, weights files or run directories; several are
+        weights: Published names, hub repositories, weights files or run directories; several form
             an ensemble.
-        crops: crops of each image.
+        crops: Crops of each image.
         device: auto, cpu, cuda, cuda:N or mps.
-        devices: number of GPUs of this machine that take turns; auto takes all.
-        batch_size: crops at once; None is the device's default.
-        precision: Lightning's name of what the networks compute in.
-        fast_decode: decode JPEGs no larger than the networks need.
-        compile: compile the networks with torch.compile, on a GPU.
+        devices: Number of GPUs of this machine that alternate; auto uses all.
+        batch_size: Crops per batch; None for the device's default.
+        precision: Lightning's name of the precision.
+        fast_decode: Decode JPEGs at reduced size, no smaller than the networks need.
+        compile: Compile the networks with torch.compile, on a GPU.
     """
 
     weights: tuple[str, ...] = ("imagenet",)
@@ -191,9 +194,9 @@ class EnsembleRequest:
         return Shortcuts(self.fast_decode, self.precision)
 
     def find(self) -> EnsembleFiles:
-        """Find the weights, fetched if they are published, and read their metadata; no torch.
+        """Find the weights, download published ones, and read their metadata; no torch.
 
-        Raises UsageError when they cannot answer together, UserError when one cannot be read.
+        Raises UsageError if they cannot form an ensemble, UserError if one cannot be read.
         """
         files = [find_weights(name) for name in self.weights]
         metadata = [read_metadata(file) for file in files]
@@ -210,7 +213,7 @@ class EnsembleFiles(NamedTuple):
 
     @property
     def headless(self) -> str | None:
-        """The weights that have no trained classifier, by the name in the request."""
+        """The first weights without a trained classifier, as named in the request."""
         return next(
             (
                 name
@@ -221,9 +224,9 @@ class EnsembleFiles(NamedTuple):
         )
 
     def load(self, images: int | None = None, gradients: bool = False) -> Ensemble:
-        """Load the networks, for so many `images` in all if that is known; see load_engine.
+        """Load the networks, for `images` images in all if that is known; see load_engine.
 
-        Raises UserError where one cannot be used.
+        Raises UserError if one cannot be used.
         """
         asked = self.request
         at_once = asked.batch_size or default_batch_size(self.files, asked.device, asked.crops)
@@ -256,12 +259,12 @@ def _in_batches(
 
 
 def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:
-    """UsageError, which names the weights, when they cannot answer together with so many crops."""
+    """Raise UsageError, naming the weights, if they cannot form an ensemble with these crops."""
     for name, metadata in members if len(members) > 1 else ():
         if metadata.unnamed or not metadata.has_classifier:
             what = "its classes are unnamed" if metadata.unnamed else "has no trained classifier"
             raise UsageError(
-                f"{name}: {what}, so that it cannot answer with others; import it again with "
+                f"{name}: {what}, so it cannot be part of an ensemble; import it again with "
                 "--classes FILE|FOLDER"
             )
     match_classes([(name, metadata.classes) for name, metadata in members])
@@ -273,9 +276,9 @@ def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops)
 
 
 def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[list[int]]:
-    """For each network the places of its classes in the order of the first one's.
+    """Return, for each network, the positions of its classes in the order of the first network.
 
-    They are matched by id (synset, folder), or where the ids differ by name.
+    Classes are matched by id (synset, folder) or, if the ids differ, by name.
 
     Raises UsageError that names what differs.
     """
@@ -297,7 +300,7 @@ def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[li
 
 
 def _lacking(name: str, classes: Sequence[ClassName], others: Sequence[ClassName]) -> str:
-    """What only the network `name` knows."""
+    """Describe the classes that only the network `name` has."""
     known = {composed(text) for entry in others for text in entry}
     only = [entry for entry in classes if known.isdisjoint(map(composed, entry))]
     shown = ", ".join(printable(entry.name) for entry in only[:3]) or "none"
@@ -306,9 +309,9 @@ def _lacking(name: str, classes: Sequence[ClassName], others: Sequence[ClassName
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Logits (..., num_classes) to probabilities that sum to 1, computed in float64.
+    """Convert logits (..., num_classes) to probabilities that sum to 1, computed in float64.
 
-    All are NaN where one of the logits is not finite.
+    All are NaN if one of the logits is not finite.
     """
     with np.errstate(invalid="ignore"):
         powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Exports that are run beside the network, on the same pictures, before they are kept."""
+"""Export weights and compare the exported network with the original on the same images."""
 
 from __future__ import annotations
 
@@ -24,17 +24,20 @@ from inceptcli.weights.stored_tensors import stored_tensors
 Target = Literal["timm", "onnx", "hub"]
 
 LARGEST_DIFFERENCE = 1e-3
-"""Of two logits, in standard deviations of all logits; what float32 rounding makes is 1e-5."""
+"""Largest accepted difference of two logits, in standard deviations of all logits.
+
+Float32 rounding causes 1e-5.
+"""
 
 MAXIMUM_PICTURES = 32
 DRAWN_PICTURES, NOISE_PICTURES = 3, 1
 
 
 class Check(NamedTuple):
-    """How an export did beside the network it came from.
+    """Comparison of an export with the network that it came from.
 
-    `difference` is the largest of two logits, `spread` the standard deviation of the network's
-    logits over all pictures and classes.
+    `difference` is the largest difference of two logits, `spread` the standard deviation of the
+    network's logits over all images and classes.
     """
 
     num_pictures: int
@@ -49,13 +52,13 @@ def export(
     images: Sequence[Path] = (),
     opset: int | None = None,
 ) -> Check:
-    """Write our weights file for `target`, then compare the logits of what was written.
+    """Write a weights file for `target`, then compare the logits of the exported network.
 
-    For `hub`, `output` is a folder for a repository, without its README.md. Of a network without a
-    trained classifier the logits are embeddings. `opset` is ONNX's. Pictures are
-    the first 32 of `images` that can be read; without images, drawn shapes and noise.
+    For networks without a trained classifier, embeddings are compared. For `hub`, `output` is a
+    folder for a repository, without its README.md. `opset` is ONNX's. The comparison uses the first
+    32 readable files of `images`; without images, drawn shapes and noise.
 
-    Raises UserError when the weights cannot be exported or the logits differ; remove `output` then.
+    Raises UserError if the weights cannot be exported or the logits differ; then remove `output`.
     """
     metadata = read_metadata(weights)
     crops = _crops(images, metadata.preprocessing)
@@ -67,10 +70,10 @@ def export(
         expected = _by_torch(weights, metadata, crops)
     spread = float(expected.std())
     difference = float(np.abs(exported - expected).max())
-    if not difference <= LARGEST_DIFFERENCE * spread:  # true of NaN, too
+    if not difference <= LARGEST_DIFFERENCE * spread:  # also true for NaN
         raise UserError(
-            f"{weights}: exported to {target} its logits differ by up to {difference:.2g} on "
-            f"{len(crops)} pictures, more than {LARGEST_DIFFERENCE} of their standard deviation "
+            f"{weights}: exported to {target}, its logits differ by up to {difference:.2g} on "
+            f"{len(crops)} images, more than {LARGEST_DIFFERENCE} of their standard deviation "
             f"{spread:.2g}; nothing was written"
         )
     return Check(len(crops), difference, spread)
@@ -79,7 +82,7 @@ def export(
 def _numbers(
     engine: EmbeddingEngine, metadata: WeightsMetadata, crops: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Logits, or the embeddings of a network without a trained classifier."""
+    """Return logits, or embeddings if the network has no trained classifier."""
     return engine.logits(crops) if metadata.has_classifier else engine.outputs(crops).embeddings
 
 
@@ -98,7 +101,7 @@ def _through_onnx(
     metadata: WeightsMetadata,
     crops: NDArray[np.uint8],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of the file written, and of the weights that it was made from."""
+    """Return the outputs of the file written, and of the weights that it was made from."""
     try:
         from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 
@@ -163,10 +166,10 @@ Tensors = dict[str, NDArray[np.float32]]
 
 
 def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
-    """Write our weights file as ONNX, batch norm folded and the tensors in it; see `onnx_graph`.
+    """Write a weights file as ONNX, batch norm folded and tensors inside; see `onnx_graph`.
 
-    The model's metadata has what our weights file's header has, under the same key.
-    Raises UserError when the file cannot be used, ImportError without onnx.
+    The model's metadata has the header of the weights file, under the same key.
+    Raises UserError if the file cannot be used, ImportError without onnx.
     """
     from onnx import TensorProto, save
 
@@ -198,9 +201,9 @@ def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
 
 
 def folded(tensors: Tensors, epsilon: float) -> Tensors:
-    """The state dict with each batch norm in the convolution or Linear before it.
+    """Return the state dict with each batch norm folded into the convolution or Linear before it.
 
-    Those have a bias then. A batch norm on a residual's sum has none before it and stays.
+    These layers gain a bias. A batch norm on a residual sum has no such layer and stays.
     """
     found = dict(tensors)
     for key in tensors:

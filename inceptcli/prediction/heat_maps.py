@@ -1,4 +1,4 @@
-"""Where in a picture the evidence for a class lies: Grad-CAM."""
+"""Grad-CAM: the evidence for a class at each place in an image."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from inceptcli.plots.overlay import hottest_half
 from inceptcli.prediction.engines.torch_engine import TorchEngine
 
 MINIMUM_GRID = 5
-"""Shortest side of a stage's output that tells places apart.
+"""Shortest side of a stage's output that still resolves places.
 
-Measured on pictures of two halves: grids of 3x3 and 4x4 put 78 % of the mass on the right half, 5x5
-to 7x7 81 to 93 %.
+On images of two halves, grids of 3x3 and 4x4 put 78 % of the mass on the right half, 5x5 to 7x7 put
+81 to 93 % there.
 """
 
 ROUNDING = 1e-6
@@ -29,21 +29,21 @@ ROUNDING = 1e-6
 
 
 class HeatMapFocus(NamedTuple):
-    """Where the mass of a heat map lies: its center, and the box of its hottest half; pixels."""
+    """Center of a heat map's mass, and bounding box of its hottest half, in pixels."""
 
     center: tuple[float, float]
     box: tuple[int, int, int, int]
 
 
 class HeatMaps:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of one network, by captum.
+    """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) of one network, with captum.
 
-    It is taken at the last stage whose output is at least 5x5: the last one at 299x299, an earlier
-    one for small pictures.
+    It uses the last stage whose output is at least 5x5: the last stage of all at 299x299, an
+    earlier one for small images.
     """
 
     def __init__(self, engine: TorchEngine) -> None:
-        quiet_matplotlib()  # which captum imports
+        quiet_matplotlib()  # captum imports it
         from captum.attr import LayerGradCam
 
         assert isinstance(engine.network, Network)
@@ -53,9 +53,9 @@ class HeatMaps:
         self._grad_cam = LayerGradCam(self.network, self.network.get_submodule(self.stage))
 
     def heat(self, view: NDArray[np.uint8], index: int) -> NDArray[np.float32]:
-        """A picture as the network sees it, (H, W, 3), to evidence for a class, (H, W), at least 0.
+        """Return the evidence for a class, (H, W), at least 0, in a crop (H, W, 3).
 
-        All is 0 where nothing speaks for the class.
+        It is 0 everywhere if there is no evidence.
         """
         found = self._grad_cam.attribute(self._images(view), index, relu_attributions=True)
         grid = found[0, 0].detach().float().cpu().numpy()
@@ -77,9 +77,9 @@ class HeatMaps:
 
 
 def locate(heat: NDArray[np.float32], seen: Region) -> HeatMapFocus | None:
-    """Where a heat map's mass lies in the picture, of which the network saw the box `seen`.
+    """Locate a heat map's mass in the image, of which the network saw the box `seen`.
 
-    None where the map is 0.
+    Return None if the map is 0.
     """
     total = heat.sum(dtype=np.float64)
     if total == 0:

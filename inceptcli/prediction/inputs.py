@@ -1,4 +1,4 @@
-"""Which pictures are meant: files, folders, patterns, and paths that another program writes."""
+"""Find the images to predict: files, folders, patterns, addresses, paths from standard input."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ LONGEST_PATH = 65536
 
 
 class Source(NamedTuple):
-    """An image: its path as the answer shows it, or the reason why there is none to read.
+    """An image: its path as shown in the answer, and why it cannot be read, if so.
 
-    An image in a tar file has its place there, one in memory its content, a remote one its address.
+    `in_tar` locates an image in a tar file, `content` holds one in memory, `address` a remote one.
     """
 
     path: str
@@ -40,14 +40,14 @@ class Source(NamedTuple):
 
 
 class ByteStream(Protocol):
-    """Standard input, unbuffered: `read` returns what is there, and nothing at the end."""
+    """Unbuffered standard input: `read` returns the bytes available, and none at the end."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes."""
+        """Return up to `size` bytes."""
 
 
 class Utf8:
-    """A list of paths without its byte order mark; one in UTF-16 as UTF-8."""
+    """A list of paths without its byte order mark; UTF-16 is converted to UTF-8."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
@@ -55,7 +55,7 @@ class Utf8:
         self._begun = False
 
     def read(self, size: int, /) -> bytes:
-        """As the stream's."""
+        """Read as from the stream."""
         chunk = self._stream.read(size)
         if not self._begun:
             self._begun = True
@@ -72,14 +72,14 @@ class Utf8:
 
 
 def is_image_file(path: str) -> bool:
-    """Whether a path is one image, so far as its name says: no folder, pattern or tar shard."""
+    """Whether a path names one image, judged by its name: no folder, pattern or tar shard."""
     if scheme_of(path) and not os.path.lexists(path):
         return Path(path).suffix.lower() in SUFFIXES and not glob.has_magic(path)
     return os.path.isfile(path) and not path.endswith(".tar")  # noqa: PTH113 (never raises)
 
 
 def standard_input() -> ByteStream:
-    """Standard input below its buffer: a thread may wait here while the program ends."""
+    """Return unbuffered standard input: a thread may wait for it when the program ends."""
     if sys.stdin is None:  # it was closed before the program began
         return BytesIO()
     buffered = sys.stdin.buffer
@@ -89,22 +89,22 @@ def standard_input() -> ByteStream:
 def find_sources(
     arguments: Sequence[str], stream: ByteStream, left_out: LeftOut | None = None, *, null: bool
 ) -> Iterator[Source]:
-    """The pictures that the arguments name, in their order, found only as they are needed.
+    """Yield the images that the arguments name, in order; each is searched only when needed.
 
-    A folder stands for all images in it and below, sorted, or where there are none for the tar
-    shards in it; a .tar file for the images in it, in its order; a pattern such as "photos/*.jpg",
-    where no file has that very name, for what it matches, sorted; "-" for the paths in `stream`.
-    Each of those is a file: neither a folder nor a pattern is expanded there. All may be addresses
-    (https, s3, gs, hf), whose files are fetched when they are read; https has no folders and
+    A folder stands for all images in it and below, sorted, or, if it has none, for the tar shards
+    in it. A .tar file stands for its images, in its order. A pattern such as "photos/*.jpg" stands
+    for its matches, sorted, unless a file has this very name. "-" stands for the paths in `stream`;
+    each of these is a file, neither folders nor patterns are expanded. All may be addresses (https,
+    s3, gs, hf), whose files are downloaded when they are read; https supports neither folders nor
     patterns.
 
     Args:
-        arguments: as given; a name that is not UTF-8 has its bytes as surrogates.
-        stream: where "-" reads.
-        left_out: counts files in folders and tar files that are no images.
-        null: whether paths in `stream` end with a NUL character instead of a line end.
+        arguments: Arguments as given; names that are not UTF-8 have their bytes as surrogates.
+        stream: Input for "-".
+        left_out: Counts files in folders and tar files that are not images.
+        null: Whether paths in `stream` end with a NUL character instead of a newline.
 
-    Raises UsageError at once for an argument that is an address which is not read.
+    Raises UsageError at once for an address with an unsupported scheme.
     """
     addresses = {text: parse(text) for text in arguments if _is_remote(text)}
     return _sources(arguments, addresses, stream, LeftOut() if left_out is None else left_out, null)
@@ -138,7 +138,7 @@ def _sources(
 
 
 def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
-    if not os.path.isdir(path):  # noqa: PTH112 (Path raises where a folder is closed)
+    if not os.path.isdir(path):  # noqa: PTH112 (Path raises if a folder is not readable)
         if path.endswith(".tar"):
             yield from _in_shard(Path(path), left_out)
         else:
@@ -166,7 +166,7 @@ def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
 
 
 def _at_address(address: Address, left_out: LeftOut) -> Iterator[Source]:
-    """The images at an address; a folder or a pattern is listed."""
+    """Yield the images at an address; list a folder or a pattern."""
     from inceptcli.files.remote.object_store import files_at
     from inceptcli.files.remote.transport import FetchError
 
@@ -202,7 +202,7 @@ def _is_image_in(name: str, left_out: LeftOut) -> bool:
 
 
 def _fetched(address: Address, left_out: LeftOut) -> Iterator[Source]:
-    """The image at an address, which is fetched when it is read, or those of a tar file."""
+    """Yield the image at an address, downloaded when it is read, or the images of a tar file."""
     if not address.name.endswith(".tar"):
         yield Source(str(address), address=address)
         return
@@ -253,7 +253,7 @@ def _separated(stream: ByteStream, separator: bytes) -> Iterator[bytes]:
         yield from whole
         if len(rest) > LONGEST_PATH:
             raise UserError(
-                f"standard input: a path of over {LONGEST_PATH} bytes; give paths one per line, or "
-                "with --null each with a NUL character behind it"
+                f"standard input: a path of over {LONGEST_PATH} bytes; give one path per line or, "
+                "with --null, end each with a NUL character"
             )
     yield rest

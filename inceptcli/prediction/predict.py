@@ -1,4 +1,4 @@
-"""The one path from a picture's file to named probabilities; imports no torch."""
+"""From image files to named probabilities: the one path for all commands; imports no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One class of one picture: its name, its place in the network's classes, 0 to 1."""
+    """One class of one image: name, index among the network's classes, probability (0 to 1)."""
 
     name: str
     index: int
@@ -34,9 +34,9 @@ class Prediction:
 
 
 class Seen(NamedTuple):
-    """A picture as the networks were given it, and what they made of it.
+    """Crops of an image as the networks saw them, and their outputs.
 
-    `size` is height and width of the decoded picture; probabilities (num_classes,) are NaN where a
+    `size` is height and width of the decoded image. Probabilities (num_classes,) are NaN if a
     network's output is not finite.
     """
 
@@ -47,7 +47,7 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The most probable classes of one image, most probable first, or the reason for none."""
+    """The most probable classes of an image, in descending order, or why there are none."""
 
     path: str
     top: tuple[Prediction, ...] = ()
@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 
 Keep = Callable[[Source, "Seen | UnreadableImage", Answer], None]
-"""Is given each image and its answer, in order, before the answer is passed on."""
+"""Called with each image and its answer, in order, before the answer is yielded."""
 
 
 def predict(
@@ -72,14 +72,14 @@ def predict(
     """Yield one answer per source, in order, as soon as it is known.
 
     Args:
-        sources: images.
-        ensemble: networks, and the crops that they are given of an image.
-        top_k: number of classes to name, at least 1; more than there are means all.
-        batch_size: see `examine`.
-        threads: see `examine`.
-        embed: see `examine`.
-        fast_decode: decode JPEGs no larger than the networks need; see `decode`.
-        keep: functions that are given each image with its pixels, probabilities and embedding.
+        sources: Images.
+        ensemble: Networks and the number of crops.
+        top_k: Number of classes per answer, at least 1; capped at the number of classes.
+        batch_size: See `examine`.
+        threads: See `examine`.
+        embed: See `examine`.
+        fast_decode: Decode JPEGs at reduced size, no smaller than the networks need; see `decode`.
+        keep: Functions called with each image with its pixels, probabilities and embedding.
     """
     read = partial(pixels, shorter_side=ensemble.needed_side if fast_decode else None)
     images = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
@@ -100,7 +100,7 @@ def classify(
     batch_size: int,
     threads: int | None = None,
 ) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
-    """Each item with its probabilities (num_classes,), or why it has none; see `examine`."""
+    """Yield each item with its probabilities (num_classes,) or its error; see `examine`."""
     found = examine(items, pixels, ensemble, batch_size=batch_size, threads=threads)
     for item, seen in found:
         yield item, seen if isinstance(seen, UnreadableImage) else seen.probabilities
@@ -115,19 +115,20 @@ def examine(
     threads: int | None = None,
     embed: bool = False,
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
-    """Each item as the networks saw it, with its probabilities, or why it has none; in order.
+    """Yield each item with its crops and probabilities, or its error, in order.
 
-    Pictures are decoded and cut while the networks compute, and where devices compute, each is
-    given its next batch before the last one's answers are waited for. Memory does not grow with the
-    number of pictures.
+    Images are decoded and cropped while the networks compute. Each asynchronous device gets its
+    next batch before the answers to the previous one are awaited. Memory does not grow with the
+    number of images.
 
     Args:
-        items: one for each picture.
-        pixels: the decoded picture of an item, (H, W, 3), or UnreadableImage; called in threads.
-        ensemble: the networks.
-        batch_size: the most crops that a network is given at once.
-        threads: how many decode pictures; by default as `readers` has it.
-        embed: whether embeddings are wanted, of one network that sees one crop of each picture.
+        items: One per image.
+        pixels: Returns the decoded image of an item, (H, W, 3), or raises UnreadableImage; called
+            in threads.
+        ensemble: Networks.
+        batch_size: Most crops that a network gets at once.
+        threads: Number of decoding threads; by default see `readers`.
+        embed: Whether to compute embeddings, for one network and one crop per image.
     """
 
     def read(item: Item) -> tuple[Item, tuple[Size, Views] | UnreadableImage]:
@@ -155,7 +156,7 @@ def _begin(
     batch_size: int,
     embed: bool,
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
-    """What waits for the answers to a batch, which a device begins to compute."""
+    """Start a batch on a device; return an iterator that waits for the answers."""
     views = [cut[1] for _, cut in batch if not isinstance(cut, UnreadableImage)]
     if not views:
         return _together(batch, lambda: ((), ()))
@@ -169,14 +170,14 @@ def _together(
     batch: Sequence[tuple[Item, tuple[Size, Views] | UnreadableImage]],
     answers: Callable[[], tuple[Iterable[Any], Iterable[Any]]],
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
-    """Each item with its probabilities and embedding, which are waited for now."""
+    """Wait for the answers; yield each item with its probabilities and embedding."""
     found = zip(*answers(), strict=False)
     for item, cut in batch:
         yield item, cut if isinstance(cut, UnreadableImage) else Seen(*cut, *next(found))
 
 
 def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]:
-    """Decode an image to (H, W, 3), uint8, as `decode` does.
+    """Decode an image to (H, W, 3), uint8; see `decode`.
 
     Raises UnreadableImage.
     """
@@ -197,7 +198,7 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
 def answer_for(
     path: str, found: Seen | UnreadableImage, classes: Sequence[ClassName], top_k: int
 ) -> Answer:
-    """Name the `top_k` most probable classes of an image; the first of equals comes first."""
+    """Name the `top_k` most probable classes of an image; ties keep the order of the classes."""
     if isinstance(found, UnreadableImage):
         return Answer(path, error=str(found))
     best = np.argsort(-found.probabilities, kind="stable")[:top_k].tolist()

@@ -1,4 +1,4 @@
-"""Reads in threads what will be needed next, in order and only so far ahead."""
+"""Read ahead in threads, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from threading import Event, Thread
 from typing import TypeVar
 
 GRACE = 1.0
-"""Seconds to wait for threads that are to end; one that waits for a source yet to come does not. A
-daemon that still runs when the interpreter ends can abort the process where torch is loaded."""
+"""Seconds to wait for threads to end; one that is waiting for its next source does not.
+
+A daemon thread that is still running when the interpreter exits can abort the process if torch is
+loaded.
+"""
 
 Source = TypeVar("Source")
 Item = TypeVar("Item")
@@ -21,12 +24,12 @@ Item = TypeVar("Item")
 def read_batches(
     sources: Iterable[Source], read: Callable[[Source], Item], batch_size: int, threads: int
 ) -> Iterator[list[Item]]:
-    """Lists of `read(source)` in the order of the sources, each of 1 to `batch_size`.
+    """Yield lists of 1 to `batch_size` results `read(source)`, in the order of the sources.
 
-    A list is shorter than that at the end and where the next source is not known yet, so that what
-    another program names one by one is answered one by one. It is empty, which it else never is,
-    where the next ones are still being read: time to hand out what is there. No more than
-    `batch_size` + `threads` items wait at any time. What `sources` or `read` raise is raised here.
+    A list is shorter at the end, and when the next source is not known yet, so paths that another
+    program writes one by one are answered one by one. An empty list means that the next results are
+    not ready: time to pass on finished work. At most `batch_size` + `threads` items wait at any
+    time. Exceptions of `sources` and `read` are raised here.
     """
     waiting: Queue[Future[Item] | None] = Queue(batch_size + threads)
     stopped = Event()
@@ -45,7 +48,7 @@ def read_batches(
         finally:
             waiting.put(None)
 
-    # A daemon, because it may be waiting for standard input when the program ends.
+    # A daemon: it may still wait for standard input when the program ends.
     producer = Thread(target=produce, daemon=True)
     producer.start()
     try:
@@ -58,7 +61,7 @@ def read_batches(
             yield batch
     finally:
         stopped.set()
-        with suppress(Empty):  # which lets a blocked producer go on and see that it shall stop
+        with suppress(Empty):  # unblocks the producer, which then sees `stopped`
             while True:
                 future = waiting.get_nowait()
                 if future is not None:
@@ -67,7 +70,7 @@ def read_batches(
 
 
 def _is_ready(waiting: Queue[Future[Item] | None], batch_size: int) -> bool:
-    """Whether `_next_batch` would not have to wait."""
+    """Whether `_next_batch` would return without waiting."""
     with waiting.mutex:
         known = list(islice(waiting.queue, batch_size))
     return bool(known) and all(future is None or future.done() for future in known)
@@ -79,7 +82,7 @@ def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[It
         while len(batch) < batch_size:
             future = waiting.get(block=not batch)
             if future is None:
-                waiting.put(None)  # the end is found again by the next call
+                waiting.put(None)  # for the next call
                 break
             batch.append(future.result())
     return batch

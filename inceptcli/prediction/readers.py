@@ -1,4 +1,4 @@
-"""Who decodes and cuts pictures: threads, or beside a fast device processes. No torch."""
+"""Decode and crop images in threads or, for fast devices, in processes. No torch."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from inceptcli.processes.launchers import processes_here
 from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 MOST_THREADS = 4
-"""More than these decode little more: they wait for the interpreter's lock and for memory.
+"""More threads decode little more: they wait for the interpreter lock and for memory.
 
-Of 16 processors 4 threads made 620 crops of 299 pixels a second, 16 threads 900, 16 processes 2080.
+On 16 processors, 4 threads made 620 crops of 299 pixels per second, 16 threads 900, 16 processes
+2080.
 """
 
 BUFFER_BYTES = 2**20
 
 GRACE = 10.0
-"""Seconds for a process to end by itself."""
+"""Seconds for a process to exit by itself."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def default_threads() -> int:
-    """As many as this process has processors, and at most MOST_THREADS."""
+    """Return the number of usable processors, at most MOST_THREADS."""
     return min(MOST_THREADS, usable_cores())
 
 
@@ -45,11 +46,11 @@ def default_threads() -> int:
 def readers(
     read: Callable[[Item], Result], threads: int | None, fast: bool
 ) -> Iterator[tuple[Callable[[Item], Result], int]]:
-    """What reads an item, and how many threads are to call it.
+    """Yield a function that reads an item, and the number of threads to call it from.
 
-    It is `read` itself; or where a `fast` device waits for more than threads can decode, and no
-    number of `threads` is given, what has a process read it. Each processor then has one,
-    or its share where torchrun has started several processes here.
+    It is `read` itself or, if a `fast` device would wait for threads and `threads` is not given, a
+    function that runs `read` in a process. There is one process per processor, divided among the
+    processes that torchrun started on this machine.
     """
     context, cores = loading_context(), usable_cores() // processes_here()
     if threads or not fast or context is None or cores <= MOST_THREADS:
@@ -63,18 +64,18 @@ def readers(
 
 
 class ReadingProcesses:
-    """Forked processes that each read one item at a time for a thread of this one.
+    """Forked processes, each of which reads one item at a time for a thread of this process.
 
-    Items and results go through sockets, arrays in one piece.
+    Items and results go through sockets; arrays are sent without a copy.
     """
 
     def __init__(self, read: Callable[[Any], Any], number: int, context: BaseContext) -> None:
-        """Start them; `read` needs not be picklable, what it is given and returns does."""
+        """Start the processes; items and results must be picklable, `read` need not be."""
         pairs = [socketpair() for _ in range(number)]
         self._free: SimpleQueue[socket] = SimpleQueue()
         room = context.Lock()
         self._processes = []
-        with signals_held():  # which the main process answers
+        with signals_held():  # the main process handles them
             for own, theirs in pairs:
                 own.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
                 theirs.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
@@ -90,15 +91,13 @@ class ReadingProcesses:
         self._channels = [own for own, _ in pairs]
 
     def read(self, item: Any) -> Any:
-        """As `read` in one of the processes; UserError when that was killed."""
+        """Call `read` in one of the processes; raise UserError if it was killed."""
         channel = self._free.get()
         try:
             _send(channel, item)
             error, result = _receive(channel)
         except (EOFError, OSError) as failure:
-            raise UserError(
-                "a process that read images was killed; memory may be short"
-            ) from failure
+            raise UserError("an image-reading process was killed; memory may be short") from failure
         finally:
             self._free.put(channel)
         if error is not None:
@@ -106,7 +105,7 @@ class ReadingProcesses:
         return result
 
     def close(self) -> None:
-        """End them."""
+        """Stop the processes."""
         for channel in self._channels:
             channel.close()
         for process in self._processes:
@@ -119,7 +118,7 @@ class ReadingProcesses:
 def _serve(
     channel: socket, others: Sequence[socket], read: Callable[[Any], Any], room: Any, number: int
 ) -> None:
-    """Answer until the main process closes its end, or is gone."""
+    """Answer until the main process closes its end or exits."""
     for other in others:
         other.close()
     for stopping in STOPPING_SIGNALS:
@@ -158,7 +157,7 @@ def _receive(channel: socket) -> Any:
 
 
 def _exactly(channel: socket, size: int) -> bytearray:
-    """So many bytes; EOFError when the other end is closed before them."""
+    """Receive `size` bytes; raise EOFError if the other end is closed before."""
     found = bytearray(size)
     view, start = memoryview(found), 0
     while start < size:

@@ -1,26 +1,26 @@
-"""What takes less time and changes probabilities; results say which of it was used."""
+"""Options that save time and change probabilities; results record those that were used."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
-"""Lightning's names: what a network computes in; of "mixed" its weights stay float32."""
+"""Lightning's names of the precision of a network; with "mixed", its weights stay float32."""
 
 
 class Shortcuts(NamedTuple):
-    """How answers were computed other than by default.
+    """Options that differ from exact computation.
 
     Attributes:
-        fast_decode: Whether JPEGs are decoded no larger than the networks need.
-        precision: What the networks compute in.
+        fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.
+        precision: Precision of the networks.
     """
 
     fast_decode: bool = False
     precision: Precision = "32-true"
 
     def as_dict(self) -> dict[str, bool | str]:
-        """What differs from the default, by the name that results have for it."""
+        """Return the options that differ from the default, by their names in results."""
         return {
             name: value
             for name, value in self._asdict().items()
@@ -28,7 +28,7 @@ class Shortcuts(NamedTuple):
         }
 
     def as_texts(self) -> dict[str, str]:
-        """The same as a CSV file has it."""
+        """Return the same options as text for CSV."""
         return {name: str(value).replace("True", "true") for name, value in self.as_dict().items()}
 
 

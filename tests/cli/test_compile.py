@@ -43,7 +43,7 @@ def test_a_cpu_has_no_use_for_it(
     subcommand: str, photos: Path, weights: Path, onnx_weights: Path
 ) -> None:
     done = inceptcli(subcommand, *places(subcommand, photos, weights), "--compile")
-    check_one_line(done, 2, "--compile is for a GPU; on a CPU ONNX Runtime computes")
+    check_one_line(done, 2, "--compile needs a GPU; on a CPU, ONNX Runtime optimizes")
     done = inceptcli(subcommand, *places(subcommand, photos, onnx_weights), "--compile")
     check_one_line(done, 2, f"--compile: {onnx_weights} is an ONNX file")
 

@@ -172,7 +172,7 @@ def test_a_part_goes_on_only_as_it_was_begun(
     record = json.loads((tmp_path / "parts/part-00000-of-00002/_part.json").read_text())
     assert record["fast_decode"] is bool(begun_with)
     was, now = ("on", "off") if begun_with else ("off", "on")
-    said = f"was begun with --fast-decode {was}, not {now}; give another --output"
+    said = f"was started with --fast-decode {was}, not {now}; give another --output"
     check_one_line(in_shard(0, *other), 2, said)
     in_shard(1, *other)
     done = inceptcli("merge", tmp_path / "parts")

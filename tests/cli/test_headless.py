@@ -86,7 +86,7 @@ def test_eval_measures_nothing_and_an_ensemble_is_refused(headless: Path, tmp_pa
     done = inceptcli("eval", headless, "--data", tmp_path)
     check_one_line(done, 2, "has no trained classifier, only embeddings")
     two = ("--weights", headless, "--weights", headless)
-    check_one_line(inceptcli("predict", tmp_path, *two), 2, "has no trained classifier, so that")
+    check_one_line(inceptcli("predict", tmp_path, *two), 2, "has no trained classifier, so it")
 
 
 def test_an_imported_file_without_a_classifier_says_so(tmp_path: Path) -> None:

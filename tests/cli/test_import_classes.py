@@ -56,7 +56,7 @@ def test_unnamed_classes_match_no_folder_and_count_in_a_list(
     check_one_line(
         inceptcli("eval", output, "--data", data),
         2,
-        "its 12 classes are unnamed, so that no folder",
+        "its 12 classes are unnamed, so no folder",
     )
     rows = [f"{name}/a.png,{row}" for row, name in enumerate(FOLDERS)]
     (data / "rows.csv").write_text("\n".join(["path,class_index", *rows]))
@@ -64,7 +64,7 @@ def test_unnamed_classes_match_no_folder_and_count_in_a_list(
     answer = inceptcli("predict", data / "10/a.png", "--weights", output, "--format", "json")
     assert json.loads(answer.stdout)[0]["predictions"][0]["class"] == "class 2"
     two = ("--weights", output, "--weights", output)
-    check_one_line(inceptcli("predict", data, *two), 2, "its classes are unnamed, so that it")
+    check_one_line(inceptcli("predict", data, *two), 2, "its classes are unnamed, so it")
 
 
 @pytest.mark.system

@@ -142,7 +142,7 @@ def test_errors_are_returned_where_that_is_asked_for(model: Model, pictures: lis
         ({"device": "gpu"}, ValueError, "--device must be auto, cpu"),
         ({"precision": "half"}, ValueError, "--precision must be 32-true"),
         ({"batch_size": 0}, ValueError, "--batch-size must be at least 1"),
-        ({"compile": True}, ValueError, "--compile is for a GPU"),
+        ({"compile": True}, ValueError, "--compile needs a GPU"),
         ({"speed": 3}, TypeError, "speed"),
     ],
 )

@@ -237,7 +237,7 @@ def test_weights_that_change_again_and_again_are_one_line(
         return found
 
     monkeypatch.setattr("inceptcli.prediction.engines.onnx_session.stored_tensors", touched)
-    with pytest.raises(UserError, match="changes again and again; run again when it is whole"):
+    with pytest.raises(UserError, match="keeps changing; run again when it is complete"):
         OnnxEngine(run)
 
 
@@ -259,7 +259,7 @@ def test_weights_that_somebody_writes_into_give_no_more_answers(
     with run.open("r+b") as file:
         file.seek(-400, os.SEEK_END)
         file.write(bytes(200))
-    with pytest.raises(UserError, match=r"run: was written into while it was in use; run again"):
+    with pytest.raises(UserError, match=r"run: was modified while in use; run again"):
         engine.logits(drawn())
 
 

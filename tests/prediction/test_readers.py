@@ -131,7 +131,7 @@ def test_answers_are_those_of_threads_in_the_order_of_the_items(
 @pytest.mark.usefixtures("open_files")
 def test_a_process_that_is_killed_is_a_line() -> None:
     processes = started(lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match="a process that read images was killed"):
+    with pytest.raises(UserError, match="an image-reading process was killed"):
         processes.read(0)
     processes.close()
 

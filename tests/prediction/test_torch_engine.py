@@ -60,7 +60,7 @@ def test_too_little_memory_names_the_batch_size(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(engine.network, "forward", fail)
-    with pytest.raises(UserError, match=r"3 pictures at once .* smaller --batch-size"):
+    with pytest.raises(UserError, match=r"3 crops at once .* smaller --batch-size"):
         engine.logits(random_crops(3))
 
 
@@ -127,13 +127,13 @@ def test_more_devices_than_there_are_is_an_error(
     device: str, there: int, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretend(monkeypatch, cuda_devices=2, metal=False)
-    with pytest.raises(UsageError, match=f"--devices 3: --device {device} is {there} here"):
+    with pytest.raises(UsageError, match=f"--devices 3: --device {device} has only {there} here"):
         devices_of([weights], device, 3)
 
 
 def test_an_onnx_file_is_computed_by_one_device(weights: Path, onnx_weights: Path) -> None:
     assert devices_of([onnx_weights], "auto", "auto") == ["auto"]
-    with pytest.raises(UsageError, match="is an ONNX file, which one device computes"):
+    with pytest.raises(UsageError, match="is an ONNX file, which runs on one device"):
         devices_of([weights, onnx_weights], "auto", 2)
 
 

@@ -1,4 +1,4 @@
-"""Crops to logits on a CUDA device, copied in and out while it computes."""
+"""From crops to logits on a CUDA device; copies overlap with computation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from inceptcli.prediction.engines.engine import Pending
 
 SLOTS = 2
-"""Batches on their way: one that is computed, and one that is filled."""
+"""Batches in flight: one is computed while the next is copied."""
 
 
 class _Slot:
-    """Where a batch's pixels lie, here (pinned) and on the device, and what became of them."""
+    """Pixel buffers of a batch, pinned on the host and on the device, with events."""
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
         self.here = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
@@ -26,7 +26,7 @@ class _Slot:
 
 
 class CudaPipeline:
-    """Copies each batch on a stream of its own while the one before is computed."""
+    """Copies each batch on a separate stream while the previous one is computed."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class CudaPipeline:
         shape: tuple[int, ...],
         one_size: bool,
     ) -> None:
-        """A pipeline for `compute`, which makes pixels (N, 3, H, W), uint8, logits.
+        """Make a pipeline for `compute`, which maps pixels (N, 3, H, W), uint8, to logits.
 
-        `shape` is that of the largest batch, (N, H, W, 3); with `one_size` every batch is computed
-        as one so large, whose last rows are not read.
+        `shape` is the shape of the largest batch, (N, H, W, 3). With `one_size`, every batch is
+        computed at this size and the rows in excess are ignored.
         """
         self._compute, self._device, self._one_size = compute, device, one_size
         with torch.cuda.device(device):
@@ -47,12 +47,12 @@ class CudaPipeline:
 
     @torch.inference_mode()
     def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
-        """Crops (N, H, W, 3) of each of some pictures to logits of all (N, num_classes), begun.
+        """Start computing logits (N, num_classes) of the crops (N, H, W, 3) of all images together.
 
-        SLOTS may be begun and not waited for.
+        At most SLOTS batches may be pending.
         """
         slot = next(self._slots)
-        slot.copied.synchronize()  # the last batch that was here
+        slot.copied.synchronize()  # the previous batch of this slot
         pixels = slot.here.numpy()
         count = 0
         for crops in images:

@@ -1,4 +1,4 @@
-"""Which devices `--device` and `--devices` mean; torch is asked only where it could know one."""
+"""Resolve `--device` and `--devices`; import torch only if there may be an accelerator."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ACCELERATORS = (
     "/dev/kfd",  # AMD
     "/dev/dxg",  # either, in the Windows Subsystem for Linux
 )
-"""Files that a Linux machine with an accelerator has."""
+"""Files that exist on Linux machines with an accelerator."""
 
 BATCH_SIZE, CUDA_BATCH_SIZE = 16, 256
 
 
 def is_cpu(device: str) -> bool:
-    """Whether `device`, as find_device reads it, is the CPU. UserError as find_device."""
+    """Whether `device`, as in find_device, is the CPU. Raises UserError as find_device."""
     if device == "cpu" or (device == "auto" and not _may_have_accelerator()):
         return True
     from inceptcli.prediction.engines.torch_engine import find_device
@@ -32,16 +32,17 @@ def is_cpu(device: str) -> bool:
 
 
 def _may_have_accelerator() -> bool:
-    """Whether it is worth a second to import torch and ask."""
+    """Whether importing torch, which takes a second, is worthwhile."""
     if sys.platform == "linux":
         return any(Path(file).exists() for file in ACCELERATORS)
     return sys.platform != "darwin" or platform.machine() == "arm64"
 
 
 def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
-    """How many crops at once: BATCH_SIZE, on a CUDA device the whole pictures about its own.
+    """Return the default number of crops per batch: BATCH_SIZE or, on CUDA, about CUDA_BATCH_SIZE.
 
-    A large batch keeps a GPU busy, and a CPU computes crop by crop. UserError as find_device.
+    On CUDA it is a multiple of `crops`: large batches keep a GPU busy, while a CPU computes crop by
+    crop. Raises UserError as find_device.
     """
     if all(map(is_onnx, weights)) or is_cpu(device):
         return BATCH_SIZE
@@ -53,15 +54,15 @@ def default_batch_size(weights: Iterable[Path], device: str, crops: int) -> int:
 
 
 def devices_of(weights: Iterable[Path], device: str, devices: int | Literal["auto"]) -> list[str]:
-    """The names of so many devices of a kind, from the first on; auto means all that there are.
+    """Return the names of the first `devices` devices of a kind; auto means all.
 
-    Raises UsageError when there are not so many, or one is named by its number, or an ONNX file is
-    among the weights.
+    Raises UsageError if there are fewer, if a device is named by number, or if one of the weights
+    is an ONNX file.
     """
     if devices == 1 or (devices == "auto" and any(map(is_onnx, weights))):
         return [device]
     if onnx := next(filter(is_onnx, weights), None):
-        raise UsageError(f"--devices {devices}: {onnx} is an ONNX file, which one device computes")
+        raise UsageError(f"--devices {devices}: {onnx} is an ONNX file, which runs on one device")
     kind, there = device, 1
     if not is_cpu(device):
         from inceptcli.prediction.engines.torch_engine import available_devices, find_device
@@ -71,6 +72,6 @@ def devices_of(weights: Iterable[Path], device: str, devices: int | Literal["aut
     wanted = there if devices == "auto" else devices
     if wanted > there:
         raise UsageError(
-            f"--devices {devices}: --device {device} is {there} here; --devices auto takes all"
+            f"--devices {devices}: --device {device} has only {there} here; --devices auto uses all"
         )
     return [device] if wanted == 1 else [f"{kind}:{number}" for number in range(wanted)]

@@ -1,4 +1,4 @@
-"""The boundary between pictures and whatever computes their logits; imports no torch."""
+"""The interface of engines, which compute logits from crops; imports no torch."""
 
 from __future__ import annotations
 
@@ -21,60 +21,63 @@ from inceptcli.weights.onnx_file import is_onnx
 logger = logging.getLogger(__name__)
 
 FEW_IMAGES = 4
-"""To rewrite the graph takes what it saves for 13 images of irv2-tf at 299, but moves the last
-digits: with 4 nearly all jobs have the same ones."""
+"""Up to this many images, ONNX Runtime does not optimize the graph.
+
+Optimizing takes as long as it saves for 13 images of irv2-tf at 299, but changes the last digits.
+With a limit of 4, nearly all jobs get the same digits.
+"""
 
 
 class Engine(Protocol):
-    """A network with its classes and the preprocessing that it was trained for."""
+    """A network with its classes and preprocessing."""
 
     @property
     def classes(self) -> Sequence[ClassName]:
-        """What each logit stands for, in order."""
+        """The class of each logit, in order."""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a decoded picture is cut before it is given to `logits`."""
+        """Preprocessing that makes crops for `logits` from a decoded image."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Crops (N, H, W, 3), RGB of 0 to 255, N at least 1, to logits (N, num_classes).
+        """Compute logits (N, num_classes) of crops (N, H, W, 3), RGB of 0 to 255, N at least 1.
 
-        A picture's logits do not depend on the others; how many are given at once changes them by
-        no more than float32 rounding.
+        An image's logits do not depend on other images. The batch size changes them by no more than
+        float32 rounding.
         """
 
 
 Pending = Callable[[], NDArray[np.float32]]
-"""Waits for logits (N, num_classes) that are being computed."""
+"""Wait for logits (N, num_classes) that are being computed."""
 
 
 @runtime_checkable
 class AsynchronousEngine(Engine, Protocol):
-    """An engine whose device computes while this process goes on."""
+    """An engine whose device computes while this process continues."""
 
     def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
-        """Crops (N, H, W, 3) of each of some pictures; `logits` of all of them, begun.
+        """Start computing `logits` of all crops; `images` has the crops (N, H, W, 3) of each image.
 
-        Two may be begun and not waited for.
+        At most two batches may be pending.
         """
 
 
 class Outputs(NamedTuple):
-    """Logits (N, num_classes), and the embeddings (N, num_features) of the same pass."""
+    """Logits (N, num_classes) and embeddings (N, num_features) from the same pass."""
 
     logits: NDArray[np.float32]
     embeddings: NDArray[np.float32]
 
 
 class EmbeddingEngine(Engine, Protocol):
-    """An engine that also hands out what its classifier reads."""
+    """An engine that also returns embeddings."""
 
     @property
     def embedding_width(self) -> int:
-        """How many numbers `outputs` gives as a picture's embedding."""
+        """Length of an embedding."""
 
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
-        """As `logits`; embeddings are the classifier's input, irv1-facenet's of length 1."""
+        """Compute logits and embeddings, the classifier's input; irv1-facenet's have length 1."""
 
 
 def load_engine(
@@ -87,33 +90,38 @@ def load_engine(
     precision: Precision = "32-true",
     gradients: bool = False,
 ) -> Engine:
-    """The engine for a weights file: ONNX Runtime on a CPU and for an ONNX file, else torch.
+    """Load a weights file: ONNX Runtime on a CPU and for ONNX files, otherwise torch.
 
-    It is made for `images` in all, None where that is not known, of which it is mostly given
-    `batch_size` at once. On a CPU it is ready sooner for FEW_IMAGES and takes longer for each.
-    With `compile_network` it is ready later and takes less. With `gradients` torch computes, and on
-    a CPU in another `precision`, too.
+    Args:
+        weights: Weights file or ONNX file.
+        device: auto, cpu, cuda, cuda:N or mps.
+        batch_size: Usual number of crops per call.
+        images: Number of crops in all, None if unknown. On a CPU, up to FEW_IMAGES start sooner and
+            take longer each.
+        compile_network: Start later and take less time per image.
+        precision: Lightning's name; only 32-true for ONNX Runtime.
+        gradients: Use torch even on a CPU.
 
-    Raises UserError when the file cannot be used or this machine has no such device, UsageError
-    when an ONNX file is to be compiled or computed in another `precision`, or the device has no use
-    for that.
+    Raises UserError if the file cannot be used or the device is missing, UsageError if an ONNX file
+    is to be compiled or computed in another `precision`, or if the device does not support the
+    options.
     """
     if is_onnx(weights):
         if compile_network:
             raise UsageError(
-                f"--compile: {weights} is an ONNX file, which ONNX Runtime makes fast by itself; "
-                "give it without --compile"
+                f"--compile: {weights} is an ONNX file, which ONNX Runtime optimizes itself; leave "
+                "out --compile"
             )
         if precision != "32-true":
             raise UsageError(
-                f"--precision {precision}: {weights} is an ONNX file, which computes in 32-true; "
+                f"--precision {precision}: {weights} is an ONNX file, which supports 32-true only; "
                 "give the weights that it was exported from"
             )
     on_cpu = not is_onnx(weights) and is_cpu(device)
     if on_cpu and compile_network:
         raise UsageError(
-            "--compile is for a GPU; on a CPU ONNX Runtime computes, which has its own kernels; "
-            "leave it out"
+            "--compile needs a GPU; on a CPU, ONNX Runtime optimizes the network itself; leave out "
+            "--compile"
         )
     at_once = batch_size if images is None else min(batch_size, images)
     if is_onnx(weights) or (on_cpu and precision == "32-true" and not gradients):
@@ -135,5 +143,5 @@ def load_engine(
 
 @cache
 def tell_of_torch(reason: str) -> None:
-    """Say once why torch computes on a CPU."""
-    logger.warning(f"ONNX Runtime cannot be imported ({reason}); torch computes, and takes longer")
+    """Warn once that torch is used on a CPU, with the reason."""
+    logger.warning(f"ONNX Runtime cannot be imported ({reason}); using torch, which is slower")

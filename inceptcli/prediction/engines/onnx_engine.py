@@ -1,4 +1,4 @@
-"""The engine that runs a network on ONNX Runtime, the CPU's; imports no torch."""
+"""The engine that runs networks on ONNX Runtime, the default on CPUs; imports no torch."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from inceptcli.prediction.engines.onnx_session import open_session, runtime_erro
 from inceptcli.processes.cores import divide_threads
 
 ERRORS_ONLY, NOTHING = 3, 4
-"""ONNX Runtime's severities; its warnings are about its own optimizations.
+"""Log levels of ONNX Runtime; its warnings concern its own optimizations.
 
-What goes wrong with a network is raised, too, and what is logged has colors and the file's names.
+Errors of a network are raised as exceptions, too; the log adds colors and source locations.
 """
 
 
 class OnnxEngine:
-    """A weights file, or an ONNX file that `export` wrote; see EmbeddingEngine."""
+    """A weights file or exported ONNX file; see EmbeddingEngine."""
 
     def __init__(
         self, weights: Path, device: str = "auto", *, few_images: bool = False, at_once: int = 1
     ) -> None:
-        """Load the network and make it ready to run: sooner, and slower, for `few_images`.
+        """Load the network; with `few_images` it starts sooner and runs slower.
 
-        On a CPU the threads are divided among `at_once` images.
-        Raises UserError when the file cannot be used or asks for more than networks of ours do, or
-        ONNX Runtime has no such device; ImportError where it is not installed.
+        On a CPU, threads are divided among `at_once` images.
+        Raises UserError if the file cannot be used, exceeds the limits of our networks, or ONNX
+        Runtime has no such device; ImportError if ONNX Runtime is not installed.
         """
-        # Its wheels would ask for their maker's host and leave files in the home folder.
+        # Its wheels would contact Microsoft and leave files in the home folder.
         os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
@@ -47,7 +47,7 @@ class OnnxEngine:
             weights, self.provider, partial(_session_options, threads, few_images)
         )
         if self.session.get_providers()[0] != self.provider[0]:
-            raise UserError(f"--device {device}: ONNX Runtime cannot use it, see above")
+            raise UserError(f"--device {device}: ONNX Runtime cannot use it; see the log above")
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         self._weights, self._has_classifier = weights, metadata.has_classifier
         self._quietly = onnxruntime.RunOptions()
@@ -57,7 +57,7 @@ class OnnxEngine:
         self._pool = ThreadPoolExecutor(images) if self._on_cpu and images > 1 else None
 
     def _find_widths(self) -> dict[str, int]:
-        """How many numbers each output that is read has for a picture."""
+        """Return the width of each output that is read."""
         shapes = {output.name: output.shape for output in self.session.get_outputs()}
         name = "logits" if self._has_classifier else "features"
         if name not in shapes:
@@ -67,22 +67,22 @@ class OnnxEngine:
         return widths | ({"features": features[-1]} if isinstance(features[-1], int) else {})
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes)."""
+        """Compute logits (N, num_classes) of crops (N, H, W, 3), RGB of 0 to 255."""
         (logits,) = self._computed(images, ["logits"])
         return logits
 
     @property
     def embedding_width(self) -> int:
-        """How many numbers `outputs` gives as a picture's embedding.
+        """Length of an embedding.
 
-        Raises UserError where the network has no output of such a width.
+        Raises UserError if the network has no output of fixed width.
         """
         if "features" not in self._widths:
             raise UserError(f"{self._weights}: has no features; export it from its weights")
         return self._widths["features"]
 
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
-        """Both outputs; without a classifier logits are 0, or NaN where the network is damaged."""
+        """Compute both; without a classifier logits are 0, or NaN for damaged networks."""
         if self._has_classifier:
             return Outputs(*self._computed(images, ["logits", "features"]))
         (features,) = self._computed(images, ["features"])
@@ -90,7 +90,7 @@ class OnnxEngine:
         return Outputs(damaged.repeat(len(self.classes), axis=1).astype(np.float32), features)
 
     def _computed(self, images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
-        # On a CPU one by one takes no longer, needs less memory and never depends on the batch.
+        # One by one takes no longer on a CPU, needs less memory and never depends on the batch.
         parts = np.split(images, len(images)) if self._on_cpu else [images]
         found = (self._pool.map if self._pool else map)(lambda part: self._run(part, names), parts)
         outputs = [np.concatenate(output) for output in zip(*found, strict=True)]
@@ -100,7 +100,7 @@ class OnnxEngine:
     def _run(self, images: NDArray[np.uint8], names: list[str]) -> list[NDArray[np.float32]]:
         try:
             found: list[Any] = self.session.run(names, {"images": images}, self._quietly)
-        except Exception as error:  # see above
+        except Exception as error:  # its exceptions have no common base class
             raise runtime_error(error, f"{self._weights}: ONNX Runtime cannot run it") from error
         for name, output in zip(names, found, strict=True):
             expected = len(images), self._widths[name]
@@ -119,18 +119,18 @@ def _session_options(threads: int, few_images: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = NOTHING
     options.intra_op_num_threads = threads
-    if few_images:  # which rewriting the graph would keep waiting
+    if few_images:  # optimizing the graph would delay them
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Its threads wait busily between operators; after the last one they would keep processors
-    # from those that decode.
+    # Its threads spin between operators; after the last one they would take processors from
+    # the threads that decode.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 
 
 def find_provider(device: str, available: list[str]) -> tuple[str, dict[str, Any]]:
-    """ONNX Runtime's name and options for `device`: cpu, cuda or cuda:N; auto is cpu.
+    """Return ONNX Runtime's name and options for `device`: cpu, cuda or cuda:N; auto is cpu.
 
-    Raises UserError when ONNX Runtime, as it is installed, does not have it.
+    Raises UserError if the installed ONNX Runtime does not support it.
     """
     kind, _, number = device.partition(":")
     if kind in ("auto", "cpu"):

@@ -1,4 +1,4 @@
-"""A weights file, or an ONNX file that `export` wrote, as a session of ONNX Runtime; no torch."""
+"""Open a weights file or exported ONNX file as an ONNX Runtime session; no torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
 TENSORS_FOLDER = "session.model_external_initializers_file_folder_path"
 
 MOST_ATTEMPTS = 10
-"""A run replaces its weights once an epoch; a file that changes more often is not whole."""
+"""A run replaces its weights once per epoch; a file that changes more often is broken."""
 
 LONGEST_REASON = 300
 
 
 class OnnxModel(NamedTuple):
-    """A network for ONNX Runtime: the graph, tensors that are not mapped, and what the rest is of.
+    """A network for ONNX Runtime: metadata, graph, and tensors that cannot be mapped.
 
-    Those that are mapped lie in `folder`; None means that none are.
+    Mapped tensors are in files in `folder`; None if there are none.
     """
 
     metadata: WeightsMetadata
@@ -40,28 +40,28 @@ class OnnxModel(NamedTuple):
 
 
 class MappedFile:
-    """Whether a file has the content that it had when this was made."""
+    """Detects changes of a file since this object was made."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file, self._content = _seen(path)
 
     def is_unchanged(self) -> bool:
-        """Whether the path leads to that very content."""
+        """Whether the path still has the same content."""
         return _seen(self.path) == (self._file, self._content)
 
     def check(self) -> None:
-        """UserError where somebody has written into the file; it may be replaced or removed."""
+        """Raise UserError if the file was modified in place; replacing or removing it is fine."""
         file, content = _seen(self.path)
         if file == self._file and content != self._content:
             raise UserError(
-                f"{self.path}: was written into while it was in use; run again, and replace such a "
-                "file by renaming another one (mv)"
+                f"{self.path}: was modified while in use; run again, and replace such a file by "
+                "renaming another one (mv)"
             )
 
 
 def _seen(path: Path) -> tuple[object, object]:
-    """What another file, and another content, would have another of; None of what is not there."""
+    """Return the file's identity and a fingerprint of its content; None if it is missing."""
     try:
         found = path.stat()
     except OSError:
@@ -72,10 +72,10 @@ def _seen(path: Path) -> tuple[object, object]:
 def open_session(
     weights: Path, provider: tuple[str, dict[str, Any]], session_options: Callable[[], Any]
 ) -> tuple[WeightsMetadata, Any, MappedFile]:
-    """What the file says of itself, a session that maps its tensors, and the file.
+    """Return the file's metadata, a session that maps its tensors, and the mapped file.
 
-    All are of one content: a run replaces its weights after each validation.
-    Raises UserError when the file cannot be used or asks for more than networks of ours do.
+    All are of the same content, although a run replaces its weights after each validation.
+    Raises UserError if the file cannot be used or exceeds the limits of our networks.
     """
     import onnxruntime
 
@@ -88,17 +88,17 @@ def open_session(
             values = map(onnxruntime.OrtValue.ortvalue_from_numpy, model.converted.values())
             options.add_external_initializers(list(model.converted), list(values))
             session = onnxruntime.InferenceSession(model.graph, options, [provider])
-        except Exception as error:  # ONNX Runtime's have no class in common
+        except Exception as error:  # its exceptions have no common base class
             if mapped.is_unchanged():
                 raise runtime_error(error, f"{weights}: ONNX Runtime cannot load it") from error
         else:
             if mapped.is_unchanged():
                 return model.metadata, session, mapped
-    raise UserError(f"{weights}: changes again and again; run again when it is whole")
+    raise UserError(f"{weights}: keeps changing; run again when it is complete")
 
 
 def runtime_error(error: Exception, problem: str) -> Exception:
-    """What to raise for an error of ONNX Runtime: the `problem` with its reason."""
+    """Return the exception to raise for an error of ONNX Runtime: `problem` with its reason."""
     if isinstance(error, UserError | ImportError | MemoryError):
         return error
     reason = printable((str(error).splitlines() or [type(error).__name__])[0][:LONGEST_REASON])
@@ -109,7 +109,7 @@ def runtime_error(error: Exception, problem: str) -> Exception:
 
 def _model(weights: Path) -> OnnxModel:
     metadata = read_metadata(weights)
-    # Tensors must lie in the folder that ONNX Runtime is given, and a link may lead out of it.
+    # ONNX Runtime requires tensors below the given folder, and a link may point elsewhere.
     file = weights.resolve()
     folder = str(file.parent) if _is_text(file) else None
     if not is_onnx(weights):
@@ -120,16 +120,16 @@ def _model(weights: Path) -> OnnxModel:
         check_limits(graph, metadata.preprocessing.image_size)
     except ValueError as error:
         raise UserError(f"{weights}: not an ONNX file of inceptcli: {error}") from error
-    # As a whole the model would be in memory twice.
+    # A model passed as bytes would be in memory twice.
     return OnnxModel(metadata, weights.read_bytes() if folder is None else graph, {}, folder)
 
 
 def _described(
     weights: Path, file: Path, metadata: WeightsMetadata
 ) -> tuple[bytes, dict[str, NDArray[np.float32]]]:
-    """The described network, its parameters in the weights file, and those that cannot be mapped.
+    """Return the graph, with parameters in the weights file, and those that cannot be mapped.
 
-    `file` is where the path leads.
+    `file` is the resolved path.
     """
     from onnx import TensorProto
 
@@ -161,12 +161,12 @@ def _described(
 
 
 def _is_mappable(file: Path, tensor: StoredTensor) -> bool:
-    """Whether ONNX Runtime can compute with what lies in the file, and can be told its name."""
+    """Whether ONNX Runtime can use the tensor directly from the file."""
     return tensor.dtype == "F32" and tensor.offset % 4 == 0 and _is_text(file)
 
 
 def _is_text(path: Path) -> bool:
-    """Whether the path is UTF-8, which ONNX Runtime wants; names of files may be any bytes."""
+    """Whether the path is UTF-8, as ONNX Runtime requires; file names may be any bytes."""
     try:
         os.fsencode(path).decode()
     except UnicodeDecodeError:

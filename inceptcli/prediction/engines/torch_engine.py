@@ -1,4 +1,4 @@
-"""The engine that runs a network with torch, on one accelerator, or where gradients are wanted."""
+"""The engine that runs networks with torch: on an accelerator, or if gradients are needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from inceptcli.weights.metadata import WeightsMetadata
 Result = TypeVar("Result")
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
-"""What the first half of a precision's name says; the second is "true" or "mixed"."""
+"""Data type by the first half of a precision's name; the second is "true" or "mixed"."""
 
 
 class TorchEngine:
@@ -57,13 +57,13 @@ class TorchEngine:
         compile_network: bool = False,
         precision: Precision = "32-true",
     ) -> TorchEngine:
-        """The network of a weights file, on `device` as find_device reads it.
+        """Load the network of a weights file on `device`; see find_device.
 
-        Batch norm is folded into the convolutions. On CUDA it is a CudaEngine, which is given
-        `at_once` crops at most. With `compile_network` torch.compile makes the first images take a
-        minute or more and all others less.
-        Raises UserError when the file cannot be used or this machine has no such device, UsageError
-        when that has no use for the precision.
+        Batch norm is folded into the convolutions. On CUDA, the result is a CudaEngine for at most
+        `at_once` crops. With `compile_network`, torch.compile makes the first images take a minute
+        or more and all others less.
+        Raises UserError if the file cannot be used or the device is missing, UsageError if the
+        device does not support the precision.
         """
         network, metadata = load_network(weights)
         torch.set_num_threads(compute_threads())
@@ -77,32 +77,32 @@ class TorchEngine:
         return TorchEngine(network, metadata, device, precision)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Crops (N, H, W, 3), RGB of 0 to 255, to logits (N, num_classes).
+        """Compute logits (N, num_classes) of crops (N, H, W, 3), RGB of 0 to 255.
 
-        Raises UserError when the pictures do not fit into the accelerator's memory, or when the
-        network is to be compiled and cannot be.
+        Raises UserError if the crops do not fit into the accelerator's memory, or if the network
+        cannot be compiled.
         """
         return _array(self._computed(images, self._forward))
 
     def _computed(
         self, images: NDArray[np.uint8], compute: Callable[[Tensor], Result]
     ) -> list[Result]:
-        """What `compute` makes of the parts of the images that are computed together, in order."""
+        """Apply `compute` to each part of the images that is computed together, in order."""
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         # On a CPU the batch size changes the order of summation and, near 50 %, a probability by
-        # more than 1e-5; one picture at a time is never affected.
+        # more than 1e-5; one image at a time is never affected.
         parts = torch.split(pixels, 1 if self.device.type == "cpu" else len(pixels))
         with self._explained(len(pixels)), _exact_convolutions():
             return list(map(compute, parts))
 
     @contextmanager
     def _explained(self, num_images: int) -> Iterator[None]:
-        """Turns what torch raises for want of memory or of a compiler into a UserError."""
+        """Convert torch's errors for lack of memory or of a compiler to UserError."""
         try:
             yield
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"{num_images} pictures at once do not fit into the memory of {self.device}; "
+                f"{num_images} crops at once do not fit into the memory of {self.device}; "
                 "give a smaller --batch-size"
             ) from error
         except RuntimeError as error:
@@ -116,7 +116,7 @@ class TorchEngine:
         return self._network_on(images)
 
     def _network_on(self, images: Tensor) -> Tensor:
-        """Pixel values (N, 3, H, W), uint8, to logits in the precision that is asked for."""
+        """Compute logits of pixels (N, 3, H, W), uint8, in the requested precision."""
         pixels = self._normalized(images)
         with self._mixed():
             logits: Tensor = self.network(pixels)
@@ -131,12 +131,12 @@ class TorchEngine:
 
     @property
     def embedding_width(self) -> int:
-        """How many numbers `outputs` gives as a picture's embedding."""
+        """Length of an embedding."""
         assert isinstance(self.network, Network)
         return self.network.num_features
 
     def outputs(self, images: NDArray[np.uint8]) -> Outputs:
-        """The logits, and of the same pass the embeddings; see EmbeddingEngine."""
+        """Compute logits and embeddings in one pass; see EmbeddingEngine."""
         network = self.network
         assert isinstance(network, Network)
 
@@ -152,7 +152,7 @@ class TorchEngine:
 
 
 class CudaEngine(TorchEngine):
-    """On an NVIDIA or AMD GPU, which computes while the next crops are cut and copied."""
+    """The engine for NVIDIA and AMD GPUs; computes while the next crops are cut and copied."""
 
     def __init__(
         self,
@@ -163,33 +163,33 @@ class CudaEngine(TorchEngine):
         at_once: int,
         compile_network: bool,
     ) -> None:
-        """For at most `at_once` crops; see TorchEngine.load."""
+        """Prepare for at most `at_once` crops; see TorchEngine.load."""
         super().__init__(network, metadata, device, precision)
         compute = self._network_on
-        if compile_network:  # as CUDA graphs, which are of one size
+        if compile_network:  # as CUDA graphs, which have a fixed size
             compute = torch.compile(compute, mode="reduce-overhead", dynamic=False)
         self._compute, self._at_once = compute, at_once
         shape = (at_once, *self.preprocessing.image_size, 3)
         self._pipeline = CudaPipeline(self.on_device, self.device, shape, compile_network)
 
     def on_device(self, images: Tensor) -> Tensor:
-        """Pixel values there, (N, 3, H, W), uint8, to logits (N, num_classes), begun."""
+        """Start computing logits (N, num_classes) of pixels on the device, (N, 3, H, W), uint8."""
         with _exact_convolutions():
             return self._compute(images)
 
     def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
-        """The logits, begun; see AsynchronousEngine. Raises UserError as `logits`."""
+        """Start computing logits; see AsynchronousEngine. Raises UserError as `logits`."""
         with self._explained(sum(map(len, images))):
             return self._pipeline.start(images)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """As TorchEngine has it."""
+        """Compute as TorchEngine does."""
         starts = range(0, len(images), self._at_once)
         return np.concatenate([self.start([images[at : at + self._at_once]])() for at in starts])
 
 
 def _exact_convolutions() -> AbstractContextManager[None]:
-    """Convolutions of float32 as such, and the same from run to run.
+    """Compute float32 convolutions in full precision and deterministically.
 
     TF32, the default on newer GPUs, rounds to three decimal places.
     """
@@ -205,9 +205,9 @@ def _array(parts: Iterable[Tensor]) -> NDArray[np.float32]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device that `name` means: cpu, cuda, cuda:N, mps, or auto for the best that there is.
+    """Return the device that `name` means: cpu, cuda, cuda:N, mps, or auto for the best one.
 
-    Raises UserError when this machine does not have it.
+    Raises UserError if this machine does not have it.
     """
     available = available_devices()
     if name == "auto":
@@ -220,7 +220,7 @@ def find_device(name: str) -> torch.device:
 
 
 def available_devices() -> dict[str, int]:
-    """How many there are of each kind; the best kind first."""
+    """Return the number of devices of each kind, the best kind first."""
     return {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "mps": int(torch.backends.mps.is_available()),
@@ -229,8 +229,6 @@ def available_devices() -> dict[str, int]:
 
 
 def check_precision(precision: Precision, device: torch.device) -> None:
-    """UsageError where the device has no use for it."""
+    """Raise UsageError if the device does not support the precision."""
     if precision.startswith("16") and device.type == "cpu":
-        raise UsageError(
-            f"--precision {precision}: a CPU computes slower in it; give bf16-mixed, or 32-true"
-        )
+        raise UsageError(f"--precision {precision}: slower on a CPU; give bf16-mixed or 32-true")

@@ -1,4 +1,4 @@
-"""What a classifier reads of each picture, as a file of rows: NumPy's .npy, or Parquet."""
+"""Write embeddings, one row per image: NumPy's .npy, or Parquet."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from inceptcli.text import defused, utf8
 SUFFIXES = (".npy", ".parquet")
 
 GROUP = 1024
-"""Rows that Parquet compresses together, and so the most that wait in memory."""
+"""Rows per Parquet row group, which is also the most that wait in memory."""
 
 Add = Callable[[str, NDArray[np.float32]], None]
 
 
 def paths_file(file: Path) -> Path:
-    """The CSV beside an .npy file that says which picture each row is."""
+    """Return the CSV beside an .npy file that gives the image of each row."""
     return file.with_name(f"{file.name}.csv")
 
 
 @contextmanager
 def embeddings(file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS) -> Iterator[Keep]:
-    """Write each image's embedding, (width,), into `file`, which is there when the block ends.
+    """Write each image's embedding, (width,), to `file`, which appears when the block ends.
 
-    Rows are in the order of the images; unreadable ones have none. `.npy` is float32
-    (N, width), with a CSV of row (from 0) and path beside it (`paths_file`); `.parquet` has the
-    columns path and embedding. Last columns say which `shortcuts` were used. Memory does
-    not grow with the number of rows.
+    Rows are in input order; unreadable images have no row. `.npy` is float32 (N, width), with a CSV
+    of row (from 0) and path beside it (`paths_file`). `.parquet` has the columns path and
+    embedding. The last columns name the `shortcuts` used. Memory does not grow with the number of
+    rows.
     """
     with (_npy if file.suffix == ".npy" else _parquet)(file, width, shortcuts) as add:
 

@@ -1,4 +1,4 @@
-"""A folder of heat maps over pictures, and a table that says the same in numbers."""
+"""Write a folder of heat map overlays, and a CSV table of the same results."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ QUALITY = 92
 def explanations(
     folder: Path, maps: HeatMaps, classes: Sequence[ClassName], index: int | None
 ) -> Iterator[Keep]:
-    """Draw each image's overlay into `folder` and fill the table.
+    """Write each image's overlay into `folder`, and a row per image into the table.
 
-    The class of that index is explained, or the most probable one of each image. The table has
-    COLUMNS, one row per image in order: the place in pixels of the upright image, empty where there
-    is no evidence for the class. It appears when the block ends.
+    Explain the class `index`, or the most probable class of each image if it is None. The table has
+    COLUMNS, one row per image in input order. Positions are in pixels of the upright image, empty
+    if there is no evidence for the class. The table appears when the block ends.
     """
     numbers = count(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def explanations(
 
 
 def overlay_name(number: int, path: str) -> str:
-    """A file name for the answer of this number: unique, and harmless whatever the path is."""
+    """Return a unique file name for the answer of this number, safe for any path."""
     stem = re.sub(r"[^\w.-]", "_", PurePath(path).stem)[:LONGEST_NAME]
     return f"{number:06}-{stem}.jpg"
 

@@ -1,4 +1,4 @@
-"""Write the page of `predict --gallery`: a contact sheet of images and their answers."""
+"""Write the page of `predict --gallery`: thumbnails of images with their answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import printable
 
 LARGEST = 5000
-"""How many images a page holds, the first ones: a browser copes with these."""
+"""Number of images on a page, the first ones: browsers can handle these."""
 
 SIDE = 160
 """Longest side of a thumbnail, pixels."""
@@ -28,17 +28,17 @@ SCRIPTS = ("table.js", "gallery.js")
 
 
 class Card(NamedTuple):
-    """An answer with a small copy of its picture; None when that can be read no more."""
+    """An answer and its thumbnail, None if the image can no longer be read."""
 
     answer: Answer
     thumbnail: str | None
 
 
 class Gallery:
-    """Keeps answers and thumbnails, then writes the page.
+    """Record answers and thumbnails; `write` writes the page.
 
-    Each of the first LARGEST images is decoded once more, in threads beside the network, and kept
-    as a small JPEG; memory grows no further.
+    Each of the first LARGEST images is decoded again, in threads while the network computes, and
+    kept as a small JPEG. Memory grows no further.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Gallery:
         self._pool.shutdown(cancel_futures=True)
 
     def keep(self, source: Source, _: Seen | UnreadableImage, answer: Answer) -> None:
-        """Take one answer."""
+        """Record one answer."""
         if answer.error is not None:
             self.num_failures += 1
             if len(self.failures) < LARGEST:
@@ -67,7 +67,7 @@ class Gallery:
 
     @cached_property
     def cards(self) -> list[Card]:
-        """The answers, in order, each with its thumbnail; waits for them."""
+        """Return the answers with their thumbnails, in order; wait until all are made."""
         return [Card(answer, copy.result()) for answer, copy in self._copies]
 
     def write(
@@ -77,7 +77,7 @@ class Gallery:
         crops: int,
         shortcuts: Shortcuts = NO_SHORTCUTS,
     ) -> None:
-        """Write the page of all that was kept."""
+        """Write the page of all recorded answers."""
         first = Counter(card.answer.top[0].index for card in self.cards)
         names = {p.index: printable(p.name) for c in self.cards for p in c.answer.top}
         shown = [card.answer.path for card in self.cards]

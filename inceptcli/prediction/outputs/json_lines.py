@@ -1,4 +1,4 @@
-"""An answer as a line of JSON, and back."""
+"""Convert answers to lines of JSON and back."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from inceptcli.prediction.predict import Answer, Prediction
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 
 LONGEST_ROW = 64 * 1024**2
-"""Bytes; 100,000 classes of 600 each."""
+"""Bytes; 100,000 classes of 600 bytes each."""
 
 
 def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
-    """An object with path, predictions (class, index, probability) and error; plain ASCII.
+    """Return an ASCII JSON object with path, predictions (class, index, probability) and error.
 
-    It says which `shortcuts` were used.
+    It records the `shortcuts` used.
     """
     predictions: list[dict[str, Any]] = [
         {"class": p.name, "index": p.index, "probability": p.probability} for p in answer.top
@@ -25,7 +25,7 @@ def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
 
 
 def from_line(line: bytes) -> Answer:
-    """The answer that `as_line` wrote; ValueError when the line is none."""
+    """Parse a line that `as_line` wrote; raise ValueError if it is anything else."""
     try:
         return answer_of(json.loads(line))
     except (KeyError, TypeError, RecursionError) as error:
@@ -33,7 +33,7 @@ def from_line(line: bytes) -> Answer:
 
 
 def answer_of(row: dict[str, Any]) -> Answer:
-    """The answer of an object such as `as_line` writes; ValueError when it is of other types."""
+    """Return the answer of an object that `as_line` writes; raise ValueError on other types."""
     predictions = tuple(
         Prediction(p["class"], p["index"], p["probability"]) for p in row["predictions"]
     )

@@ -1,4 +1,4 @@
-"""Answers as a Parquet file, and back, in row groups of bounded size; no torch."""
+"""Write answers to a Parquet file and read them back, in row groups of bounded size; no torch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS, PREDICTIONS = 10_000, 10_000
-"""A row group has at most so many; whichever comes first."""
+"""Limits of a row group; the first one reached ends it."""
 
 LARGEST_GROUP, MOST_VALUES = 2**28, 2**20
-"""Bytes of a group that is read, and values of a column; a row has at most 100,000 predictions."""
+"""Limits when reading: bytes of a row group, values of a column.
+
+A row has at most 100,000 predictions.
+"""
 
 ROWS_AT_ONCE = 100
-"""What is turned from Arrow's columns into Python's objects together, which take more room."""
+"""Rows converted from Arrow to Python objects at once; these take more memory."""
 
 
 def check_pyarrow(flag: str) -> None:
-    """UserError, which begins with `flag`, when pyarrow is not installed."""
+    """Raise UserError, with a message that begins with `flag`, if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
@@ -36,10 +39,10 @@ def check_pyarrow(flag: str) -> None:
 def write_parquet(
     answers: Iterable[Answer], file: BinaryIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    r"""A row for each answer: path, predictions (class, index, probability), error (null if none).
+    r"""Write a row per answer: path, predictions (class, index, probability), error (null if none).
 
-    Columns say which `shortcuts` were used. Bytes of a path that are not UTF-8 become text, \udc80
-    to \udcff.
+    Further columns record the `shortcuts` used. Bytes of a path that are not UTF-8 become text,
+    \udc80 to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
@@ -50,18 +53,21 @@ def write_parquet(
 
 
 def read_parquet(path: Path) -> Iterator[Answer]:
-    """The answers of a file that `write_parquet` wrote; ValueError or OSError when it is none."""
+    """Yield the answers of a file that `write_parquet` wrote.
+
+    Raises ValueError or OSError if it is anything else.
+    """
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
         number_of_groups = file.num_row_groups
     for number in range(number_of_groups):
-        with ParquetFile(path) as file:  # open no longer: a job may have thousands
+        with ParquetFile(path) as file:  # closed in between: a job may have thousands
             about = file.metadata.row_group(number)
             size = max(about.total_byte_size, about.num_rows)
             values = (about.column(place).num_values for place in range(about.num_columns))
             if size > LARGEST_GROUP or max(values, default=0) > MOST_VALUES:
-                raise ValueError("a row group larger than any of ours")
+                raise ValueError("row group over the size limit")
             group = file.read_row_group(number)
         for start in range(0, len(group), ROWS_AT_ONCE):
             yield from map(_answer, group.slice(start, ROWS_AT_ONCE).to_pylist())

@@ -1,6 +1,6 @@
-"""How answers are written: a table for people; JSON, JSON lines, CSV, TSV, Parquet for programs.
+"""Write answers: a table for people; JSON, JSON Lines, CSV, TSV, Parquet for programs.
 
-All say which shortcuts were used, and only where some were.
+All formats record the shortcuts used, if any.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 def write_table(
     answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    """A path on a line of its own, then one line for each class: probability and name."""
+    """Print the path on its own line, then a line per class: probability and name."""
     for name, value in shortcuts.as_texts().items():
         print(f"{name}: {value}", file=stream, flush=True)
     for answer in answers:
@@ -36,7 +36,7 @@ def write_table(
 def write_json_lines(
     answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    """One object a line: path, predictions (class, index, probability), error (null if none)."""
+    """Write one object per line, with path, predictions (class, index, probability) and error."""
     for answer in answers:
         print(as_line(answer, shortcuts), file=stream, flush=True)
 
@@ -44,7 +44,7 @@ def write_json_lines(
 def write_json(
     answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    """The objects of write_json_lines in one list, written as they come."""
+    """Write the objects of write_json_lines as one list, each as soon as it is known."""
     stream.write("[")
     separator = "\n"
     for answer in answers:
@@ -59,11 +59,11 @@ def write_csv(
     shortcuts: Shortcuts = NO_SHORTCUTS,
     dialect: Literal["excel", "excel-tab"] = "excel",
 ) -> None:
-    """CSV_COLUMNS as RFC 4180 has it: a line for each class with its rank from 1, one for an error.
+    """Write CSV_COLUMNS as in RFC 4180: a line per class with its rank from 1, or one for an error.
 
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
-    return) has an apostrophe before it. On a terminal control characters are escaped. In the
-    dialect "excel-tab" tabs separate the columns.
+    return) is prefixed with an apostrophe. On a terminal, control characters are escaped. With the
+    dialect "excel-tab", columns are separated by tabs.
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
