@@ -1,4 +1,4 @@
-"""Labeled images to accuracy and loss, through the same path as `predict`."""
+"""Accuracy and loss on labeled images, computed by the code of `predict`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inceptcli.prediction.predict import classify
 
 
 class ProcessResults(NamedTuple):
-    """What one process found, by the images' numbers."""
+    """Results of one process, by image number."""
 
     results: dict[int, ImageResult]
     skipped: dict[int, tuple[str, str]]
@@ -34,7 +34,7 @@ class ProcessResults(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """One evaluation: networks, images, and whether unreadable images may be left out."""
+    """One evaluation: networks, images, and whether unreadable images may be skipped."""
 
     networks: EnsembleRequest
     images: Wanted
@@ -43,7 +43,7 @@ class EvaluationRequest:
     def prepare(self) -> Prepared:
         """Find weights and images; no torch.
 
-        Raises UsageError or UserError where they cannot be found or do not fit each other.
+        Raises UsageError or UserError if they are missing or do not match.
         """
         networks = self.networks.find()
         found = images_to_measure(
@@ -57,7 +57,7 @@ class EvaluationRequest:
 
 
 class Prepared(NamedTuple):
-    """An evaluation whose weights and images are found; `origin` describes it in results."""
+    """An evaluation with its weights and images found; `origin` describes it in results."""
 
     request: EvaluationRequest
     networks: EnsembleFiles
@@ -88,14 +88,19 @@ def evaluate(
     processes: Processes | None = None,
     fast_decode: bool = False,
 ) -> Evaluation:
-    """Every image of `source` once, by one of the `processes` (joined); all get the same answer.
+    """Measure every image of `source` once, divided among joined `processes`; all get the result.
 
-    `batch_size` counts crops that a network is given at once; `progress` is told that one image
-    more is done; with `fast_decode` JPEGs are decoded no larger than the networks need.
+    Args:
+        ensemble: Networks.
+        source: Labeled images.
+        batch_size: Number of crops that a network gets at once.
+        progress: Called with the number of images just done.
+        skip_unreadable: Skip images that cannot be read.
+        processes: By default this process alone.
+        fast_decode: Decode JPEGs at reduced size, no smaller than the networks need.
 
-    Raises UserError that names an image that cannot be read, for its answer would be missing; with
-    `skip_unreadable` only when none can be read. It is also raised when a network's output is not
-    finite.
+    Raises UserError that names an image that cannot be read; with `skip_unreadable` only if no
+    image can be read. Also raises it if a network's output is not finite.
     """
     processes = processes or Processes()
     numbers = share(len(source), processes)
@@ -119,7 +124,7 @@ def evaluate(
 
 
 def share(num_images: int, processes: Processes) -> range:
-    """The numbers of the images that this process measures; no two processes share one."""
+    """Return the numbers of the images that this process measures; shares do not overlap."""
     return range(processes.rank, num_images, processes.size)
 
 
@@ -138,7 +143,7 @@ def _measure(
         name = source.name(number)
         if isinstance(answer, UnreadableImage):
             if not skip_unreadable:
-                raise UserError(f"{name}: {answer}; --skip-unreadable leaves such images out")
+                raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
             found.skipped[number] = (name, str(answer))
         elif np.isfinite(answer).all():
             found.results[number] = image_result(name, source.label(number), answer)

@@ -1,4 +1,4 @@
-"""Which images `eval` measures: a run's own validation images, or what the command names."""
+"""Find the images that `eval` measures: the run's own validation images, or those of --data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NUMBER = re.compile("[0-9]{1,3}")
 
 
 class Wanted(NamedTuple):
-    """What the command line says: --data, --split, --exclude, --allow-outside."""
+    """Values of the flags --data, --split, --exclude and --allow-outside."""
 
     data: str | None
     split: Measured | None = None
@@ -47,10 +47,10 @@ class Wanted(NamedTuple):
 
 
 class MeasuredImages(NamedTuple):
-    """The images, what they are of, how many were left out, and lines for people.
+    """Images to measure, with a description, the number excluded, and notes for people.
 
-    `val_fraction` is the share by which they were told apart, if they were; `read` are the files
-    that list them.
+    `val_fraction` is the fraction that split them from the training images, if any. `read` has the
+    files that list them.
     """
 
     source: ImageSource
@@ -65,23 +65,23 @@ class MeasuredImages(NamedTuple):
 def images_to_measure(
     wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]]
 ) -> MeasuredImages:
-    """The images that `wanted` means, labeled by the classes of the first of `weights`.
+    """Find the images, labeled with the classes of the first of `weights`.
 
-    Without data they are the first run's validation images, by its own recipe: drawn shapes, val/,
-    data.val_path, or the share of data.val_fraction. Data without a validation split is split by
-    that share, too.
+    Without --data, use the validation images of the first run, according to its recipe: drawn
+    shapes, val/, data.val_path, or the fraction data.val_fraction. Data without a validation split
+    is split by this fraction, too.
 
     Args:
-        wanted: what the command line says.
-        weights: files, and what they say about themselves.
+        wanted: Values of the flags.
+        weights: Weights files and their metadata.
 
-    Raises UsageError when there are no such images, UserError when they do not fit the classes.
+    Raises UsageError if there are no such images, UserError if they do not match the classes.
     """
     file, metadata = weights[0]
     for path, member in weights:
         if not member.has_classifier:
             raise UsageError(
-                f"{path}: has no trained classifier, only embeddings; nothing to measure"
+                f"{path}: has no trained classifier, only embeddings; there is nothing to measure"
             )
     recipes = [_recipe(metadata) for _, metadata in weights]
     if wanted.data is None:
@@ -101,7 +101,7 @@ def images_to_measure(
 def _recipe(metadata: WeightsMetadata) -> Recipe | None:
     try:
         return None if metadata.recipe is None else check(metadata.recipe)
-    except UsageError:  # of another version: a record, no order
+    except UsageError:  # a recipe of another version only documents the run
         return None
 
 
@@ -110,7 +110,7 @@ def _own(
 ) -> MeasuredImages:
     ids = [entry.id for entry in metadata.classes]
     if recipe is None:
-        raise UsageError(f"{file}: says nothing of the images it was trained on; give --data")
+        raise UsageError(f"{file}: does not record its training images; give --data")
     data, split = recipe.data, wanted.split or "val"
     if data.path is None:
         if tuple(ids) != CLASSES or split not in ("train", "val"):
@@ -133,11 +133,12 @@ def _split(
 
 
 def _by_folder(data: str, ids: Sequence[str], names: Sequence[str]) -> Sequence[str]:
-    """The ids; or, for a class whose folder is called by its name or number instead, that.
+    """Return the ids, with folder names in place of the ids of classes named differently on disk.
 
-    Names count without regard to case and to _ for a blank, where they are those of one class; and
-    numbers from 0 where there is a folder 0, and a thousand synsets, whose order everybody uses.
-    Only where no folder is called by an id, and all are understood.
+    Folders may be named by class name, ignoring case and with _ for a space, if every name belongs
+    to one class. They may be numbered from 0 if there is a folder 0 and the classes are a thousand
+    synsets, whose order is standard. Both apply only if no folder is named by an id and all folders
+    are recognized.
     """
     if means_shards(data) or not Path(data).is_dir():
         return ids
@@ -157,7 +158,7 @@ def _by_folder(data: str, ids: Sequence[str], names: Sequence[str]) -> Sequence[
     if len({*label_of.values()}) < len(folders):
         return ids
     folder_of = {label: folder for folder, label in label_of.items()}
-    logger.info(f"{printable(data)}: its folders were read as the classes' {how}")
+    logger.info(f"{printable(data)}: folder names were read as class {how}")
     return [folder_of.get(label, name) for label, name in enumerate(ids)]
 
 
@@ -166,7 +167,7 @@ def _plain(name: str) -> str:
 
 
 def _numbered(folders: Iterable[str]) -> dict[str, int]:
-    """Labels of folders called 0 to 999; none unless all are, and 0, from which one counts, is."""
+    """Return labels of folders named 0 to 999; none unless all are numbers and 0 is among them."""
     numbers = {folder: int(folder) for folder in folders if NUMBER.fullmatch(folder)}
     return numbers if 0 in numbers.values() and len(numbers) == len({*folders}) else {}
 
@@ -179,8 +180,8 @@ def _trained(recipe: Recipe) -> TrainedOn | None:
 def _check_there(data: str, what: str, file: Path) -> None:
     if not Path(data).exists() and not means_shards(data):
         raise UsageError(
-            f"{file}: {what} on {printable(data)}, which is not in {Path.cwd()}; give --data with "
-            "its place now"
+            f"{file}: {what} on {printable(data)}, which is not in {Path.cwd()}; give its present "
+            "path as --data"
         )
 
 
@@ -195,8 +196,8 @@ def _given(
     if not is_remote_list(data) and (means_shards(data) or not lists_images(Path(data))):
         if metadata.unnamed:
             raise UsageError(
-                f"{file}: its {len(ids)} classes are unnamed, so that no folder can be matched to "
-                "them; import it again with --classes FILE|FOLDER, or give a CSV file of "
+                f"{file}: its {len(ids)} classes are unnamed, so no folder can be matched to them; "
+                "import it again with --classes FILE|FOLDER, or give a CSV file of "
                 "path,class_index"
             )
         return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
@@ -216,13 +217,13 @@ def _given(
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
     if metadata.unnamed:
         count = f"{file}: its {len(ids)} classes are unnamed"
-        notes = (*notes, f"{count}; labels were read as the numbers of the classifier's rows")
+        notes = (*notes, f"{count}; labels were read as row numbers of the classifier")
     return MeasuredImages(source, redacted(data), split, notes=notes, read=read)
 
 
 def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
     if not isinstance(found.source, FolderSource):
-        raise UsageError(f"--exclude {exclude}: leaves out images of folders and lists only")
+        raise UsageError(f"--exclude {exclude}: works for folders and lists only")
     place = Path(found.data)
     roots = {place.parent} if place.is_file() else {place, place / "images", place / "val"}
     left = leave_out(found.source.images, exclude, roots)
@@ -232,7 +233,7 @@ def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
 
 
 def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None:
-    """What to say where some of the images found are those that a run was trained on."""
+    """Return a note if some of the images are training images of a run."""
     trained, images = _trained(recipe), len(found.source)
     if trained is None:
         if found.data != "shapes" or found.split != "train":
@@ -246,14 +247,14 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
         return None
     if fraction is not None and found.split != "train":
         return (
-            f"{file}: was trained on all but the share {fraction} of {printable(trained.path)}, "
-            f"where {count} of the {images} images lie; `inceptcli eval {file}` measures the others"
+            f"{file}: was trained on all but a fraction {fraction} of {printable(trained.path)}, "
+            f"which has {count} of the {images} images; `inceptcli eval {file}` measures the rest"
         )
     return f"{file}: was trained on {count} of these {images} images"
 
 
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
-    """How many images lie in one of the places, folders or tar files."""
+    """Count the images that are in one of the places (folders or tar files)."""
     roots = {os.path.realpath(place) for place in places}
     if isinstance(source, ShardSource):
         numbers = Counter(source.shard_of.tolist())

@@ -1,4 +1,4 @@
-"""What was measured on weights, with intervals: by `eval`, or by the run that trained them."""
+"""Measures of weights, with intervals: from `eval`, or from the run that trained them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "loss (nats
 
 
 class Measure(NamedTuple):
-    """A figure with its interval of 95 %, None where nobody knows that; `key` is one of NAMES."""
+    """A measure, one of NAMES, with its 95 % interval, None if unknown."""
 
     key: str
     value: float
@@ -26,13 +26,13 @@ class Measure(NamedTuple):
 
 
 class Measures(NamedTuple):
-    """Figures of one evaluation.
+    """Measures of one evaluation.
 
     Attributes:
-        what: On which images, and how.
+        what: Which images, and how they were measured.
         split: Name of the split.
-        images: How many; None where nobody knows.
-        figures: In the order of NAMES.
+        images: Number of images; None if unknown.
+        figures: Measures in the order of NAMES.
     """
 
     what: str
@@ -42,9 +42,9 @@ class Measures(NamedTuple):
 
 
 def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
-    """What `eval --format json` wrote about weights with the classes of `metadata`.
+    """Read the output of `eval --format json` for weights with the classes of `metadata`.
 
-    Raises UsageError when the file is something else, or about other classes.
+    Raises UsageError if the file is anything else, or of other classes.
     """
     flag = f"--measures {file}"
     try:
@@ -66,7 +66,7 @@ def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
     if classes != [entry.id for entry in metadata.classes]:
-        raise UsageError(f"{flag}: is of other classes than the weights")
+        raise UsageError(f"{flag}: its classes are not those of the weights")
     return found
 
 
@@ -75,7 +75,7 @@ def _how(values: dict[str, Any]) -> str:
     how = [f"split {values['split']}"] if values["split"] != "all" else []
     how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
     how += [f"{_count(int(values['excluded']))} left out"] * bool(values["excluded"])
-    how += [f"{_count(skipped)} that could not be read left out"] * bool(skipped)
+    how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
     how += ["fast_decode"] * bool(values.get("fast_decode"))
     how += [f"precision {values['precision']}"] if "precision" in values else []
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
@@ -90,13 +90,13 @@ def _figure(key: str, value: Any, interval: Any) -> Measure:
     if interval is None:
         return Measure(key, float(value), None)
     low, high = map(float, interval)
-    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # nor NaN
+    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # also true for NaN
         raise ValueError(key)
     return Measure(key, float(value), (low, high))
 
 
 def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:
-    """What a run measured on its `images` validation images; None where the weights say nothing."""
+    """Return what a run measured on its `images` validation images; None if not recorded."""
     figures = []
     for key in NAMES:
         value = metadata.metrics.get(f"val_{key}")
@@ -107,5 +107,5 @@ def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures |
         figures.append(Measure(key, value, interval))
     if not figures:
         return None
-    how = "the run's validation images, by which its best epoch was chosen; 1 crop of each image"
+    how = "the run's validation images, which also selected its best epoch; 1 crop of each image"
     return Measures(how, "val", images, tuple(figures))

@@ -1,4 +1,4 @@
-"""Where the processes of one evaluation meet, and the wait until all of them are there."""
+"""Rendezvous of the processes of one evaluation, with a wait until all have arrived."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
 MEETING_WAIT = timedelta(minutes=10)
-"""For the last process to come; each lists the data first."""
+"""Wait for the last process; each process lists the data first."""
 
 STORE_WAIT = timedelta(minutes=1)
-"""For an answer of the first process, which is there."""
+"""Wait for an answer of the first process, which is already running."""
 
 PAUSE_SECONDS = 0.05
 
@@ -34,13 +34,13 @@ LAST_PORT = 65535
 
 
 class NobodyThereError(UserError):
-    """The first process did not come, so each of the others has to say so itself."""
+    """The first process did not arrive, so each other process reports this itself."""
 
 
 def place() -> tuple[str, int]:
-    """Host and port, from MASTER_ADDR and MASTER_PORT or by SLURM's job step.
+    """Return host and port, from MASTER_ADDR and MASTER_PORT or from SLURM's job step.
 
-    Raises UsageError when variables are missing or have no such form.
+    Raises UsageError if variables are missing or malformed.
     """
     if by_torchrun() or "MASTER_PORT" in os.environ:
         port = number_in_environment("MASTER_PORT")
@@ -56,9 +56,9 @@ def place() -> tuple[str, int]:
 
 
 def first_host(nodes: str) -> str:
-    """The first host that a SLURM node list such as `gpu[03-04,07],login` names.
+    """Return the first host of a SLURM node list such as `gpu[03-04,07],login`.
 
-    Raises UsageError when it names none.
+    Raises UsageError if there is none.
     """
     name = re.match(r"([^,\[]+)(?:\[([^,\-\]]+))?", nodes)
     if name is None:
@@ -69,10 +69,10 @@ def first_host(nodes: str) -> str:
 
 
 def meet(rank: int, size: int) -> Store:
-    """Wait for the other processes; the store through which they join.
+    """Wait for the other processes; return the store that connects them.
 
-    Waits in Python alone, where a signal ends it. Raises UserError when the place cannot be used or
-    some have not come after MEETING_WAIT, and its subclass when not even the first has.
+    The wait is in Python, where signals end it. Raises UserError if the address cannot be used or
+    some processes have not arrived after MEETING_WAIT, its subclass if not even the first has.
     """
     from torch.distributed import (  # type: ignore[attr-defined]  # not in __all__
         DistNetworkError,
@@ -81,9 +81,9 @@ def meet(rank: int, size: int) -> Store:
     )
 
     host, port = place()
-    os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": str(port)}  # peers.py looks there too
+    os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": str(port)}  # peers.py reads them, too
     deadline = time.monotonic() + MEETING_WAIT.total_seconds()
-    # As in torch: torchrun itself keeps the store of the ranks that it starts.
+    # As in torch: torchrun itself hosts the store of the ranks that it starts.
     first = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     if not first:
         _wait_for_first(host, port, deadline, rank, size)
@@ -92,12 +92,12 @@ def meet(rank: int, size: int) -> Store:
         came = store.add("came", 1)
         while came < size:
             if time.monotonic() >= deadline:
-                raise UserError(_not_come(f"{came} of {size} processes came", rank, size))
+                raise UserError(_not_come(f"{came} of {size} processes arrived", rank, size))
             time.sleep(PAUSE_SECONDS)
             came = store.add("came", 0)
     except (DistNetworkError, DistStoreError) as error:
         raise UserError(
-            f"MASTER_ADDR={host} MASTER_PORT={port}: the other processes cannot be met there "
+            f"MASTER_ADDR={host} MASTER_PORT={port}: cannot connect to the other processes "
             f"({str(error).splitlines()[0]}); set MASTER_PORT to a free port of the first node"
         ) from error
     return store
@@ -109,7 +109,7 @@ def _wait_for_first(host: str, port: int, deadline: float, rank: int, size: int)
             socket.create_connection((host, port), timeout=1).close()
         except OSError:
             if time.monotonic() >= deadline:
-                raise NobodyThereError(_not_come("nobody is there", rank, size)) from None
+                raise NobodyThereError(_not_come("no process answered", rank, size)) from None
             time.sleep(PAUSE_SECONDS)
         else:
             return

@@ -1,4 +1,4 @@
-"""The model card of weights: README.md of a repository of the Hugging Face hub. No torch."""
+"""The model card of weights: README.md of a Hugging Face hub repository. No torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.origin import origin_in_words
 
 MOST_CLASSES = 200
-"""As many are listed."""
+"""Longest list of classes."""
 
 TIMM = """```python
 import timm
@@ -28,7 +28,7 @@ transform = timm.data.create_transform(**view, is_training=False)
 
 
 class TrainedImages(NamedTuple):
-    """How many images a run trained and validated on; None where nobody knows."""
+    """Number of training and validation images of a run; None if unknown."""
 
     training: int | None = None
     validation: int | None = None
@@ -39,11 +39,11 @@ def model_card(
     for_timm: bool,
     license_id: str,
     measures: Measures | None,
-    trained: TrainedImages = TrainedImages(),  # noqa: B008 (a tuple, which nothing changes)
+    trained: TrainedImages = TrainedImages(),  # noqa: B008 (an immutable tuple)
 ) -> str:
-    """Markdown after YAML, of what is known about the weights; `for_timm` is how they are written.
+    """Return YAML front matter and Markdown; `for_timm` if the weights are in timm's format.
 
-    Text from files is data in it: neither markup nor YAML. `metadata` names no places.
+    Text from files is escaped: neither markup nor YAML. `metadata` contains no local paths.
     """
     network = metadata.network
     height, width = metadata.preprocessing.image_size
@@ -102,9 +102,9 @@ def _classes(metadata: WeightsMetadata) -> str:
     if not metadata.has_classifier:
         return "None: the network has no trained classifier."
     if metadata.unnamed:
-        return f"{len(metadata.classes)}, whose names are not known."
+        return f"{len(metadata.classes)}; their names are not known."
     if len(metadata.classes) > MOST_CLASSES:
-        return f"{len(metadata.classes)}, whose names are in the files."
+        return f"{len(metadata.classes)}; their names are in the weights file."
     rows = [
         f"| {index} | {_text(entry.id)} | {_text(entry.name)} |"
         for index, entry in enumerate(metadata.classes)
@@ -121,7 +121,7 @@ def _data_name(metadata: WeightsMetadata) -> str:
 
 def _data(metadata: WeightsMetadata, trained: TrainedImages) -> str:
     if metadata.recipe is None:
-        return "Not known: these weights say nothing of the images that they were trained on."
+        return "Not known: these weights do not record their training images."
     name = _data_name(metadata)
     drawn = " (drawn by the program)" if name == "shapes" else ""
     known = {"training": trained.training, "validation": trained.validation}
@@ -152,6 +152,6 @@ def _recipe(metadata: WeightsMetadata) -> str:
 
 
 def _text(value: Any) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape text so that Markdown shows it literally."""
     shown = escape(printable(str(value)), quote=False)
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", shown)

@@ -1,4 +1,4 @@
-"""The processes that share one evaluation: torchrun's or srun's, joined by gloo. No Lightning."""
+"""The processes of one evaluation: started by torchrun or srun, joined by gloo. No Lightning."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from inceptcli.processes.peers import Peers
 Item = TypeVar("Item")
 
 LONGEST_WAIT = timedelta(days=1)
-"""For the slowest process; one that died is noticed at once (peers.py)."""
+"""Wait for the slowest process; a process that died is noticed at once (peers.py)."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """How many there are and which this is, from 0; `local_rank` counts on this machine only."""
+    """Rank, from 0, and number of the processes; `local_rank` counts on this machine only."""
 
     rank: int = 0
     size: int = 1
@@ -35,10 +35,10 @@ class Processes:
 
     @classmethod
     def found(cls) -> Processes:
-        """Those that torchrun or srun started with this one; else this alone.
+        """Return the processes that torchrun or srun started with this one, else this one alone.
 
-        Raises UsageError when variables are missing or contradict each other, as those that another
-        program has left may.
+        Raises UsageError if environment variables are missing or contradictory, as variables left
+        by another program may be.
         """
         if not by_torchrun() and not (by_slurm() and "SLURM_STEP_ID" in os.environ):
             return cls()
@@ -50,9 +50,9 @@ class Processes:
 
     @contextmanager
     def one_voice(self) -> Iterator[None]:
-        """Turns a UserError of any but the first process into its exit code, unsaid.
+        """Report a UserError in the first process only; the others exit silently with its code.
 
-        Each says that the first one has not come.
+        Every process reports that the first one has not arrived.
         """
         try:
             yield
@@ -65,10 +65,10 @@ class Processes:
 
     @contextmanager
     def joined(self) -> Iterator[None]:
-        """A process group, if there are several; each then has a GPU of its own as `cuda`.
+        """Join several processes in a process group, each with its own GPU as `cuda`.
 
-        One that dies is named on standard error within a minute, and the others end with code 1.
-        Raises UserError where the others have not come after some minutes.
+        If one dies, it is named on standard error within a minute, and the others exit with code 1.
+        Raises UserError if the others have not arrived after some minutes.
         """
         if self.size == 1:
             yield
@@ -95,9 +95,9 @@ class Processes:
             distributed.destroy_process_group()
 
     def gather(self, work: Callable[[], Item]) -> list[Item]:
-        """What `work` returns in every process, by rank; all of them have to call it, joined.
+        """Return the results of `work` in all processes, by rank; all joined ones must call it.
 
-        Raises, in all of them, the UserError that `work` raised in the first one where it did.
+        If `work` raises UserError in some processes, all raise that of the lowest rank.
         """
         if self.size == 1:
             return [work()]

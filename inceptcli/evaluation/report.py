@@ -1,4 +1,4 @@
-"""`eval --report`: what an evaluation found, as a page to look at and to search."""
+"""`eval --report`: the result of an evaluation as an HTML page, with filters and sorting."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from inceptcli.text import printable, tells_top5
 from inceptcli.weights.metadata import ClassName
 
 MISTAKES = 48
-"""How many of the most confident ones are shown."""
+"""Number of most confident mistakes shown."""
 
 MISTAKE_SIDE = 224
 """Longest side of their thumbnails, pixels."""
 
 PAIRS = 200
-"""How many of the most confused pairs are listed; all are in the matrix."""
+"""Number of most confused pairs listed; the matrix has all."""
 
 LARGEST_TABLE = 16
-"""Up to so many classes the confusion matrix is a table of numbers; beyond, it is drawn."""
+"""Up to this many classes, the confusion matrix is a table of numbers; above, it is drawn."""
 
 LISTED_IMAGES = 100_000
-"""How many images the page can search; of more, the mistakes come first."""
+"""Most images that the page can search, mistakes first."""
 
 STYLES = ("style.css", "report.css")
 SCRIPTS = ("table.js", "images.js", "matrix.js")
 
 
 class Mistake(NamedTuple):
-    """A wrong answer with a small copy of its picture; None when that can be read no more."""
+    """A wrong answer with a thumbnail, None if the image can no longer be read."""
 
     image: ImageResult
     thumbnail: str | None
@@ -51,7 +51,7 @@ class Mistake(NamedTuple):
 def write_report(
     result: Evaluation, stream: TextIO, *, source: ImageSource, origin: Origin
 ) -> None:
-    """The page. `source` gives the pictures of the most confident mistakes once more."""
+    """Write the page; read the most confident mistakes from `source` again for thumbnails."""
     names = class_labels([entry.name for entry in result.per_class])
     wrong = sorted(
         (pair for pair in result.confusion if pair.label != pair.predicted),
@@ -86,14 +86,14 @@ def write_report(
 
 
 def _accuracies(result: Evaluation) -> list[tuple[str, float, tuple[float, float]]]:
-    """Name, value and interval of each; top-5 of few classes says nothing."""
+    """Return name, value and interval of each; omit top-5 for few classes."""
     top5 = ("Top-5", result.top5, result.top5_interval)
     shown = [("Top-1", result.top1, result.top1_interval)]
     return [*shown, top5] if tells_top5(len(result.per_class)) else shown
 
 
 def class_labels(classes: Sequence[ClassName]) -> list[str]:
-    """Names on one line; where several classes have the same one, with their ids."""
+    """Return names on one line; with ids if several classes have the same name."""
     count = Counter(entry.name for entry in classes)
     return [
         printable(entry.name if count[entry.name] == 1 else f"{entry.name} ({entry.id})")
@@ -102,7 +102,7 @@ def class_labels(classes: Sequence[ClassName]) -> list[str]:
 
 
 def own_probability(image: ImageResult) -> float:
-    """The label's probability."""
+    """Return the probability of the label."""
     return math.exp(-image.loss)
 
 
@@ -125,7 +125,7 @@ def _most_confident(result: Evaluation, source: ImageSource) -> list[Mistake]:
 
 
 def _taken_for(wrong: Sequence[Confusion]) -> dict[int, Confusion]:
-    """For each class that was mistaken, what for most often; `wrong` starts with the most."""
+    """Return the most frequent confusion of each class; `wrong` is in descending order."""
     most: dict[int, Confusion] = {}
     for pair in wrong:
         most.setdefault(pair.label, pair)
@@ -133,7 +133,7 @@ def _taken_for(wrong: Sequence[Confusion]) -> dict[int, Confusion]:
 
 
 def _shares(result: Evaluation) -> list[list[tuple[int, int]]]:
-    """The whole matrix: images, and their share of the label's in steps of a tenth, up."""
+    """Return the whole matrix: images, and their share of the label's in tenths, rounded up."""
     size = len(result.per_class)
     table = [[(0, 0)] * size for _ in range(size)]
     for label, predicted, images in result.confusion:
@@ -143,7 +143,7 @@ def _shares(result: Evaluation) -> list[list[tuple[int, int]]]:
 
 
 def _drawn(bins: Sequence[CalibrationBin]) -> list[Mapping[str, Any]]:
-    """The bins with the interval of their top-1 and their images as a share of the fullest's."""
+    """Return the bins with the interval of their top-1 and their histogram height, 0 to 1."""
     most = max(entry.images for entry in bins)
     return [
         {
@@ -156,7 +156,7 @@ def _drawn(bins: Sequence[CalibrationBin]) -> list[Mapping[str, Any]]:
 
 
 def _data(result: Evaluation, names: Sequence[str], folder: str) -> Mapping[str, Any]:
-    """Columns, not rows: a third of the size. Paths are from `folder`, `prefix` here."""
+    """Return the data in columns, a third of the size of rows; paths are relative to `folder`."""
     images = result.images
     if len(images) > LISTED_IMAGES:
         images = tuple(sorted(images, key=lambda image: image.rank == 1)[:LISTED_IMAGES])

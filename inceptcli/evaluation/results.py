@@ -1,4 +1,4 @@
-"""What an evaluation found: accuracies with their uncertainty, from one result for each image."""
+"""Results of an evaluation: accuracies with uncertainty, computed from one result per image."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from inceptcli.weights.metadata import ClassName
 
 CALIBRATION_BINS = 15
 Z = NormalDist().inv_cdf((1 + 0.95) / 2)
-"""Standard deviations of an interval of 95 %."""
+"""Standard deviations of a 95 % interval."""
 
 
 class Origin(NamedTuple):
-    """What was measured, as the command line has it; `excluded` images were left out.
+    """Networks, data and options of an evaluation; `excluded` is the number of excluded images.
 
-    `split` is train, val or test of the data, or all where it has no splits.
+    `split` is train, val or test, or all if the data has no splits.
     """
 
     weights: Sequence[str]
@@ -36,10 +36,10 @@ class Origin(NamedTuple):
 
 
 class ImageResult(NamedTuple):
-    """One image; classes are places in the list of classes.
+    """Result of one image; classes are indices into the list of classes.
 
-    `probability` is that of `predicted`; `loss` is -log of the label's, in nats; `rank` is the
-    label's place, from 1, among all classes by probability (of equals the first one first).
+    `probability` is that of the class `predicted`. `loss` is -log of the label's probability, in
+    nats. `rank` is the label's rank by probability, from 1; ties go to the lower index.
     """
 
     path: str
@@ -51,7 +51,7 @@ class ImageResult(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """How many images of class `label` were taken for `predicted`, at least 1."""
+    """Number of images, at least 1, of class `label` that were predicted as `predicted`."""
 
     label: int
     predicted: int
@@ -60,7 +60,7 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: how many images it has, how many were taken for it, and how many of these are."""
+    """One class: its images, the images predicted as it, and those predicted correctly."""
 
     name: ClassName
     images: int
@@ -69,25 +69,25 @@ class ClassResult:
 
     @property
     def top1(self) -> float | None:
-        """The share of its images named right, its recall; None without images."""
+        """Recall, the share of its images predicted correctly; None without images."""
         return self.right / self.images if self.images else None
 
     @property
     def top1_interval(self) -> tuple[float, float] | None:
-        """Wilson's of `top1`."""
+        """Wilson interval of `top1`."""
         return wilson_interval(self.right, self.images) if self.images else None
 
     @property
     def precision(self) -> float | None:
-        """The share of what was taken for it that is it; None where nothing was."""
+        """Share of the images predicted as this class that belong to it; None without any."""
         return self.right / self.predicted if self.predicted else None
 
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """The images whose predicted class's probability is `low` or more and below `high`.
+    """Images whose predicted class has a probability of at least `low` and below `high`.
 
-    The last bin's has 1 too. `probability` is the mean of these, None without images.
+    The last bin includes 1. `probability` is the mean probability, None without images.
     """
 
     low: float
@@ -98,18 +98,18 @@ class CalibrationBin:
 
     @property
     def top1(self) -> float | None:
-        """The share named right; None without images."""
+        """Share predicted correctly; None without images."""
         return self.right / self.images if self.images else None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Fractions, not percent; `loss` is the mean of the images' losses.
+    """Measures as fractions, not percent; `loss` is the mean loss of the images.
 
-    Intervals are of 95 %: Wilson's, and the normal one of the mean loss, None for one image.
-    `calibration` has the 15 bins of `calibration_error`, the expected one (Guo et al. 2017) of the
-    predicted classes' probabilities. `confusion` has every pair that occurs, the right ones too,
-    by label. `skipped` has the path of each image that could not be read, and why; it counts
+    Intervals are of 95 %: Wilson's for accuracies, and the normal interval of the mean loss, None
+    for one image. `calibration_error` is the expected calibration error (Guo et al. 2017) over the
+    15 bins in `calibration`. `confusion` has every pair that occurs, including correct ones, sorted
+    by label. `skipped` has the path of each unreadable image and the reason; these images count
     nowhere else. `per_class` is in the order of the classes.
     """
 
@@ -128,9 +128,9 @@ class Evaluation:
 
 
 def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:
-    """Of probabilities (num_classes,).
+    """Return the result for probabilities (num_classes,).
 
-    What a float64 cannot hold counts as its smallest number: a loss is at most 744.4.
+    Probabilities below the smallest float64 count as that: a loss is at most 744.4.
     """
     predicted = int(probabilities.argmax())
     own = probabilities[label]
@@ -144,7 +144,7 @@ def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> I
 def evaluation_of(
     images: Sequence[ImageResult], classes: Sequence[ClassName], skipped: Sequence[tuple[str, str]]
 ) -> Evaluation:
-    """The figures of at least one image; they depend on the images' order in no bit."""
+    """Compute the measures of at least one image; independent of the images' order in every bit."""
     total = len(images)
     right = sum(image.rank == 1 for image in images)
     in_top5 = sum(image.rank <= 5 for image in images)
@@ -175,12 +175,12 @@ def evaluation_of(
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval (1927) of 95 % for a proportion; `trials` is at least 1."""
+    """Return Wilson's 95 % score interval (1927) of a proportion; `trials` is at least 1."""
     share = successes / trials
     center = share + Z**2 / (2 * trials)
     spread = Z * math.sqrt(share * (1 - share) / trials + (Z / (2 * trials)) ** 2)
     scale = 1 + Z**2 / trials
-    # Rounding leaves 1e-17 where the bound is 0.
+    # Rounding leaves 1e-17 if the bound is 0.
     return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
 
 
@@ -193,7 +193,7 @@ def _mean_interval(values: Sequence[float], mean: float) -> tuple[float, float] 
 
 
 def calibration(images: Iterable[ImageResult]) -> tuple[CalibrationBin, ...]:
-    """The images in CALIBRATION_BINS bins of equal width, the lowest probabilities first."""
+    """Group the images into CALIBRATION_BINS bins of equal width, lowest probabilities first."""
     edges = [number / CALIBRATION_BINS for number in range(CALIBRATION_BINS + 1)]
     members: list[list[ImageResult]] = [[] for _ in edges[1:]]
     for image in images:
@@ -211,6 +211,6 @@ def calibration(images: Iterable[ImageResult]) -> tuple[CalibrationBin, ...]:
 
 
 def _calibration_error(bins: Iterable[CalibrationBin], total: int) -> float:
-    """The bins' differences between right and expected, weighted by their images."""
+    """Return the mean difference of accuracy and confidence per bin, weighted by images."""
     gaps = (abs(b.right - b.images * b.probability) for b in bins if b.probability is not None)
     return math.fsum(gaps) / total

@@ -1,4 +1,4 @@
-"""How results are written: a table for people, JSON, and CSV by image or by pair of classes."""
+"""Write results: a table for people, JSON, and CSV by image or by pair of classes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MOST_CONFUSED = 5
 def write_predictions(
     result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    """PREDICTIONS, an image a line; one that was skipped has its path and the error only.
+    """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
-    `label` and `predicted` are the classes' ids. Last columns say which `shortcuts` were used. Text
-    that a spreadsheet would take for a formula has an apostrophe before it; see `defused`.
+    `label` and `predicted` are class ids. The last columns record the `shortcuts` used. Text that a
+    spreadsheet would take for a formula is prefixed with an apostrophe; see `defused`.
     """
     table, said = csv.writer(stream), shortcuts.as_texts()
     last = said.values()
@@ -41,9 +41,9 @@ def write_predictions(
 def write_confusion(
     result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
 ) -> None:
-    """CONFUSION, a line for each pair of label and prediction that occurs.
+    """Write CONFUSION, a line for each pair of label and prediction that occurs.
 
-    Last columns say which `shortcuts` were used.
+    The last columns record the `shortcuts` used.
     """
     table, said = csv.writer(stream), shortcuts.as_texts()
     last = said.values()
@@ -54,9 +54,9 @@ def write_confusion(
 
 
 def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
-    """One object; accuracies are fractions of 1, classes of `confusion` are ids.
+    """Return one JSON object; accuracies are fractions of 1, classes of `confusion` are ids.
 
-    It says which shortcuts were used, as `as_table` does.
+    It records the shortcuts used, as `as_table` does.
     """
     ids = [entry.name.id for entry in result.per_class]
     values = {
@@ -105,7 +105,7 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
 
 
 def as_table(result: Evaluation, origin: Origin) -> str:
-    """Figures of all images, then a line for each class, then the pairs most often confused."""
+    """Return overall measures, then a line per class, then the most confused pairs."""
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
     how += [f"split {origin.split}"] * (origin.split != "all")

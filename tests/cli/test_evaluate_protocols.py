@@ -161,7 +161,7 @@ def test_images_that_are_left_out_are_counted(weights: list[Path], folder: Path)
     assert (result["images"], result["excluded"]) == (4, 2)
     assert [entry["images"] for entry in result["per_class"]] == [1, 1, 2]
     done = inceptcli("eval", weights[0], "--exclude", folder / "without.txt")
-    check_one_line(done, 2, "says nothing of the images it was trained on; give --data")
+    check_one_line(done, 2, "does not record its training images; give --data")
 
 
 def test_a_result_that_cannot_be_written_is_found_before_the_work(
@@ -237,7 +237,7 @@ def test_folders_that_are_called_by_names_or_numbers_are_those_of_the_ids(
     ]
     assert rows[0] == rows[1]
     done = inceptcli("eval", imagenet, "--data", tmp_path / "other")
-    assert "its folders were read as the classes' n" in done.stderr
+    assert "folder names were read as class n" in done.stderr
 
 
 @pytest.mark.parametrize("folders", [("1", "2"), ("0", "tench"), ("crane", "yak"), ("0", "00")])

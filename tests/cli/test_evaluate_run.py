@@ -73,7 +73,7 @@ def names(result: Path) -> set[str]:
         (["shapes"], 10, "val", ""),
         (["shapes", "--split", "train"], 12, "train", "was trained on these 12 images"),
         (["splits", "runs/two"], 6, "val", ""),
-        (["plain", "--split", "all", "--data", "plain"], 20, "all", "was trained on all but the"),
+        (["plain", "--split", "all", "--data", "plain"], 20, "all", "was trained on all but a"),
         (["plain", "--split", "all", "--data", "splits/test"], 4, "all", ""),
         (["plain", "--data", "splits/test"], 4, "test", ""),
         (["splits", "--data", "plain"], 20, "all", ""),
@@ -123,12 +123,12 @@ def test_a_fraction_of_a_folder_that_is_named_as_a_split(
     assert measured("run", "--data", data)[0] == own
     whole, said = measured("run", "--data", data, "--split", "all")
     assert whole["images"] == 16
-    assert f"where {whole['images']} of the 16 images lie; `inceptcli eval run/" in said
+    assert f"which has {whole['images']} of the 16 images; `inceptcli eval run/" in said
     Path("link/testing").parent.mkdir()
     Path("link/testing" if name == "val" else "link/val").symlink_to(data.resolve())
     linked, said = measured("run", "--data", next(Path("link").iterdir()))
     assert linked["images"] == 16
-    assert "was trained on all but the share 0.25" in said
+    assert "was trained on all but a fraction 0.25" in said
 
 
 def test_validation_images_inside_the_data_are_no_training_images(
@@ -151,7 +151,9 @@ def test_data_that_is_not_here_is_one_line_with_the_remedy(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = inceptcli("eval", here / "runs/splits")
-    check_one_line(done, 2, f"trained on splits, which is not in {tmp_path}; give --data")
+    check_one_line(
+        done, 2, f"trained on splits, which is not in {tmp_path}; give its present path as --data"
+    )
     done = inceptcli("eval", here / "runs/two")
     check_one_line(done, 2, "validated on splits/test, which is not in")
     result, _ = measured(here / "runs/splits", "--data", here / "splits")

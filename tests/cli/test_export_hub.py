@@ -132,7 +132,7 @@ def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
     exported(weights, tmp_path / "unnamed")
     config = json.loads((tmp_path / "unnamed/config.json").read_text())
     assert "label_names" not in config
-    assert card_of(tmp_path / "unnamed")[1]["Classes"] == "3, whose names are not known."
+    assert card_of(tmp_path / "unnamed")[1]["Classes"] == "3; their names are not known."
     initialized = ["classifier.weight", "classifier.bias"]
     weights = timms(tmp_path / "headless.safetensors", initialized=initialized)
     exported(weights, tmp_path / "headless")
@@ -172,7 +172,7 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     top1 = read_metadata(run / "model.safetensors").metrics["val_top1"]
     low, high = wilson_interval(round(top1 * 8), 8)
     assert f"| top-1 accuracy | {top1:.4f} | {low:.4f} to {high:.4f} |" in parts["Measures"]
-    assert parts["Measures"].startswith("On 8 images: the run's validation images, by which its")
+    assert parts["Measures"].startswith("On 8 images: the run's validation images, which also")
     found = head["model-index"][0]["results"][0]
     assert found["dataset"] == {"name": "pets", "type": "imagefolder", "split": "val"}
     assert found["metrics"][0]["value"] == pytest.approx(top1, abs=1e-6)
@@ -183,7 +183,7 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     (tmp_path / "eval.json").write_text(before.stdout)
     exported(run, tmp_path / "out2", "--measures", tmp_path / "eval.json", "--license", "mit")
     measured, values = card_of(tmp_path / "out2")[1]["Measures"], json.loads(before.stdout)
-    assert "split val, 1 crop of each image, 1 image that could not be read left out" in measured
+    assert "split val, 1 crop of each image, 1 image skipped as unreadable" in measured
     for key in ("top1", "top5", "loss"):
         low, high = values[f"{key}_interval"]
         assert f"| {values[key]:.4f} | {low:.4f} to {high:.4f} |" in measured
@@ -227,7 +227,10 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no license": (("--output", "out", "--license", "My own!"), "must be a license's name on the"),
     "no measures": (("--output", "out", "--measures", "none"), "none: No such file or directory"),
     "other measures": (("--output", "out", "--measures", "FULL/file"), "not what `inceptcli eval"),
-    "of others": (("--output", "out", "--measures", "FULL/other"), "is of other classes than the"),
+    "of others": (
+        ("--output", "out", "--measures", "FULL/other"),
+        "its classes are not those of the",
+    ),
     "NaN": (
         ("--output", "out", "--measures", "FULL/nan"),
         "not what `inceptcli eval --for",

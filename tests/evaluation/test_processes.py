@@ -146,7 +146,7 @@ def free_port() -> str:
 
 @pytest.mark.parametrize(
     ("rank", "said"),
-    [(0, "1 of 2 processes came within 0.3 s"), (1, "nobody is there within 0.3 s")],
+    [(0, "1 of 2 processes arrived within 0.3 s"), (1, "no process answered within 0.3 s")],
 )
 def test_others_that_never_come_are_waited_for_only_so_long(
     rank: int, said: str, monkeypatch: pytest.MonkeyPatch
@@ -244,7 +244,7 @@ def test_an_error_in_another_process_is_said_once_by_the_first(weights: Path, da
     done = under_torchrun(weights, "--data", data / "bad.csv")
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert errors == [f"Error: {data}/empty.png: empty file; --skip-unreadable leaves such images out"]  # fmt: skip  # noqa: E501
+    assert errors == [f"Error: {data}/empty.png: empty file; --skip-unreadable skips such images"]  # fmt: skip  # noqa: E501
 
 
 @pytest.mark.system
