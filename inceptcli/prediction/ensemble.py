@@ -85,24 +85,22 @@ class Ensemble:
         """Whether a device computes while this process continues."""
         return any(isinstance(engine, AsynchronousEngine) for engine in self.engines)
 
-    def probabilities(self, pictures: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
+    def probabilities(self, images: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
         """Compute probabilities (N, num_classes) for N images, at least 1, that `cut` returned.
 
         Each network gets at most `batch_size` crops at once. Images for which a network's output is
         not finite have NaN.
         """
-        return self.start(pictures, batch_size)()
+        return self.start(images, batch_size)()
 
-    def start(
-        self, pictures: Sequence[Views], batch_size: int
-    ) -> Callable[[], NDArray[np.float64]]:
+    def start(self, images: Sequence[Views], batch_size: int) -> Callable[[], NDArray[np.float64]]:
         """Return a function that waits for `probabilities`.
 
         Computation starts at once if the device is asynchronous and all crops fit one batch.
         """
         waiting: list[Callable[[], NDArray[np.float32]]] = []
         for number, engine in enumerate(next(self._on_devices)):
-            views = [picture[number] for picture in pictures]
+            views = [image[number] for image in images]
             if isinstance(engine, AsynchronousEngine) and len(views) * self.crops <= batch_size:
                 waiting.append(engine.start(views))
             else:
@@ -110,31 +108,31 @@ class Ensemble:
         return lambda: self._averaged([wait() for wait in waiting])
 
     def probabilities_and_embeddings(
-        self, pictures: Sequence[Views], batch_size: int
+        self, images: Sequence[Views], batch_size: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Also return embeddings (N, num_features); for one network and one crop per image."""
         (engine,) = cast("Sequence[EmbeddingEngine]", self.engines)
         embeddings: list[NDArray[np.float32]] = []
 
-        def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-            outputs = engine.outputs(images)
+        def logits(crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+            outputs = engine.outputs(crops)
             embeddings.append(outputs.embeddings)
             return outputs.logits
 
         assert self.crops == 1
-        found = _in_batches(logits, [view for (view,) in pictures], batch_size)
+        found = _in_batches(logits, [view for (view,) in images], batch_size)
         return self._averaged([found]), np.concatenate(embeddings)
 
     def _averaged(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Convert each network's logits of all crops to mean probabilities (N, num_classes)."""
-        pictures = len(found[0]) // self.crops
-        total: NDArray[np.float64] = np.zeros((pictures, len(self.classes)))
+        num_images = len(found[0]) // self.crops
+        total: NDArray[np.float64] = np.zeros((num_images, len(self.classes)))
         for logits, order in zip(found, self.orders, strict=True):
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             each = np.stack([softmax(row) for row in logits])
-            for picture in range(pictures):
-                of_picture = each[picture * self.crops : (picture + 1) * self.crops]
-                total[picture] += of_picture.mean(axis=0)[order]
+            for image in range(num_images):
+                of_image = each[image * self.crops : (image + 1) * self.crops]
+                total[image] += of_image.mean(axis=0)[order]
         return total / len(self.engines)
 
 

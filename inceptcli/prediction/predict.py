@@ -138,10 +138,10 @@ def examine(
         except UnreadableImage as error:
             return item, error
 
-    pictures = max(1, batch_size // ensemble.crops)
-    with readers(read, threads, ensemble.is_asynchronous) as (reading, at_once):
+    images_at_once = max(1, batch_size // ensemble.crops)
+    with readers(read, threads, ensemble.is_asynchronous) as (reading, num_threads):
         begun: deque[Iterator[tuple[Item, Seen | UnreadableImage]]] = deque()
-        for batch in read_batches(items, reading, pictures, at_once):
+        for batch in read_batches(items, reading, images_at_once, num_threads):
             if batch:
                 begun.append(_begin(batch, ensemble, batch_size, embed))
             while len(begun) > (ensemble.num_devices if batch else 0):

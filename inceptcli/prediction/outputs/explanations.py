@@ -58,8 +58,8 @@ def explanations(
             (view,) = seen.views[0]
             heat = maps.heat(view, explained)
             name = overlay_name(number, source.path)
-            with replacing(folder / name) as picture:
-                overlay(view, heat).save(picture, "JPEG", quality=QUALITY, subsampling=0)
+            with replacing(folder / name) as temporary_jpeg:
+                overlay(view, heat).save(temporary_jpeg, "JPEG", quality=QUALITY, subsampling=0)
             table.writerow(
                 (
                     defused(source.path),
