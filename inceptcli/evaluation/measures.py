@@ -74,7 +74,7 @@ def _how(values: dict[str, Any]) -> str:
     crops, skipped = int(values["crops"]), len(values["skipped"])
     how = [f"split {values['split']}"] if values["split"] != "all" else []
     how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
-    how += [f"{_count(int(values['excluded']))} left out"] * bool(values["excluded"])
+    how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
     how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
     how += ["fast_decode"] * bool(values.get("fast_decode"))
     how += [f"precision {values['precision']}"] if "precision" in values else []

@@ -109,7 +109,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
     how += [f"split {origin.split}"] * (origin.split != "all")
-    how += [f"{origin.excluded} left out"] * bool(origin.excluded)
+    how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
     how += [
@@ -130,7 +130,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
         lines.append(f"{top1:>8}  {entry.images:>7}  {name}")
     wrong = [pair for pair in result.confusion if pair.label != pair.predicted]
     if wrong:
-        lines += ["", f"{'':>8}  {'images':>7}  most often taken for another"]
+        lines += ["", f"{'':>8}  {'images':>7}  most confused pairs"]
     for pair in sorted(wrong, key=lambda pair: -pair.images)[:MOST_CONFUSED]:
         lines.append(f"{'':>8}  {pair.images:>7}  {names[pair.label]} as {names[pair.predicted]}")
     return "\n".join(lines)

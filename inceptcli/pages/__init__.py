@@ -1,1 +1,1 @@
-"""Single-file HTML pages: templates, style and script of reports and galleries."""
+"""Single-file HTML pages: templates, styles and scripts of reports and galleries."""

@@ -1,4 +1,4 @@
-// The gallery's cards: filtered by answer and path, ordered by probability.
+// Filter the gallery's cards by class and path, and sort them by probability.
 
 const filters = element("card-filters");
 const cards = [...element("cards").children];
@@ -34,7 +34,7 @@ filters.addEventListener("input", (event) => {
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => {
-  setTimeout(orderCards); // once the form is as it was
+  setTimeout(orderCards); // after the form is reset
   setTimeout(findCards);
 });
 findCards();

@@ -1,4 +1,4 @@
-// The report's images: filtered by classes and path, sorted, a page of rows at a time.
+// Filter the report's images by class and path, sort them, and show them page by page.
 
 const ROWS_AT_ONCE = 100;
 
@@ -22,7 +22,7 @@ function fillOptions(select, present) {
   for (const label of labels) select.add(new Option(data.names[label], label));
 }
 
-/** Filters and sorts anew, and shows the first rows. */
+/** Filters and sorts again, and shows the first rows. */
 function findImages() {
   const { label, predicted, path, wrong } = filters.elements;
   const part = path.value.trim().toLowerCase();
@@ -60,14 +60,14 @@ function showMore() {
   element("image-count").value = numShown < found.length ? `${numShown} of ${all} shown` : all;
 }
 
-/** Goes to the images of class `label` that were taken for `predicted`; null means any. */
+/** Shows the images of class `label` that were predicted as `predicted`; null means any. */
 function showImages(label, predicted) {
   filters.elements.label.value = label ?? "";
   filters.elements.predicted.value = predicted ?? "";
   filters.elements.path.value = "";
   filters.elements.wrong.checked = label !== predicted;
   findImages();
-  location.hash = "images"; // so that Back returns to where the reader was
+  location.hash = "images"; // Back returns to the previous position
   element("images").scrollIntoView();
 }
 
@@ -75,7 +75,7 @@ fillOptions(filters.elements.label, data.label);
 fillOptions(filters.elements.predicted, data.predicted);
 filters.addEventListener("input", findImages);
 filters.addEventListener("submit", (event) => event.preventDefault());
-filters.addEventListener("reset", () => setTimeout(findImages)); // once the form is as it was
+filters.addEventListener("reset", () => setTimeout(findImages)); // after the form is reset
 element("more-images").addEventListener("click", showMore);
 sortable(imageTable, (column, descending) => {
   order = { column, descending };
@@ -89,7 +89,7 @@ findRows(element("class-part"), element("per-class"), element("per-class-count")
 for (const row of element("per-class").tBodies[0].rows)
   pressable(row.cells[0], () => showImages(+row.dataset.class, null), "Show its mistakes");
 
-/** Lets `cell` lead to the images of the pair of classes that `place` has. */
+/** Links `cell` to the images of the pair of classes in the data of `place`. */
 function leadToImages(cell, place) {
   const { label, predicted } = place.dataset;
   pressable(cell, () => showImages(+label, +predicted), "Show the images");

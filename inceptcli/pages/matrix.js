@@ -1,4 +1,4 @@
-// The confusion matrix of many classes, drawn: only pairs that occur, so that 1000 x 1000 is fast.
+// Draw the confusion matrix of many classes: only pairs that occur, so 1000 x 1000 is fast.
 
 const FONT = "11px system-ui, sans-serif";
 const canvas = element("matrix");
@@ -13,12 +13,12 @@ function matrix() {
     counts.set(label * size + predicted, images);
     pairs.push({ label, predicted, images, shade: Math.sqrt(images / data.totals[label]) });
   }
-  pairs.sort((a, b) => a.shade - b.shade); // the strongest are drawn last, over the others
+  pairs.sort((a, b) => a.shade - b.shade); // the strongest last, on top of the others
 
-  let side = 0; // of the square of cells, CSS pixels
-  let margin = 0; // left of it and above it
+  let side = 0; // side of the matrix, CSS pixels
+  let margin = 0; // space to the left and above
   let zoom = 1;
-  let left = 0; // what is at the square's corner, in cells
+  let left = 0; // column and row at the top left corner, in cells
   let top = 0;
   let cursor = null; // {row, column}
   let drag = null;
@@ -63,7 +63,7 @@ function matrix() {
     for (const name of ["cell", "ink", "on-cell", "pale", "right", "wrong", "strong"])
       colors[name] = style.getPropertyValue(`--${name}`).trim();
     const cell = cellSide();
-    const shown = Math.max(cell - (cell > 6 ? 1 : 0), 2); // one of 1000 classes is still seen
+    const shown = Math.max(cell - (cell > 6 ? 1 : 0), 2); // visible even with 1000 classes
     context.clearRect(0, 0, canvas.width, canvas.height);
     context.save();
     context.translate(margin, margin);
@@ -105,7 +105,7 @@ function matrix() {
     context.fillStyle = color;
     context.font = FONT;
     context.textBaseline = "middle";
-    // As many names as there is room for: every one, or every 2nd, 5th, 10th ...
+    // As many names as fit: every one, or every 2nd, 5th, 10th ...
     const step = [1, 2, 5, 10, 20, 50, 100, 200].find((each) => each * cell >= 13) ?? 500;
     const fit = (name) => {
       let text = name;
@@ -136,7 +136,7 @@ function matrix() {
     return named || row >= size || column >= size ? null : { row, column };
   }
 
-  /** The pair that occurs nearest to a cell, within 3 pixels: a pointer is larger than a cell. */
+  /** Returns the nearest pair that occurs, within 3 pixels: a pointer is larger than a cell. */
   function nearest(cell) {
     const reach = Math.floor(3 / cellSide());
     let best = null;
@@ -154,7 +154,7 @@ function matrix() {
     cursor = cell;
     const { row, column } = cell;
     const images = counts.get(row * size + column) ?? 0;
-    const answer = row === column ? "named right" : `taken for ${data.names[column]}`;
+    const answer = row === column ? "correct" : `predicted as ${data.names[column]}`;
     const share = `${images.toLocaleString("en")} of ${counted(data.totals[row], "image")}`;
     element("matrix-cell").textContent = `${data.names[row]}: ${share} ${answer}`;
     draw();

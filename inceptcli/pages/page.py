@@ -1,4 +1,4 @@
-"""One HTML file that loads nothing: its style, script, data and pictures are inside."""
+"""Write self-contained HTML pages, with style, script, data and images inside."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inceptcli.text import printable
 
 
 def common_folder(paths: Sequence[str], data: str | None = None) -> str:
-    """The folder that a page's paths are shown from, with / at its end; "" for the paths as given.
+    """Return the folder that paths on a page are relative to, with a final /; "" if there is none.
 
-    It is the folder `data` where all `paths` lie below it, else the last one that they share.
+    It is the folder `data` if all `paths` are below it, else their last common folder.
     """
     if data is not None:
         given = f"{PurePosixPath(data)}/".removeprefix("./")
@@ -35,18 +35,18 @@ def write_page(
     data: object,
     **values: object,
 ) -> None:
-    """The page that a template of this folder makes of `values`, piece by piece.
+    """Render a template of this folder with `values`, and write the page in pieces.
 
-    Every text in `values` is shown as it is, never as markup. A policy in the page forbids the
-    browser to fetch anything and to run or apply anything but the page's own script and style.
+    All text in `values` is escaped. A content security policy in the page forbids any request, and
+    any script or style but the page's own.
 
     Args:
-        stream: where to write; UTF-8.
-        template: its file's name.
-        styles: names of style files, applied in this order.
-        scripts: names of script files, which run in this order.
-        data: what the script finds as JSON in the element `data`.
-        values: what the template shows.
+        stream: Where to write; UTF-8.
+        template: File name of the template.
+        styles: File names of style sheets, in order.
+        scripts: File names of scripts, in order.
+        data: JSON for the script, in the element `data`.
+        values: Values for the template.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -75,7 +75,7 @@ def write_page(
 
 
 def percent(fraction: float | None, digits: int = 2) -> str:
-    """A fraction of 1 as 12.34%, None as a dash."""
+    """Format a fraction of 1 as 12.34%, None as a dash."""
     return "–" if fraction is None else f"{fraction:.{digits}%}"
 
 
@@ -84,5 +84,5 @@ def _read(name: str) -> str:
 
 
 def _source(text: str) -> str:
-    """How a content security policy names an inline style or script: by its hash."""
+    """Return the hash by which a content security policy allows an inline style or script."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

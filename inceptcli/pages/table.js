@@ -1,4 +1,4 @@
-// Tables that sort by a click on a header or by Enter and Space on it, and rows that are found.
+// Sort tables by a click, Enter or Space on a header, and search rows.
 
 const collator = new Intl.Collator(undefined, { numeric: true });
 
@@ -9,14 +9,14 @@ const percent = (fraction, digits = 1) => `${(100 * fraction).toFixed(digits)}%`
 const counted = (number, noun) =>
   `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
-/** Negative, 0 or positive as for Array.sort; what is missing comes last both ways. */
+/** Compares as for Array.sort; null comes last in both directions. */
 function compare(a, b, descending) {
   if (a === null || b === null) return (a === null) - (b === null);
   const order = typeof a === "number" ? a - b : collator.compare(a, b);
   return descending ? -order : order;
 }
 
-/** Puts what is in `cell` into a button that calls `action`. */
+/** Wraps the content of `cell` in a button that calls `action`. */
 function pressable(cell, action, title) {
   const button = document.createElement("button");
   button.type = "button";
@@ -28,8 +28,8 @@ function pressable(cell, action, title) {
 }
 
 /**
- * Buttons in the headers that have data-sort; `sort(column, descending, kind)` orders the rows.
- * The first press sorts the way that data-descending says, the next the other way.
+ * Adds buttons to the headers with data-sort; `sort(column, descending, kind)` orders the rows.
+ * The first press sorts descending if data-descending is set, the next in reverse.
  */
 function sortable(table, sort) {
   const headers = [...table.tHead.rows[0].cells];
@@ -46,7 +46,7 @@ function sortable(table, sort) {
   });
 }
 
-/** The value that a cell is sorted by: data-value, or else its text; null where there is none. */
+/** Returns the sort key of a cell: data-value, or else its text; null if it has none. */
 function cellValue(cell, kind) {
   const text = cell.dataset.value ?? cell.textContent.trim();
   if (kind === "text") return text;
@@ -54,7 +54,7 @@ function cellValue(cell, kind) {
   return Number.isNaN(number) ? null : number;
 }
 
-/** Makes a table whose rows are all in the page sortable. */
+/** Makes a table sortable; all its rows must be in the page. */
 function sortRows(table) {
   const body = table.tBodies[0];
   sortable(table, (column, descending, kind) => {
@@ -66,7 +66,7 @@ function sortRows(table) {
   });
 }
 
-/** Shows only the rows whose header contains what is typed. */
+/** Shows only the rows whose header contains the text typed. */
 function findRows(input, table, count) {
   input.addEventListener("input", () => {
     const wanted = input.value.trim().toLowerCase();

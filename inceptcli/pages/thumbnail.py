@@ -1,4 +1,4 @@
-"""Small copies of pictures that a page holds in itself."""
+"""Thumbnails that are embedded in a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUALITY = 75
 
 
 def thumbnail(pixels: NDArray[np.uint8], longest_side: int) -> str:
-    """A decoded picture (H, W, 3) as a data: URI of a JPEG; smaller ones are not enlarged."""
+    """Return an image (H, W, 3) as a data: URI of a JPEG; never enlarge it."""
     image = Image.fromarray(pixels)
     image.thumbnail((longest_side, longest_side))
     file = BytesIO()

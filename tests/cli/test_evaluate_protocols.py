@@ -152,7 +152,7 @@ def test_images_that_are_left_out_are_counted(weights: list[Path], folder: Path)
     flags = ("--data", folder, "--exclude", folder / "without.txt")
     done = inceptcli("eval", weights[0], *flags)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("4 images, 2 left out: top-1 ")
+    assert done.stdout.startswith("4 images, 2 excluded: top-1 ")
     assert done.stderr.splitlines() == [
         f"2 of 6 images left out by {folder}/without.txt",
         f"1 of 3 entries of {folder}/without.txt match no image; the first is n0/9.png",

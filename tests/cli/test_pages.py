@@ -45,7 +45,7 @@ def test_the_report_has_what_json_has(
     assert page.texts(".figures .value")[0] == f"{found['top1']:.2%}"
     assert "top5" in found  # for programs; of two classes the page has none
     assert page.texts(".figures h2") == ["Top-1", "Loss", "Calibration error"]
-    facts = [str(weights), str(folder), "all", "7, 1 not read"]
+    facts = [str(weights), str(folder), "all", "7, 1 unreadable"]
     assert page.texts(".facts dd")[:4] == facts
     names = [cell.split("\n")[0].split(" n")[0] for cell in page.column("#per-class", 0)]
     assert names == [entry["name"] for entry in found["per_class"]] == [HOSTILE, "dog"]

@@ -38,7 +38,7 @@ def test_the_figures_are_those_of_the_results(page: Page, tmp_path: Path) -> Non
         "Weights": "a.safetensors, b.safetensors",
         "Data": "flowers",
         "Split": "all",
-        "Images": "300, 3 left out",
+        "Images": "300, 3 excluded",
         "Classes": "6",
         "Crops": "12",
     }
@@ -106,15 +106,15 @@ def test_images_are_filtered_sorted_and_shown_by_the_hundred(page: Page, tmp_pat
     page.check_quiet()
 
 
-def test_mistakes_are_shown_the_surest_first(page: Page, tmp_path: Path) -> None:
+def test_mistakes_are_sorted_by_confidence(page: Page, tmp_path: Path) -> None:
     result = made_results(5, 400)
     wrong = sorted((i for i in result.images if i.rank != 1), key=lambda i: -i.probability)
     opened(page, tmp_path, result, damaged=wrong[1].path)
     page.run("document.querySelector('.card:last-child').scrollIntoView()")
     cards = "#mistakes ~ .cards .card"
     paths = [image.path.removeprefix("imagenet/val/") for image in wrong[:MISTAKES]]
-    assert page.texts(f"{cards} .path") == paths  # the data's folder is said once
-    assert "Paths are below imagenet/val/" in page.texts("#image-table caption")[0]
+    assert page.texts(f"{cards} .path") == paths  # without the data's folder
+    assert "Paths are relative to imagenet/val/" in page.texts("#image-table caption")[0]
     first = page.texts(f"{cards}:first-child .answer")
     own = math.exp(-wrong[0].loss)
     assert [line.split("\n")[-1] for line in first] == [
@@ -123,15 +123,15 @@ def test_mistakes_are_shown_the_surest_first(page: Page, tmp_path: Path) -> None
     ]
     widths = "return [...document.images].map((image) => image.naturalWidth)"
     assert page.run(widths) == [224] * (MISTAKES - 1)
-    assert page.texts(".missing") == ["can be read no more"]
+    assert page.texts(".missing") == ["no longer readable"]
     page.check_quiet()
 
 
 def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -> None:
     classes = [ClassName("a", "a"), ClassName("b", "b")]
     opened(page, tmp_path, evaluation_of([ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1)], classes, []))
-    assert "Every answer is right." in page.texts("#mistakes ~ p")
-    assert page.texts("#pairs caption") == ["No class was taken for another."]
+    assert "Every prediction is correct." in page.texts("#mistakes ~ p")
+    assert page.texts("#pairs caption") == ["No class was mistaken for another."]
     assert page.column("#per-class", 2) == ["100.00%", "–"]
     page.check_quiet()
 
@@ -180,7 +180,7 @@ def test_of_too_many_images_the_mistakes_are_listed(
     monkeypatch.setattr(report, "LISTED_IMAGES", 60)
     result = made_results(5, 200)
     opened(page, tmp_path, result)
-    assert page.texts("#image-table caption")[0].startswith("60 of 200 images, the mistakes first")
+    assert page.texts("#image-table caption")[0].startswith("60 of 200 images, mistakes first")
     wrong = sum(image.rank != 1 for image in result.images)
     assert page.texts("#image-count") == [f"{min(60, wrong)} images"]
 

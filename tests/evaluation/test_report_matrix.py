@@ -52,11 +52,11 @@ def test_the_drawn_matrix_is_searched_zoomed_and_read_by_key(page: Page, tmp_pat
     assert page.run(drawn) > 1.5 * whole  # it is nearer now
     total = result.per_class[pair.label].images
     right = result.per_class[pair.label].right
-    readout = f"class {pair.label}: {right} of {total} images named right"
+    readout = f"class {pair.label}: {right} of {total} images correct"
     assert page.texts("#matrix-cell") == [readout]
     page.press("#matrix", "\ue014")  # right
     readout = (
-        f"class {pair.label}: {pair.images} of {total} images taken for class {pair.predicted}"
+        f"class {pair.label}: {pair.images} of {total} images predicted as class {pair.predicted}"
     )
     assert page.texts("#matrix-cell") == [readout]
     page.press("#matrix", ENTER)

@@ -112,7 +112,7 @@ def test_json_has_every_figure_and_how_it_was_made() -> None:
 
 def test_the_table_says_how_and_shows_no_control_code() -> None:
     first, *lines = as_table(RESULT, ORIGIN).splitlines()
-    assert first.startswith("3 images, 4 left out, 12 crops each, 2 networks: top-1 33.33%, ")
+    assert first.startswith("3 images, 4 excluded, 12 crops each, 2 networks: top-1 33.33%, ")
     assert lines[0].startswith("95 % interval of top-1 6.15% to 79.23%, calibration error ")
     assert lines[-1].split() == ["2", "=cat", "as", "bell\\x07"]
     plain = as_table(RESULT, Origin(["a"], "flowers", 1, 0))

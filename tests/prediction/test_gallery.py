@@ -118,13 +118,13 @@ def test_a_page_holds_so_many_images_and_says_so(
     monkeypatch.setattr(gallery, "LARGEST", 1)
     page.open(written(tmp_path, answers))
     assert page.texts(".limit") == [
-        "This page holds the first 1 of 6 answers; the results of the command have all."
+        "This page holds the first 1 of 6 answers; the output of the command has all."
     ]
     assert len(page.texts(".card")) == 1
     assert page.texts("#unread caption") == [
-        "2 images that could not be read count nowhere else; the first 1 are listed."
+        "2 unreadable images, which count nowhere else; the first 1 are listed."
     ]
-    assert page.texts(".facts dd")[1] == "8, 2 not read"
+    assert page.texts(".facts dd")[1] == "8, 2 unreadable"
 
 
 def test_a_picture_that_is_gone_leaves_its_answer(
@@ -132,7 +132,7 @@ def test_a_picture_that_is_gone_leaves_its_answer(
 ) -> None:
     Path(answers[0].path).unlink()
     page.open(written(tmp_path, answers))
-    assert page.texts(".missing") == ["can be read no more"]
+    assert page.texts(".missing") == ["no longer readable"]
     assert len(page.texts(".card")) == 6
 
 
