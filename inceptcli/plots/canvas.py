@@ -1,4 +1,4 @@
-"""What every picture shares: how it looks, and how it reaches the disk. No pyplot, no window."""
+"""Common style and output of all figures. No pyplot, no window."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito (2008): told apart with every kind of color vision."""
+"""Okabe and Ito (2008): distinguishable with every kind of color vision."""
 
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1, 1, 1, 1, 1)))
-"""Told apart in a gray print."""
+"""Distinguishable in a gray print."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 INK, PALE = "#222222", "#8a8a8a"
 
 FEW_POINTS = 40
-"""Up to so many points each one is marked."""
+"""Up to this many points, each point is marked."""
 
 LONGEST_NAME = 44
 
@@ -58,7 +58,7 @@ STYLE = {
     "lines.linewidth": 1.7,
     "lines.markersize": 4.5,
     "text.color": INK,
-    "text.parse_math": False,  # a folder's name is no formula
+    "text.parse_math": False,  # folder names may contain $
     "xtick.color": PALE,
     "xtick.labelcolor": INK,
     "ytick.color": PALE,
@@ -67,7 +67,7 @@ STYLE = {
 
 
 def quiet_matplotlib() -> None:
-    """Ask, before it is imported, for no notice of its cache of fonts."""
+    """Silence the notice of its font cache; call before matplotlib is imported."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
@@ -75,10 +75,10 @@ def quiet_matplotlib() -> None:
 def canvas(
     path: Path, width: float, height: float, layout: Literal["constrained"] | None = None
 ) -> Iterator[Figure]:
-    """A figure of `width` x `height` inches; at the block's end it is the PNG at `path`.
+    """Yield a figure of `width` x `height` inches; write it as PNG to `path` on exit.
 
-    A matplotlibrc of the user's has no say. Nothing is printed: no notice of a font cache, none of
-    a letter that the font lacks.
+    The user's matplotlibrc is ignored. Nothing is printed, neither about the font cache nor about
+    missing glyphs.
     """
     quiet_matplotlib()
     with warnings.catch_warnings(), ExitStack() as stack:
@@ -96,9 +96,10 @@ def canvas(
 
 
 def heat_colors() -> NDArray[np.float32]:
-    """256 colors (256, 3), 0 to 255, for 0 to the most: cividis, from dark blue to yellow.
+    """Return the 256 colors (256, 3), 0 to 255, of the colormap cividis, from dark blue to yellow.
 
-    Made by Nunez, Anderton and Renslow (2018) to look alike with and without red-green blindness.
+    Nunez, Anderton and Renslow (2018) designed it to look alike with and without red-green color
+    blindness.
     """
     quiet_matplotlib()
     import numpy as np
@@ -109,7 +110,7 @@ def heat_colors() -> NDArray[np.float32]:
 
 
 def shown(name: str) -> str:
-    """A name from the disk as a label: on one line, shortened in its middle."""
+    """Format a name from disk as a label: one line, shortened in the middle."""
     name = printable(name)
     if len(name) > LONGEST_NAME:
         half = (LONGEST_NAME - 1) // 2
@@ -118,7 +119,7 @@ def shown(name: str) -> str:
 
 
 def whole_numbers(axes: Axes) -> None:
-    """Ticks at whole numbers only."""
+    """Put ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(

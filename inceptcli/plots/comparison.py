@@ -1,4 +1,4 @@
-"""Runs side by side: the picture that `compare` draws and the CSV that says the same."""
+"""Compare runs: the figure of `compare` and its CSV."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 COLUMNS = ("curve", "source", "metric", "epoch", "step", "hours", "value")
 
 SIZES = {1: (7.5, 5.2), 2: (12, 5.2), 3: (12, 9), 4: (12, 9)}
-"""Inches, by the number of panels."""
+"""Inches, by number of panels."""
 
 GRAY = "#777777"
 
 MARKED_POINTS = 9
-"""How many points of a long curve are marked, about."""
+"""Approximate number of marked points of a long curve."""
 
 
 def write_comparison_csv(path: Path, curves: Sequence[Curve]) -> None:
-    """Every point of every curve; errors in percent. The paper's have no step and no hours."""
+    """Write every point of every curve; errors in percent. The paper's have no step and hours."""
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -49,7 +49,7 @@ def write_comparison_csv(path: Path, curves: Sequence[Curve]) -> None:
 
 
 def draw_comparison(path: Path, curves: Sequence[Curve], metrics: Sequence[str], by: By) -> None:
-    """A PNG with one panel per metric; each curve looks the same in all of them."""
+    """Draw a PNG with one panel per metric; a curve looks the same in all panels."""
     names = list(dict.fromkeys(curve.name for curve in curves))
     own = list(dict.fromkeys(curve.name for curve in curves if not curve.published))
     columns = min(2, len(metrics))
@@ -76,9 +76,10 @@ def draw_comparison(path: Path, curves: Sequence[Curve], metrics: Sequence[str],
 
 
 def _draw(axes: Axes, curve: Curve, by: By, number: int, aside: bool) -> Line2D:
-    """A color and a marker of its own; the paper's are gray and hollow beside runs.
+    """Draw a curve in its own color and marker; the paper's are gray and hollow beside runs.
 
-    Dashes help where there are few points; many would break them up, so a few of them are marked.
+    Curves of few points are dashed. Many points would break up the dashes, so some are marked
+    instead.
     """
     gray = curve.published and aside
     few = len(curve.values) <= FEW_POINTS

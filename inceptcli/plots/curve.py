@@ -1,4 +1,4 @@
-"""One measure of one run against its epochs, steps and hours: what `compare` lays side by side."""
+"""Curves of one metric of one run against epochs, steps and hours, for `compare`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ By = Literal["epoch", "step", "hours"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure to compare, smaller is better; `unit` is % where accuracy is turned into error."""
+    """A metric to compare, lower is better; with unit %, accuracy is converted to error."""
 
     column: str
     title: str
@@ -27,7 +27,7 @@ class Metric:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
     def value(self, recorded: float) -> float:
-        """What is drawn for a field of metrics.csv."""
+        """Convert a value of metrics.csv to the value drawn."""
         return 100 * (1 - recorded) if self.unit else recorded
 
 
@@ -41,9 +41,9 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Values of `metric` (a key of METRICS), in percent or as they are, by rising epoch.
+    """Values of `metric` (a key of METRICS) by rising epoch, in percent or unscaled.
 
-    The paper's curves (`published`) know neither steps nor hours and begin late.
+    The paper's curves (`published`) have neither steps nor hours, and start after epoch 20.
     """
 
     name: str
@@ -56,23 +56,23 @@ class Curve:
 
     @property
     def source(self) -> str:
-        """Where it comes from: `run` or `paper`."""
+        """`run` or `paper`."""
         return "paper" if self.published else "run"
 
     @property
     def best_epoch(self) -> float:
-        """Where the value is smallest, for the first time."""
+        """First epoch with the lowest value."""
         return self.epochs[self.values.index(min(self.values))]
 
     def along(self, by: By) -> list[float]:
-        """Where the values stand: epochs, steps or hours."""
+        """Return the epochs, steps or hours of the values."""
         found = {"epoch": self.epochs, "step": self.steps, "hours": self.hours}[by]
         assert found is not None
         return found
 
 
 def curve_of(name: str, history: History, metric: str) -> Curve | None:
-    """A run's curve; epochs without a finite value are left out, None when no epoch has one."""
+    """Return a run's curve; skip epochs without a finite value, None if there are no others."""
     recorded = history.columns.get(METRICS[metric].column, [])
     points = [
         (epoch, METRICS[metric].value(field), step, hours)
@@ -88,7 +88,7 @@ def curve_of(name: str, history: History, metric: str) -> Curve | None:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """Each run's folder name, with as many folders above it as tell the runs apart."""
+    """Return each run's folder name, with as many parent folders as distinguish the runs."""
     parts = [folder.resolve().parts for folder in folders]
     lengths = [1] * len(folders)
     while True:

@@ -1,4 +1,4 @@
-"""How a run went, as its metrics.csv and dead_units.csv tell; a run in progress may be read."""
+"""Read metrics.csv and dead_units.csv of a run, which may be in progress."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LARGEST_FILE = 64 * 2**20
 
 
 LARGEST_NUMBER = 1e30
-"""Beyond it plots overflow; a loss may be infinite."""
+"""Plots overflow above; a loss may be infinite."""
 
 
 @dataclass(frozen=True)
 class History:
-    """One entry per epoch; `columns` are those of metrics.csv, None where a field is empty."""
+    """One entry per epoch; `columns` are those of metrics.csv, None for empty fields."""
 
     epochs: list[float]
     steps: list[float]
@@ -31,18 +31,18 @@ class History:
 
 @dataclass(frozen=True)
 class DeadUnitShares:
-    """`shares[stage][epoch]`, 0 to 1; stages in the order in which data flows."""
+    """`shares[stage][epoch]`, 0 to 1; stages in order of data flow."""
 
     epochs: list[int]
     shares: dict[str, dict[int, float]]
 
 
 def read_history(folder: Path) -> History:
-    """What `folder`/metrics.csv holds.
+    """Read `folder`/metrics.csv.
 
     Raises:
-        FileNotFoundError: there is none.
-        UserError: it is not one that a run wrote.
+        FileNotFoundError: The file is missing.
+        UserError: The file was not written by a run.
     """
     path = folder / "metrics.csv"
     columns: dict[str, list[float | None]] = {}
@@ -59,7 +59,7 @@ def read_history(folder: Path) -> History:
 
 
 def read_dead_units(folder: Path) -> DeadUnitShares | None:
-    """What `folder`/dead_units.csv holds; None when there is none or it is empty."""
+    """Read `folder`/dead_units.csv; None if it is missing or empty."""
     path = folder / "dead_units.csv"
     if not path.is_file():
         return None
@@ -73,12 +73,12 @@ def read_dead_units(folder: Path) -> DeadUnitShares | None:
 
 
 def _rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows with their line numbers, without a last line that is only half written."""
+    """Yield rows with their line numbers, without an incomplete last line."""
     with path.open(newline="", errors="replace") as file:
         if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"{path}: larger than {LARGEST_FILE // 2**20} MiB, not a run's")
+            raise UserError(f"{path}: over the limit of {LARGEST_FILE // 2**20} MiB")
         reader = csv.DictReader(line for line in file if line.endswith("\n"))
-        names = reader.fieldnames or required  # nothing is written yet
+        names = reader.fieldnames or required  # the file is still empty
         if missing := [name for name in required if name not in names]:
             raise UserError(f"{path}: has no column {missing[0]}; `inceptcli train` writes them")
         for row in _each(path, reader):

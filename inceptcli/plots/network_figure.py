@@ -1,4 +1,4 @@
-"""A network drawn like the paper's Figures 9 and 15: input at the bottom, softmax on top."""
+"""Draw a network like the paper's Figures 9 and 15: input at the bottom, softmax at the top."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inceptcli.networks.summary import Summary
 SUFFIXES = (".svg", ".png", ".pdf")
 
 WIDTH, ROW, BOX_HEIGHT = 7.0, 0.5, 0.32
-"""Inches: the paper's text width, from box to box, and a box."""
+"""Inches: width of the paper's text, row height, box height."""
 
 BOX_LEFT, BOX_RIGHT = 1.3, 4.1
 OUTPUT, PARAMETERS, MULTIPLY_ADDS = 4.3, 5.95, 6.9
@@ -39,7 +39,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Row:
-    """A box of the figure with what stands beside it."""
+    """A box of the figure with the columns beside it."""
 
     title: str
     figure: str
@@ -54,8 +54,8 @@ def draw_network(
 ) -> None:
     """Write the figure of a network, with `title` above it, as svg, png or pdf.
 
-    Each box has its name and number of repeats, the figure that draws it, its output (channels x
-    height x width, as `summarize` has it everywhere), its parameters and its multiply-adds.
+    Each box has its name and number of repeats, the paper's figure that shows it, its output shape
+    (channels x height x width, as in `summarize`), its parameters and its multiply-adds.
     """
     import matplotlib as mpl
 
@@ -66,7 +66,7 @@ def draw_network(
 
 
 def network_figure(summary: Summary, options: NetworkOptions, title: str) -> Figure:
-    """The figure itself; one unit of its axes is an inch."""
+    """Make the figure; one unit of its axes is an inch."""
     from matplotlib.figure import Figure
 
     rows = figure_rows(summary, options)
@@ -81,7 +81,7 @@ def network_figure(summary: Summary, options: NetworkOptions, title: str) -> Fig
 
 
 def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
-    """The boxes in the order of data flow."""
+    """Return the boxes in order of data flow."""
     rows = []
     for stage in summary.stages:
         title = _title(stage.name, options)
@@ -99,7 +99,7 @@ def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
 
 
 def _title(name: str, options: NetworkOptions) -> str:
-    """The name that Figures 9 and 15 print."""
+    """Return the name printed in Figures 9 and 15."""
     block = "Inception-resnet" if options.residual_scales else "Inception"
     letter = name[-1].upper()
     titles = {
@@ -180,5 +180,5 @@ def _draw_box(axes: Any, row: Row, y: float) -> None:
 
 
 def _size(shape: Shape) -> str:
-    """Channels x height x width."""
+    """Format channels x height x width."""
     return "×".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""A heat map laid over the picture that it belongs to."""
+"""Draw a heat map over its image."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from PIL import Image
 from inceptcli.plots.canvas import heat_colors
 
 SMALLEST_SIDE = 299
-"""Smaller pictures are enlarged by a whole number, so that people see something."""
+"""Smaller images are enlarged by an integer factor, to be recognizable."""
 
 OPACITY = 0.55
 
 
 def overlay(view: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
-    """A picture (H, W, 3) in gray under its heat map (H, W) from dark blue to yellow.
+    """Draw an image (H, W, 3) in gray under its heat map (H, W), from dark blue to yellow.
 
-    Blue and yellow, dark and bright are told apart with every kind of color vision and in print. A
-    line, white in black, goes round the hottest half. Without any heat the picture is gray alone.
+    The colors are distinguishable with every kind of color vision and in print. A white line on
+    black surrounds the hottest half. If the heat map is 0, the image is gray only.
     """
     times = -(-SMALLEST_SIDE // min(view.shape[:2]))
     size = view.shape[1] * times, view.shape[0] * times
@@ -36,7 +36,7 @@ def overlay(view: NDArray[np.uint8], heat: NDArray[np.float32]) -> Image.Image:
 
 
 def hottest_half(heat: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The fewest pixels, hottest first, that hold half of the mass of a map (H, W); none of 0."""
+    """Return the smallest set of hottest pixels with half the mass of a map (H, W); never zeros."""
     ordered = np.sort(heat, axis=None)[::-1]
     mass = np.cumsum(ordered, dtype=np.float64)
     threshold = ordered[np.searchsorted(mass, mass[-1] / 2)]
@@ -45,6 +45,6 @@ def hottest_half(heat: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _shrunk(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Without its outermost pixels; the picture's edge is no edge of the mask."""
+    """Erode the mask by one pixel; the image border does not count as its edge."""
     padded = np.pad(mask, 1, mode="edge")
     return mask & padded[2:, 1:-1] & padded[:-2, 1:-1] & padded[1:-1, 2:] & padded[1:-1, :-2]

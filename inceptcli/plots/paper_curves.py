@@ -1,7 +1,7 @@
-"""The paper's own curves (Figures 21-26), digitized; paper_curves.csv says how.
+"""The paper's curves (Figures 21-26), digitized; see the head of paper_curves.csv.
 
-Single-crop validation error without the blacklisted images, from epoch 20 on: to 200 of
-Inception-v3 and Inception-ResNet-v1, to 160 of Inception-v4 and Inception-ResNet-v2.
+Single-crop validation error without the blacklisted images, from epoch 20: to 200 for Inception-v3
+and Inception-ResNet-v1, to 160 for Inception-v4 and Inception-ResNet-v2.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from importlib.resources import files
 from inceptcli.plots.curve import Curve
 
 NETWORKS = ("iv3", "irv1", "iv4", "irv2")
-"""The paper's pairs: each residual network after the one of about its cost."""
+"""The paper's pairs: each residual network follows the network of similar cost."""
 
 PUBLISHED_METRICS = ("top1", "top5")
 
 
 def paper_curves(metric: str) -> list[Curve]:
-    """The four networks' curves of `metric`, top1 or top5, in percent."""
+    """Return the four networks' curves of `metric`, top1 or top5, in percent."""
     text = (files("inceptcli.plots") / "paper_curves.csv").read_text()
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     points: dict[str, list[tuple[float, float]]] = {name: [] for name in NETWORKS}

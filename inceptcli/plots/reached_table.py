@@ -1,4 +1,4 @@
-"""Who reached what and when, as a table for people, as JSON and as CSV."""
+"""When each curve reaches given values, as a table for people, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNITS = {"epoch": "Epochs", "step": "Steps", "hours": "Hours"}
 
 
 def as_json(table: Sequence[CurveReached]) -> str:
-    """One object; errors in percent. `reached` is yes, no, or before the curve begins."""
+    """Return one object; errors in percent. `reached` is yes, no, or before the curve starts."""
     metric = table[0].curve.metric
     entries = [
         {
@@ -34,7 +34,7 @@ def as_json(table: Sequence[CurveReached]) -> str:
 
 
 def as_csv(table: Sequence[CurveReached]) -> str:
-    """A line per curve and value; fields as in the JSON."""
+    """Return a line per curve and value; fields as in the JSON."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("curve", "source", "metric", "value", *_fields(None)))
@@ -46,7 +46,7 @@ def as_csv(table: Sequence[CurveReached]) -> str:
 
 
 def print_table(table: Sequence[CurveReached], by: By) -> None:
-    """On standard output, a row per curve, a column per value; a star marks the first."""
+    """Print a row per curve and a column per value; a star marks the first curve to reach it."""
     from rich.box import SIMPLE
     from rich.table import Table
 
@@ -74,7 +74,7 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
 
 
 def _legend(at: Reached | None, is_first: bool) -> dict[str, str]:
-    """The signs of a cell and what they mean."""
+    """Return the symbols of a cell and their meanings."""
     if at is None:
         return {"-": "not reached"}
     return {
@@ -95,7 +95,7 @@ def _fields(at: Reached | None) -> dict[str, Any]:
 
 
 def _is_first(at: Reached | None, column: Sequence[Reached | None], by: By) -> bool:
-    """Whether nobody was earlier; a curve that was there before it began leaves that open."""
+    """Whether no curve was earlier; False if unknown, as for a curve that starts at the value."""
     there = [found for found in column if found is not None]
     if at is None or len(column) < 2 or any(found.before for found in there):
         return False

@@ -1,4 +1,4 @@
-"""The paper's argument in figures: how long each network takes to reach a given error."""
+"""How long each network takes to reach a given error, as in the paper's argument."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from itertools import pairwise
 from inceptcli.plots.curve import By, Curve
 
 PAPER_WINDOW = 2.0
-"""Epochs on either side over which the paper's curves, which hop, are averaged."""
+"""Epochs on either side over which the paper's curves, which are noisy, are averaged."""
 
 MOST_THRESHOLDS = 8
 
 
 @dataclass(frozen=True)
 class Reached:
-    """When a curve was first at or under a threshold; `before`: it begins there already."""
+    """First time that a curve is at or below a threshold; `before`: it starts there."""
 
     epoch: float
     step: float | None
@@ -25,7 +25,7 @@ class Reached:
     before: bool = False
 
     def spent(self, by: By) -> float:
-        """The epoch, step or hour."""
+        """Return the epoch, step or hour."""
         found = {"epoch": self.epoch, "step": self.step, "hours": self.hours}[by]
         assert found is not None
         return found
@@ -33,7 +33,7 @@ class Reached:
 
 @dataclass(frozen=True)
 class CurveReached:
-    """By threshold, when `curve` reached it; None when it did not."""
+    """When `curve` reached each threshold; None if it did not."""
 
     curve: Curve
     reached: dict[float, Reached | None]
@@ -42,7 +42,7 @@ class CurveReached:
 def reach_all(
     curves: Sequence[Curve], thresholds: Sequence[float], window: float
 ) -> list[CurveReached]:
-    """A row per curve; `window` is that of the runs, the paper's curves have their own."""
+    """Return a row per curve; `window` is for runs, the paper's curves use PAPER_WINDOW."""
     return [
         CurveReached(
             curve,
@@ -56,9 +56,9 @@ def reach_all(
 
 
 def first_reaching(curve: Curve, threshold: float, window: float) -> Reached | None:
-    """The first epoch whose mean over `window` epochs on either side is at most `threshold`.
+    """Return the first epoch whose mean over `window` epochs on either side is at most `threshold`.
 
-    A window of 0 takes the values as they are. Of the paper's curves whole epochs are looked at.
+    A window of 0 uses the values unchanged. For the paper's curves, only whole epochs count.
     """
     if curve.published:
         whole = range(math.ceil(curve.epochs[0]), math.floor(curve.epochs[-1]) + 1)
@@ -75,9 +75,9 @@ def first_reaching(curve: Curve, threshold: float, window: float) -> Reached | N
 
 
 def mean_around(curve: Curve, epoch: float, window: float) -> float:
-    """Mean of the curve, a line from point to point, from epoch - window to epoch + window.
+    """Return the mean of the linearly interpolated curve from epoch - window to epoch + window.
 
-    The interval ends where the curve does.
+    The interval is cut off at the ends of the curve.
     """
     low, high = max(epoch - window, curve.epochs[0]), min(epoch + window, curve.epochs[-1])
     if low >= high:
@@ -89,7 +89,7 @@ def mean_around(curve: Curve, epoch: float, window: float) -> float:
 
 
 def value_at(curve: Curve, epoch: float) -> float:
-    """On the line between the points around `epoch`, which lies within the curve."""
+    """Interpolate the value at `epoch`, which must lie within the curve."""
     right = next(index for index, at in enumerate(curve.epochs) if at >= epoch)
     if curve.epochs[right] == epoch:
         return curve.values[right]
@@ -99,7 +99,7 @@ def value_at(curve: Curve, epoch: float) -> float:
 
 
 def default_thresholds(curves: Sequence[Curve]) -> list[float]:
-    """Up to eight round values, falling, from where all curves have begun to the best of all."""
+    """Return at most eight descending round values, from the lowest first value to the best."""
     best = [min(curve.values) for curve in curves]
     begun = [
         mean_around(curve, math.ceil(curve.epochs[0]), PAPER_WINDOW)

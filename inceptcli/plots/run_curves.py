@@ -1,4 +1,4 @@
-"""`curves.png` of a run: loss, accuracy, learning rate, images per second, dead units."""
+"""`curves.png` of a run: loss, accuracy, learning rate, throughput, dead units."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DARK_AND_LIGHT = (COLORS[0], COLORS[4])
-"""Blue and orange stay apart in gray without dashes, which hundreds of points would break up."""
+"""Blue and orange are distinct in gray without dashes, which hundreds of points break up."""
 
 SIDES = {"left": 0.06, "right": 0.95}
 
 
 def draw_run_curves(folder: Path, num_classes: int) -> None:
-    """Write `folder`/curves.png from metrics.csv and dead_units.csv there.
+    """Write `folder`/curves.png from the folder's metrics.csv and dead_units.csv.
 
-    Top-5 of few classes is left out.
+    Top-5 is omitted for few classes.
 
     Raises:
-        FileNotFoundError: there is no metrics.csv.
-        UserError: it is not one that a run wrote.
+        FileNotFoundError: metrics.csv is missing.
+        UserError: A file was not written by a run.
     """
     history, dead = read_history(folder), read_dead_units(folder)
     with canvas(folder / "curves.png", 12, 7.2) as figure:
-        # Margins that are given cost half the time of margins that are found.
+        # Fixed margins take half the time of a layout engine.
         top = figure.add_gridspec(1, 2, **SIDES, top=0.89, bottom=0.53, wspace=0.16)
         bottom = figure.add_gridspec(1, 3, **SIDES, top=0.42, bottom=0.08, wspace=0.38)
         loss = figure.add_subplot(top[0], title="Loss (cross entropy)")
@@ -100,7 +100,7 @@ def _mark_best(axes: Axes, history: History) -> None:
 
 
 def _dead_units(axes: Axes, dead: DeadUnitShares | None) -> None:
-    """One band per stage, input at the top; dark is dead. The latest shares stand at the right."""
+    """Draw one band per stage, input at the top, dark for dead; latest shares on the right."""
     axes.grid(visible=False)
     if dead is None:
         axes.text(0.5, 0.5, "not recorded", ha="center", transform=axes.transAxes)
@@ -131,7 +131,7 @@ def _dead_units(axes: Axes, dead: DeadUnitShares | None) -> None:
 
 
 def _percent(value: float) -> str:
-    """Rounded, but neither to none nor to all."""
+    """Round, but never to 0 or 100 %."""
     if math.isnan(value):
         return "?"
     if 0 < value < 1:
