@@ -123,7 +123,7 @@ class Report:
 
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
-        """Return (split, class) of each class folder without a readable image."""
+        """(split, class) of each class folder without a readable image."""
         return [
             (split, entry.name)
             for entry in self.classes
@@ -133,7 +133,7 @@ class Report:
 
     @property
     def one_split_only(self) -> list[tuple[str, str]]:
-        """Return (split, class) of each class that exists in a single split only."""
+        """(split, class) of each class that exists in only one split."""
         return [
             (split, entry.name)
             for entry in self.classes

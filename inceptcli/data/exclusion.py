@@ -61,7 +61,7 @@ def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remai
         if not meant:
             unknown.append(entry)
     if len(excluded) == len(images.paths):
-        raise UserError(f"{printable(str(file))}: leaves out all {len(images.paths)} images")
+        raise UserError(f"{printable(str(file))}: excludes all {len(images.paths)} images")
     left = where(images, [index not in excluded for index in range(len(images.paths))])
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:

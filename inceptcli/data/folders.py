@@ -190,7 +190,7 @@ def labeled_for(
     if unknown:
         raise UserError(
             f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes"
-            f" ({len(unknown)} of {len(found)} folders unknown){_meant(unknown[0], classes)}; "
+            f" ({len(unknown)} of {len(found)} folders unknown){_suggestion(unknown[0], classes)}; "
             "rename the folder to the class's name, or remove it"
         )
     images = _labeled(root, found, classes)
@@ -199,7 +199,7 @@ def labeled_for(
     return images
 
 
-def _meant(name: str, classes: Sequence[str]) -> str:
+def _suggestion(name: str, classes: Sequence[str]) -> str:
     by_case = {known.casefold(): known for known in reversed(classes)}
     near = get_close_matches(name.casefold(), by_case, 1, 0.8)
     return f"; did you mean {printable(by_case[near[0]])}" if near else ""

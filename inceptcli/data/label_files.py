@@ -368,7 +368,7 @@ def _rows(
             if not row:
                 continue
             if len(row) <= max(path, label) or not row[path] or not row[label].strip():
-                raise UserError(f"{shown} line {lines.line_num}: has no path or no label")
+                raise UserError(f"{shown} line {lines.line_num}: lacks a path or a label")
             yield lines.line_num, row[path], row[label].strip()
     except csv.Error as error:
         raise UserError(f"{shown} line {lines.line_num}: {error}") from error

@@ -23,7 +23,7 @@ from inceptcli.data.splits import (
     split_folders,
     split_named,
     unvalidated,
-    validating,
+    validation_mask,
 )
 from inceptcli.errors import UsageError
 from inceptcli.text import listed, printable
@@ -187,7 +187,7 @@ class Folders(Dataset):
         return self.folders.get("train", self.root)
 
     def _no_classes(self) -> list[Path]:
-        """Return folders beside the classes that are none: splits and validation data."""
+        """Return the folders beside training classes that are splits or validation data."""
         apart = [*self.folders.values()]
         for folder in subfolders(self._training_folder) if self.validating else []:
             if folder not in apart and self._validates(folder):
@@ -387,7 +387,7 @@ def _split_by_content(
     if kept is not None:
         is_val = kept.validated([name for name, _ in images.files()])
     if is_val is None:
-        is_val = validating(images.digests(), labels, val_fraction)
+        is_val = validation_mask(images.digests(), labels, val_fraction)
     if line := unvalidated(is_val, labels, images.classes, val_fraction):
         logger.info(line)
     chosen = np.array(is_val)

@@ -99,7 +99,7 @@ def _images(folder: Path) -> bool:
     return any(map(is_image, files_and_outputs(folder)[0]))
 
 
-def validating(
+def validation_mask(
     digests: Sequence[bytes | None], labels: Sequence[int], val_fraction: float
 ) -> list[bool]:
     """Return whether each image is for validation, from its SHA-256 and its label.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inceptcli.data.splits import unvalidated, validating
+from inceptcli.data.splits import unvalidated, validation_mask
 from inceptcli.errors import UsageError, UserError
 
 
@@ -21,7 +21,7 @@ def digest(content: object) -> bytes:
 
 
 def validated(contents: Sequence[object], labels: Sequence[int], fraction: float) -> set[object]:
-    chosen = validating([digest(content) for content in contents], labels, fraction)
+    chosen = validation_mask([digest(content) for content in contents], labels, fraction)
     return {content for content, is_val in zip(contents, chosen, strict=True) if is_val}
 
 
@@ -33,7 +33,7 @@ def test_about_the_fraction_validates() -> None:
 @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3, 1e-9, 0.999999])
 def test_each_of_thirty_classes_of_eight_images_has_both(fraction: float) -> None:
     labels = [number // 8 for number in range(240)]
-    chosen = validating([digest(number) for number in range(240)], labels, fraction)
+    chosen = validation_mask([digest(number) for number in range(240)], labels, fraction)
     val = Counter(label for label, is_val in zip(labels, chosen, strict=True) if is_val)
     assert len(val) == 30
     assert all(1 <= count <= 7 for count in val.values())
@@ -43,7 +43,7 @@ def test_each_of_thirty_classes_of_eight_images_has_both(fraction: float) -> Non
 
 def test_the_only_image_of_a_class_trains_and_that_is_said() -> None:
     labels, contents = [0, 0, 1, 1, 2], ["a", "b", "c", "c", "d"]
-    chosen = validating([digest(content) for content in contents], labels, 0.9)
+    chosen = validation_mask([digest(content) for content in contents], labels, 0.9)
     assert sum(chosen[:2]) == 1
     assert not any(chosen[2:])
     said = unvalidated(chosen, labels, ["x", "y", "z"], 0.9)
@@ -57,8 +57,8 @@ def test_the_only_image_of_a_class_trains_and_that_is_said() -> None:
 
 def test_what_cannot_be_read_trains() -> None:
     digests = [digest("a"), digest("b"), None]
-    assert not validating(digests, [0, 0, 0], 0.999)[2]
-    assert validating([None, digest("a")], [0, 0], 0.999) == [False, False]
+    assert not validation_mask(digests, [0, 0, 0], 0.999)[2]
+    assert validation_mask([None, digest("a")], [0, 0], 0.999) == [False, False]
 
 
 images = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 4)), min_size=1, max_size=60)
@@ -70,7 +70,7 @@ def test_equal_images_never_part_in_any_class(
     images: list[tuple[int, int]], fraction: float
 ) -> None:
     contents, labels = zip(*images, strict=True)
-    chosen = validating([digest(content) for content in contents], labels, fraction)
+    chosen = validation_mask([digest(content) for content in contents], labels, fraction)
     sides = {(content, is_val) for content, is_val in zip(contents, chosen, strict=True)}
     assert len(sides) == len(set(contents))
 
@@ -120,4 +120,4 @@ def test_a_larger_fraction_only_adds_validation_images() -> None:
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_a_fraction_outside_0_and_1_is_refused(fraction: float) -> None:
     with pytest.raises(UsageError, match="val_fraction must be between 0 and 1, got"):
-        validating([digest("a")], [0], fraction)
+        validation_mask([digest("a")], [0], fraction)

@@ -67,7 +67,7 @@ def test_a_number_that_no_image_has_is_named_by_its_line(number: str, tmp_path: 
 
 
 def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leaves out all 4 images"):
+    with pytest.raises(UserError, match="excludes all 4 images"):
         without(tmp_path, "36\n360\nb/36.jpg\nb/käse.jpg")
     with pytest.raises(UsageError, match=r"--exclude .*missing: No such file"):
         exclude(IMAGES, tmp_path / "missing", [ROOT])

@@ -127,7 +127,7 @@ def test_an_extra_that_is_missing_is_named(
         (b"\0\0\0\x18ftypcrx \0\0\0\1", "a Canon raw photograph"),
         (bytes(128) + b"DICM", "a DICOM image"),
         (b"\x93NUMPY\1\0", "a NumPy array"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     ],
 )
 def test_a_format_that_is_not_read_is_named(content: bytes, name: str) -> None:

@@ -91,7 +91,7 @@ def test_evaluation_takes_val_and_matches_classes_by_name(root: Path) -> None:
 
 
 def test_shards_of_another_data_set_are_refused(root: Path) -> None:
-    with pytest.raises(UserError, match=r"class ant is not one of the 2 .* of other classes"):
+    with pytest.raises(UserError, match=r"class ant is not one of the 2 .* of the same classes"):
         open_for_evaluation("shards", ["cat", "bee"])
 
 
@@ -104,5 +104,5 @@ def test_val_shards_may_list_their_classes_in_another_order(root: Path) -> None:
     assert [train.label(index) for index in range(3)] == [0, 1, 2]
     assert [val.label(index) for index in range(3)] == [2, 1, 0]
     Path("mixed/val/classes.txt").write_text("cat\nbee\nyak\n")
-    with pytest.raises(UserError, match="its class yak is not one of the 3 classes trained"):
+    with pytest.raises(UserError, match="its class yak is not one of the 3 trained classes"):
         open_for_training("mixed", None, None)

@@ -60,7 +60,7 @@ _OTHERS = (
     ("a PDF document", rb"%PDF"),
     ("PostScript", rb"%!PS|\xc5\xd0\xd3\xc6"),
     ("an SVG drawing", rb"\s*(<\?xml.*?)?(<!--.*?-->|<!DOCTYPE svg.*?>|\s)*<svg"),
-    ("an HTML page, perhaps of a download that failed", rb"\s*(<!doctype html|<html|<head|<body)"),
+    ("an HTML page, perhaps from a failed download", rb"\s*(<!doctype html|<html|<head|<body)"),
     ("XML", rb"\s*<\?xml"),
     ("a Windows icon", rb"\0\0[\x01\x02]\0"),
     ("an OpenEXR image", rb"v/1\x01"),
@@ -76,7 +76,7 @@ _OTHERS = (
     ("an HDF5 file", rb"\x89HDF"),
     ("a zip archive", rb"PK\x03\x04"),
     ("a gzip archive", rb"\x1f\x8b"),
-    ("a pointer of Git LFS, whose file was not fetched", rb"version https://git-lfs"),
+    ("a Git LFS pointer to a file that was not fetched", rb"version https://git-lfs"),
 )
 """First bytes of unsupported files that are common in image folders."""
 

@@ -99,11 +99,11 @@ def draw(
     stream = np.random.SeedSequence(seed, spawn_key=(("train", "val").index(split), index))
     random = np.random.default_rng(stream)
     front, behind = draw_colors(random)
-    picture = draw_background(random, image_size, behind)
-    draw_clutter(random, picture)
+    image = draw_background(random, image_size, behind)
+    draw_clutter(random, image)
     mask = draw_mask(random, image_size, OUTLINES[CLASSES[label(index)]])
-    picture.paste(as_color(front), mask=mask)
-    return add_noise(random, picture)
+    image.paste(as_color(front), mask=mask)
+    return add_noise(random, image)
 
 
 @dataclass(frozen=True)
@@ -182,15 +182,15 @@ def draw_background(
     return Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR)
 
 
-def draw_clutter(random: np.random.Generator, picture: Image.Image) -> None:
-    """Draw dots and thin bent strokes of random colors onto `picture`, far smaller than a shape."""
-    canvas = ImageDraw.Draw(picture)
-    short = min(picture.size)
+def draw_clutter(random: np.random.Generator, image: Image.Image) -> None:
+    """Draw dots and thin bent strokes of random colors onto `image`, far smaller than a shape."""
+    canvas = ImageDraw.Draw(image)
+    short = min(image.size)
     for _ in range(random.integers(6)):
-        color, center = as_color(random.integers(256, size=3)), random.random(2) * picture.size
+        color, center = as_color(random.integers(256, size=3)), random.random(2) * image.size
         canvas.circle(center.round().tolist(), round(short * random.uniform(0.01, 0.03)), color)
     for _ in range(random.integers(4)):
-        color, start = as_color(random.integers(256, size=3)), random.random(2) * picture.size
+        color, start = as_color(random.integers(256, size=3)), random.random(2) * image.size
         steps = random.uniform(-0.2, 0.2, size=(random.integers(1, 4), 2)) * short
         corners = np.vstack((start, start + steps.cumsum(axis=0))).round().ravel().tolist()
         canvas.line(corners, color, width=max(1, round(short * random.uniform(0.01, 0.025))))
@@ -212,9 +212,9 @@ def draw_mask(
     return mask.reduce(SUPERSAMPLING)
 
 
-def add_noise(random: np.random.Generator, picture: Image.Image) -> NDArray[np.uint8]:
+def add_noise(random: np.random.Generator, image: Image.Image) -> NDArray[np.uint8]:
     """Return the image (H, W, 3) with uniform noise of a random strength of up to 12 levels."""
-    pixels = np.asarray(picture, dtype=np.int16)
+    pixels = np.asarray(image, dtype=np.int16)
     strength = random.integers(13)
     noise = random.integers(-strength, strength, size=pixels.shape, dtype=np.int8, endpoint=True)
     noisy: NDArray[np.int16] = pixels + noise

@@ -87,7 +87,7 @@ def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
         lists.setdefault(tuple(map(composed, names)), (names, path))
     if len(lists) > 1:
         one, other, *_ = (_shown(path) for _, path in lists.values())
-        raise UserError(f"{one} and {other} list different classes; give shards of one data set")
+        raise UserError(f"{one} and {other} list different classes; give shards of one dataset")
     return next(iter(lists.values()))[0]
 
 
@@ -97,8 +97,8 @@ def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
         if path.is_file():
             return _names_in(path), path
     raise UserError(
-        f"{_shown(folder)}: no classes.txt beside the shards; write the class names there, one a "
-        "line, in the order of the labels"
+        f"{_shown(folder)}: no classes.txt beside the shards; write the class names there, one "
+        "per line, in label order"
     )
 
 

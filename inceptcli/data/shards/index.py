@@ -94,7 +94,7 @@ class _Headers:
         return found
 
 
-class _Ended(Exception):  # noqa: N818 - it names a condition of the shard
+class _DamagedShard(Exception):  # noqa: N818 - it names a condition of the shard
     """The shard is truncated or damaged; the message is the reason."""
 
 
@@ -187,7 +187,7 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
             finally:
                 if sample:
                     _add(index, shard, file, sample, label_of)
-    except _Ended as error:
+    except _DamagedShard as error:
         index.add_problem("", str(error))
     except OSError as error:
         index.add_problem("", f"cannot be read: {error.strerror}")
@@ -195,7 +195,7 @@ def scan(shard: Path, label_of: Mapping[str, int] | None) -> ShardIndex:
 
 
 def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
-    """Yield the files of a tar file; raise _Ended if it is truncated or damaged.
+    """Yield the files of a tar file; raise _DamagedShard if it is truncated or damaged.
 
     Hidden files and those in storage folders are counted in `left_out`.
     """
@@ -205,23 +205,25 @@ def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
         while (entry := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # else all are kept in memory
             if entry.size < 0 or archive.offset <= end:
-                raise _Ended("a damaged tar header; what follows is lost")
+                raise _DamagedShard("a damaged tar header; what follows is lost")
             end = archive.offset
             if entry.isdir() or entry.ischr() or entry.isblk() or entry.isfifo():
                 continue
             if not left_out.passes_over(entry.name):
                 yield _member(file, entry)
         end = archive.offset
-    except _Ended:
+    except _DamagedShard:
         raise
     except Exception as error:  # tarfile raises more than ReadError
-        raise _Ended(f"the shard ends early or is damaged: {printable(str(error))}") from error
+        raise _DamagedShard(
+            f"the shard ends early or is damaged: {printable(str(error))}"
+        ) from error
     file.seek(end)
     block = file.read(BLOCK)
     if len(block) < BLOCK:
-        raise _Ended("the shard ends early: a tar file's end mark is missing")
+        raise _DamagedShard("the shard ends early: a tar file's end mark is missing")
     if block.strip(b"\0"):
-        raise _Ended(f"no tar header at byte {end}; what follows is lost")
+        raise _DamagedShard(f"no tar header at byte {end}; what follows is lost")
 
 
 def _member(file: Any, entry: tarfile.TarInfo) -> Member:

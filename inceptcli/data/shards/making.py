@@ -218,6 +218,6 @@ def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
         same = False
     if not same:
         raise UsageError(
-            f"{printable(str(path))}: lists other classes than the {len(classes)} here; give "
+            f"{printable(str(path))}: lists different classes than the {len(classes)} here; give "
             "another --output"
         )

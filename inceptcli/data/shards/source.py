@@ -117,8 +117,8 @@ class ShardSource:
         if unknown:
             raise UserError(
                 f"{printable(str(self.shards[0]))}: its class {printable(unknown[0])} is not one "
-                f"of the {len(classes)} classes trained ({len(unknown)} of {len(self.classes)} "
-                "unknown); these are shards of other classes"
+                f"of the {len(classes)} trained classes ({len(unknown)} of {len(self.classes)} "
+                "unknown); give shards of the same classes"
             )
         table = np.array([label_of[name] for name in self.classes], np.int32)
         return replace(self, classes=tuple(classes), labels=table[self.labels])

@@ -105,8 +105,8 @@ def test_no_shard_is_larger_than_it_may_be_unless_one_image_is(
         ("data", "data/shards", "must lie outside data"),
         ("missing", "out", "missing: no such folder"),
         ("data", "taken", r"train-000099\.tar: not one of the 6 shards"),
-        ("data", "others", r"classes\.json: lists other classes than the 3 here"),
-        ("data", "deep", r"classes\.json: lists other classes than the 3 here"),
+        ("data", "others", r"classes\.json: lists different classes than the 3 here"),
+        ("data", "deep", r"classes\.json: lists different classes than the 3 here"),
     ],
 )
 def test_outputs_that_cannot_be_are_named(
