@@ -157,7 +157,7 @@ def evaluate(
     _check_suffixes(predictions, confusion, report)
     processes = Processes.found()
     is_first = processes.rank == 0
-    with processes.one_voice(), ExitStack() as stack:
+    with processes.errors_reported_once(), ExitStack() as stack:
         from inceptcli.evaluation.evaluate import EvaluationRequest, share
         from inceptcli.evaluation.images import Wanted
         from inceptcli.prediction.ensemble import EnsembleRequest

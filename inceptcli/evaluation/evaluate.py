@@ -1,4 +1,4 @@
-"""Accuracy and loss on labeled images, computed by the code of `predict`."""
+"""Measure accuracy and loss on labeled images, with the same code as `predict`."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Processes:
         return found
 
     @contextmanager
-    def one_voice(self) -> Iterator[None]:
+    def errors_reported_once(self) -> Iterator[None]:
         """Report a UserError in the first process only; the others exit silently with its code.
 
         Every process reports that the first one has not arrived.

@@ -211,6 +211,6 @@ def calibration(images: Iterable[ImageResult]) -> tuple[CalibrationBin, ...]:
 
 
 def _calibration_error(bins: Iterable[CalibrationBin], total: int) -> float:
-    """Return the mean difference of accuracy and confidence per bin, weighted by images."""
+    """Return the mean absolute gap of accuracy and confidence per bin, weighted by images."""
     gaps = (abs(b.right - b.images * b.probability) for b in bins if b.probability is not None)
     return math.fsum(gaps) / total

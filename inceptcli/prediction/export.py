@@ -29,8 +29,8 @@ LARGEST_DIFFERENCE = 1e-3
 Float32 rounding causes 1e-5.
 """
 
-MAXIMUM_PICTURES = 32
-DRAWN_PICTURES, NOISE_PICTURES = 3, 1
+MAXIMUM_IMAGES = 32
+DRAWN_IMAGES, NOISE_IMAGES = 3, 1
 
 
 class Check(NamedTuple):
@@ -118,14 +118,14 @@ def _through_onnx(
 def _crops(images: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.uint8]:
     if not images:
         size = preprocessing.image_size
-        noise = np.random.default_rng(0).integers(256, size=(NOISE_PICTURES, *size, 3))
-        shapes = [draw(0, index, size) for index in range(DRAWN_PICTURES)]
+        noise = np.random.default_rng(0).integers(256, size=(NOISE_IMAGES, *size, 3))
+        shapes = [draw(0, index, size) for index in range(DRAWN_IMAGES)]
         return np.concatenate([np.stack(shapes), noise.astype(np.uint8)])
     crops = []
     for path in images:
         with suppress(UnreadableImage):
             crops.append(preprocessing.crop(decode(path)))
-        if len(crops) == MAXIMUM_PICTURES:
+        if len(crops) == MAXIMUM_IMAGES:
             break
     if not crops:
         raise UserError(f"{images[0].parent}: none of its {len(images)} images can be read")

@@ -1,4 +1,4 @@
-"""From image files to named probabilities: the one path for all commands; imports no torch."""
+"""From image files to named probabilities, the same code for all commands; imports no torch."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def readers(
 class ReadingProcesses:
     """Forked processes, each of which reads one item at a time for a thread of this process.
 
-    Items and results go through sockets; arrays are sent without a copy.
+    Items and results go through sockets, arrays without a copy.
     """
 
     def __init__(self, read: Callable[[Any], Any], number: int, context: BaseContext) -> None:

@@ -9,7 +9,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 
 
 class Shortcuts(NamedTuple):
-    """Options that differ from exact computation.
+    """Options that trade exactness for time.
 
     Attributes:
         fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.

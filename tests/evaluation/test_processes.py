@@ -103,9 +103,9 @@ def test_the_first_host_of_a_node_list(nodes: str, host: str) -> None:
 
 
 def test_only_the_first_process_says_what_went_wrong() -> None:
-    with pytest.raises(UsageError), Processes(0, 2).one_voice():
+    with pytest.raises(UsageError), Processes(0, 2).errors_reported_once():
         raise UsageError("wrong")
-    with pytest.raises(SystemExit) as raised, Processes(1, 2).one_voice():
+    with pytest.raises(SystemExit) as raised, Processes(1, 2).errors_reported_once():
         raise UsageError("wrong")
     assert raised.value.code == 2
 
@@ -156,7 +156,7 @@ def test_others_that_never_come_are_waited_for_only_so_long(
     for name, value in (TORCHRUN | {"RANK": str(rank), "MASTER_PORT": port}).items():
         monkeypatch.setenv(name, value)
     alone = Processes.found()
-    with pytest.raises(UserError) as raised, alone.one_voice(), alone.joined():
+    with pytest.raises(UserError) as raised, alone.errors_reported_once(), alone.joined():
         raise AssertionError
     assert isinstance(raised.value, NobodyThereError) is (rank == 1)
     assert str(raised.value) == (
