@@ -103,7 +103,7 @@ def train_all(
                 working[run] = _start(study, run, data, jobs)
             for run in [run for run, process in working.items() if process.poll() is not None]:
                 results[run] = _finished(run, working.pop(run).returncode)
-                logger.info(_in_words(results[run], study.measure, len(results), len(runs)))
+                logger.info(_describe(results[run], study.measure, len(results), len(runs)))
             time.sleep(0.2)
     finally:
         _stop(working.values())
@@ -147,7 +147,7 @@ def read_result(run: StudyRun) -> StudyResult:
     return StudyResult(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
 
 
-def _in_words(result: StudyResult, measure: StudyMeasure, done: int, total: int) -> str:
+def _describe(result: StudyResult, measure: StudyMeasure, done: int, total: int) -> str:
     run = result.run
     state = result.failure or f"{measure} {result.figure(measure):.1%}"
     return f"{done}/{total} {run.arm}, seed {run.seed}: {state}"

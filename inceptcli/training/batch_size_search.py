@@ -48,7 +48,10 @@ def find_batch_size(plan: Plan, stopping: Stopping) -> Plan:
         Stopped: a stop was requested.
     """
     trainer = trainer_on_devices(
-        plan.recipe.trainer, plugins=[_Unwritten()], enable_checkpointing=False, max_epochs=1
+        plan.recipe.trainer,
+        plugins=[_MemoryCheckpointIO()],
+        enable_checkpointing=False,
+        max_epochs=1,
     )
     device = _single_device(plan, trainer)
     images = len(plan.train)
@@ -131,7 +134,7 @@ class _BlackImages(IterableDataset[Batch]):
         yield from [Batch(images.permute(0, 3, 1, 2), labels, labels, [])] * STEPS
 
 
-class _Unwritten(CheckpointIO):
+class _MemoryCheckpointIO(CheckpointIO):
     """Checkpoint IO in memory for Lightning's finder; writes no file."""
 
     def __init__(self) -> None:

@@ -38,12 +38,12 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
         if isinstance(error, DistNetworkError | DistStoreError):
             if by_this_program():  # the parent process reports it
                 raise SystemExit(1) from None
-            raise UserError(_apart(error)) from error
+            raise UserError(_rendezvous_failure(error)) from error
         reason = _unwritable(error, directory.path)
         if reason is None:
             raise
         raise UserError(
-            f"{directory.path}: cannot be written: {reason}; {_then(directory)}"
+            f"{directory.path}: cannot be written: {reason}; {_remedy(directory)}"
         ) from error
 
 
@@ -54,10 +54,10 @@ def reason_logged(directory: RunDirectory) -> Iterator[None]:
         yield
     except UserError as error:
         with suppress(OSError):
-            directory.log_from_any_rank(f"{_speaker(directory)}ended: {error}")
+            directory.log_from_any_rank(f"{_rank_prefix(directory)}ended: {error}")
         raise
     except Exception as error:
-        rank = _speaker(directory)
+        rank = _rank_prefix(directory)
         with suppress(OSError):
             if directory.writes:
                 directory.log("".join(traceback.format_exception(error)).rstrip())
@@ -66,7 +66,7 @@ def reason_logged(directory: RunDirectory) -> Iterator[None]:
         raise
 
 
-def _speaker(directory: RunDirectory) -> str:
+def _rank_prefix(directory: RunDirectory) -> str:
     return "" if directory.writes else f"process {os.getpid()} on {os.uname().nodename} "
 
 
@@ -83,7 +83,7 @@ def worker_ended(error: BaseException) -> str | None:
     )
 
 
-def _apart(error: Exception) -> str:
+def _rendezvous_failure(error: Exception) -> str:
     """Return the message about ranks that cannot connect."""
     place = f"MASTER_ADDR={os.environ.get('MASTER_ADDR')} MASTER_PORT={os.environ['MASTER_PORT']}"
     if "EADDRINUSE" in str(error):
@@ -113,7 +113,7 @@ def out_of_memory(plan: Plan) -> str:
     )
 
 
-def _then(directory: RunDirectory) -> str:
+def _remedy(directory: RunDirectory) -> str:
     if directory.checkpoints():
         return "the last checkpoint is intact; once this is fixed, the same command continues"
     return "once this is fixed, the same command starts the run"

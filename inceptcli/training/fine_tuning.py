@@ -50,7 +50,7 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
 
     The classifier keeps its initial values if the classes (ids in order) differ or are unnamed, or
     if the file has no trained classifier. A first convolution with a different number of channels
-    is converted by `adapted`.
+    is converted by `adapt_channels`.
 
     Raises UserError when more than the classifier would keep initial values.
     """
@@ -63,7 +63,7 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
     channels = own[first].shape[1]
     if first in tensors and tensors[first].shape[1] != channels:
         logger.info(f"{path}: {tensors[first].shape[1]} input channels, adapted to {channels}")
-        tensors[first] = adapted(tensors[first], channels)
+        tensors[first] = adapt_channels(tensors[first], channels)
     new = [key for key in own if key not in tensors or tensors[key].shape != own[key].shape]
     missing = [key for key in new if not key.startswith("classifier.")]
     if missing:
@@ -104,7 +104,7 @@ def _same_classes(metadata: WeightsMetadata, classes: tuple[ClassName, ...]) -> 
     return same and not metadata.unnamed
 
 
-def adapted(weight: Tensor, channels: int) -> Tensor:
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """Convert a first convolution (O, C, H, W) to another number of input channels.
 
     The sum over the input channels is divided equally between the new ones, so that a gray image
@@ -123,13 +123,13 @@ def frozen_parts(network: Network, freeze: Freeze) -> list[nn.Module]:
     return [part for part in network.children() if part is not network.classifier]
 
 
-def keep(parts: list[nn.Module]) -> None:
+def freeze_parts(parts: list[nn.Module]) -> None:
     """Freeze `parts`: no gradients, and batch norm in evaluation mode."""
     for part in parts:
         part.eval().requires_grad_(False)
 
 
-def frozen_in_words(network: Network, freeze: Freeze) -> str:
+def describe_frozen(network: Network, freeze: Freeze) -> str:
     """Describe the frozen part and count the trained parameters."""
     parts = frozen_parts(network, freeze)
     frozen = sum(value.numel() for part in parts for value in part.parameters())

@@ -18,13 +18,13 @@ from inceptcli.weights.fetched.published import (
 )
 from inceptcli.weights.file import read_metadata
 
-SHAPING = (
+LAYOUT = (
     "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
     "count_padding",
 )  # fmt: skip
 """Network options that must match the weights."""
 
-TOLD = (*SHAPING, "dropout", "batch_norm_momentum", "in_channels")
+INHERITED = (*LAYOUT, "dropout", "batch_norm_momentum", "in_channels")
 """Network options taken from the weights if the recipe does not set them."""
 
 PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
@@ -44,24 +44,26 @@ def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
         return recipe
     run = earlier.recipe if earlier.has_weights else None
     if run is not None and run.network.init == init:
-        network = {key: getattr(run.network, key) for key in ("name", *TOLD)}
+        network = {key: getattr(run.network, key) for key in ("name", *INHERITED)}
         data = {key: getattr(run.data, key) for key in PREPROCESSING}
     else:
-        options, preprocessing = _told_by(init, _said(recipe.network, "name") or WEIGHTS_NETWORK)
-        network = {key: getattr(options, key) for key in ("name", *TOLD)}
+        options, preprocessing = _network_and_preprocessing(
+            init, _explicit(recipe.network, "name") or WEIGHTS_NETWORK
+        )
+        network = {key: getattr(options, key) for key in ("name", *INHERITED)}
         data = _as_recipe(preprocessing)
-    if (said := _said(recipe.network, "name")) not in (None, network["name"]):
-        raise _contradiction("name", said, init, network["name"])
+    if (named := _explicit(recipe.network, "name")) not in (None, network["name"]):
+        raise _contradiction("name", named, init, network["name"])
     changes = {
         f"{section}.{key}": list(value) if isinstance(value, tuple) else value
         for section, values in (("network", network), ("data", data))
         for key, value in values.items()
-        if _said(getattr(recipe, section), key) is None
+        if _explicit(getattr(recipe, section), key) is None
     }
     return check(override(recipe.as_dict(), changes), f"recipe completed from {init}")
 
 
-def _told_by(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
+def _network_and_preprocessing(init: str, name: str) -> tuple[NetworkOptions, Preprocessing]:
     published = published_name(init, name)
     if published is None:
         metadata = read_metadata(find_weights(init))
@@ -80,7 +82,7 @@ def starting_file(init: str, network: NetworkOptions) -> Path:
         raise _contradiction("name", network.name, init, published.network)
     path = find_weights(init, network.name)
     found = read_metadata(path).network
-    for key in ("name", *SHAPING):
+    for key in ("name", *LAYOUT):
         ours, theirs = getattr(network, key), getattr(found, key)
         if ours != theirs:
             raise _contradiction(key, ours, init, theirs)
@@ -99,7 +101,7 @@ def _shown(value: Any) -> str:
     return str(list(value) if isinstance(value, tuple) else value).lower()
 
 
-def _said(section: Any, key: str) -> Any:
+def _explicit(section: Any, key: str) -> Any:
     """Return a value that the recipe sets explicitly, or None."""
     return getattr(section, key) if key in section.model_fields_set else None
 

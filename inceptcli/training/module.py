@@ -25,7 +25,7 @@ from inceptcli.errors import UserError
 from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.training import optimizers
-from inceptcli.training.fine_tuning import frozen_parts, keep
+from inceptcli.training.fine_tuning import freeze_parts, frozen_parts
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_network, resolve
 from inceptcli.weights.metadata import ClassName
@@ -143,8 +143,8 @@ class Classifier(ImageClassifier):
     def __init__(self, network: Network, plan: Plan) -> None:
         super().__init__(network, plan.classes, plan.preprocessing)
         self.plan = plan
-        self._kept = frozen_parts(network, plan.recipe.network.freeze)
-        keep(self._kept)
+        self._frozen = frozen_parts(network, plan.recipe.network.freeze)
+        freeze_parts(self._frozen)
         self.auxiliary_weight = plan.recipe.network.auxiliary_weight or 0.0
         self.auxiliary_head = AuxiliaryHead(network.options) if self.auxiliary_weight else None
         augmentation = plan.recipe.augmentation
@@ -153,7 +153,7 @@ class Classifier(ImageClassifier):
     def train(self, mode: bool = True) -> Classifier:
         """Set training mode; frozen parts stay in evaluation mode."""
         super().train(mode)
-        keep(self._kept)
+        freeze_parts(self._frozen)
         return self
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

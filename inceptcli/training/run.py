@@ -34,7 +34,7 @@ from inceptcli.training.callbacks.rank_watch import RankWatch, start_ranks
 from inceptcli.training.callbacks.recorder import Recorder
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
-    frozen_in_words,
+    describe_frozen,
     new_network,
     start_auxiliary_head,
     starting_network,
@@ -223,20 +223,20 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
-        _precision_in_words(recipe.trainer.precision, trainer),
-        *([frozen_in_words(network, recipe.network.freeze)] if recipe.network.init else []),
-        _averaging_in_words(recipe.averaging),
+        _describe_precision(recipe.trainer.precision, trainer),
+        *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
+        _describe_averaging(recipe.averaging),
     ]
 
 
-def _precision_in_words(asked: str, trainer: Trainer) -> str:
+def _describe_precision(asked: str, trainer: Trainer) -> str:
     """Describe the precision in use: Lightning replaces 16-mixed by bf16-mixed on a CPU."""
     precision = str(trainer.precision)
     instead = "" if precision == asked else f" ({asked} is for GPUs)"
     return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
 
 
-def _averaging_in_words(averaging: AveragingSection) -> str:
+def _describe_averaging(averaging: AveragingSection) -> str:
     if not averaging.decay:
         return "validating and saving the weights without averaging"
     warmed = ", with warm-up" if averaging.warm_up else ""

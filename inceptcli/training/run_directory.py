@@ -228,7 +228,7 @@ class RunDirectory:
         rows = rows_in(self.path / "metrics.csv")
         return [row for row in rows if number_in(row, "step") is not None]
 
-    def logged_as(self, logger: str) -> str | None:
+    def logger_id(self, logger: str) -> str | None:
         """Return the identifier that a logger's service gave this run, or None."""
         path = self.path / "logger.json"
         try:
@@ -240,7 +240,7 @@ class RunDirectory:
             raise UserError(f"{path}: is damaged; remove it to give the run a new name") from error
         return None if version is None else str(version)
 
-    def note_logged_as(self, logger: str, version: str) -> None:
+    def save_logger_id(self, logger: str, version: str) -> None:
         """Save the identifier for a resumed run; only the latest logger's is kept."""
         with replacing(self.path / "logger.json") as temporary:
             temporary.write_text(json.dumps({logger: version}))

@@ -153,8 +153,8 @@ def count_on(rank: int, store: str, results: str) -> None:
         if has_images:
             features = torch.zeros(3, 4, 2, 2)
             features[0, 2 * rank, 0, 1] = 1
-            dead._look("stem", nn.Identity(), None, torch.zeros_like(features))
-            dead._look("stem", nn.Identity(), None, features)
+            dead._update_alive("stem", nn.Identity(), None, torch.zeros_like(features))
+            dead._update_alive("stem", nn.Identity(), None, features)
         dead.on_validation_epoch_end(trainer, LightningModule())
         found.append(dead.last_share)
     (Path(results) / f"{rank}.json").write_text(json.dumps(found))

@@ -10,7 +10,7 @@ from torch import Tensor
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
-from inceptcli.training.fine_tuning import Freeze, adapted, frozen_parts, start_from
+from inceptcli.training.fine_tuning import Freeze, adapt_channels, frozen_parts, start_from
 from inceptcli.training.optimizers import optimizer
 from inceptcli.training.resuming import newest_whole
 from inceptcli.weights.file import load_tensors, save
@@ -59,7 +59,7 @@ def test_gray_images_get_the_sum_of_the_channels(weights: Path, notices: list[st
     start_from(color, weights, SHAPES)
     gray = torch.rand(2, 1, 75, 75)
     torch.testing.assert_close(network(gray), color(gray.expand(-1, 3, -1, -1)))
-    five = adapted(torch.ones(4, 3, 3, 3), 5)
+    five = adapt_channels(torch.ones(4, 3, 3, 3), 5)
     torch.testing.assert_close(five.sum(dim=1), torch.full((4, 3, 3), 3.0))
 
 

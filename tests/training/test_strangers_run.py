@@ -53,7 +53,7 @@ def test_tables_that_are_none_are_named(tmp_path: Path) -> None:
 def test_a_damaged_name_of_a_logger_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "logger.json").write_bytes(content)
     with pytest.raises(UserError, match="remove it to give the run a new name"):
-        RunDirectory(tmp_path).logged_as("wandb")
+        RunDirectory(tmp_path).logger_id("wandb")
 
 
 def test_what_stands_in_a_lock_is_one_short_line_in_the_log(tmp_path: Path) -> None:

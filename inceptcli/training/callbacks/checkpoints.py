@@ -94,7 +94,7 @@ class ResumeCheckpoint(Checkpoint):
         if steps >= self.settings.every_steps or stop or (steps and self._ranks.any(trainer, due)):
             self._save(trainer)
         if stop:
-            self._leave(trainer)
+            self._exit(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the raw weights before the average replaces them."""
@@ -114,7 +114,7 @@ class ResumeCheckpoint(Checkpoint):
         images = self.plan.num_validated(trainer.world_size) // trainer.world_size
         common = -(-images // self.plan.batch_size)
         if batch_idx < common and self._ranks.any(trainer, self.stopping.reason is not None):
-            self._leave(trainer)
+            self._exit(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after the epoch's validation."""
@@ -132,7 +132,7 @@ class ResumeCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             self.directory.drop_old_checkpoints()
 
-    def _leave(self, trainer: Trainer) -> None:
+    def _exit(self, trainer: Trainer) -> None:
         requeue = self._ranks.any(trainer, self.stopping.may_requeue)
         if trainer.is_global_zero:
             reason = self.stopping.reason or "another process"

@@ -38,7 +38,7 @@ class DeadUnits(Callback):
         self.shares: dict[str, float] = {}
         self._alive: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
-        self._unsaid = {"dying", "dead"}
+        self._pending_warnings = {"dying", "dead"}
 
     @property
     def last_share(self) -> float:
@@ -50,7 +50,7 @@ class DeadUnits(Callback):
         assert isinstance(pl_module, Classifier)
         self._alive = {}
         self._hooks = [
-            module.register_forward_hook(partial(self._look, stage))
+            module.register_forward_hook(partial(self._update_alive, stage))
             for stage, module in rectified_outputs(pl_module.network).items()
         ]
 
@@ -72,11 +72,13 @@ class DeadUnits(Callback):
         )
         last = self.last_share
         state = "dead" if last >= DEAD else "dying" if last > DYING else "alive"
-        if state in self._unsaid:
-            self._unsaid.remove(state)
+        if state in self._pending_warnings:
+            self._pending_warnings.remove(state)
             logger.info(warning(self.shares, pl_module.network.options))
 
-    def _look(self, stage: str, module: nn.Module, inputs: object, features: Tensor) -> None:
+    def _update_alive(
+        self, stage: str, module: nn.Module, inputs: object, features: Tensor
+    ) -> None:
         alive = features.amax(dim=(0, 2, 3)) > 0
         self._alive[stage] = self._alive[stage] | alive if stage in self._alive else alive
 

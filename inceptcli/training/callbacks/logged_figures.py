@@ -37,7 +37,7 @@ class LoggedFigures(Callback):
         checkpoint: ResumeCheckpoint,
     ) -> None:
         self.recipe, self.directory, self.checkpoint = recipe, directory, checkpoint
-        self._waiting: list[tuple[int, dict[str, float | Tensor]]] = []
+        self._queue: list[tuple[int, dict[str, float | Tensor]]] = []
         self._losses: list[Tensor] = []  # of the step's batches so far
         self._learning_rate = 0.0
         self._last_step = 0
@@ -78,31 +78,31 @@ class LoggedFigures(Callback):
                     "step/loss": torch.stack(self._losses).mean(),
                     "step/learning_rate": self._learning_rate,
                 }
-                self._waiting.append((step, figures))
+                self._queue.append((step, figures))
             self._losses = []
         self._last_step = step
-        self._hand_over(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer, self.checkpoint.saved_step)
 
     def keep_epoch(self, row: Mapping[str, float | str]) -> None:
         """Queue an epoch's row of metrics.csv."""
         figures = {name: float(row[name]) for name in row if name != "step" and row[name] != ""}
-        self._waiting.append((int(row["step"]), {**figures}))
+        self._queue.append((int(row["step"]), {**figures}))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics up to the last checkpoint."""
-        self._hand_over(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer, self.checkpoint.saved_step)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Log the metrics up to the last checkpoint."""
-        self._hand_over(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer, self.checkpoint.saved_step)
 
-    def _hand_over(self, trainer: Trainer, saved_step: int) -> None:
-        ready = [entry for entry in self._waiting if entry[0] <= saved_step]
+    def _log_saved(self, trainer: Trainer, saved_step: int) -> None:
+        ready = [entry for entry in self._queue if entry[0] <= saved_step]
         if not ready:
             return
-        self._waiting = [entry for entry in self._waiting if entry[0] > saved_step]
+        self._queue = [entry for entry in self._queue if entry[0] > saved_step]
         if trainer.logger is None:
             return
         try:

@@ -41,7 +41,7 @@ def build_logger(name: str, directory: RunDirectory) -> Logger:
     logger = BUILDERS[name](directory)
     _ = logger.experiment  # type: ignore[attr-defined]  # all loggers have it
     if name in SERVICES:
-        directory.note_logged_as(name, str(logger.version))
+        directory.save_logger_id(name, str(logger.version))
     return logger
 
 
@@ -65,7 +65,7 @@ def _wandb(directory: RunDirectory) -> Logger:
         name=directory.path.name,
         save_dir=directory.path,
         project="inceptcli",
-        version=directory.logged_as("wandb"),
+        version=directory.logger_id("wandb"),
         resume="allow",
     )
 
@@ -79,7 +79,7 @@ def _mlflow(directory: RunDirectory) -> Logger:
         folder.name,
         tracking_uri=os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db"),
         artifact_location=str(folder / "mlflow"),
-        run_id=directory.logged_as("mlflow"),
+        run_id=directory.logger_id("mlflow"),
     )
 
 
@@ -88,7 +88,7 @@ def _comet(directory: RunDirectory) -> Logger:
 
     return CometLogger(
         project="inceptcli",
-        experiment_key=directory.logged_as("comet"),
+        experiment_key=directory.logger_id("comet"),
         mode="get_or_create",
         name=directory.path.name,
         offline_directory=str(directory.path / "comet"),

@@ -159,12 +159,12 @@ class LossGuard(Callback):
     def _diagnosis(self, recent: list[TrainedBatch], bad: int) -> dict[str, Any]:
         entry = recent[bad]
         norms = self._by_name(entry)
-        largest = sorted(norms, key=lambda name: _size(norms[name]), reverse=True)[:NUM_LARGEST]
+        largest = sorted(norms, key=lambda name: _sort_key(norms[name]), reverse=True)[:NUM_LARGEST]
         return {
             **self._figures(entry),
             "precision": self.plan.recipe.trainer.precision,
             "files": [self.plan.train.name(number) for number in entry.numbers.tolist()],
-            "largest_gradient_norms": {name: _plain(norms[name]) for name in largest},
+            "largest_gradient_norms": {name: _json_number(norms[name]) for name in largest},
             "before": [self._figures(old) for old in recent[max(0, bad - NUM_BEFORE) : bad]],
         }
 
@@ -175,10 +175,12 @@ class LossGuard(Callback):
         return {
             "step": entry.step,
             "epoch": entry.epoch,
-            "loss": _plain(float(entry.loss)),
+            "loss": _json_number(float(entry.loss)),
             "learning_rate": entry.learning_rate,
-            "gradient_norm": _plain(math.sqrt(sum(stages.values()))) if stages else None,
-            "gradient_norms": {name: _plain(math.sqrt(value)) for name, value in stages.items()},
+            "gradient_norm": _json_number(math.sqrt(sum(stages.values()))) if stages else None,
+            "gradient_norms": {
+                name: _json_number(math.sqrt(value)) for name, value in stages.items()
+            },
         }
 
     def _by_name(self, entry: TrainedBatch) -> dict[str, float]:
@@ -192,10 +194,10 @@ def _all_finite(tensors: Mapping[str, Tensor]) -> bool:
     return bool(torch.stack([tensor.isfinite().all() for tensor in floats]).all())
 
 
-def _size(norm: float) -> float:
+def _sort_key(norm: float) -> float:
     return math.inf if math.isnan(norm) else norm
 
 
-def _plain(value: float) -> float | str:
+def _json_number(value: float) -> float | str:
     """Convert NaN and infinity, which JSON lacks, to text."""
     return value if math.isfinite(value) else str(value)

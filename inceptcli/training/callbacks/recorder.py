@@ -54,7 +54,7 @@ class Recorder(Callback):
         self.best_top1 = -1.0
         self.results: dict[str, float] = {}
         self.skipped: set[ImageNumber] = set()  # listed in skipped.csv
-        self._met: dict[ImageNumber, str] = {}  # not yet listed, with reasons
+        self._unlisted: dict[ImageNumber, str] = {}  # reasons by image
         self._counted_at = 0.0
         self._cannot_draw = False
 
@@ -71,7 +71,7 @@ class Recorder(Callback):
     ) -> None:
         """Record the batch's unreadable images."""
         self._count_seconds()
-        self._meet(trainer, batch.skipped, "train")
+        self._record_skipped(trainer, batch.skipped, "train")
         if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
             self._list_skipped(trainer)
 
@@ -104,7 +104,7 @@ class Recorder(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Record the batch's unreadable images."""
-        self._meet(trainer, batch.skipped, "val")
+        self._record_skipped(trainer, batch.skipped, "val")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the validated weights if they are the best so far."""
@@ -185,21 +185,21 @@ class Recorder(Callback):
         self.seconds += passed
         return passed
 
-    def _meet(self, trainer: Trainer, skipped: list[Skipped], part: str) -> None:
+    def _record_skipped(self, trainer: Trainer, skipped: list[Skipped], part: str) -> None:
         for entry in skipped:
-            self._met[part, entry.number] = entry.reason
+            self._unlisted[part, entry.number] = entry.reason
         if skipped and trainer.world_size == 1:
             self._list_skipped(trainer)
 
     def _list_skipped(self, trainer: Trainer) -> None:
         """List the unreadable images of all ranks; a collective call."""
-        for met in from_all_ranks(trainer, self._met):
-            for part, number in sorted(met.keys() - self.skipped):
-                name, reason = self.plan.part(part).name(number), met[part, number]
+        for unlisted in from_all_ranks(trainer, self._unlisted):
+            for part, number in sorted(unlisted.keys() - self.skipped):
+                name, reason = self.plan.part(part).name(number), unlisted[part, number]
                 self.skipped.add((part, number))
                 self.directory.append_skipped(name, (part, number), reason)
                 logger.info(f"skipped {printable(name)}: {reason}")
-        self._met = {}
+        self._unlisted = {}
         total = len(self.plan.train) + len(self.plan.val)
         share = self.plan.recipe.data.max_skipped
         if len(self.skipped) > max(1, share * total):
