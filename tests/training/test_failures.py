@@ -157,7 +157,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(train: Trai
     for _ in range(2):
         with pytest.raises(UserError, match="has no intact checkpoint left"):
             train()
-    assert "no checkpoint is left" in (directory.path / "train.log").read_text()
+    assert "no intact checkpoint left" in (directory.path / "train.log").read_text()
     assert len(list(directory.path.glob("checkpoints/*.damaged"))) == 2
     assert directory.weights.read_bytes() == before
 
