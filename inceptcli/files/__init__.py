@@ -1,1 +1,1 @@
-"""Files written whole or not at all, locks, caches, limits on what is read."""
+"""Atomic writes, file locks, the download cache and limits on input files."""

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file or folder is replaced completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ REFUSALS = {
 
 
 _unfinished: dict[Path, Path] = {}
-"""Temporary files that are being written, and those whose place they take."""
+"""Temporary files being written, and the paths that they replace."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; what was written there takes its place when the block ends.
+    """Yield a temporary path next to `path`, and replace `path` by it when the block ends.
 
-    Synced before and after the rename, so that a power cut leaves the old file or the new one,
-    where the file system can sync. When the block raises, the temporary file is removed and `path`
-    stays as it was, which an interruption has a note of.
+    The file is synced before and the folder after the rename, so that a power failure leaves the
+    old or the new file if the file system can sync. If the block raises, the temporary file is
+    removed, `path` is unchanged, and an interruption gets a note.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     _unfinished[temporary] = path
@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        if temporary.stat().st_mode != mode:  # safetensors leaves its file to its owner alone
+        if temporary.stat().st_mode != mode:  # safetensors allows only the owner to read it
             with refusal_allowed():
                 temporary.chmod(mode)
         with temporary.open("rb") as file:
@@ -42,13 +42,13 @@ def replacing(path: Path) -> Iterator[Path]:
         stop.add_note(_left(path))
         raise
     except OSError as error:
-        if error.filename == str(temporary):  # a name that nobody gave
+        if error.filename == str(temporary):  # not a name that the user gave
             error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
         del _unfinished[temporary]
-    with refusal_allowed():  # also where a folder may be written and not read
+    with refusal_allowed():  # the folder may be writable but not readable
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -58,9 +58,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, a new or empty folder that has what is in it at the end.
+    """Yield a temporary folder next to `path`, and move its contents there when the block ends.
 
-    When the block raises, it is removed and `path` stays as it was.
+    `path` is a new or empty folder. If the block raises, the temporary folder is removed and `path`
+    is unchanged.
     """
     path = path.absolute()
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
@@ -82,10 +83,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def abandon() -> list[str]:
-    """Remove what this process has half written, before it leaves at once; notes of each."""
+    """Remove the unfinished files of this process before it exits; return a note for each."""
     notes = []
     for temporary, path in [*_unfinished.items()]:
-        shutil.rmtree(temporary, ignore_errors=True)  # which leaves what is no folder
+        shutil.rmtree(temporary, ignore_errors=True)  # ignores files
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         notes.append(_left(path))
@@ -93,13 +94,13 @@ def abandon() -> list[str]:
 
 
 def _left(path: Path) -> str:
-    return f"{path} is {'as it was' if path.exists() else 'not written'}"
+    return f"{path} is {'unchanged' if path.exists() else 'not written'}"
 
 
 def sync(file: int) -> None:
-    """Have an open file's bytes written to the disk, where the file system can.
+    """Flush an open file to the disk if the file system can sync.
 
-    Raises OSError when they cannot be written.
+    Raises OSError if writing fails.
     """
     with refusal_allowed():
         os.fsync(file)
@@ -107,7 +108,7 @@ def sync(file: int) -> None:
 
 @contextmanager
 def refusal_allowed() -> Iterator[None]:
-    """Suppresses the answer of a file system (NFS, Lustre, FUSE, CIFS) that does not do this."""
+    """Suppress errors of file systems (NFS, Lustre, FUSE, CIFS) that lack an operation."""
     try:
         yield
     except OSError as error:

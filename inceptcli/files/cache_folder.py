@@ -1,4 +1,4 @@
-"""Where what was fetched is kept."""
+"""The folder for downloaded files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from inceptcli.errors import UsageError
 
 
 def cache_folder() -> Path:
-    """`inceptcli` in the Hugging Face hub's home folder, as its client finds that.
+    """Return the folder `inceptcli` in HF_HOME, located as the Hugging Face client does.
 
-    Raises UsageError when that is in a home folder and there is none.
+    Raises UsageError if it lies in a home folder and the user has none.
     """
     caches = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"))
     named = os.environ.get("HF_HOME", str(caches / "huggingface"))
@@ -19,7 +19,7 @@ def cache_folder() -> Path:
         folder = Path(named).expanduser()
     except RuntimeError as error:
         raise UsageError(
-            f"{named}: user {os.getuid()} has no home folder to keep downloads in; set HF_HOME to "
-            "a folder that can be written"
+            f"{named}: user {os.getuid()} has no home folder for downloads; set HF_HOME to a "
+            "writable folder"
         ) from error
     return Path(os.path.expandvars(folder)) / "inceptcli"

@@ -1,4 +1,4 @@
-"""Locks on files, where the file system has them."""
+"""File locks, on file systems that support them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ logger = logging.getLogger(__name__)
 
 
 def lock(file: IO[Any], *, wait: bool = False) -> bool:
-    """Lock `file` against other processes until it is closed; False where that cannot be.
+    """Lock `file` against other processes until it is closed; return False without lock support.
 
-    Some mounts of NFS and Lustre have no locks: a notice says so, and the work goes on.
+    Some NFS and Lustre mounts do not support locks; a notice is logged then.
 
-    Raises BlockingIOError when another process holds the lock, unless this one is to `wait`.
+    Raises BlockingIOError if another process holds the lock, unless `wait` is set.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -25,8 +25,8 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise BlockingIOError(*error.args) from error
         logger.info(
-            f"{printable(str(file.name))}: cannot be locked ({error.strerror}); see to it that no "
-            "second process writes there"
+            f"{printable(str(file.name))}: cannot be locked ({error.strerror}); make sure that no "
+            "other process writes there"
         )
         return False
     return True

@@ -1,4 +1,4 @@
-"""Files that are written where they lie, opened without following a link to another place."""
+"""Open files for writing without following symbolic links."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inceptcli.errors import UsageError
 
 
 def open_no_follow(path: Path, mode: str, newline: str | None = None) -> IO[Any]:
-    """As `Path.open`; OSError where a link lies at `path`."""
+    """Open `path` as `Path.open` does; raise OSError if it is a link."""
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW, 0o666)
@@ -22,14 +22,14 @@ def open_no_follow(path: Path, mode: str, newline: str | None = None) -> IO[Any]
 
 
 def check_no_links(folder: Path, flag: str, files: Collection[str] = ()) -> None:
-    """UsageError for what is neither a regular file nor a folder directly in `folder`.
+    """Raise UsageError if `folder` contains anything but regular files and folders.
 
-    Nor may one of `files` be a folder. A run directory from somebody else may have links in it to
-    files that the run would then change.
+    None of `files` may be a folder. A run directory from another user may contain links to files
+    outside of it, which the run would change.
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError:  # not there yet, or reported by whoever writes into it
+    except OSError:  # missing, or reported when it is written
         return
     for entry in entries:
         kind = entry.stat(follow_symlinks=False).st_mode
@@ -38,6 +38,6 @@ def check_no_links(folder: Path, flag: str, files: Collection[str] = ()) -> None
             other = "a folder" if is_folder else "neither a file nor a folder"
             what = "a link" if stat.S_ISLNK(kind) else other
             raise UsageError(
-                f"{flag} {folder}: {entry.name} is {what}, which a run directory must not hold; "
+                f"{flag} {folder}: {entry.name} is {what}, which a run directory must not contain; "
                 "remove it"
             )

@@ -1,4 +1,4 @@
-"""Files of other people read whole: regular ones of a size that is known beforehand."""
+"""Read untrusted files whole: regular files up to a size limit."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """All bytes of a file, at most so many.
+    """Read all bytes of a regular file of at most `most` bytes.
 
-    Raises OSError, whose strerror says what to people, also for what is no regular file (a pipe
-    would be waited for, a device has no end) and for one that is larger.
+    Raises OSError with a readable strerror, also for larger files and for pipes and devices, which
+    may block or have no end.
     """
     with open_regular(path) as file:
         content = file.read(most + 1)

@@ -43,7 +43,7 @@ def test_a_link_in_the_folder_of_a_logger_is_refused(name: str, tmp_path: Path) 
 def test_a_folder_where_a_file_of_the_run_would_be_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     done = inceptcli("train", *TINY, "--output", tmp_path)
-    check_one_line(done, 2, f"{name} is a folder, which a run directory must not hold")
+    check_one_line(done, 2, f"{name} is a folder, which a run directory must not contain")
 
 
 def test_a_pipe_in_a_run_directory_is_refused_by_name(tmp_path: Path) -> None:

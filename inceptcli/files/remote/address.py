@@ -1,4 +1,4 @@
-"""Addresses of remote files: the schemes that are read, and how an address is shown."""
+"""Addresses of remote files: parse, check and redact them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from inceptcli.errors import UsageError
 from inceptcli.text import printable
 
 SCHEMES = ("https", "s3", "gs", "hf")
-"""Of these only `https` cannot list what it has."""
+"""Supported schemes; all but `https` can list files."""
 
 EXTRAS = {"s3": "s3fs", "gs": "gcsfs"}
-"""The library that a scheme needs, by the name of the extra that brings it."""
+"""Required library by scheme; the extra has the name of the scheme."""
 
 LONGEST = 4096
 
@@ -34,38 +34,38 @@ _EXAMPLES = {
 
 _SECRET = re.compile("sig|token|key|cred|secret|pass|auth|policy|code|session", re.IGNORECASE)
 _LONGEST_SHOWN = 20
-"""Characters of a value in a query; signatures and tokens are longer."""
+"""Maximum length of a query value that is shown; signatures and tokens are longer."""
 
 
 class Address(NamedTuple):
-    """An address that `parse` accepted, as it was given."""
+    """An address accepted by `parse`, as given."""
 
     scheme: str
     text: str
 
     @property
     def place(self) -> str:
-        """Without a query, which only https has."""
+        """The address without its query; only https has one."""
         return re.split("[?#]", self.text)[0] if self.scheme == "https" else self.text
 
     @property
     def key(self) -> str:
-        """Without scheme and slashes, as file systems of fsspec name a file."""
+        """The address without scheme and slashes, as fsspec names files."""
         return self.text.partition("://")[2]
 
     @property
     def name(self) -> str:
-        """The last part of its path; empty for a folder."""
+        """The last part of the path; empty for a folder."""
         return self.place.rpartition("/")[2]
 
     @property
     def folder(self) -> str:
-        """Everything before the name, with the last slash."""
+        """The address up to the name, including the last slash."""
         return self.place.removesuffix(self.name) if self.name else self.place
 
     @property
     def is_pattern(self) -> bool:
-        """Whether it has wildcards; a question mark begins the query of https."""
+        """Whether the address has wildcards; in https, a question mark begins the query."""
         return any(sign in self.place for sign in ("*" if self.scheme == "https" else "*?["))
 
     def __str__(self) -> str:
@@ -73,41 +73,38 @@ class Address(NamedTuple):
 
 
 def scheme_of(text: str) -> str | None:
-    """Return the scheme of an address, in small letters, also of one that is not read.
-
-    None for a local path.
-    """
+    """Return the scheme of an address in lower case, supported or not; None for a local path."""
     found = _SCHEME.match(text)
     return found and (found[1] or found[2]).lower()
 
 
 def parse(text: str) -> Address:
-    """Check an address; nothing is asked.
+    """Check and parse an address without network access.
 
-    Raises UsageError for another scheme, a chain such as `zip::s3://`, a password in the address,
-    an address that lacks host, bucket or repository, and for a library that is not installed.
+    Raises UsageError for an unsupported scheme, a chain such as `zip::s3://`, a password in the
+    address, a missing host, bucket or repository, and a library that is not installed.
     """
     scheme, shown = scheme_of(text), redacted(text)
     if scheme not in SCHEMES or "::" in text:
         what = "a chain of addresses" if "::" in text else f"{scheme}:"
         raise UsageError(
-            f"{shown[:200]}: {what} is not read, and no command is run; give a local path or an "
-            f"address that begins with {', '.join(f'{known}://' for known in SCHEMES)}"
+            f"{shown[:200]}: {what} is not supported, and no command is run; give a local path or "
+            f"an address that begins with {', '.join(f'{known}://' for known in SCHEMES)}"
         )
     if len(text) > LONGEST or not text.isprintable():
         raise UsageError(
-            f"{shown[:200]}: an address has at most {LONGEST} characters and no control characters"
+            f"{shown[:200]}: must have at most {LONGEST} characters and no control characters"
         )
     address = Address(scheme, text[: len(scheme)].lower() + text[len(scheme) :])
     if "@" in address.key.partition("/")[0]:
-        raise UsageError(f"{shown}: a user or password in an address is not read; leave it out")
+        raise UsageError(f"{shown}: must not contain a user name or password; remove it")
     if not _FORMS[scheme].fullmatch(address.text):
         raise UsageError(f"{shown}: must be like {_EXAMPLES[scheme]}")
     parts = address.place.split("/")[3:]
     if scheme == "https":
         parts = [part for text in parts for part in unquote(text).split("/")]
     if {".", ".."} & {*parts} or "" in parts[:-1]:
-        raise UsageError(f"{shown}: a path with an empty part, . or .. is not read")
+        raise UsageError(f"{shown}: must not contain an empty path part, . or ..")
     if scheme in EXTRAS and find_spec(EXTRAS[scheme]) is None:
         raise UsageError(
             f"{shown}: {scheme}:// needs {EXTRAS[scheme]}; pip install 'inceptcli[{scheme}]'"
@@ -116,9 +113,9 @@ def parse(text: str) -> Address:
 
 
 def joined(folder: str, path: str) -> Address:
-    """Return the address of a path that a remote list has; `folder` is that of the list.
+    """Return the address of a path in a remote list; `folder` is the folder of the list.
 
-    Raises UsageError as `parse`, and for a path that begins with a slash or a drive.
+    Raises UsageError as `parse` does, and for a path that begins with a slash or a drive.
     """
     if scheme_of(path):
         return parse(path)
@@ -129,9 +126,9 @@ def joined(folder: str, path: str) -> Address:
 
 
 def redacted(text: str) -> str:
-    """Return an address as it is shown: without a password, and secrets in its query as dots.
+    """Return an address for messages: without password, and with secrets in its query as dots.
 
-    A secret is a value whose name says so (Signature, token, key ...) or that is long.
+    A query value is secret if its name suggests it (Signature, token, key ...) or if it is long.
     """
     text = re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*:+//)[^/?#]*@", r"\1...@", text)
     place, mark, query = text.partition("?")
@@ -149,7 +146,7 @@ def _shown_pair(pair: str) -> str:
 
 
 def data_address(data: str) -> Address:
-    """Check the address that `--data` has, as `parse`; messages name the flag."""
+    """Parse the address given with `--data`; error messages name the flag."""
     try:
         return parse(data)
     except UsageError as error:

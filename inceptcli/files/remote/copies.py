@@ -1,4 +1,4 @@
-"""Local copies of remote files: fetched once, checked, and found again without the network."""
+"""Local copies of remote files: downloaded once, validated, and usable offline."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 
 
 def local_copy(address: Address, most: int) -> Path:
-    """Return a copy of a remote file of at most `most` bytes, the same as the server has it now.
+    """Return an up-to-date local copy of a remote file of at most `most` bytes.
 
-    A copy that is there is compared with the server's file by its validator (ETag), and is taken
-    as it is, with a notice, when the server cannot be asked.
+    An existing copy is compared with the server's file by its validator (ETag). If the server
+    cannot be reached, the existing copy is used, with a warning.
 
     Raises:
-        FetchError: the file cannot be had, or is too large; the message is the reason only.
+        FetchError: the file is unavailable or too large; the message is only the reason.
         UserError: the copy cannot be written.
     """
     if address.scheme == "hf":
@@ -53,17 +53,17 @@ def local_copy(address: Address, most: int) -> Path:
         except FetchError as error:
             if known is None or error.is_answer or error.is_broken:
                 raise
-            logger.warning(f"{address}: {printable(str(error))}; an earlier copy is taken")
+            logger.warning(f"{address}: {printable(str(error))}; using an earlier copy")
     return kept
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Let one process at a time write into a folder of the cache, which is made if need be.
+    """Lock a cache folder for this process; create the folder if needed.
 
-    Yields False on a file system without locks, where several may.
+    Yields False on a file system without locks, where several processes may write.
 
-    Raises UserError for what the file system refuses.
+    Raises UserError for errors of the file system.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def locked(folder: Path) -> Iterator[bool]:
             yield lock(file, wait=True)
     except OSError as error:
         raise UserError(
-            f"{printable(str(folder))}: cannot be kept: {error.strerror or error}; set HF_HOME to "
-            "a folder with room"
+            f"{printable(str(folder))}: cannot be written: {error.strerror or error}; set HF_HOME "
+            "to a folder with space"
         ) from error
 
 
@@ -85,22 +85,23 @@ def fetch_into(
     *,
     alone: bool = True,
 ) -> None:
-    """Fetch a file whole, unless it has the validator `known`; what broke off before goes on.
+    """Download a file, or resume its download, unless it has the validator `known`.
 
-    The bytes of a download that breaks stay in a hidden file beside `kept`, with the server's
-    validator: when that is strong and the same, the next attempt or process asks for the rest, else
-    it starts anew. A process that is not `alone` in the folder writes, and removes, its own file.
+    The bytes of an interrupted download are kept in a hidden file next to `kept`, with the server's
+    validator. If the validator is strong and unchanged, the next attempt or process requests only
+    the rest; otherwise the download restarts. A process that is not `alone` in the folder uses its
+    own hidden file and removes it.
 
     Raises:
-        FetchError: it cannot be had, has more than `most` bytes or not that `sha256`; the message
-            is the reason only.
-        OSError: it cannot be written.
+        FetchError: the file is unavailable, has more than `most` bytes or another `sha256`; the
+            message is only the reason.
+        OSError: the file cannot be written.
     """
     own = "" if alone else f".{os.urandom(4).hex()}"
     part = kept.with_name(f".{kept.name}{own}.part")
     try:
         validator = _download(address, part, most, known)
-        if part.exists():  # or it is as known
+        if part.exists():  # otherwise it is unchanged
             _keep(part, kept, validator, sha256)
     finally:
         if own:
@@ -108,7 +109,7 @@ def fetch_into(
 
 
 def _download(address: Address, part: Path, most: int | None, known: str | None) -> str | None:
-    """Have all bytes in `part`, or none where the file is as `known`; returns the validator."""
+    """Download to `part`, unless the file has the validator `known`; return the validator."""
     transport = _transport(address.scheme)
     for attempt in range(1, transport.attempts + 1):
         if attempt > 1:
@@ -119,13 +120,13 @@ def _download(address: Address, part: Path, most: int | None, known: str | None)
             is_copied = known is not None and not error.is_broken
             if error.is_answer or is_copied or attempt == transport.attempts:
                 raise
-    raise AssertionError("a transport attempts nothing")
+    raise AssertionError("a transport makes no attempts")
 
 
 def _keep(part: Path, kept: Path, validator: str | None, sha256: str | None) -> None:
     if sha256 is not None and (digest := sha256_of(part)) != sha256:
         _discard(part)
-        raise FetchError(f"has not the sha256 that its index states, got {digest}")
+        raise FetchError(f"sha256 differs from its index, got {digest}")
     size = part.stat().st_size
     with part.open("rb") as file:
         sync(file.fileno())
@@ -163,7 +164,7 @@ def _attempt(
         raise
     except (OSError, HTTPException) as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # the disk's
+            raise  # an error of the disk
         reason = str(getattr(error, "strerror", "") or error) or type(error).__name__
         problem = FetchError(printable(reason), is_answer=False)
         problem.is_broken = reply is not None
@@ -200,7 +201,7 @@ def _store(reply: Reply, part: Path, most: int | None) -> None:
 
 
 def _begun(part: Path) -> Begun | None:
-    """What an earlier download left, if it can go on."""
+    """Return the state of an interrupted download, if it can be resumed."""
     try:
         validator = json.loads(_note(part).read_text())["validator"]
         size = part.stat().st_size
@@ -210,7 +211,7 @@ def _begun(part: Path) -> Begun | None:
 
 
 def _validator(kept: Path) -> str | None:
-    """The validator of a copy that has the size that it had when it was written."""
+    """Return the validator of a copy, if the copy has its original size."""
     try:
         note = json.loads(_note(kept).read_text())
         whole = note["size"] == kept.stat().st_size

@@ -1,7 +1,7 @@
-"""Files at https addresses, by the standard library.
+"""Download files from https addresses with the standard library.
 
-fsspec's own HTTP file system neither goes on where a download broke nor compares validators, hides
-what the server answers, and follows a redirect to http.
+fsspec's HTTP file system cannot resume downloads or compare validators, hides the server's errors,
+and follows redirects to http.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from inceptcli.files.remote.address import Address
 from inceptcli.files.remote.transport import Begun, FetchError, PartRefusedError, Reply
 
 TIMEOUT = 60.0
-"""Seconds without an answer."""
+"""Seconds without a response."""
 
 CHUNK = 1024**2
 ABSENT = {403, 404, 410}
-"""Statuses of a file that a server does not have; object stores answer 403."""
+"""HTTP statuses of missing files; object stores return 403."""
 
-LEADS_AWAY = "it leads to an address without https"
+LEADS_AWAY = "redirects to an address without https"
 TRANSIENT = {408, 425, 429}
 
 
@@ -39,7 +39,7 @@ class _HttpsAlone(request.HTTPRedirectHandler):
 
 
 class Https:
-    """Asks once for each part; redirects lead to https alone."""
+    """Transport for https; follows redirects only to https."""
 
     attempts = 3
 
@@ -47,7 +47,7 @@ class Https:
     def open(
         self, address: Address, begun: Begun | None, known: str | None
     ) -> Iterator[Reply | None]:
-        """As the base has it."""
+        """Open a file as `Transport.open` describes."""
         headers = {"User-Agent": "inceptcli", "Accept-Encoding": "identity"}
         if begun:
             headers |= {"Range": f"bytes={begun.size}-", "If-Range": begun.validator}
@@ -64,7 +64,7 @@ class Https:
                 return
             if error.code == 416 and begun:
                 raise PartRefusedError from error
-            if 300 <= error.code < 400:  # where urllib refuses the scheme itself
+            if 300 <= error.code < 400:  # urllib itself refuses the scheme
                 raise FetchError(LEADS_AWAY) from error
             raise FetchError(
                 f"HTTP {error.code}",

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub at hf addresses: its client fetches, keeps and finds them again."""
+"""Files at hf addresses, downloaded and cached by the Hugging Face hub client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FILE = re.compile(
 
 
 class HubFile(NamedTuple):
-    """A file of a repository, as the client's functions name it."""
+    """A file of a repository, with the field names of the client's functions."""
 
     repo_id: str
     filename: str
@@ -26,7 +26,7 @@ class HubFile(NamedTuple):
 
 
 def prepare() -> None:
-    """Set what the client reads when it is imported; its telemetry is a request of its own."""
+    """Set the environment variables that the client reads on import; turn its telemetry off."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
 
@@ -35,15 +35,15 @@ def hub_file(address: Address) -> HubFile:
     """Return the repository, the file and the revision of an address."""
     found = _FILE.fullmatch(address.text)
     if found is None:
-        raise FetchError("names no file of a repository")
+        raise FetchError("must name a file of a repository")
     kind = found[1] and found[1].removesuffix("s")
     return HubFile(found[2], found[4], kind, found[3] and unquote(found[3]))
 
 
 def hub_copy(address: Address, most: int | None) -> Path:
-    """Return the file in the client's cache, fetched or compared with the hub's first.
+    """Return an up-to-date file in the client's cache; download it if needed.
 
-    Raises FetchError when it cannot be had or has more than `most` bytes.
+    Raises FetchError if the file is unavailable or has more than `most` bytes.
     """
     prepare()
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
@@ -63,12 +63,12 @@ def hub_copy(address: Address, most: int | None) -> Path:
         return Path(hf_hub_download(**file._asdict(), tqdm_class=Silent))
     except FetchError:
         raise
-    except Exception as error:  # the client, its HTTP library and its Rust part raise their own
+    except Exception as error:  # the client's libraries raise many types
         raise _unavailable(error) from error
 
 
 def is_kept(address: Address) -> bool:
-    """Whether the client's cache has the file."""
+    """Return whether the client's cache has the file."""
     prepare()
     from huggingface_hub import try_to_load_from_cache
 

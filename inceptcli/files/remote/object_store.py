@@ -1,4 +1,4 @@
-"""Files in object stores (s3, gs) and what a folder or pattern there means, by fsspec."""
+"""Read and list files in object stores (s3, gs) with fsspec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ABSENT = (FileNotFoundError, IsADirectoryError)
 
 
 class ObjectStore:
-    """Asks fsspec's file system of the scheme, which tries again by itself."""
+    """Transport for s3 and gs; fsspec's file systems retry by themselves."""
 
     attempts = 1
 
@@ -26,7 +26,7 @@ class ObjectStore:
     def open(
         self, address: Address, begun: Begun | None, known: str | None
     ) -> Iterator[Reply | None]:
-        """As the base has it; a file that changes while it is read is an error."""
+        """Open a file as `Transport.open` describes; raise if it changes while it is read."""
         with _named_errors():
             file = _with_file_system(
                 address.scheme,
@@ -43,16 +43,15 @@ class ObjectStore:
 
 
 def files_at(address: Address) -> list[Address]:
-    """List the files that a folder or a pattern means, sorted; a file is itself.
+    """List the files of a folder or pattern, sorted; for a file, return the file.
 
-    An address whose last part has a suffix is a file. Raises FetchError when they cannot be
-    listed.
+    An address whose name has an extension is a file. Raises FetchError if listing fails.
     """
     if not address.is_pattern and "." in address.name:
         return [address]
     if address.scheme == "https":
         if address.is_pattern or not address.name:
-            raise FetchError("https cannot list a folder or a pattern; give each file's address")
+            raise FetchError("https cannot list folders or patterns; give the address of each file")
         return [address]
     with _named_errors():
         keys = _with_file_system(address.scheme, lambda system: _keys(system, address))
@@ -80,7 +79,7 @@ def _chunks(file: Any, start: int) -> Iterator[bytes]:
 
 
 def _with_file_system(scheme: str, use: Any) -> Any:
-    """Call `use` with the file system; without credentials for s3, once more as nobody."""
+    """Call `use` with the file system; without s3 credentials, retry anonymously."""
     try:
         return use(_file_system(scheme))
     except Exception as error:
@@ -96,7 +95,7 @@ def _file_system(scheme: str, **options: Any) -> Any:
         timeouts = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
         options["config_kwargs"] = {**timeouts, "retries": {"max_attempts": 1}}
     if scheme == "gs":
-        # Asks for the bucket's kind first, which needs credentials, and logs where there are none.
+        # Otherwise gcsfs first requests the bucket's type, which needs credentials.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if scheme == "hf":
         from inceptcli.files.remote.hub import prepare
@@ -107,15 +106,15 @@ def _file_system(scheme: str, **options: Any) -> Any:
 
 @contextmanager
 def _named_errors() -> Iterator[None]:
-    """Turn what the libraries raise into FetchError; they document no list."""
+    """Convert errors of the libraries, which do not document them, to FetchError."""
     try:
         yield
     except UserError:
         raise
     except _ABSENT as error:
-        raise FetchError("there is no such file", is_absent=True) from error
+        raise FetchError("no such file", is_absent=True) from error
     except PermissionError as error:
-        reason = "no access; set the credentials that its library reads from the environment"
+        reason = "access denied; set the library's credentials in the environment"
         raise FetchError(reason, is_absent=True) from error
     except Exception as error:
         first = (str(error).splitlines() or [""])[0][:300]

@@ -1,4 +1,4 @@
-"""What a transport answers when it is asked for a file."""
+"""The interface of transports, which open remote files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from inceptcli.files.remote.address import Address
 
 
 class FetchError(UserError):
-    """A remote file cannot be had; the message is the reason only.
+    """A remote file is unavailable; the message is only the reason.
 
     Attributes:
-        is_answer: Whether the server itself says so (not found, no access), so that neither
-            another attempt nor an earlier copy would be right.
-        is_absent: Whether there is no such file.
-        is_broken: Whether the server has the file, other than an earlier copy, but not all of it
-            came.
+        is_answer: Whether the server reported the error (not found, no access), so that neither a
+            retry nor an earlier copy is appropriate.
+        is_absent: Whether the file does not exist.
+        is_broken: Whether the server has a newer file, but the download is incomplete.
     """
 
     def __init__(self, reason: str, *, is_answer: bool = True, is_absent: bool = False) -> None:
@@ -28,14 +27,14 @@ class FetchError(UserError):
 
 
 class PartRefusedError(FetchError):
-    """The server does not have the rest of what was begun; the download starts anew."""
+    """The server cannot resume the download, which restarts."""
 
     def __init__(self) -> None:
-        super().__init__("it does not have the part that was asked for", is_answer=False)
+        super().__init__("the requested part is not available", is_answer=False)
 
 
 class Begun(NamedTuple):
-    """The bytes of a download that broke, and the validator of the file that they are from."""
+    """The number of bytes of an interrupted download, and the validator of its file."""
 
     size: int
     validator: str
@@ -47,10 +46,10 @@ class Reply:
 
     Attributes:
         chunks: The bytes.
-        start: 0, or the size of what was `Begun`, if the server has the same file still.
-        size: Bytes of the whole file, if the server states them.
-        validator: Changes when the file does (an ETag), if the server states one.
-        can_go_on: Whether the validator is strong: a part of the file fits to another part.
+        start: 0, or the size in `Begun` if the server still has the same file.
+        size: Size of the whole file in bytes, if the server sends it.
+        validator: A value that changes with the file (an ETag), if the server sends one.
+        can_go_on: Whether the validator is strong, so that the download can be resumed.
     """
 
     chunks: Iterator[bytes]
@@ -61,16 +60,16 @@ class Reply:
 
 
 class Transport(Protocol):
-    """Opens remote files of one or more schemes."""
+    """A transport for remote files of one or more schemes."""
 
     attempts: int
-    """How often a file is asked for; a library that tries again by itself is asked once."""
+    """Maximum number of requests per file; 1 for libraries that retry by themselves."""
 
     def open(
         self, address: Address, begun: Begun | None, known: str | None
     ) -> AbstractContextManager[Reply | None]:
-        """Ask for a file; None when it still has the validator `known`.
+        """Request a file; yield None if it still has the validator `known`.
 
-        Raises FetchError when it cannot be had, OSError or HTTPException when a connection fails,
-        also while the chunks are read.
+        Raises FetchError if the file is unavailable, and OSError or HTTPException if the
+        connection fails, also while the chunks are read.
         """

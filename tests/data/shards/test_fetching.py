@@ -175,5 +175,5 @@ def test_a_cache_that_cannot_be_written_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="cannot be kept: Not a directory; set HF_HOME"):
+    with pytest.raises(UserError, match="cannot be written: Not a directory; set HF_HOME"):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)

@@ -123,7 +123,7 @@ def test_no_command_is_run_and_no_other_scheme_is_read(
         monkeypatch.setattr(os, name, refuse)
     monkeypatch.setattr("subprocess.Popen", refuse)
     assert means_shards(data)
-    with pytest.raises(UsageError, match="is not read, and no command is run"):
+    with pytest.raises(UsageError, match="is not supported, and no command is run"):
         find_shards(data)
     assert not list(shards.parent.glob("ran*"))
 

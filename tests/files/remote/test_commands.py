@@ -74,7 +74,7 @@ def test_an_image_that_cannot_be_fetched_is_named_and_the_rest_is_done(
     assert (
         errors[4]
         == errors[5]
-        == ("https cannot list a folder or a pattern; give each file's address")
+        == ("https cannot list folders or patterns; give the address of each file")
     )
     assert f"{cats}/none.png: cannot be fetched: HTTP 404" in done.stderr
     assert rows(done.stdout)[2]["path"] == f"{cats}/1.png?Signature=..."
@@ -131,9 +131,9 @@ def test_eval_reads_a_remote_list(server: Server, cats: str, weights: Path, tmp_
     [
         ("/etc/passwd", "line 2: /etc/passwd: a remote list cannot name a local file"),
         ("file:///etc/passwd", "line 2: file:///etc/passwd: file: is not read"),
-        ("../0.png", "an empty part, . or .. is not read"),
+        ("../0.png", "must not contain an empty path part, . or .."),
         ("https://elsewhere/0.png", "leaves the file's folder; --allow-outside permits it"),
-        ("pipe:cat 0.png", "pipe: is not read, and no command is run"),
+        ("pipe:cat 0.png", "pipe: is not supported, and no command is run"),
     ],
 )
 def test_a_remote_list_names_no_local_file(
@@ -204,7 +204,7 @@ def test_shards_of_s3_are_data(bucket: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no file matches this pattern"):
         open_for_training("s3://bucket/none/*.tar", None, None)
     with pytest.raises(
-        UserError, match=r"cannot be fetched \(there is no such file\); run the same"
+        UserError, match=r"cannot be fetched \(no such file\); run the same"
     ):
         open_for_training("s3://bucket/set/none.tar", None, None)
 
