@@ -56,10 +56,10 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"NODE_RANK": "x"}, 2, 1, "NODE_RANK=x: must be a whole number; put env -u NODE_RANK"),
         ({"WORLD_SIZE": "8"}, 2, 1, "WORLD_SIZE=8: --devices 2 x --num-nodes 1 is 2; put env -u"),
         ({"MASTER_PORT": "x"}, 2, 1, "MASTER_PORT=x: must be a whole number"),
-        ({}, 1, 2, "--num-nodes 2: MASTER_ADDR and MASTER_PORT must name"),
+        ({}, 1, 2, "--num-nodes 2: set MASTER_ADDR and MASTER_PORT to"),
         (TORCHRUN | {"WORLD_SIZE": "1"}, 1, 1, "RANK=1: WORLD_SIZE=1 has ranks 0 to 0; if another"),
         (SRUN | {"SLURM_PROCID": "4"}, 2, 2, "SLURM_PROCID=4: SLURM_NTASKS=4 has ranks 0 to 3"),
-        (TORCHRUN, 1, 1, "WORLD_SIZE=2: torchrun has started as many processes, but --devices 1"),
+        (TORCHRUN, 1, 1, "WORLD_SIZE=2: torchrun started 2 processes, but --devices 1 x"),
         ({"TORCHELASTIC_RUN_ID": "none"}, 2, 1, "WORLD_SIZE=: must be a whole number; put env -u"),
     ],
 )

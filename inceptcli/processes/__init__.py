@@ -1,1 +1,1 @@
-"""Processor counts, signals, launchers, and the processes of one job."""
+"""Usable cores, signals, launchers, and the processes of a distributed job."""

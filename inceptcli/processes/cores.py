@@ -1,4 +1,4 @@
-"""How many processors this process may use: on a shared node what it was given, not all."""
+"""CPU cores available to this process, which may be fewer than the node has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
-    """At least 1: those it may run on, or fewer where its cgroup (version 2) has a quota."""
+    """Return the number of usable cores, at least 1: affinity, limited by the cgroup v2 quota."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -19,9 +19,9 @@ def usable_cores() -> int:
 
 
 def compute_threads() -> int:
-    """How many threads compute: OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else `usable_cores`.
+    """Return the number of compute threads, from 1 to `usable_cores`.
 
-    Never more than those; at least 1.
+    Reads OMP_NUM_THREADS, else SLURM_CPUS_PER_TASK, else uses all usable cores.
     """
     cores = usable_cores()
     for name in ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK"):
@@ -31,14 +31,14 @@ def compute_threads() -> int:
 
 
 def divide_threads(tasks: int) -> tuple[int, int]:
-    """How many of `tasks` are computed at a time by `compute_threads`, and the threads of each."""
+    """Divide `compute_threads` among `tasks`: number of parallel tasks, threads per task."""
     threads = compute_threads()
     at_once = min(threads, tasks)
     return at_once, threads // at_once
 
 
 def _quota() -> float:
-    """Processors by the narrowest quota of this process's cgroup and those above; else infinite."""
+    """Return the smallest quota of this process's cgroup and its parents, in cores; else inf."""
     try:
         own = next(line[3:] for line in CGROUP.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):

@@ -1,4 +1,4 @@
-"""Who started this process and those beside it: torchrun, srun or this program itself. No torch."""
+"""Detect and check the launcher of the ranks: torchrun, srun or Lightning. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,50 +10,51 @@ from inceptcli.errors import UsageError
 from inceptcli.processes.peers import GRACE_SECONDS, leaving
 
 STARTED_BY = "INCEPTCLI_STARTED_BY"
-"""The process that starts the other ranks of its node; what they inherit counts for them alone."""
+"""Variable with the pid of the process that starts the other ranks of its node."""
 
 PLACES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 TORCHRUN, SLURM = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
-"""The variables that say which process this is and how many there are."""
+"""Variables for rank and world size, by launcher."""
 
 MEETING_POINT = ("MASTER_ADDR", "MASTER_PORT")
 
 
 def by_torchrun() -> bool:
-    """Whether torchrun did; RANK, WORLD_SIZE and LOCAL_RANK are set then, unless they are stray."""
+    """Return whether torchrun started this process and set RANK, WORLD_SIZE and LOCAL_RANK."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def processes_here() -> int:
-    """How many torchrun has started on this machine, which share its processors; else 1."""
+    """Return the number of processes that torchrun started on this machine; else 1."""
     number = os.environ.get("LOCAL_WORLD_SIZE", "")
     return max(1, int(number)) if by_torchrun() and number.isdecimal() else 1
 
 
 def by_slurm() -> bool:
-    """Whether SLURM did; not where salloc or srun opened a shell (bash, interactive)."""
+    """Return whether SLURM started this process; False in interactive shells of salloc or srun."""
     name = os.environ.get("SLURM_JOB_NAME")
     numbered = {"SLURM_NTASKS", "SLURM_PROCID"} <= os.environ.keys()
     return numbered and name not in ("bash", "interactive")
 
 
 def by_this_program() -> bool:
-    """Whether Lightning did, in the process that is the parent of this one, as another rank.
+    """Return whether Lightning started this process as another rank, from the parent process.
 
-    A notebook that has trained leaves its own number to all that it starts, but no other rank's.
+    A notebook that has trained passes STARTED_BY to all of its children, but LOCAL_RANK is 0 there.
     """
     is_child = os.environ.get(STARTED_BY) == str(os.getppid())
     return is_child and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def check_launcher(devices: int | None, num_nodes: int) -> None:
-    """Compare `devices` (None: as many as there are) x `num_nodes` with what the environment says.
+    """Check `devices` (None: all) x `num_nodes` against the variables of the launcher.
 
-    A single process leaves what other programs have set (a notebook or a shell inside their job)
-    out of account, and takes it out of the environment, where libraries look too.
+    A single process ignores variables left by other programs, such as a notebook or a shell inside
+    a job, and removes them from the environment, because libraries read them too.
 
-    A rank that this program has started ends when the process that started it does. Raises
-    UsageError where ranks would wait for others that nobody starts.
+    A rank started by Lightning exits when its parent process does.
+
+    Raises UsageError if ranks would wait for others that are never started.
     """
     if by_torchrun():
         _check_torchrun(devices, num_nodes)
@@ -69,10 +70,10 @@ def check_launcher(devices: int | None, num_nodes: int) -> None:
 
 
 def _follow(parent: int) -> None:
-    """End this rank soon after the process that started it, which has said why if it failed."""
+    """Exit soon after the parent process, which reports the reason if it failed."""
     while os.getppid() == parent:
         time.sleep(1)
-    time.sleep(GRACE_SECONDS)  # it may have left in good order, and this rank is about to
+    time.sleep(GRACE_SECONDS)  # after a regular end, this rank exits by itself
     with leaving:
         os._exit(1)
 
@@ -82,16 +83,16 @@ def _check_torchrun(devices: int | None, num_nodes: int) -> None:
     number_in_environment("LOCAL_RANK")
     if devices is not None and ranks != devices * num_nodes:
         raise UsageError(
-            f"WORLD_SIZE={ranks}: torchrun has started as many processes, but --devices "
-            f"{devices} x --num-nodes {num_nodes} is {devices * num_nodes}; make them equal; if "
-            "another program left this variable, put env -u TORCHELASTIC_RUN_ID in front"
+            f"WORLD_SIZE={ranks}: torchrun started {ranks} processes, but --devices {devices} x "
+            f"--num-nodes {num_nodes} is {devices * num_nodes}; make them equal; if another "
+            "program left this variable, put env -u TORCHELASTIC_RUN_ID in front"
         )
 
 
 def check_slurm(devices: int | None, num_nodes: int) -> None:
-    """UsageError when SLURM's tasks are not `devices` on each of `num_nodes`: ranks would hang.
+    """Raise UsageError unless SLURM runs `devices` tasks on each of `num_nodes`: ranks would hang.
 
-    Where `devices` is None only what does not depend on it is compared. Silent outside SLURM, under
+    With `devices` None, only the other values are checked. Nothing is checked outside SLURM, under
     torchrun, and in interactive jobs, where Lightning starts the ranks.
     """
     if by_torchrun() or not by_slurm():
@@ -110,16 +111,16 @@ def check_slurm(devices: int | None, num_nodes: int) -> None:
         )
     if tasks > 1 and not under_srun:
         raise UsageError(
-            f"{asked}: SLURM's {tasks} tasks are started by srun; put it in front{alone}"
+            f"{asked}: SLURM has {tasks} tasks, which srun must start; put srun in front{alone}"
         )
     for name in ("SLURM_LOCALID", "SLURM_NODEID"):
         number_in_environment(name)
 
 
 def _check_own(devices: int | None, num_nodes: int) -> None:
-    """Lightning starts the other ranks of a node; on several nodes NODE_RANK says which it is."""
+    """Check variables for ranks that Lightning starts; with several nodes it needs NODE_RANK."""
     for name, reason in (
-        ("LOCAL_RANK", "neither torchrun nor srun has started this process"),
+        ("LOCAL_RANK", "neither torchrun nor srun started this process"),
         ("NODE_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
         ("GROUP_RANK", f"--num-nodes {num_nodes} has nodes 0 to {num_nodes - 1}"),
     ):
@@ -139,18 +140,18 @@ def _check_own(devices: int | None, num_nodes: int) -> None:
             )
     if num_nodes > 1 and (missing := [name for name in MEETING_POINT if name not in os.environ]):
         raise UsageError(
-            f"--num-nodes {num_nodes}: {' and '.join(missing)} must name a port of the first node, "
-            "and NODE_RANK each node, unless torchrun or srun starts the processes"
+            f"--num-nodes {num_nodes}: set {' and '.join(missing)} to a port of the first node and "
+            "NODE_RANK to the number of each node, or start the processes with torchrun or srun"
         )
     if "MASTER_PORT" in os.environ:
         number_in_environment("MASTER_PORT")
 
 
 def rank_and_size() -> tuple[int, int]:
-    """Which process this is and of how many, as torchrun or SLURM says.
+    """Return rank and world size from the variables of torchrun or SLURM.
 
-    Raises UsageError when the variables are missing or contradict each other, as those that another
-    program has left may.
+    Raises UsageError if the variables are missing or contradictory, for example left by another
+    program.
     """
     rank_name, size_name = TORCHRUN if by_torchrun() else SLURM
     size, rank = number_in_environment(size_name), number_in_environment(rank_name)
@@ -162,13 +163,13 @@ def rank_and_size() -> tuple[int, int]:
 
 
 def left_over() -> str:
-    """What to do where another program left the variables of torchrun or SLURM."""
+    """Return the remedy for variables of torchrun or SLURM left by another program."""
     name = "TORCHELASTIC_RUN_ID" if by_torchrun() else SLURM[1]
     return f"if another program left these variables, put env -u {name} in front"
 
 
 def number_in_environment(name: str) -> int:
-    """A variable's value; UsageError when it is no whole number, or not there."""
+    """Return the value of a variable; raise UsageError unless it is a whole number."""
     value = os.environ.get(name, "")
     if not value.isdecimal():
         rule = f"{name}={value}: must be a whole number"
@@ -182,16 +183,16 @@ def number_in_environment(name: str) -> int:
 
 
 def start_others() -> None:
-    """Have the ranks that this process is going to start know that it did."""
+    """Record this process as the parent of the ranks that it is about to start."""
     if not by_this_program():
         os.environ[STARTED_BY] = str(os.getpid())
 
 
 def is_first_process() -> bool:
-    """Whether this is global rank 0, known before any process group exists.
+    """Return whether this process is global rank 0, before a process group exists.
 
-    Looks where Lightning will look: SLURM_PROCID is 0 in a batch script and in all that it starts
-    without srun, so there it says nothing about the processes that Lightning itself starts.
+    Uses the same variables as Lightning. In a batch script and its children without srun,
+    SLURM_PROCID is always 0, so it cannot identify the ranks that Lightning starts.
     """
     if by_torchrun():
         return os.environ["RANK"] == "0"

@@ -1,4 +1,4 @@
-"""The processes of one job: one that dies is named, and ends the rest. No torch until then."""
+"""Detect dead ranks of a distributed job, report which one died, and stop the others."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from collections.abc import Callable
 from contextlib import suppress
 
 DONE, FAILED = b"d", b"f"
-"""The last byte that a rank sends: it leaves in good order; it has reported an error itself."""
+"""The last byte that a rank sends: regular end, or end after reporting an error."""
 
 GRACE_SECONDS = 10.0
-"""How long a rank may go on, to save or to report the same, after another has reported an error."""
+"""Time for a rank to save or report after another rank has reported an error."""
 
 PATIENCE_SECONDS = 20.0
-"""How long a rank whose exchange with the others failed waits to hear that one of them is gone."""
+"""Time that a rank waits, after a failed collective, to learn that another rank died."""
 
 leaving = threading.Lock()
-"""Held by the thread that ends this process, so that it alone speaks."""
+"""Held by the thread that ends this process, so that only one thread reports."""
 
 
 class Peers:
-    """Holds a connection from each rank to rank 0; the system closes a dead one's.
+    """Connections from each rank to rank 0; the operating system closes those of a dead rank.
 
-    Launchers notice a killed rank as well, but do not say which it was in one line: torchrun after
-    a second (140 lines), srun and Lightning after six (100 lines, a traceback of another rank).
-    Between nodes only the collective's time-out is left: half an hour by default with NCCL.
+    Launchers also notice a killed rank, but do not report it in one line: torchrun after one second
+    (140 lines), srun and Lightning after six (100 lines, a traceback of another rank). Between
+    nodes, only the timeout of the collective remains, by default half an hour with NCCL.
     """
 
     def __init__(self, remedy: str, log: Callable[[str], None] | None = None) -> None:
-        """`remedy` ends the line about a rank that is gone; `log` keeps the line."""
+        """Set the remedy in the message about a dead rank, and a function that logs it."""
         self._remedy, self._log = remedy, log
         self._connections: dict[int, socket.socket] = {}
         self._rank = 0
 
     def connect(self) -> None:
-        """Connect all ranks of the process group, which have to call it, and listen from now on."""
+        """Connect the ranks of the process group and start listening; all ranks must call it."""
         from torch import distributed
 
         self._rank, size = distributed.get_rank(), distributed.get_world_size()
@@ -79,16 +79,16 @@ class Peers:
         if last == DONE or not self._connections:
             return
         with leaving:
-            # When rank 0 is gone every other rank sees it: the first of them says so.
+            # Every other rank notices the death of rank 0: only rank 1 reports it.
             if not last and self._rank in (0, 1):
                 say(f"rank {peer} ({name}) is gone", self._remedy, self._log)
             self._send(FAILED)
             os._exit(1)
 
     def leave(self, exception: BaseException | None = None) -> None:
-        """Tell the others that this rank ends, and how.
+        """Notify the other ranks that this rank ends, regularly or with an error.
 
-        An exchange that failed is the echo of another rank's end, which is then waited for.
+        A failed collective usually means that another rank died, so wait for that rank first.
         """
         if exception is None or isinstance(exception, (SystemExit, KeyboardInterrupt)):
             self._say_last(DONE)
@@ -109,11 +109,11 @@ class Peers:
             try:
                 connection.sendall(last)
             except OSError:
-                continue  # it is the one that is gone
+                continue  # this is the dead rank
 
 
 def say(line: str, remedy: str, log: Callable[[str], None] | None = None) -> None:
-    """One line on standard error, and in the log, that this process ends because of another."""
+    """Report on standard error and in the log that this process ends because another one died."""
     print(f"Error: {line}; {remedy}", file=sys.stderr, flush=True)
     if log is not None:
         with suppress(OSError):
@@ -121,7 +121,7 @@ def say(line: str, remedy: str, log: Callable[[str], None] | None = None) -> Non
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Half a minute after a node lost its power or network, the connection ends too."""
+    """Close the connection half a minute after the peer's node lost power or network."""
     connection.settimeout(None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)

@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from types import FrameType
 
 _holding: list[bool] = []
-"""One entry for each block of the main thread that holds signals."""
+"""One entry per block of the main thread that holds signals back."""
 
 Handler = Callable[[int, FrameType | None], None]
 
 AGAIN_SECONDS = 0.05
 
 REPEATED_SECONDS = 1.0
-"""A signal that comes sooner after the first is the same one: `timeout` sends it twice."""
+"""A signal within this time after the first is a repetition: `timeout` sends it twice."""
 
 EXIT_STOPPED = 75
-"""EX_TEMPFAIL: stopped early after saving; the same command continues."""
+"""EX_TEMPFAIL: stopped early after saving; the same command continues the run."""
 
 STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def signals_to_take() -> list[signal.Signals]:
-    """Those of them that this process shall act upon: not SIGHUP where nohup has it ignored."""
+    """Return the stopping signals to handle; SIGHUP is left out if ignored (nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [each for each in STOPPING_SIGNALS if not (ignored and each is signal.SIGHUP)]
 
@@ -35,10 +35,10 @@ def signals_to_take() -> list[signal.Signals]:
 def unanswered(
     answered: threading.Event, seconds: float, leave: Callable[[int], None]
 ) -> Iterator[None]:
-    """In this block `leave` is called with a signal that is unanswered so many seconds later.
+    """Call `leave` with a signal that is not answered within `seconds` in this block.
 
-    A main thread that waits in C++, for other ranks say, runs no handler, but a thread sees what
-    came. The end of the block is an answer too. For the main thread.
+    A main thread that waits in C++, such as for other ranks, runs no handlers; a second thread
+    watches for signals. The end of the block counts as an answer. Use it in the main thread only.
     """
     answered.clear()
     reader, writer = os.pipe()
@@ -62,9 +62,9 @@ def unanswered(
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold them back from this thread, and from processes that are started in the block.
+    """Hold signals back from this thread and from processes started in the block.
 
-    Where another thread is given one, the main thread's handler waits for the end of the block.
+    If another thread receives a signal, the main thread's handler runs after the block.
     """
     is_main = threading.current_thread() is threading.main_thread()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
@@ -79,12 +79,10 @@ def signals_held() -> Iterator[None]:
 
 
 def after_imports(handler: Handler) -> Handler:
-    """A handler that may raise: a signal that comes at a wrong time comes again a moment later.
+    """Wrap a handler that may raise: postpone signals during imports and while they are held.
 
-    That is while signals are held, and during an import.
-
-    An exception in the middle of an import leaves modules half made, and what is then shown is a
-    traceback of theirs.
+    An exception in the middle of an import leaves incomplete modules and shows a traceback of
+    theirs.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:

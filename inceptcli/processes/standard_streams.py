@@ -1,4 +1,4 @@
-"""Standard streams: a reader of notices that leaves ends no work, results that are lost do."""
+"""Robust standard streams: loss of standard error is ignored, loss of results is an error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class LastingError(io.FileIO):
-    """Standard error; once it cannot be written, what is written there goes nowhere.
+    """Standard error that discards output once it cannot be written.
 
-    A terminal that is gone answers EIO, a pipe without a reader EPIPE. The descriptor then leads to
-    the null device, so that libraries that write to it themselves do not fail either.
+    A closed terminal gives EIO, a pipe without a reader EPIPE. The descriptor is then redirected to
+    the null device, so that libraries that write to it directly do not fail either.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class LastingError(io.FileIO):
         self._report: Callable[[str], None] | None = None
 
     def write(self, text: Buffer, /) -> int:
-        """All of it, whatever becomes of it."""
+        """Write all bytes or discard them; return their number."""
         view = memoryview(text)
         try:
             done = 0
@@ -41,7 +41,7 @@ class LastingError(io.FileIO):
         return len(view)
 
     def tell_loss(self, report: Callable[[str], None] | None) -> None:
-        """Have `report` told, once, why nothing can be read here any more."""
+        """Call `report` once with the reason when standard error is lost."""
         self._report = report
         self._tell()
 
@@ -52,9 +52,9 @@ class LastingError(io.FileIO):
 
 
 class Results(io.FileIO):
-    """Standard output; results that cannot be written there are an error, told once.
+    """Standard output that raises, once, if results cannot be written.
 
-    Raises UserError, or BrokenPipeError where nobody reads on.
+    Raises UserError, or BrokenPipeError if the reader of a pipe is gone.
     """
 
     def __init__(self, is_open: bool) -> None:
@@ -62,10 +62,10 @@ class Results(io.FileIO):
         self._is_open = is_open
 
     def write(self, data: Buffer, /) -> int:
-        """As much as can be written."""
+        """Write as many bytes as possible; return their number."""
         if not self._is_open:
-            self._is_open = True  # what is left would fail again at the end
-            raise UserError("standard output: is closed, so results have no place to go")
+            self._is_open = True  # the final flush would fail again
+            raise UserError("standard output: closed; results cannot be written")
         try:
             return super().write(data) or 0
         except OSError as error:
@@ -76,14 +76,14 @@ class Results(io.FileIO):
 
 
 def secure_standard_streams() -> None:
-    """Give this process three open standard streams, the last of which never fails.
+    """Open all three standard streams, and make standard error never fail.
 
-    A closed descriptor would be taken by the next file that is opened, and notices of libraries
-    would be written into it.
+    The next opened file would otherwise take a closed descriptor, and libraries would write their
+    messages into it.
     """
     are_open = [_make_open(descriptor) for descriptor in (0, 1, 2)]
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 (it stays open)
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 (kept open)
     given, notices = sys.stdout, sys.stderr
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(Results(are_open[1])),
@@ -101,17 +101,17 @@ def secure_standard_streams() -> None:
 
 
 def _make_open(descriptor: int) -> bool:
-    """Whether it was open; each one below has to be."""
+    """Open a closed descriptor; return whether it was open. Lower ones must be open."""
     try:
         os.fstat(descriptor)
     except OSError:
-        os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+        os.open(os.devnull, os.O_RDWR)  # takes the lowest free one
         return False
     return True
 
 
 def tell_loss(report: Callable[[str], None] | None) -> None:
-    """Have `report` told when standard error is lost, if this process secured it."""
+    """Call `report` when standard error is lost, if `secure_standard_streams` was called."""
     raw = getattr(sys.stderr, "buffer", None)
     if isinstance(raw, LastingError):
         raw.tell_loss(report)

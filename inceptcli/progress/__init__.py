@@ -1,1 +1,1 @@
-"""Progress bars on a terminal, lines in a log."""
+"""Progress reporting: bars on a terminal, lines in a log."""

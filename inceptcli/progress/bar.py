@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar that fits any width, since what does not fit is left out."""
+"""Progress on a terminal: a bar that drops figures to fit any width."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from inceptcli.progress.task import Task, counted, per_second
 from inceptcli.text import duration
 
 REFRESH_EVERY = 0.5
-"""Seconds for which a bar shows the same figures."""
+"""Seconds between updates of the figures."""
 
 LONGEST_BAR, SHORTEST_BAR = 40, 6
 WIDE = 80
-"""Columns; a narrower terminal is not told what is counted."""
+"""Columns; narrower terminals do not show the unit."""
 
 
 def bars(unit: str) -> progress.Progress:
-    """Bars on standard error, in a context; they count `unit` and leave nothing behind."""
+    """Create transient bars on standard error that count `unit`; use as a context manager."""
     console = Console(stderr=True)
     return progress.Progress(
         _Line(console, unit),
@@ -34,7 +34,7 @@ def bars(unit: str) -> progress.Progress:
 
 
 class BarTask(Task):
-    """Shown as a bar of Rich's."""
+    """A task shown as a Rich progress bar."""
 
     def __init__(
         self,
@@ -49,11 +49,11 @@ class BarTask(Task):
 
     @property
     def due(self) -> bool:
-        """Twice a second."""
+        """Whether half a second has passed since the last figures."""
         return time.monotonic() - self._refreshed >= REFRESH_EVERY
 
     def reach(self, done: float, total: float | None, figures: tuple[str, ...] = ()) -> None:
-        """Move the bar."""
+        """Update the bar."""
         super().reach(done, total)
         if figures:
             self._refreshed = time.monotonic()
@@ -63,15 +63,15 @@ class BarTask(Task):
 
 
 class _Line(progress.ProgressColumn):
-    """Label, bar, count, rate, time left, figures: as many of these as the terminal is wide."""
+    """A column with label, bar, count, rate, time left and figures, as far as they fit."""
 
     def __init__(self, console: Console, unit: str) -> None:
         super().__init__()
         self.console, self.unit = console, unit
 
     def render(self, task: progress.Task) -> Table:
-        """One line, never longer than the terminal."""
-        width = self.console.width - 3  # a terminal echoes ^C behind it
+        """Render one line that fits the terminal."""
+        width = self.console.width - 3  # a terminal echoes ^C after it
         room = width - len(task.description) - SHORTEST_BAR - 2
         status = ""
         for part in self._parts(task):
@@ -95,7 +95,7 @@ class _Line(progress.ProgressColumn):
         return line
 
     def _parts(self, task: progress.Task) -> list[str]:
-        """Those that matter most first."""
+        """Return the parts of the status, most important first."""
         if not self.unit:
             return [duration(task.elapsed or 0)]
         unit = self.unit if self.console.width >= WIDE else ""

@@ -1,4 +1,4 @@
-"""The display: notices, and how far something is, as a bar or as lines."""
+"""Show notices and progress (a bar or lines) on standard error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 logger = logging.getLogger("inceptcli")
-"""Every module's notices pass it: what `--quiet` silences is INFO, what is said anyway WARNING."""
+"""Parent of all module loggers; `--quiet` hides INFO, but not WARNING."""
 
 
 class Notices(logging.Handler):
-    """Shows notices as plain lines on standard error, above the bar if there is one."""
+    """A log handler that prints plain lines on standard error, above the progress bar if any."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one line."""
+        """Print a record as one line."""
         line = fitted(shortened(printable(record.getMessage())), sys.stderr)
         if Display.bars is not None:
             Display.bars.console.print(
@@ -39,7 +39,7 @@ _shown = Notices()
 
 @contextmanager
 def notices() -> Iterator[None]:
-    """Show this program's notices while the block runs."""
+    """Show the notices of inceptcli while the block runs."""
     level = logger.level
     _shown.setLevel(logging.INFO)
     _shown.filters.clear()
@@ -53,29 +53,29 @@ def notices() -> Iterator[None]:
 
 
 def hush(quiet: bool) -> bool:
-    """Show warnings alone if `quiet`, which is returned, as the callback of a flag has to."""
+    """Show only warnings if `quiet`; return `quiet`, as the callback of a flag must."""
     if quiet:
         _shown.setLevel(logging.WARNING)
     return quiet
 
 
 def silence() -> None:
-    """Show no notices: another process of the job does."""
+    """Hide all notices; another process of the job shows them."""
     _shown.setLevel(logging.CRITICAL + 1)
 
 
 def hide(module: str) -> None:
-    """Show no notices of a module and of those in it."""
+    """Hide the notices of a module and its submodules."""
     _shown.addFilter(lambda record: not record.name.startswith(module))
 
 
 class Display:
-    """Progress on standard error while a command works.
+    """Progress reporting on standard error.
 
-    Nothing appears with `quiet`, nor where INFO notices are not shown.
+    Nothing is shown if `quiet` is set or INFO notices are hidden.
 
-    On a terminal a task is a bar with rate and time left, which is gone when the task is; elsewhere
-    (a cluster's log, a dumb terminal) it is a plain line from time to time, without control codes.
+    On a terminal, a task is a bar with rate and time left, which disappears at the end. Elsewhere
+    (a cluster's log, a dumb terminal), it is an occasional plain line without control codes.
     """
 
     bars: ClassVar[Progress | None] = None
@@ -87,13 +87,13 @@ class Display:
     def task(
         self, label: str, total: float | None = None, unit: str = "images", done: float = 0
     ) -> Iterator[Task]:
-        """Show how far something is; one at a time. An interruption has a note of it.
+        """Show the progress of a task, one at a time; add the count as a note to an interruption.
 
         Args:
-            label: what is done, in a word or two.
-            total: how much there is of it; None when nobody knows.
-            unit: what is counted.
-            done: where it starts, when an earlier process did some of it.
+            label: one or two words that name the task.
+            total: the total amount; None if unknown.
+            unit: the unit of the amounts.
+            done: the amount that an earlier process has done.
         """
         task: Task | None = None
         try:

@@ -1,4 +1,4 @@
-"""Progress where there is no terminal, such as a cluster's log: plain lines at a sane pace."""
+"""Progress without a terminal, such as in a cluster's log: occasional plain lines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from inceptcli.progress.task import Task, counted, per_second
 from inceptcli.text import duration, printable
 
 FIRST_AFTER, EVERY = 60.0, 300.0
-"""Seconds until the first line, and from one to the next."""
+"""Seconds until the first line, and between lines."""
 
 
 class LinesTask(Task):
-    """Shown as a plain line after a minute and then every five."""
+    """A task shown as a plain line after one minute, then every five minutes."""
 
     def __init__(self, label: str, unit: str, done: float, total: float | None) -> None:
         super().__init__(done, total)
@@ -24,11 +24,11 @@ class LinesTask(Task):
 
     @property
     def due(self) -> bool:
-        """Whether the next line is."""
+        """Whether the next line is due."""
         return time.monotonic() >= self._next
 
     def reach(self, done: float, total: float | None, figures: tuple[str, ...] = ()) -> None:
-        """Print the line that is due, if one is."""
+        """Update the task; print a line if it is due."""
         super().reach(done, total)
         if not self.due:
             return
