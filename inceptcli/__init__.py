@@ -1,7 +1,7 @@
 """Inception-v4, Inception-ResNet-v1 and -v2 (arXiv 1602.07261) in Python and on the command line.
 
-`load`, `train`, `evaluate`, `summarize` and `network` are what the commands do, as functions:
-`inceptcli guide python` shows them. Nothing heavy is imported before one of them is used.
+`load`, `train`, `evaluate`, `summarize` and `network` are the Python functions of the commands;
+see `inceptcli guide python`. Heavy libraries are imported when a function is first used.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ JOBS = ("evaluate", "load", "network", "summarize", "train")
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a job when it is first asked for."""
+    """Import a function of the Python interface on first access."""
     if name not in JOBS:
         raise AttributeError(f"module 'inceptcli' has no attribute {name!r}")
     return getattr(import_module(f"inceptcli.jobs.{name}"), name)
 
 
 def __dir__() -> list[str]:
-    """The public names."""
+    """Return the public names."""
     return [*JOBS]

@@ -12,21 +12,21 @@ from inceptcli.processes.standard_streams import secure_standard_streams
 def main() -> None:
     """Run the command line."""
     secure_standard_streams()
-    # Other packages' plugins would be searched for at each start, and run.
+    # Pydantic would otherwise search for plugins of other packages at each start and run them.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Ctrl-C ends the program without a traceback until a command listens.
+        # Ctrl-C exits without a traceback until a command installs its handlers.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     from inceptcli.cli.app import app
 
     try:
         app(prog_name="inceptcli")
-    except UserError as error:  # of --help and --version, which are no commands
+    except UserError as error:  # from --help and --version, which run no command
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     finally:
-        gc.freeze()  # the interpreter's last collections would look at every module, for 50 ms
+        gc.freeze()  # saves 50 ms: final collections skip all modules
 
 
 if __name__ == "__main__":

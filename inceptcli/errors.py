@@ -1,10 +1,10 @@
-"""The errors that the command line prints as one line, never as a traceback."""
+"""Errors that the command line prints as one line, without a traceback."""
 
 
 class UserError(Exception):
-    """The work failed, or part of it did, for a reason in what was read: exit code 1.
+    """The work or part of it failed because of its input or environment: exit code 1.
 
-    The message is one sentence that names place, rule, value and, where there is one, the remedy.
+    The message is one sentence with place, rule, value and, if there is one, remedy.
     """
 
     exit_code = 1
@@ -16,5 +16,5 @@ class UsageError(UserError):
     exit_code = 2
 
 
-class MissingFile(UsageError):  # noqa: N818 - it names what is missing
-    """A file or folder that was named is not there."""
+class MissingFile(UsageError):  # noqa: N818 - named after the cause
+    """A given file or folder does not exist."""

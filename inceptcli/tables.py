@@ -1,4 +1,4 @@
-"""Tables for people on standard output."""
+"""Rich tables on standard output."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 
 def results_console() -> Console:
-    """Standard output for Rich's tables; without a terminal it is wide enough for their rows."""
+    """Return a Rich console on standard output; without a terminal, it is wide enough for rows."""
     from rich.console import Console
 
     console = Console(markup=False, highlight=False)

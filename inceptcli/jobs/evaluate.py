@@ -33,22 +33,22 @@ def evaluate(
     """Measure accuracy, loss and calibration on labeled images.
 
     Args:
-        weights: as `load` takes them; several are an ensemble.
+        weights: as for `load`; several form an ensemble.
         data: folder of class folders, CSV file or tar shards; by default the images on which the
             run validated.
         split: "train", "val", "test" or "all"; by default "val" where the data has it.
-        exclude: file that lists images to leave out.
-        allow_outside: whether the paths of a CSV file may leave its folder.
-        skip_unreadable: leave out images that cannot be read, and list them in `skipped`.
+        exclude: file that lists images to exclude.
+        allow_outside: allow paths outside the folder of a CSV file.
+        skip_unreadable: skip images that cannot be read, and list them in `skipped`.
         progress: show progress and notices on standard error.
-        **options: crops, device and so on, as in `load`.
+        **options: crops, device and others, as for `load`.
 
     Returns:
-        Fractions, not percent: `top1`, `top5`, `loss`, each with its 95 % interval, calibration,
-        `per_class`, `confusion` and `images`.
+        `top1`, `top5` (fractions, not percent) and `loss`, each with its 95 % interval,
+        calibration, `per_class`, `confusion` and `images`.
 
     Raises:
-        FileNotFoundError, ValueError, RuntimeError: as in `load`; images that cannot be read are a
+        FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise
             RuntimeError.
     """
     with python_errors(), notices() if progress else nullcontext():

@@ -1,4 +1,4 @@
-"""Load networks and ask them: `inceptcli.load`."""
+"""Load networks and predict with them: `inceptcli.load`."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def load(
     Args:
         weights: a run directory, weights file, published name (`imagenet`, `iv4-tf:imagenet`) or
             Hugging Face repository (`hf-hub:owner/name`). Published weights are downloaded once.
-        **options: crops (1, 10, 12 or 144 of each image, whose probabilities are averaged),
-            device ("auto", "cpu", "cuda", "cuda:N", "mps"), devices (number of GPUs that take
-            turns, or "auto"), batch_size (crops at once), precision (Lightning's names),
-            fast_decode (decode JPEGs no larger than needed), compile (torch.compile, on a GPU).
+        **options: crops (1, 10, 12 or 144 per image; their probabilities are averaged), device
+            ("auto", "cpu", "cuda", "cuda:N", "mps"), devices (number of GPUs to spread the batches
+            over, or "auto"), batch_size (crops per batch), precision (named as in Lightning),
+            fast_decode (decode large JPEGs at reduced size), compile (torch.compile, on a GPU).
 
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: an option is wrong, or the networks have different classes.
-        RuntimeError: the weights cannot be read, downloaded or computed here.
+        RuntimeError: the weights cannot be read or downloaded, or the device is unavailable.
     """
     with python_errors():
         return Model(EnsembleRequest(weights_names(weights), **options).find())
@@ -55,11 +55,11 @@ def weights_names(weights: PathOrName | Sequence[PathOrName]) -> tuple[str, ...]
 
 
 class Model:
-    """Loaded networks; `load` makes one.
+    """Loaded networks, as returned by `load`.
 
     Attributes:
         classes: id and name of each class, in the order of the first network's outputs.
-        metadata: what each weights file says about itself: network, recipe, epoch, metrics.
+        metadata: metadata of each weights file: network, recipe, epoch, metrics.
         preprocessing: the first network's image size, resizing, mean and standard deviation.
     """
 
@@ -77,22 +77,22 @@ class Model:
         top_k: int = 5,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Answer]:
-        """Yield an answer for each image, in order, as soon as it is known.
+        """Yield an answer for each image, in input order, as soon as it is ready.
 
         Args:
-            images: one image or several. A folder stands for all images in it and below, a pattern
-                such as `photos/*.jpg` for the files that match, a .tar file for its images.
-            top_k: number of classes to name, most probable first.
-            errors: whether an image that cannot be read raises an error, or is returned as an
-                answer whose `error` has the reason.
+            images: one image or several. Folders are searched recursively, patterns such as
+                `photos/*.jpg` are expanded, and a .tar file stands for its images.
+            top_k: number of classes per image, most probable first.
+            errors: "raise" raises an error for an image that cannot be read; "return" yields an
+                answer whose `error` is the reason.
 
         Returns:
-            Answers with `path` (`images[N]` for the N-th input where that is no path), `top` (each
-            with `name`, `index` and `probability`) and `error` (None, or the reason).
+            Answers with `path` (`images[N]` if input N is not a path), `top` (each with `name`,
+            `index` and `probability`) and `error` (None, or the reason).
 
         Raises:
-            FileNotFoundError: there is no such file; OSError of other kinds likewise.
-            ValueError: a file is no image, an array no RGB pixels, or an argument is wrong.
+            FileNotFoundError: a file does not exist; other kinds of OSError likewise.
+            ValueError: a file is not an image, an array is not RGB pixels, or an argument is wrong.
         """
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
@@ -103,13 +103,13 @@ class Model:
         return self._answers(images, top_k, [raise_unreadable] if errors == "raise" else [])
 
     def embed(self, images: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
-        """Return the penultimate features of each image, in order: (N, num_features), float32.
+        """Return the penultimate features of images: (N, num_features), float32, in input order.
 
-        Those of irv1-facenet have length 1. For one network and one crop. Takes images, and raises
-        errors, as `predict` does.
+        Features of irv1-facenet have unit length. Requires one network and one crop. Arguments and
+        errors are those of `predict`.
         """
         if len(self._networks.files) > 1 or self._ensemble.crops > 1:
-            raise ValueError("embed is for one network and one crop")
+            raise ValueError("embed needs one network and one crop")
         rows: list[NDArray[np.float32]] = []
 
         def keep(source: Source, found: Seen | UnreadableImage, answer: Answer) -> None:
@@ -139,7 +139,7 @@ class Model:
 
 
 def sources_of(images: Any) -> Iterator[Source]:
-    """Yield the images that an argument of `Model.predict` stands for, as they are needed."""
+    """Yield the images of the argument of `Model.predict`, lazily."""
     for number, image in enumerate([images] if _is_single(images) else images):
         if isinstance(image, str | os.PathLike):
             path = os.fspath(image)
@@ -170,6 +170,6 @@ def _content(image: object, number: int) -> Content:
 
 
 def raise_unreadable(source: Source, found: Seen | UnreadableImage, _: Answer) -> None:
-    """Raise an ordinary error for an image that could not be read."""
+    """Raise a standard Python error for an image that could not be read."""
     if isinstance(found, UnreadableImage):
         raise python_error(found, source.path) from found

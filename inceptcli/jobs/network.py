@@ -15,29 +15,29 @@ from inceptcli.weights.file import load_network
 def network(
     name: str | os.PathLike[str], *, num_classes: int | None = None, **options: Any
 ) -> Network:
-    """Build a network with random weights, or load one with its own.
+    """Build a network with random weights, or load one from weights.
 
-    It takes images (N, 3, H, W), float32 in [-1, 1], RGB, of at least 75 pixels a side, and returns
-    logits (N, num_classes).
+    The network takes images (N, 3, H, W), float32 in [-1, 1], RGB, at least 75 pixels per side, and
+    returns logits (N, num_classes).
 
     Args:
-        name: a network (`iv4`, `irv1`, `irv2`, `iv4-tf`, `irv2-tf`, `irv1-facenet`, `iv3`), which
-            gets random weights and is in training mode; or weights as `load` takes them, whose
-            network is in evaluation mode.
+        name: a network (`iv4`, `irv1`, `irv2`, `iv4-tf`, `irv2-tf`, `irv1-facenet`, `iv3`), built
+            with random weights in training mode; or weights, as for `load`, loaded in evaluation
+            mode.
         num_classes: number of classes of a network with random weights; by default 1000.
-        **options: the recipe keys of the section `network`: repeats, residual_scales, shortcut,
+        **options: recipe keys of the section `network`: repeats, residual_scales, shortcut,
             batch_norm_on_sums, in_channels, dropout, batch_norm_eps, batch_norm_momentum,
             count_padding.
 
     Raises:
-        FileNotFoundError: there are no such weights.
-        ValueError: the network has no such option, or weights are given other options.
+        FileNotFoundError: the weights do not exist.
+        ValueError: the network does not have the option, or options are given for weights.
         RuntimeError: the weights cannot be read or downloaded.
     """
     text = os.fspath(name)
     if text in NETWORKS:
         return build(network_options(text, num_classes=num_classes, **options))
     if num_classes is not None or options:
-        raise ValueError(f"{text}: weights keep their own classes and options; name a network")
+        raise ValueError(f"{text}: weights define their own classes and options; give a network")
     with python_errors():
         return cast(Network, load_network(find_weights(text))[0])

@@ -1,4 +1,4 @@
-"""Errors of the command line as ordinary Python errors."""
+"""Convert errors of the command line to standard Python errors."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from inceptcli.errors import MissingFile, UsageError, UserError
 
 @contextmanager
 def python_errors() -> Iterator[None]:
-    """Turn a UsageError into ValueError and a UserError into RuntimeError, an OSError's into that.
+    """Convert a UserError of the block to a standard Python error.
 
-    Messages stay as they are: place, rule, value, remedy. Some name the option of the command line
-    that sets the argument.
+    UsageError becomes ValueError, MissingFile FileNotFoundError, any other UserError RuntimeError.
+    Messages are unchanged, so some name the command-line option that corresponds to an argument.
     """
     try:
         yield
@@ -22,7 +22,7 @@ def python_errors() -> Iterator[None]:
 
 
 def python_error(error: UserError, path: str | None = None) -> Exception:
-    """Return the ordinary error for one of ours; `path` is named where its message does not."""
+    """Return the standard error for a UserError; add `path` to a message that lacks it."""
     cause = error.__cause__
     if path is not None and isinstance(cause, OSError) and cause.errno is not None:
         return type(cause)(cause.errno, cause.strerror, path)

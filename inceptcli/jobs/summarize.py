@@ -32,13 +32,13 @@ def summarize(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
 ) -> Summary:
-    """Summarize a network by name, or the network of weights; imports no torch.
+    """Summarize a network, given by name or by weights; imports no torch.
 
     Args:
-        network: a network's name, or weights as `load` takes them.
-        num_classes: number of classes of a network by name; by default 1000.
-        image_size: side, or height and width, in pixels; by default the weights' own, 299 for a
-            name.
+        network: name of a network, or weights, as for `load`.
+        num_classes: number of classes, only for a name; by default 1000.
+        image_size: side, or height and width, in pixels; by default that of the weights, or 299 for
+            a name.
 
     Returns:
         `parameters`, `multiply_adds` and `stages`, each with `output_shape`, parameters and
@@ -55,7 +55,7 @@ def summarize(
 
 
 class DescribedNetwork(NamedTuple):
-    """A network by its options, its preprocessing, and the metadata if it has weights."""
+    """Options and preprocessing of a network, and the metadata of its weights, if any."""
 
     options: NetworkOptions
     preprocessing: Preprocessing
@@ -63,9 +63,9 @@ class DescribedNetwork(NamedTuple):
 
 
 def described_network(network: str, num_classes: int | None) -> DescribedNetwork:
-    """Describe a registered network or weights; a name is looked up first.
+    """Describe a network or weights; network names take precedence.
 
-    Raises UsageError for what is neither, UserError for weights that cannot be read.
+    Raises UsageError if `network` is neither, UserError if the weights cannot be read.
     """
     if network in NETWORKS:
         options = network_options(network, num_classes=num_classes)
@@ -77,6 +77,7 @@ def described_network(network: str, num_classes: int | None) -> DescribedNetwork
     metadata = read_metadata(find_weights(network))
     if num_classes is not None:
         raise UsageError(
-            f"--num-classes is for a network's name; {network} has {metadata.network.num_classes}"
+            f"--num-classes needs the name of a network; the weights {network} have "
+            f"{metadata.network.num_classes} classes"
         )
     return DescribedNetwork(metadata.network, metadata.preprocessing, metadata)

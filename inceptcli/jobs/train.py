@@ -50,11 +50,11 @@ KEYS = {
     "freeze": "network.freeze",
     "val_fraction": "data.val_fraction",
 }
-"""The recipe key that each option of `train` sets."""
+"""Recipe keys by option of `train`."""
 
 
 class TrainOptions(TypedDict, total=False):
-    """Options of `train`, each of which sets the recipe key in KEYS."""
+    """Options of `train`; each sets a recipe key (see KEYS)."""
 
     arch: str
     data: str | os.PathLike[str]
@@ -79,13 +79,13 @@ class TrainOptions(TypedDict, total=False):
 
 
 class TrainedRun(NamedTuple):
-    """A run after `train`.
+    """The result of `train`.
 
     Attributes:
         path: the run directory.
-        weights: its weights file, for `load`; there after the first validation.
-        finished: whether the last epoch is done; the same call continues a run that was stopped.
-        metrics: one row of metrics.csv per epoch, by column.
+        weights: its weights file, for `load`; exists after the first validation.
+        finished: whether the last epoch is done; the same call continues a stopped run.
+        metrics: rows of metrics.csv, one per epoch, by column.
     """
 
     path: Path
@@ -108,19 +108,19 @@ def train(
 
     Args:
         output: run directory; by default runs/NETWORK-DATE.
-        recipe: bundled recipe or file; by default demo, with data scratch-small, with init
-            finetune.
+        recipe: name of a bundled recipe, or a file; by default demo, scratch-small with data,
+            finetune with init.
         changes: values by recipe key, such as {"trainer.precision": "bf16-mixed"}.
-        resume: "auto" continues the run in `output`, "never" refuses to touch it.
-        fast_dev_run: train and validate one batch each and save nothing.
+        resume: "auto" continues an existing run in `output`, "never" raises if there is one.
+        fast_dev_run: train and validate one batch each without saving.
         progress: show progress and notices on standard error.
-        **options: the options of `inceptcli train`: arch, data, epochs, batch_size, image_size, lr
-            and so on; see TrainOptions.
+        **options: options of `inceptcli train`, such as arch, data, epochs, batch_size, image_size
+            and lr; see TrainOptions.
 
     Raises:
         ValueError: the recipe, an option or the data is wrong.
-        RuntimeError: training failed: a loss that is no number, no memory, no disk space.
-        KeyboardInterrupt: a signal stopped the run, which is saved; the same call continues it.
+        RuntimeError: training failed: the loss is not finite, or memory or disk space is exhausted.
+        KeyboardInterrupt: a signal stopped the run after saving; the same call continues it.
     """
     if unknown := [name for name in options if name not in KEYS]:
         raise TypeError(f"train has no option {unknown[0]!r}; options: {', '.join(KEYS)}")
@@ -155,14 +155,14 @@ def _plain(value: object) -> object:
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One `train`.
+    """Arguments of a training run.
 
     Attributes:
-        recipe: bundled name or file; None is the default for the `changes`.
+        recipe: bundled name or file; None selects a default from the `changes`.
         changes: values by recipe key.
-        output: run directory; None is a new one.
-        resume: whether a run in `output` may be continued.
-        fast_dev_run: train and validate one batch each and save nothing.
+        output: run directory; None creates a new one.
+        resume: whether an existing run in `output` may be continued.
+        fast_dev_run: train and validate one batch each without saving.
     """
 
     recipe: str | None = None
@@ -172,7 +172,7 @@ class TrainRequest:
     fast_dev_run: bool = False
 
     def settings(self) -> Recipe:
-        """The recipe with the changes; UsageError for a key or value that is wrong."""
+        """Return the recipe with the changes applied; raise UsageError for a wrong key or value."""
         name = self.recipe or _default_recipe(self.changes)
         values = override(read_with_bases(find_recipe(name))[0], {})
         changes = _with_head_rate(values, dict(self.changes))
@@ -181,7 +181,7 @@ class TrainRequest:
 
 
 def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
-    """Do what a request asks; `stopping` listens to signals already.
+    """Run a request; `stopping` must already listen for signals.
 
     Raises UsageError, UserError and SystemExit as `fit` does.
     """
@@ -208,8 +208,8 @@ def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
     from inceptcli.plots.canvas import quiet_matplotlib
 
     if planned.recipe.data.path is None:
-        logger.info("no --data given: training on `shapes`, drawn by the program")
-    # torch reads it when imported: C++ would warn of what is on purpose, once per process.
+        logger.info("no --data given: training on `shapes`, generated images")
+    # torch reads it on import; each process would otherwise warn about intended settings.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     quiet_matplotlib()  # torchmetrics imports it
 
@@ -219,30 +219,30 @@ def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
 
 
 def _check_recipe_stays(recipe: str | None, output: Path | None) -> None:
-    """UsageError where the run's complete recipe.yaml would replace one that is read."""
-    if recipe is None or output is None or has_begun(output):  # that of a run goes on
+    """Raise UsageError if the run's recipe.yaml would replace an input recipe."""
+    if recipe is None or output is None or has_begun(output):  # a run keeps its own
         return
     written = output / "recipe.yaml"
     for file in read_with_bases(find_recipe(recipe))[1]:
         if written.exists() and written.samefile(file):
-            raise UsageError(f"--output {written}: is read as {file}; name another file")
+            raise UsageError(f"--output {written}: is also the input {file}; give another folder")
 
 
 def _trial(settings: Recipe) -> Recipe:
-    """One batch of training and one of validation, by Lightning's meaning of the flag."""
+    """Limit training and validation to one batch each, as Lightning's fast_dev_run does."""
     if settings.trainer.profiler != "none":
         raise UsageError(
-            f"--fast-dev-run: saves nothing, so trainer.profiler {settings.trainer.profiler} has "
-            "no place for its report; leave one of them out, or give --epochs 1 "
+            "--fast-dev-run: saves nothing, so it cannot be combined with trainer.profiler "
+            f"{settings.trainer.profiler}; omit one of them, or use --epochs 1 "
             "--set trainer.limit_batches=1 instead"
         )
     changes = {"trainer.epochs": 1, "trainer.limit_batches": 1, "trainer.logger": "none"}
-    # What is unset stays so: weights of --init say it.
+    # Unset values stay unset, since weights of --init may define them.
     return check(override(settings.model_dump(exclude_unset=True), changes), "--fast-dev-run")
 
 
 def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """What is wanted, and the classifier's own rate in the recipe's ratio to another one."""
+    """Scale the classifier's learning rate with a changed learning rate, as in the recipe."""
     rates: Any = values.get("optimizer")
     keys = ("optimizer.learning_rate", "optimizer.head_learning_rate")
     try:

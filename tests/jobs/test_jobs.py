@@ -43,7 +43,7 @@ def test_a_summary_is_that_of_the_command(name: str) -> None:
 def test_a_summary_of_weights_has_their_classes_and_size(weights: Path) -> None:
     summary = inceptcli.summarize(weights)
     assert (summary.num_classes, summary.image_size) == (len(IDS), (75, 75))
-    with pytest.raises(ValueError, match="--num-classes is for a network's name"):
+    with pytest.raises(ValueError, match="--num-classes needs the name of a network"):
         inceptcli.summarize(weights, num_classes=3)
     with pytest.raises(ValueError, match="at least 75x75"):
         inceptcli.summarize("irv1", image_size=74)
@@ -67,7 +67,7 @@ def test_a_network_of_weights_has_them(weights: Path) -> None:
     found, expected = network.state_dict(), load_tensors(weights)
     assert sorted(found) == sorted(expected)
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
-    with pytest.raises(ValueError, match="keep their own classes"):
+    with pytest.raises(ValueError, match="define their own classes"):
         inceptcli.network(weights, num_classes=2)
 
 
