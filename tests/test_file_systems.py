@@ -47,7 +47,7 @@ def test_a_run_trains_where_there_are_no_locks_and_says_so_once(
     directory.open()
     directory.close()
     place, reason = f"{tmp_path}/run/lock", os.strerror(number)
-    notice = f"{place}: cannot be locked ({reason}); see to it that no second process writes there"
+    notice = f"{place}: cannot be locked ({reason}); make sure that no other process writes there"
     assert notices == [notice]
     assert notice in (tmp_path / "run/train.log").read_text()
 
@@ -73,7 +73,7 @@ def test_a_part_is_written_where_there_are_no_locks(
     with open_part(tmp_path / "part", record()):
         pass
     assert notices == [
-        f"{tmp_path}/part/.lock: cannot be locked (No locks available); see to it that no second "
+        f"{tmp_path}/part/.lock: cannot be locked (No locks available); make sure that no other "
         "process writes there"
     ]
 
@@ -187,7 +187,7 @@ def test_what_has_to_be_kept_needs_a_folder_and_says_so(
 def test_completion_needs_a_home_folder_and_says_so(home: str | None, tmp_path: Path) -> None:
     code, said = without_home(tmp_path, "--install-completion", "bash", home=home)
     assert code == 2
-    assert "cannot be written; set HOME to one that can" in " ".join(said.split())
+    assert "is not writable; set HOME to a writable folder" in " ".join(said.split())
 
 
 @pytest.mark.system

@@ -84,7 +84,7 @@ def test_results_that_do_not_fit_are_one_line(arguments: str) -> None:
 def test_results_without_a_place_to_go_are_an_error() -> None:
     done = inceptcli("list networks", ">&-")
     assert done.returncode == 1
-    assert done.stderr == "Error: standard output: is closed, so results have no place to go\n"
+    assert done.stderr == "Error: standard output: closed; results cannot be written\n"
 
 
 def test_a_reader_of_results_that_leaves_is_no_error_to_tell() -> None:
@@ -98,4 +98,4 @@ def test_a_reader_of_results_that_leaves_is_no_error_to_tell() -> None:
 def test_an_empty_argument_is_refused(arguments: str) -> None:
     done = inceptcli(arguments, "")
     assert done.returncode == 2
-    assert "what follows is empty" in done.stderr
+    assert "the value is empty" in done.stderr

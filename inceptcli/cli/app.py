@@ -1,4 +1,4 @@
-"""The application: subcommands, `--version`, and how errors are reported."""
+"""The Typer application: subcommands, `--version` and error reporting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inceptcli.text import fitted, printable, shortened
 
 
 class ReportingGroup(LazyGroup):
-    """Prints a UserError as one line on stderr and turns it into its exit code."""
+    """A command group that prints a UserError as one line on stderr and exits with its code."""
 
     trains = False
 
@@ -38,7 +38,10 @@ class ReportingGroup(LazyGroup):
     }
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Shells expand ~ at the start of a word only: not in --output=~/run, nor in quotes."""
+        """Refuse empty arguments and expand ~ in all others.
+
+        Shells expand ~ only at the start of a word: not in --output=~/run and not in quotes.
+        """
         check_not_empty(args)
         self.trains = args[:1] in (["train"], ["study"])
         if "--install-completion" in args:
@@ -46,7 +49,7 @@ class ReportingGroup(LazyGroup):
         return super().parse_args(ctx, [with_home(argument) for argument in args])
 
     def invoke(self, ctx: Any) -> object:
-        """Run the subcommand."""
+        """Run the subcommand and report its errors."""
         try:
             with notices(), interruptible(self.trains):
                 return super().invoke(ctx)
@@ -54,7 +57,7 @@ class ReportingGroup(LazyGroup):
             echo(fitted(f"Error: {shortened(printable(str(error)))}", sys.stderr), err=True)
             raise Exit(error.exit_code) from None
         except BadParameter as error:
-            # Typer passes on how pydantic begins a message.
+            # Typer keeps the prefix of pydantic's messages.
             error.message = error.message.removeprefix("Value error, ")
             said = fitted(f"Error: {error.format_message()}", sys.stderr).removeprefix("Error: ")
             error.format_message = lambda: said  # type: ignore[method-assign]
@@ -76,27 +79,25 @@ app = Typer(
     name="inceptcli",
     cls=ReportingGroup,
     no_args_is_help=True,
-    # Rich-marked help costs 0.2 s at every start.
+    # Help with Rich markup adds 0.2 s to every start.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 
 def check_not_empty(args: list[str]) -> None:
-    """BadParameter for an argument of no letters: a path that is empty means the current folder."""
+    """Raise BadParameter for an empty argument: an empty path would mean the current folder."""
     for place, argument in enumerate(args):
         flag, equals, value = argument.partition("=")
         if not argument or (flag.startswith("--") and equals and not value):
             before = args[place - 1] if place and not argument else flag
-            raise BadParameter(
-                f"{before}: what follows is empty; is a variable of the shell unset?"
-            )
+            raise BadParameter(f"{before}: the value is empty; is a shell variable unset?")
 
 
 def with_home(argument: str) -> str:
-    """An argument with ~ as the home folder, at its start or where the value of a flag starts.
+    """Expand ~ at the start of an argument or of a flag's value.
 
-    Raises BadParameter where nobody has that home. A file of that very name is ./~name.
+    Raises BadParameter for an unknown user. A file named ~name is given as ./~name.
     """
     flag, path = re.fullmatch(r"(--[a-z-]+=)?(.*)", argument, re.DOTALL).groups("")  # type: ignore[union-attr]  # always matches
     if not path.startswith("~"):
@@ -107,12 +108,12 @@ def with_home(argument: str) -> str:
 
 
 def check_home() -> None:
-    """BadParameter where there is no home folder that the completion of a shell fits into."""
+    """Raise BadParameter if shell completion cannot be installed into the home folder."""
     home = os.path.expanduser("~")  # noqa: PTH111  # pathlib raises where there is none
     if not os.access(home, os.W_OK):
         raise BadParameter(
-            f"--install-completion: home folder {home} cannot be written; set HOME to one that "
-            "can, or let --show-completion print the script"
+            f"--install-completion: home folder {home} is not writable; set HOME to a writable "
+            "folder, or print the script with --show-completion"
         )
 
 

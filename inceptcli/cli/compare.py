@@ -1,4 +1,4 @@
-"""`inceptcli compare`: runs side by side, and beside the paper's own curves."""
+"""`inceptcli compare`: compare runs with each other and with the paper's curves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EPILOG = """Examples:
 
 
 class MetricName(StrEnum):
-    """What --metric takes: Typer has no list of literals."""
+    """Values of --metric; Typer does not support a list of literals."""
 
     TOP1 = "top1"
     TOP5 = "top5"
@@ -43,61 +43,61 @@ def compare(
         list[Path] | None,
         Argument(
             metavar="RUN",
-            help="Run directories, also of runs in progress; none with --paper alone.",
+            help="Run directories; runs may be in progress. Optional with --paper.",
             show_default=False,
         ),
     ] = None,
     by: Annotated[
         Literal["epoch", "step", "hours"],
-        Option(help="What to lay the curves along: epochs, optimizer steps or hours."),
+        Option(help="Horizontal axis: epochs, optimizer steps or hours."),
     ] = "epoch",
     metric: Annotated[
         list[MetricName] | None,
         Option(
             metavar="top1|top5|loss|train-loss",
-            help="Validation error (top1, top5: percent), validation loss or training loss; "
-            "repeatable, the first is that of the table. Default: all that there are.",
+            help="Validation error (top1, top5; in percent), validation loss or training loss. "
+            "Repeatable; the table shows the first. Default: all available.",
         ),
     ] = None,
     reach: Annotated[
         str | None,
         Option(
             metavar="X,Y,...",
-            help="Values to reach, errors in percent, such as 30,25,22; default: round ones.",
+            help="Thresholds to reach, such as 30,25,22; errors in percent. Default: round values.",
         ),
     ] = None,
     window: Annotated[
         float,
         Option(
             metavar="EPOCHS",
-            help="Epochs on either side to average over before a run's value counts as reached; "
-            "2 of the paper's curves always.",
+            help="Smooth each run over this many epochs on either side before thresholds are "
+            "applied; the paper's curves are always smoothed over 2.",
             min=0,
         ),
     ] = 0,
     paper: Annotated[
-        bool, Option("--paper", help="Add the paper's curves, from epoch 20 on; default: off.")
+        bool, Option("--paper", help="Add the paper's curves (from epoch 20). Default: off.")
     ] = False,
     output: Annotated[
         Path | None,
         Option(
             metavar="FILE.png",
-            help="Picture to draw; FILE.csv beside it gets the points. Default: none.",
+            help="Plot to write; the points are written to FILE.csv. Default: none.",
         ),
     ] = None,
     output_format: Annotated[
         Literal["table", "json", "csv"],
-        Option("--format", help="How the values reached are printed."),
+        Option("--format", help="Output format of the thresholds reached."),
     ] = "table",
 ) -> None:
-    """Lay runs side by side: curves and time to reach an error.
+    """Compare runs: plot curves and list the time to reach an error.
 
-    --paper adds the curves that the paper prints (Figures 21-26).
+    --paper adds the curves of the paper (Figures 21-26).
     """
     if not runs and not paper:
-        raise UsageError("give run directories, or --paper for the paper's curves alone")
+        raise UsageError("give run directories, or --paper to show only the paper's curves")
     if paper and by != "epoch":
-        raise UsageError(f"--by {by}: the paper gives epochs only; leave out --by or --paper")
+        raise UsageError(f"--by {by}: the paper's curves have epochs only; omit --by or --paper")
     thresholds = _thresholds(reach)
     if output is not None:
         _check_output(output, runs or [])
@@ -106,7 +106,9 @@ def compare(
 
     of_table = [curve for curve in curves if curve.metric == metrics[0]]
     if not of_table:
-        raise UserError(f"--metric {metrics[0]}: nothing to compare; the paper has top1 and top5")
+        raise UserError(
+            f"--metric {metrics[0]}: nothing to compare; the paper's curves are top1 and top5"
+        )
     _print_reached(of_table, thresholds, window, by, output_format)
     if output is not None:
         from inceptcli.plots.comparison import draw_comparison, write_comparison_csv
@@ -147,7 +149,7 @@ def _check_output(path: Path, runs: list[Path]) -> None:
         with twin.open(errors="replace") as file:
             if file.readline(200).strip() != ",".join(COLUMNS):
                 raise UsageError(
-                    f"--output {path}: {twin}, which the points would replace, is another file"
+                    f"--output {path}: the points would replace {twin}, which holds other data"
                 )
 
 
@@ -159,7 +161,7 @@ def _all_metrics(with_runs: bool) -> list[str]:
 
 
 def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
-    """Those of the runs, in their order, then the paper's."""
+    """Return the curves of the runs, in the order given, then the paper's."""
     from inceptcli.plots.curve import curve_of, names_of
     from inceptcli.plots.history import read_history
     from inceptcli.plots.paper_curves import PUBLISHED_METRICS, paper_curves
@@ -172,7 +174,7 @@ def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
     for name, folder in zip(names_of(folders), folders, strict=True):
         history = read_history(folder)
         if not history.epochs:
-            logger.info(f"{folder}: no epoch is finished yet, left out")
+            logger.info(f"{folder}: skipped, no epoch is finished yet")
         curves += [
             curve for metric in metrics if (curve := curve_of(name, history, metric)) is not None
         ]

@@ -1,4 +1,4 @@
-"""The names that arguments take, and their completion. Imports no torch."""
+"""Names for arguments and shell completion. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typer import Context
 
 
 class Name(NamedTuple):
-    """A name and one line about it; of a recipe's key, also its values and default."""
+    """A name and its one-line description; recipe keys also have values and a default."""
 
     name: str
     about: str
@@ -17,28 +17,28 @@ class Name(NamedTuple):
 
 
 def networks() -> list[Name]:
-    """Every registered network."""
+    """Return all networks, with title and layout."""
     from inceptcli.networks.registry import NETWORKS
 
     return [Name(name, f"{layout.title} ({layout.layout})") for name, layout in NETWORKS.items()]
 
 
 def recipes() -> list[Name]:
-    """Every recipe that came along, with the first line of its comment."""
+    """Return all bundled recipes, with the first line of their comments."""
     from inceptcli.recipe.file import bundled_names, find_recipe
 
     return [Name(name, _first_comment(find_recipe(name).read_text())) for name in bundled_names()]
 
 
 def studies() -> list[Name]:
-    """Every study that came along, with the first line of its comment."""
+    """Return all bundled studies, with the first line of their comments."""
     from inceptcli.recipe.file import find_study, study_names
 
     return [Name(name, _first_comment(find_study(name).read_text())) for name in study_names()]
 
 
 def weights() -> list[Name]:
-    """Every published weights file, and the repository that has it."""
+    """Return all published weights, with network and repository."""
     from inceptcli.weights.fetched.published_names import PUBLISHED
 
     return [
@@ -48,57 +48,57 @@ def weights() -> list[Name]:
 
 
 def keys() -> list[Name]:
-    """Every key of a recipe, with its meaning and the values that it takes."""
+    """Return all recipe keys, with meaning, values and default."""
     from inceptcli.recipe.keys import recipe_keys
 
     return [Name(*key) for key in recipe_keys()]
 
 
 def topics() -> list[Name]:
-    """Every page of the guide with its title."""
+    """Return all pages of the guide, with their titles."""
     from inceptcli.guide import pages
 
     return [Name(name, pages.title(name)) for name in pages.names()]
 
 
 def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For --arch."""
+    """Complete --arch."""
     yield from _matching(networks(), incomplete)
 
 
 def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For --recipe; where nothing matches the shell offers files."""
+    """Complete --recipe; without a match the shell offers files."""
     yield from _matching(recipes(), incomplete)
 
 
 def complete_listed(ctx: Context, incomplete: str) -> Iterator[tuple[str, str]]:
-    """For the NAME of `list recipe NAME`."""
+    """Complete NAME of `list recipe NAME`."""
     if ctx.params.get("what") == "recipe":
         yield from _matching(recipes(), incomplete)
 
 
 def complete_key(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For --set."""
+    """Complete --set."""
     yield from _matching(keys(), incomplete)
 
 
 def complete_study(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For what `study` takes; where nothing matches the shell offers files."""
+    """Complete the argument of `study`; without a match the shell offers files."""
     yield from _matching(studies(), incomplete)
 
 
 def complete_weights(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For weights; where nothing matches the shell offers files and run directories."""
+    """Complete weights; without a match the shell offers files and run directories."""
     yield from _matching(weights(), incomplete)
 
 
 def complete_network_or_weights(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For what `summarize` takes."""
+    """Complete the arguments of `summarize`."""
     yield from _matching([*networks(), *weights()], incomplete)
 
 
 def complete_topic(incomplete: str) -> Iterator[tuple[str, str]]:
-    """For `guide`."""
+    """Complete the argument of `guide`."""
     yield from _matching(topics(), incomplete)
 
 

@@ -1,4 +1,4 @@
-"""`inceptcli data`: what is done with a dataset before training."""
+"""`inceptcli data`: check and shard datasets before training."""
 
 from __future__ import annotations
 
@@ -25,4 +25,4 @@ data = Typer(
 
 @data.callback()
 def data_options() -> None:
-    """Look at a dataset, make shards of it."""
+    """Check a dataset, or write it as tar shards."""

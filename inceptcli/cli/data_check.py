@@ -1,4 +1,4 @@
-"""`inceptcli data check`: read a dataset ahead of training and list what is wrong with it."""
+"""`inceptcli data check`: read a dataset before training and list its problems."""
 
 from __future__ import annotations
 
@@ -29,32 +29,30 @@ def data_check(
         str,
         Argument(
             metavar="DIR|SHARDS",
-            help="Folder of class folders, or one with train/, val/, test/; or tar shards as for "
-            "`train --data`: their folder, or a pattern such as 'shards/*.tar'.",
+            help="Dataset: a folder of class folders, or one with train/, val/ and test/; or tar "
+            "shards: a folder, or a pattern such as 'shards/*.tar'.",
         ),
     ],
-    format: Annotated[
-        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
-    ] = "table",
+    format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
     workers: Annotated[
-        int | None, Option(min=1, help="Processes that read; default: the cores that may be used.")
+        int | None, Option(min=1, help="Number of reading processes. Default: all usable cores.")
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+    quiet: Annotated[bool, Option("--quiet", help="Show no progress. Default: off.")] = False,
 ) -> None:
-    """Read every image of a dataset and list what is wrong with it.
+    """Read every image of a dataset and list problems.
 
-    The exit code is 1 when training would skip a file or refuse the folder (unreadable, images
-    with the suffix of something else, empty classes, classes that train lacks), or when equal files
-    are filed under two classes or in two splits. A suffix of another format, a format that fewer
-    than one image in a hundred has, equal files within a class and what is left out are listed
-    only. Of shards also unreadable are samples without a label and what a cut shard lost; a class
-    of the list beside them that no training image has is empty.
+    The exit code is 1 for problems that training would skip or refuse (unreadable images, images
+    without an image file extension, empty classes, classes missing from train), and for duplicate
+    images in two classes or splits. Extensions of another image format, formats of fewer than 1 %
+    of the images, duplicate images within a class and ignored files are only listed. In shards,
+    samples without a label and samples lost from a truncated shard are unreadable, and a listed
+    class without training images is empty.
 
-    JSON has clean, images (those that can be read), classes (class, images by split), formats
+    JSON has clean, images (number of readable ones), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
-    both or none; files: path, split, class), empty_classes and one_split_only (split, class),
-    left_out (files: number by suffix, hidden or beside the class folders; folders: number by name).
+    both or none; files: path, split, class), empty_classes and one_split_only (split, class), and
+    left_out (files: number by extension, hidden or outside class folders; folders: number by name).
     The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check_dataset
@@ -110,14 +108,14 @@ def _split_and_class(split: str, name: str) -> dict[str, str]:
 def _as_table(report: Report) -> str:
     lines = [*_overview(report), *_counts(report)]
     lines += _listed("cannot be read", report.unreadable)
-    lines += _listed("images that training would not find, by their suffix", report.overlooked)
-    lines += _listed("suffix of another format", report.wrong_suffix)
-    lines += _listed("formats that hardly any other image has", report.odd_format)
+    lines += _listed("images that training would miss, by file extension", report.overlooked)
+    lines += _listed("wrong file extension", report.wrong_suffix)
+    lines += _listed("rare formats", report.odd_format)
     crossing = [_group(group) for group in report.duplicates if group.across]
-    lines += ["", f"Equal files in two classes or splits: {len(crossing)}"] * bool(crossing)
+    lines += ["", f"Duplicate images across classes or splits: {len(crossing)}"] * bool(crossing)
     lines += crossing
     within = [_group(group) for group in report.duplicates if not group.across]
-    lines += ["", f"Equal files within a class: {len(within)}"] * bool(within)
+    lines += ["", f"Duplicate images within a class: {len(within)}"] * bool(within)
     lines += within
     lines += _folders("Classes without a readable image", report.empty_classes)
     lines += _folders("Classes in one split only", report.one_split_only)
@@ -125,7 +123,7 @@ def _as_table(report: Report) -> str:
         lines += ["", f"{report.left_out}".capitalize()]
     lines += [
         "",
-        "Nothing would be skipped, nothing is filed twice." if report.clean else "Not clean.",
+        "No problems found." if report.clean else "Problems found.",
     ]
     return "\n".join(lines)
 
@@ -145,7 +143,7 @@ def _overview(report: Report) -> list[str]:
 
 
 def _counts(report: Report) -> list[str]:
-    """A line per class, and how far apart the classes of each split are."""
+    """Return a line per class, and the ratio of the largest to the smallest class per split."""
     lines = ["", "  ".join(f"{split:>8}" for split in report.splits) + "  class"]
     for entry in report.classes:
         counts = (str(entry.images.get(split, "-")) for split in report.splits)

@@ -1,4 +1,4 @@
-"""`inceptcli data shard`: class folders to WebDataset tar shards."""
+"""`inceptcli data shard`: convert class folders to WebDataset tar shards."""
 
 from __future__ import annotations
 
@@ -34,57 +34,57 @@ BYTES_IN = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
 def data_shard(
     folder: Annotated[
         Path,
-        Argument(metavar="DIR", help="Folder of class folders, or one with train/, val/, test/."),
+        Argument(
+            metavar="DIR", help="Folder of class folders, or one with train/, val/ and test/."
+        ),
     ],
     output: Annotated[
         str,
         Option(
             metavar="PATTERN",
-            help="Folder for train-000000.tar, val-000000.tar, ...; or, for one set of class "
-            "folders, a pattern such as out/train-%06d.tar.",
+            help="Output folder for train-000000.tar, val-000000.tar, ...; or, for a single split, "
+            "a pattern such as out/train-%06d.tar.",
         ),
     ],
     size: Annotated[
-        str, Option(help="Bytes that a shard has at most, such as 800K, 500M or 2G.")
+        str, Option(help="Maximum size of a shard in bytes, such as 800K, 500M or 2G.")
     ] = "500M",
     count: Annotated[
-        int | None, Option(min=1, help="Images that a shard has at most; default: no limit.")
+        int | None, Option(min=1, help="Maximum number of images per shard. Default: no limit.")
     ] = None,
     seed: Annotated[
-        int, Option(min=0, help="Seed of the order of training images in the shards.")
+        int, Option(min=0, help="Random seed for the order of training images in the shards.")
     ] = 0,
     workers: Annotated[
         int | None,
-        Option(min=1, help="Processes that read and write; default: the cores that may be used."),
+        Option(min=1, help="Number of worker processes. Default: all usable cores."),
     ] = None,
     skip_unreadable: Annotated[
         bool,
         Option(
             "--skip-unreadable",
-            help="Exit with 0 though images were left out; default: exit with 1.",
+            help="Exit with code 0 even if images were unreadable. Default: exit with 1.",
         ),
     ] = False,
-    format: Annotated[
-        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
-    ] = "table",
-    quiet: Annotated[bool, Option("--quiet", help="No progress; default: off.")] = False,
+    format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
+    quiet: Annotated[bool, Option("--quiet", help="Show no progress. Default: off.")] = False,
 ) -> None:
-    """Write class folders as WebDataset tar shards, which `train` and `eval` take as --data.
+    """Write class folders as WebDataset tar shards for --data of `train` and `eval`.
 
-    A sample is the image file as it is, named by its place in the folder, and its label in .cls;
-    classes.json lists the classes. Beside each shard lies its index, train-000000.tar.json, with
-    which training sees the very order of the folder, however the shards were cut. Images that
-    cannot be read are left out and listed. The same command goes on after a stop, and writes no
-    finished shard again.
+    A sample is the unchanged image file, named by its path in the folder, and its label in .cls;
+    classes.json lists the classes. Each shard has an index, such as train-000000.tar.json. With the
+    indexes, training uses the same image order as from the folder, for any shard size. Unreadable
+    images are left out and listed. After a stop, the same command continues and keeps finished
+    shards.
 
-    JSON has classes (how many), images, shards (path, images, bytes, sha256) and left_out (path,
-    reason).
+    JSON has classes (their number), images, shards (path, images, bytes, sha256) and left_out
+    (path, reason).
     """
     from inceptcli.data.shards.making import shard_folder
 
     limits = _bytes(size), count, seed, workers
     with (
-        noted(lambda: "finished shards stay, and the same command goes on"),
+        noted(lambda: "finished shards are kept; the same command continues"),
         Display(quiet).task("shard") as task,
     ):
         made = shard_folder(folder, output, *limits, task.reach)

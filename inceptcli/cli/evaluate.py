@@ -1,4 +1,4 @@
-"""`inceptcli eval`: how good weights are on labeled images."""
+"""`inceptcli eval`: measure weights on labeled images."""
 
 from __future__ import annotations
 
@@ -56,101 +56,112 @@ def evaluate(
         Argument(
             metavar="NAME|FILE|RUN...",
             autocompletion=complete_weights,
-            help="Weights file or run directory, or published weights: imagenet or ens-adv of "
-            "irv2-tf, iv4-tf:imagenet; or hf-hub:owner/name[@revision]. Several are an ensemble: "
-            "their probabilities are averaged.",
+            help="Weights: a weights file, a run directory, published weights (imagenet or ens-adv "
+            "for irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision]. Several form an "
+            "ensemble, which averages the probabilities.",
         ),
     ],
     data: Annotated[
         str | None,
         Option(
             metavar="DIR|CSV|SHARDS",
-            help="Folder of class folders, or one with train/, val/, test/; ILSVRC's flat folder "
-            "with labels.csv or val.txt; a CSV file of path,label; or tar shards such as "
-            "'shards/val-*.tar'. CSV file and shards may be at https://, s3://, gs:// or hf:// "
-            "addresses. Default: what the run was trained on.",
+            help="Labeled images: a folder of class folders, or one with train/, val/ and test/; "
+            "the flat ILSVRC folder with labels.csv or val.txt; a CSV file of path,label; or tar "
+            "shards such as 'shards/val-*.tar'. CSV files and shards may also be https://, s3://, "
+            "gs:// or hf:// addresses. Default: the dataset of the run.",
         ),
     ] = None,
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         Option(
-            help="Which images of the data: those of a split, or all of a folder without splits. "
-            "Default: val, by folder, shards' names or the run's own --val-data or --val-fraction; "
-            "else all.",
+            help="Split to measure; all: a dataset without splits. Default: val, if the folders, "
+            "the names of the shards or the run's --val-data or --val-fraction define it; else "
+            "all.",
         ),
     ] = None,
     crops: Annotated[
         Literal[1, 10, 12, 144],
         Option(
-            help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
-            "and center, mirrored; of one scale the center square's six, mirrored (the paper "
-            "defines its 12 nowhere); GoogLeNet's 144."
+            help="Crops per image; their probabilities are averaged. 1: the crop of the weights. "
+            "10: corners and center, and their mirror images. 12: six crops of the center square "
+            "at one scale, and their mirror images (the paper does not define its 12 crops). 144: "
+            "GoogLeNet's."
         ),
     ] = 1,
     exclude: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="Images to leave out, one a line: the number of an ILSVRC validation image, or a "
-            "path; default: none.",
+            help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
+            "Default: none.",
         ),
     ] = None,
     allow_outside: Annotated[
-        bool, Option("--allow-outside", help="A CSV's paths may leave its folder; default: error.")
+        bool,
+        Option(
+            "--allow-outside", help="Allow paths outside the folder of the CSV file. Default: off."
+        ),
     ] = False,
     batch_size: BatchSize = None,
-    device: Annotated[str, Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: Annotated[
+        str,
+        Option(
+            metavar="auto|cpu|cuda|cuda:N|mps",
+            help="Device to compute on; auto: an accelerator if available, else the CPU.",
+        ),
+    ] = "auto",
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
-    format: Annotated[
-        Literal["table", "json"], Option(help="What to print: for people, or for programs.")
-    ] = "table",
+    format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
     predictions: Annotated[
-        Path | None, Option(metavar="FILE", help="CSV to write, a line for each image.")
+        Path | None, Option(metavar="FILE", help="Write a CSV file with one row per image.")
     ] = None,
     confusion: Annotated[
         Path | None,
-        Option(metavar="FILE", help="CSV to write, a line for each pair of label and prediction."),
+        Option(
+            metavar="FILE",
+            help="Write the confusion matrix as CSV, one row per pair of label and prediction.",
+        ),
     ] = None,
     report: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="HTML page to write: figures, calibration, confusion, classes, mistakes.",
+            help="Write an HTML report: figures, calibration, confusion matrix, classes, mistakes.",
         ),
     ] = None,
     skip_unreadable: Annotated[
         bool,
         Option(
             "--skip-unreadable",
-            help="Leave out images that cannot be read and say which; default: fail.",
+            help="Skip and list images that cannot be read. Default: fail.",
         ),
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="No progress; default: off.")
+        bool, Option("--quiet", callback=hush, help="Show no progress. Default: off.")
     ] = False,
 ) -> None:
     """Measure accuracy and loss on labeled images.
 
-    The label of a CSV's row is a class's id (synset, folder), else its name, else its place from 0;
-    paths are relative to the CSV's folder.
+    A label in a CSV file is a class id (synset, folder), else a class name, else a class index from
+    0. Paths are relative to the folder of the CSV file.
 
-    Without --data it measures the validation images of the run, by the recipe in the weights; where
-    a run was trained on images that are measured, a line says so.
+    Without --data, the validation images of the run are measured, as recorded in the weights. A
+    warning is shown if the run was trained on images that are measured.
 
-    JSON has images, split (train, val, test or all), top1, top5 and loss, each with its interval of
-    95 % (top1_interval, ...), calibration_error, calibration (15 bins: low, high, images,
+    JSON has images, split (train, val, test or all), top1, top5 and loss, each with its 95 %
+    interval (top1_interval, ...), calibration_error, calibration (15 bins: low, high, images,
     probability, top1), crops, weights, excluded, per_class (class, name, images, top1,
     top1_interval, predicted, precision), confusion (label, predicted, images) and skipped (path,
-    reason); accuracies are fractions of 1, the loss is the mean of -log of the label's probability.
-    What was skipped counts nowhere else and leaves the exit code 0. With --fast-decode, and only
-    then, JSON and the CSV files have fast_decode, which is true, and with another --precision than
-    32-true precision. The page of --report loads nothing from elsewhere; what it shows is in the
-    JSON and in the CSV files of --predictions and --confusion too.
+    reason). Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the
+    label. Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV
+    files have fast_decode: true only with --fast-decode, and precision only if it is not 32-true.
+    The report is a single self-contained page; its data is also in the JSON and in the CSV files of
+    --predictions and --confusion.
 
-    Under torchrun or srun each image is measured by one process, and the first one speaks.
+    Under torchrun or srun, the processes share the images, and only the first one prints.
     """
     from inceptcli.evaluation.processes import Processes
 
@@ -201,12 +212,14 @@ def evaluate(
 def _devices(devices: str, processes: int) -> int | Literal["auto"]:
     found = checked_devices(devices)
     if processes > 1 and found != 1:
-        raise UsageError(f"--devices {devices}: under torchrun or srun each process has one")
+        raise UsageError(
+            f"--devices {devices}: torchrun or srun gives each process one device; omit --devices"
+        )
     return found
 
 
 def _tell(result: Evaluation, origin: Origin, form: str) -> None:
-    """What was skipped, then the figures on standard output."""
+    """Log the skipped images, then print the figures on standard output."""
     from inceptcli.evaluation.writers import as_table, evaluation_as_json
 
     for name, reason in result.skipped:
@@ -223,7 +236,7 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
 def _read(
     files: Iterable[Path], data: str | None, exclude: Path | None, source: ImageSource
 ) -> Iterator[Path]:
-    """All files that are read: `files` (weights, labels), lists, and images or shards."""
+    """Yield all input files: `files` (weights, labels), lists, and images or shards."""
     from inceptcli.data.shards.files import CLASS_FILES
     from inceptcli.data.shards.index import index_path
     from inceptcli.data.shards.source import ShardSource
@@ -260,7 +273,7 @@ def _outputs(
     source: ImageSource,
     origin: Origin,
 ) -> list[Callable[[Evaluation], None]]:
-    """What writes each file; the files take their places when `stack` ends."""
+    """Return one writer per output file; files are replaced when `stack` closes."""
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 

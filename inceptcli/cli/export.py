@@ -1,4 +1,4 @@
-"""`inceptcli export`: weights for another library, a runtime or the hub."""
+"""`inceptcli export`: export weights to timm, ONNX or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ EPILOG = """Examples:
 """
 
 NEEDED = {"timm": ("timm",)}
-"""Packages by target, which the extra of the same name installs."""
+"""Required packages by target; the extra of the same name installs them."""
 
 SUFFIXES = {"timm": ".safetensors", "onnx": ".onnx"}
-"""Of the file written, by target."""
+"""File extensions by target."""
 
 
 def export(
@@ -47,31 +47,31 @@ def export(
         Argument(
             metavar="NAME|FILE|RUN",
             autocompletion=complete_weights,
-            help="Weights file or run directory, or published weights: imagenet or ens-adv of "
-            "irv2-tf, iv4-tf:imagenet; or hf-hub:owner/name[@revision].",
+            help="Weights: a weights file, a run directory, published weights (imagenet or ens-adv "
+            "for irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
         ),
     ],
     to: Annotated[
         Literal["timm", "onnx", "hub"],
         Option(
-            help="timm's inception_v4, inception_resnet_v2 or inception_v3, ONNX for any runtime, "
-            "or a folder for the Hugging Face hub."
+            help="Target: timm (inception_v4, inception_resnet_v2 or inception_v3), onnx, or hub "
+            "(a folder for the Hugging Face hub)."
         ),
     ],
     output: Annotated[
         Path,
         Option(
             metavar="FILE|FOLDER",
-            help="File to write, .safetensors for timm, .onnx; one that is there is replaced. For "
-            "the hub a new or empty folder.",
+            help="Output file: .safetensors for timm, .onnx for ONNX; an existing file is "
+            "replaced. For the hub, a new or empty folder.",
         ),
     ],
     images: Annotated[
         Path | None,
         Option(
             metavar="FOLDER",
-            show_default="drawn pictures",
-            help="Compare on the first 32 images in it and below.",
+            show_default="generated images",
+            help="Compare on the first 32 images of this folder and its subfolders.",
         ),
     ] = None,
     opset: Annotated[
@@ -79,8 +79,8 @@ def export(
         Option(
             min=18,
             max=23,
-            show_default="20, which ONNX Runtime reads since 1.17",
-            help="Version of ONNX's operators, for --to onnx.",
+            show_default="20, readable by ONNX Runtime 1.17 or later",
+            help="ONNX opset version, for --to onnx.",
         ),
     ] = None,
     license_id: Annotated[
@@ -89,36 +89,37 @@ def export(
             "--license",
             metavar="NAME",
             show_default=UNKNOWN,
-            help="License of the weights as the hub calls it, such as apache-2.0, for --to hub.",
+            help="License of the weights by its name on the hub, such as apache-2.0; for --to hub.",
         ),
     ] = None,
     measures: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            show_default="the run's own, on its validation images",
-            help="Figures for the model card: what eval --format json wrote, for --to hub.",
+            show_default="the metrics of the run on its validation images",
+            help="Metrics for the model card: the output of `eval --format json`; for --to hub.",
         ),
     ] = None,
     quiet: Annotated[
         bool,
-        Option("--quiet", callback=hush, help="Do not print the largest difference; default: off."),
+        Option("--quiet", callback=hush, help="Show no progress or notices. Default: off."),
     ] = False,
 ) -> None:
-    """Write weights for timm, ONNX or the Hugging Face hub.
+    """Export weights to timm, ONNX or the Hugging Face hub.
 
-    The file is kept only when it gives the same logits as the network, compared in timm or ONNX
-    Runtime; the largest difference is printed on standard error.
+    The export is kept only if its logits, computed by timm or ONNX Runtime, match those of the
+    network. The largest difference is printed on standard error.
 
-    An ONNX file takes images (N, H, W, 3), RGB of 0 to 255, uint8, of any number N, and gives
-    logits (N, classes), if the classifier was trained, and features (N, width), the embeddings:
-    normalization is part of it, the crop is not. Its metadata has class names
-    and preprocessing as JSON under `inceptcli`; predict and eval take it as --weights or WEIGHTS.
+    An ONNX model takes images (N, H, W, 3), RGB, uint8, with any batch size N. It returns logits
+    (N, classes), if the classifier was trained, and features (N, width), the embeddings. It
+    includes normalization, but not resizing and cropping. Class names and preprocessing are stored
+    as JSON in the metadata entry `inceptcli`. `predict` and `eval` also accept ONNX files as
+    weights.
 
-    A folder for the hub has model.safetensors and config.json, as timm loads them, and README.md,
-    the model card: data, measures with intervals, preprocessing, recipe and license, without the
-    places of this machine. Of a network that timm lacks it has our weights file. Nothing is
-    uploaded: the command that does it is printed.
+    A folder for the hub has model.safetensors and config.json, which timm loads, and README.md, the
+    model card: data, metrics with intervals, preprocessing, recipe and license, without paths of
+    this machine. For networks that timm does not have, it contains an inceptcli weights file.
+    Nothing is uploaded; the upload command is printed.
     """
     from inceptcli.cli.outputs import writing
     from inceptcli.data.folders import find_images
@@ -138,7 +139,7 @@ def export(
         written.check([file])
         read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
-            raise UsageError(f"{file}: an ONNX file; give the weights that it was exported from")
+            raise UsageError(f"{file}: an ONNX file; give the weights it was exported from")
         if to == "hub":
             check = export_hub(weights, file, temporary, found, card)
         else:
@@ -146,32 +147,35 @@ def export(
 
             with Display().task("write and compare", unit=""):
                 check = write(file, to, temporary, found, opset)
-    drawn = "" if found else " drawn"
+    generated = "" if found else " generated"
     logger.info(
-        f"largest difference of the logits on {check.num_pictures}{drawn} pictures: "
-        f"{check.difference:.2g} (their standard deviation is {check.spread:.2g})"
+        f"largest logit difference on {check.num_pictures}{generated} images: "
+        f"{check.difference:.2g} (standard deviation of the logits: {check.spread:.2g})"
     )
     say_written(output)
     if to == "hub":
-        logger.info(f"upload it with: {upload_command(output)}")
+        logger.info(f"upload with: {upload_command(output)}")
 
 
 def _check_flags(to: str, output: Path, opset: int | None, card: ModelCardFlags) -> None:
-    """UsageError for flags of another target, UserError where a package is missing."""
+    """Raise UsageError for flags of another target, UserError for a missing package."""
     card.check(to)
     if to == "hub":
         check_new_folder(output)
     elif output.suffix.lower() != SUFFIXES[to]:
-        raise UsageError(f"--output {output}: --to {to} writes {SUFFIXES[to]}; name it so")
+        raise UsageError(f"--output {output}: must end in {SUFFIXES[to]} for --to {to}")
     if opset is not None and to != "onnx":
-        raise UsageError(f"--opset {opset} is for --to onnx")
+        raise UsageError(f"--opset {opset} needs --to onnx")
     if missing := [name for name in NEEDED.get(to, ()) if find_spec(name) is None]:
         raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
 
 
 @contextmanager
 def _replacing(output: Path, to: str) -> Iterator[Path]:
-    """What takes the place of `output` when the block ends; UsageError when there can be none."""
+    """Yield a temporary file or folder that replaces `output` when the block ends.
+
+    Raises UsageError if it cannot be created.
+    """
     from inceptcli.files.atomic_file import replacing, replacing_folder
 
     with ExitStack() as stack:
@@ -184,7 +188,7 @@ def _replacing(output: Path, to: str) -> Iterator[Path]:
 
 
 UNKNOWN = "unknown"
-"""The hub's own word for a license that nobody has stated."""
+"""The hub's name for an unstated license."""
 
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -196,31 +200,31 @@ class ModelCardFlags(NamedTuple):
     measures: Path | None
 
     def check(self, to: str) -> None:
-        """UsageError for a target without a model card, and for what is no license's name."""
+        """Raise UsageError for a target without a model card, and for an invalid license name."""
         for flag, value in (("--license", self.license_id), ("--measures", self.measures)):
             if value is not None and to != "hub":
-                raise UsageError(f"{flag} {value} is for --to hub")
+                raise UsageError(f"{flag} {value} needs --to hub")
         if self.license_id is not None and not LICENSE.fullmatch(self.license_id):
             raise UsageError(
-                f"--license {self.license_id}: must be a license's name on the hub, such as "
+                f"--license {self.license_id}: must be a license name of the hub, such as "
                 "apache-2.0, mit or cc-by-4.0"
             )
 
 
 def check_new_folder(output: Path) -> None:
-    """UsageError where --output is neither new nor an empty folder."""
+    """Raise UsageError unless --output is a new or empty folder."""
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise UsageError(f"--output {output}: --to hub writes a folder; name one that is not there")
+        raise UsageError(f"--output {output}: not a folder; --to hub needs a new or empty folder")
     if output.is_dir() and any(output.iterdir()):
-        raise UsageError(f"--output {output}: is not empty; give a new or empty folder")
+        raise UsageError(f"--output {output}: not empty; --to hub needs a new or empty folder")
 
 
 def export_hub(
     weights: str, file: Path, output: Path, images: Sequence[Path], card: ModelCardFlags
 ) -> Check:
-    """Write the folder, compare what timm loads from it, and add the model card.
+    """Write the folder, compare the logits of timm, and add the model card.
 
-    Raises UserError when timm is missing, for what cannot be exported or what differs.
+    Raises UserError if timm is missing, if the weights cannot be exported, or if logits differ.
     """
     from inceptcli.evaluation.measures import measures_in, measures_of_run
     from inceptcli.evaluation.model_card import model_card
@@ -245,21 +249,23 @@ def export_hub(
     text = model_card(without_places(metadata), lacking is None, license_id, measures, trained)
     (output / "README.md").write_text(text, "utf-8", "backslashreplace")
     if lacking is not None:
-        logger.info(f"{lacking}: the folder holds a weights file of inceptcli, for it alone")
+        logger.info(
+            f"{lacking}: the folder holds an inceptcli weights file, which timm cannot load"
+        )
     if measures is None:
-        logger.info("no measures are recorded; --measures FILE takes those of eval --format json")
+        logger.info("the model card has no metrics; add them with --measures FILE")
     if card.license_id is None:
-        logger.info("license: unknown; --license states it")
+        logger.info("the model card has no license; add one with --license NAME")
     return check
 
 
 def upload_command(output: Path) -> str:
-    """How to upload the folder with the hub's own client."""
+    """Return the command of the hub's client that uploads the folder."""
     return f"hf upload OWNER/NAME {shlex.quote(str(output))}"
 
 
 def _trained(run: Path, metadata: WeightsMetadata) -> TrainedImages:
-    """How many images a run trained and validated on, but for those it could not read."""
+    """Count the readable training and validation images of a run."""
     from inceptcli.data.identity import KeptIdentity
     from inceptcli.evaluation.model_card import TrainedImages
     from inceptcli.training.skipped import read_skipped

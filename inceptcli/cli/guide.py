@@ -1,4 +1,4 @@
-"""`inceptcli guide`: pages of the documentation in the terminal."""
+"""`inceptcli guide`: show the documentation in the terminal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def guide(
 ) -> None:
     """Show a page of the documentation.
 
-    On a terminal the page is formatted and opens in a pager (PAGER); elsewhere it is Markdown.
+    On a terminal, the page is formatted and shown in a pager (PAGER). Otherwise it is printed as
+    Markdown.
     """
     if topic is None:
         widest = max(map(len, pages.names()))
@@ -56,7 +57,7 @@ def guide(
 
 
 def show(text: str) -> None:
-    """Format Markdown for the terminal and open it in a pager."""
+    """Format Markdown for the terminal and show it in a pager."""
     from rich.console import Console
     from rich.markdown import Markdown
     from rich.theme import Theme

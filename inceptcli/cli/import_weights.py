@@ -1,4 +1,4 @@
-"""`inceptcli import`: other people's weights become a weights file of this program."""
+"""`inceptcli import`: convert third-party weights to an inceptcli weights file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EPILOG = """Examples:
 
 NUM_LISTED = 10
 
-FROM_CONFIG = "config.json beside the source; else the family's"
+FROM_CONFIG = "config.json next to the source, else the default of the source library"
 VALUES = "NUMBER|R,G,B"
 
 ImageSize = Annotated[
@@ -42,7 +42,7 @@ ImageSize = Annotated[
     Option(
         metavar="N|HxW",
         show_default=FROM_CONFIG,
-        help="Side, or height x width, of the images that the network was trained on, pixels.",
+        help="Image size that the network was trained with, in pixels.",
     ),
 ]
 Mean = Annotated[
@@ -50,8 +50,8 @@ Mean = Annotated[
     Option(
         metavar=VALUES,
         show_default=FROM_CONFIG,
-        help="What is subtracted from pixel values of 0 to 1: one number, or three for red, green "
-        "and blue (ImageNet's: 0.485,0.456,0.406).",
+        help="Mean subtracted from pixel values in [0, 1]: one number, or three for red, green and "
+        "blue (ImageNet: 0.485,0.456,0.406).",
     ),
 ]
 Std = Annotated[
@@ -59,16 +59,16 @@ Std = Annotated[
     Option(
         metavar=VALUES,
         show_default=FROM_CONFIG,
-        help="What divides the rest (ImageNet's: 0.229,0.224,0.225).",
+        help="Standard deviation to divide by, in the same form (ImageNet: 0.229,0.224,0.225).",
     ),
 ]
 CropFraction = Annotated[
     float | None,
-    Option(show_default=FROM_CONFIG, help="Part of the shorter side that is kept, above 0 to 1."),
+    Option(show_default=FROM_CONFIG, help="Fraction of the shorter side kept by the crop, (0, 1]."),
 ]
 InterpolationFlag = Annotated[
     Literal["bilinear", "bicubic"] | None,
-    Option(show_default=FROM_CONFIG, help="How images are resized."),
+    Option(show_default=FROM_CONFIG, help="Interpolation for resizing images."),
 ]
 
 
@@ -78,8 +78,8 @@ def import_weights(
         Argument(
             help="Weights of timm, torchvision or Cadene (.safetensors, .pth, .bin), "
             "facenet-pytorch (.pt), TF-slim (.ckpt, or its .index) or Keras (.keras, "
-            ".weights.h5, .h5), or a run's checkpoints/step-N.ckpt; recognized by what is in the "
-            "file. Or hf-hub:owner/name[@revision].",
+            ".weights.h5, .h5); a checkpoint of a run (checkpoints/step-N.ckpt); or "
+            "hf-hub:owner/name[@revision]. The format is recognized by the contents.",
             show_default=False,
         ),
     ],
@@ -90,10 +90,10 @@ def import_weights(
         Path | None,
         Option(
             metavar="FILE|FOLDER",
-            show_default="config.json beside the source; else ImageNet's 1000, or unnamed",
-            help="Names of the classes in the order of the classifier's rows: a text file with one "
-            "a line (or TF-slim's 0:daisy), JSON (a list, or names and rows), or the folder of "
-            "class folders that the network was trained on.",
+            show_default="config.json next to the source, else ImageNet's 1000, or unnamed",
+            help="Class names in the order of the outputs: a text file with one name per line (or "
+            "TF-slim's 0:daisy), JSON (a list, or a mapping of names and indices), or the folder "
+            "of class folders that the network was trained on.",
         ),
     ] = None,
     image_size: ImageSize = None,
@@ -104,38 +104,39 @@ def import_weights(
     raw: Annotated[
         bool,
         Option(
-            "--raw", help="Take the weights as trained; default: their average, if it is there."
+            "--raw",
+            help="Import the raw weights. Default: their moving average, if the source has one.",
         ),
     ] = False,
     auxiliary_head: Annotated[
         bool,
         Option(
             "--auxiliary-head",
-            help="Keep TF-slim's or torchvision's auxiliary head, from which `train --init` with "
-            "network.auxiliary_weight starts; default: leave it out.",
+            help="Keep the auxiliary head of TF-slim or torchvision, for `train --init` with "
+            "network.auxiliary_weight. Default: drop it.",
         ),
     ] = False,
     partial: Annotated[
-        bool, Option("--partial", help="Initialize tensors that the source lacks; default: refuse.")
+        bool,
+        Option("--partial", help="Initialize tensors missing from the source. Default: fail."),
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Say nothing on standard error but errors.")
+        bool, Option("--quiet", callback=hush, help="Print nothing but errors on standard error.")
     ] = False,
 ) -> None:
-    """Convert other people's weights into a file of ours.
+    """Convert third-party weights to an inceptcli weights file.
 
     Files of timm, torchvision, Cadene, facenet-pytorch, TF-slim (the authors' release) and Keras
-    (InceptionResNetV2, Inception-v4) are recognized by what is in them; no code in them is run.
-    Training checkpoints, Lightning's .ckpt and an index of shards (model.safetensors.index.json)
-    are read, too: the dictionary and the prefix of the keys that fit are found, and what is passed
-    over is said.
+    (InceptionResNetV2, Inception-v4) are recognized by their contents; no code in them is executed.
+    Training checkpoints, Lightning's .ckpt files and sharded weights (model.safetensors.index.json)
+    are supported: the matching dictionary and key prefix are found, and skipped entries are listed.
 
-    Classes and preprocessing come from the flags, else from the config.json that timm or
-    transformers wrote beside the source; what neither says is assumed, which is printed and kept in
-    the file. Classes without names are unnamed: `eval` matches no folder to them.
+    Classes and preprocessing come from the flags, else from a config.json of timm or transformers
+    next to the source. Values in neither are assumed; the assumptions are printed and stored in the
+    file. Classes without names stay unnamed, and `eval` cannot match class folders to them.
 
-    RUN/checkpoints/step-N.ckpt of a training run gives the weights after that step, averaged where
-    the run averages; network, classes and preprocessing come from the run directory.
+    RUN/checkpoints/step-N.ckpt is converted to the weights after that step, or to their moving
+    average if the run uses one. Network, classes and preprocessing come from the run directory.
     """
     from inceptcli.weights.fetched.hub import hub_name
     from inceptcli.weights.formats.tensorflow_checkpoint import meant
@@ -183,17 +184,17 @@ def import_weights(
 def _check_source(source: Path) -> None:
     if not source.is_file():
         state = "is a folder" if source.is_dir() else "no such file"
-        raise UsageError(f"{source}: {state}; give the weights file itself")
+        raise UsageError(f"{source}: {state}; give a weights file")
 
 
 def _check_output(output: Path, read: Iterable[Path]) -> None:
     if os.path.isdir(output):  # noqa: PTH112 (Path raises where a folder is closed)
-        raise UsageError(f"--output {output}: is a folder; give the name of a file in it")
+        raise UsageError(f"--output {output}: is a folder; give a file name")
     if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: no folder {output.parent}")
+        raise UsageError(f"--output {output}: there is no folder {output.parent}")
     OutputFiles({"--output": output}).check(read)
     if output.suffix.lower() != ".safetensors":
-        raise UsageError(f"--output {output}: must end in .safetensors, which is what is written")
+        raise UsageError(f"--output {output}: must end in .safetensors")
     if not os.access(output.parent, os.W_OK) or (
         output.exists() and not os.access(output, os.W_OK)
     ):
@@ -201,7 +202,7 @@ def _check_output(output: Path, read: Iterable[Path]) -> None:
 
 
 def _read(source: Path, classes: Path | None) -> list[Path]:
-    """All files that may be read: shards of an index, and what the run of a checkpoint says."""
+    """Return all input files: shards of an index, config.json and files of a run directory."""
     from inceptcli.weights.foreign.run_checkpoint import files_beside
     from inceptcli.weights.formats.foreign_file import files_of
 
@@ -216,7 +217,7 @@ def _preprocessing(
     crop_fraction: float | None,
     interpolation: str | None,
 ) -> dict[str, Any]:
-    """Fields of Preprocessing that the flags state."""
+    """Return the fields of Preprocessing that are set by flags."""
     from inceptcli.data.pixels.preprocessing import Preprocessing
 
     stated: dict[str, Any] = {
@@ -242,7 +243,7 @@ def _values(flag: str, text: str, least: float) -> tuple[float, ...]:
     if len(values) not in (1, 3) or not all(least <= value <= 1 for value in values):
         raise UsageError(
             f"{flag} must be one number or three from {least:g} to 1, such as 0.485,0.456,0.406 "
-            f"(divide by 255 where pixels count to 255), got {text}"
+            f"(divide values for pixels of 0 to 255 by 255), got {text}"
         )
     return values * 3 if len(values) == 1 else values
 

@@ -1,4 +1,4 @@
-"""Commands that save nothing end on Ctrl-C in one line that says how far they got."""
+"""Handle Ctrl-C in commands that save nothing: exit with one line that reports the progress."""
 
 from __future__ import annotations
 
@@ -25,26 +25,25 @@ from inceptcli.text import printable
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 STUCK_SECONDS = 20.0
-"""How long a main thread may leave a signal unanswered, as it computes or imports, say."""
+"""Time after which a signal is handled without the main thread, which may compute or import."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """One of SIGNALS came; what it passes on its way out adds notes of what became of it."""
+    """One of SIGNALS was received; blocks on the way out add notes about their outputs."""
 
 
 @contextmanager
 def interruptible(trains: bool = False) -> Iterator[None]:
-    """A block that SIGINT, SIGTERM and SIGHUP end alike, with 128 + the signal's number.
+    """Exit with 128 + number on SIGINT, SIGTERM or SIGHUP; remove unfinished files.
 
-    A command that `trains` takes signals itself; until it does they end it with 75, SIGUSR1 too.
-    What was half written is removed on the way.
-    Another signal a second later ends it at once. What takes signals itself (training) does so
-    inside the block. Ignored ones stay ignored.
+    A command that `trains` installs its own handlers inside the block. Before it does, these
+    signals and SIGUSR1 exit with 75. A second signal after a second exits at once. Ignored signals
+    stay ignored.
 
-    Raises Exit after the line on standard error.
+    Raises Exit after printing one line on standard error.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can take signals
+        yield  # only the main thread can handle signals
         return
     signals = STOPPING_SIGNALS if trains else SIGNALS
     kept = {number: signal.getsignal(number) for number in signals}
@@ -84,12 +83,12 @@ def interruptible(trains: bool = False) -> Iterator[None]:
 
 def _untrained(number: int) -> str:
     name = signal.Signals(number).name
-    return f"stopped by {name} before training began; the same command starts it"
+    return f"stopped by {name} before training began; run the same command again"
 
 
 @contextmanager
 def noted(note: Callable[[], str]) -> Iterator[None]:
-    """An interruption of the block says `note` too, unless it is empty."""
+    """Add the text of `note`, unless empty, to an interruption of the block."""
     try:
         yield
     except KeyboardInterrupt as stop:

@@ -1,4 +1,4 @@
-"""`inceptcli list`: the names of networks, recipes and their keys, studies, published weights."""
+"""`inceptcli list`: names of networks, recipes, recipe keys, studies and published weights."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def list_names(
         Literal["networks", "recipes", "keys", "studies", "weights", "recipe"],
         Argument(
             metavar="networks|recipes|keys|studies|weights|recipe",
-            help="Names for --arch, for --recipe, for --set, for `study`, or for --weights and "
-            "--init; or `recipe NAME` to print one of the recipes.",
+            help="networks for --arch, recipes for --recipe, keys for --set, studies for `study`, "
+            "weights for --weights and --init; `recipe NAME` prints a recipe.",
             show_default=False,
         ),
     ],
@@ -46,27 +46,30 @@ def list_names(
         Argument(
             metavar="NAME",
             autocompletion=complete_listed,
-            help="Recipe to print, for `recipe` only.",
+            help="Recipe to print; only for `recipe`.",
             show_default=False,
         ),
     ] = None,
     format: Annotated[
         Literal["table", "json", "plain"],
-        Option(help="Names with a line about each, JSON of the same, or the names alone."),
+        Option(help="table: names with descriptions; json: the same as JSON; plain: names only."),
     ] = "table",
 ) -> None:
-    """List names of networks, recipes, keys, studies or weights.
+    """List networks, recipes, keys, studies or published weights.
 
-    `recipe NAME` prints a recipe as it is, to copy from; keys that it leaves out have the defaults
-    that `list keys` shows.
+    `recipe NAME` prints the file of a recipe, as a starting point for your own. `list keys` shows
+    the defaults of the keys that a recipe omits.
 
-    JSON is a list of objects with name and about; keys have values (with the default) too.
+    JSON is a list of objects with name and about. Recipe keys also have values, including the
+    default.
     """
     if what == "recipe":
         echo(_recipe(name), nl=False)
         return
     if name is not None:
-        raise UsageError(f"list {what} takes no name, got {name}; print a recipe: list recipe NAME")
+        raise UsageError(
+            f"list {what} takes no name, got {name}; print a recipe with `list recipe NAME`"
+        )
     names = LISTS[what]()
     if format == "json":
         entries = [entry._asdict() for entry in names]
@@ -81,7 +84,7 @@ def list_names(
 
 
 def _recipe(name: str | None) -> bytes:
-    """The file of a bundled recipe; UsageError when there is none of that name."""
+    """Read the file of a bundled recipe; raise UsageError for an unknown name."""
     from inceptcli.recipe.file import bundled_folder, bundled_names
 
     known = bundled_names()

@@ -1,4 +1,4 @@
-"""`inceptcli merge`: the parts of `predict --shard` become one file."""
+"""`inceptcli merge`: join the parts of `predict --shard` into one file."""
 
 from __future__ import annotations
 
@@ -41,30 +41,30 @@ Examples:
 def merge(
     parts: Annotated[
         list[Path],
-        Argument(metavar="PARTS", help="All parts of one job, or the folder where they lie."),
+        Argument(metavar="PARTS", help="All parts of one job, or the folder that contains them."),
     ],
     output: Annotated[
         Path | None,
         Option(
             metavar="FILE",
             show_default="standard output",
-            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done.",
+            help=f"Output file: {SUFFIXES_IN_WORDS}. It appears when all rows are written.",
         ),
     ] = None,
     output_format: Annotated[
         Literal["json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
             "--format",
-            show_default="by the suffix of --output, else jsonl",
-            help="How to write: as `predict --format` does.",
+            show_default="by the extension of --output, else jsonl",
+            help="Output format, as in `predict --format`.",
         ),
     ] = None,
     quiet: Annotated[bool, Option("--quiet", callback=hush, help="Show no progress.")] = False,
 ) -> None:
-    """Join the parts of `predict --shard` in the order of the images.
+    """Join the parts of `predict --shard` in input order.
 
-    Every shard must be there, finished, of the same job and as it was written; what is missing is
-    named, and the exit code is 1. Rows that have an error are joined like the others.
+    All parts of the job must be present, finished and unchanged; otherwise the exit code is 1 and
+    the message names the missing parts. Rows with an error are joined like all others.
     """
     chosen = output_format or ("jsonl" if output is None else format_of(output))
     if chosen is None or chosen == "table":
@@ -86,7 +86,7 @@ def merge(
         check_no_terminal(chosen, stream)
         WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.shortcuts)
     rows = number_of(found.inputs, "row")
-    bad = f"{found.unreadable:,} of them without an answer"
+    bad = f"{found.unreadable:,} with an error"
     if output is None:
         logger.info(f"{rows}, {bad}")
     say_written(output, rows, bad)

@@ -1,4 +1,4 @@
-"""Options that several subcommands share, and what their values mean."""
+"""Options shared by several subcommands, and parsers of their values."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FastDecode = Annotated[
     bool,
     Option(
         "--fast-decode",
-        help="Decode color JPEGs at a half, a quarter or an eighth of their size where the "
-        "networks need no more: sooner, but probabilities change, and the results say so; "
-        "default: off.",
+        help="Decode large color JPEGs at 1/2, 1/4 or 1/8 size when the input size of the "
+        "networks allows it. Faster, but changes the probabilities; results record fast_decode. "
+        "Default: off.",
     ),
 ]
 
@@ -25,8 +25,8 @@ BatchSize = Annotated[
     Option(
         min=1,
         show_default="16, on CUDA 256",
-        help="Number of crops at once: an accelerator computes them together, a CPU divides "
-        "its threads among them.",
+        help="Crops per batch. An accelerator computes them together; a CPU divides its threads "
+        "among them.",
     ),
 ]
 
@@ -34,17 +34,16 @@ Devices = Annotated[
     str,
     Option(
         metavar="N|auto",
-        help="How many GPUs of this machine take turns, from the first on; auto takes all. "
-        "Default: 1.",
+        help="Number of GPUs to spread the batches over, starting with the first; auto: all.",
     ),
 ]
 
 PrecisionFlag = Annotated[
     Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"],
     Option(
-        help="What the networks compute in, by Lightning's names. A GPU takes less time in all "
-        "others, but probabilities change, and the results say so; for weights files. Of 32-true "
-        "TF32 is no part. Default: 32-true.",
+        help="Precision of the computation, named as in Lightning; for weights files. Lower "
+        "precision is faster on a GPU, but changes the probabilities; results record precision. "
+        "32-true does not use TF32.",
     ),
 ]
 
@@ -52,15 +51,15 @@ Compile = Annotated[
     bool,
     Option(
         "--compile",
-        help="On a GPU, compile the networks with torch.compile: a minute or more before the first "
-        "answer, seconds once its cache (TORCHINDUCTOR_CACHE_DIR) has them, then faster; for "
-        "weights files. Default: off.",
+        help="Compile the networks with torch.compile; for weights files on a GPU. The first "
+        "batch takes a minute or more, or seconds with a warm cache (TORCHINDUCTOR_CACHE_DIR); "
+        "later batches are faster. Default: off.",
     ),
 ]
 
 
 def checked_devices(devices: str) -> int | Literal["auto"]:
-    """What --devices says; UsageError when it says nothing."""
+    """Parse --devices; raise UsageError for anything but a number or auto."""
     if devices == "auto":
         return "auto"
     if not re.fullmatch("[1-9][0-9]{0,3}", devices):
@@ -69,7 +68,7 @@ def checked_devices(devices: str) -> int | Literal["auto"]:
 
 
 def image_size_of(text: str) -> tuple[int, int]:
-    """Height and width of N or HxW; UsageError when a network takes no such images."""
+    """Parse N or HxW into height and width; raise UsageError if no network takes such images."""
     from inceptcli.networks.registry import check_image_size
 
     match = re.fullmatch(r"(\d{1,6})(?:x(\d{1,6}))?", text, re.ASCII)

@@ -1,4 +1,4 @@
-"""Where results go: standard output, or a file that is there whole or not at all; and failures."""
+"""Write results to standard output or atomically to a file, and report failures."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def results_stream(output: Path | None, flag: str = "--output") -> Iterator[TextIO]:
-    """Standard output, or a file that takes the place of `output` when the block ends; UTF-8.
+    """Open standard output, or a file that replaces `output` when the block ends; UTF-8.
 
-    Raises UsageError when there can be no such file, UserError when writing fails, and Exit with
-    the code of a program that a closed pipe ended when nobody reads on.
+    Raises UsageError if the file cannot be created, UserError if writing fails, and Exit with
+    128 + SIGPIPE if the reader of a pipe is gone.
     """
     if output is None:
         stream = sys.stdout
@@ -55,37 +55,37 @@ def results_stream(output: Path | None, flag: str = "--output") -> Iterator[Text
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
-    """Turns what goes wrong with writing to `place` into how the program ends."""
+    """Turn a failure to write to `place` into UserError, a broken pipe into Exit."""
     try:
         yield
     except BrokenPipeError:
         raise Exit(128 + signal.SIGPIPE) from None
     except OSError as error:
         if error.filename is not None and not place.endswith(str(error.filename)):
-            raise  # of a file that is read
+            raise  # an input file's error
         raise UserError(f"{place}: {error.strerror or error}") from error
 
 
 def say_written(path: Path | str | None, *contents: str) -> None:
-    """Name a file that was written on standard error, and what is in it; None names none."""
+    """Log the name and contents of a written file; do nothing for None."""
     if path is not None:
         logger.info(f"wrote {', '.join([str(path), *contents])}")
 
 
 def number_of(count: int, noun: str) -> str:
-    """Such as 1 image and 1,200 images."""
+    """Format a count and a noun: 1 image, 1,200 images."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def print_fitted(text: str) -> None:
-    """Print lines on standard output, which a terminal has broken at word ends."""
+    """Print lines on standard output, wrapped at words on a terminal."""
     echo("\n".join(fitted(line, sys.stdout, indent=2) for line in text.splitlines()))
 
 
 def reported(
     answers: Iterable[Answer], failed: list[str], advance: Callable[[], None]
 ) -> Iterator[Answer]:
-    """The same answers; each that has an error is named on standard error and added to `failed`."""
+    """Yield the same answers; print errors on standard error and add their paths to `failed`."""
     for answer in answers:
         if answer.error is not None:
             failed.append(answer.path)
@@ -105,43 +105,43 @@ FORMATS = {
     ".tsv": "tsv",
     ".txt": "table",
 }
-"""How answers are written, by the suffix of the file."""
+"""Output formats by file extension."""
 
-SUFFIXES_IN_WORDS = f"{' '.join(FORMATS)}, and of text also with .gz"
+SUFFIXES_IN_WORDS = f"{' '.join(FORMATS)}, text formats also with .gz"
 
 
 def format_of(output: Path | None) -> str | None:
-    """The format that the suffix of a file says; None for standard output and without a suffix.
+    """Return the format for a file's extension; None for standard output or no extension.
 
-    Raises UsageError for a suffix that no format has.
+    Raises UsageError for an unknown extension.
     """
     suffix = "" if output is None else _suffix(output)
     found = FORMATS.get(suffix.removesuffix(".gz"))
     if suffix in ("", ".gz") or (found and not (found == "parquet" and suffix.endswith(".gz"))):
         return found
     raise UsageError(
-        f"--output {output}: {suffix} is not written; must end in {SUFFIXES_IN_WORDS}, or give "
+        f"--output {output}: unknown extension {suffix}; must end in {SUFFIXES_IN_WORDS}, or give "
         "--format"
     )
 
 
 def check_suffix(flag: str, output: Path | None, *suffixes: str) -> None:
-    """UsageError for a file whose suffix says another format than is written; it may have none."""
+    """Raise UsageError for a wrong file extension; a file without one is accepted."""
     if output is not None and _suffix(output) not in ("", *suffixes):
         raise UsageError(f"{flag} {output}: must end in {' or '.join(suffixes)}")
 
 
 def _suffix(output: Path) -> str:
-    """In small letters, with the one before .gz."""
+    """Return the extension in lower case, including one before .gz."""
     suffix = output.suffix.lower()
     return f"{Path(output.stem).suffix.lower()}.gz" if suffix == ".gz" else suffix
 
 
 class _Gzip(gzip.GzipFile):
-    """Compresses rows together, though each of them is flushed by who writes it."""
+    """A gzip file that ignores flushes: writers flush each row, which would compress badly."""
 
     def flush(self, zlib_mode: int = 0) -> None:
-        """Nothing: the file appears when all is done."""
+        """Do nothing: the file appears when it is complete."""
 
 
 def _opened(file: Path, *, compressed: bool) -> TextIO:
@@ -150,7 +150,7 @@ def _opened(file: Path, *, compressed: bool) -> TextIO:
 
 
 def check_installed(output_format: str) -> None:
-    """UserError for a format whose extra is not installed."""
+    """Raise UserError if the extra that the format needs is not installed."""
     if output_format == "parquet":
         from inceptcli.prediction.outputs.parquet import check_pyarrow
 
@@ -158,15 +158,15 @@ def check_installed(output_format: str) -> None:
 
 
 def what_stays(output_format: str) -> str:
-    """What standard output has when the work is interrupted."""
+    """Describe the state of standard output after an interruption."""
     rows = output_format in ("table", "jsonl", "csv", "tsv")
-    return f"standard output has {'their rows' if rows else 'a part of the result'}"
+    return f"standard output has {'their rows' if rows else 'an incomplete result'}"
 
 
 def check_no_terminal(output_format: str, stream: TextIO) -> None:
-    """UsageError for a format that a terminal cannot show."""
+    """Raise UsageError for a binary format on a terminal."""
     if output_format == "parquet" and stream.isatty():
-        raise UsageError("--format parquet is not for a terminal; give --output FILE")
+        raise UsageError("--format parquet cannot be shown on a terminal; give --output FILE")
 
 
 MAXIMUM_LINKS = 40
@@ -174,12 +174,13 @@ STANDARD_INPUT = 0
 
 
 class OutputFiles:
-    """The files that flags name; what is there already is known by its device and inode."""
+    """Output files by flag; existing ones are identified by device and inode."""
 
     def __init__(self, paths: Mapping[str, Path | None]) -> None:
-        """Take the paths by flag, None for a flag that is not given.
+        """Take paths by flag; None means that the flag is not given.
 
-        Raises UsageError when one is no regular file, also through links, or two are the same file.
+        Raises UsageError if a path is not a regular file (links are followed), or if two paths are
+        the same file.
         """
         self._flags: dict[tuple[int, int], str] = {}
         places: dict[str, str] = {}
@@ -187,7 +188,7 @@ class OutputFiles:
             if path is None:
                 continue
             check_regular(flag, path)
-            # Two names of a file that does not exist yet have no inode to compare.
+            # A file that does not exist yet has no inode to compare.
             place = os.path.realpath(path)
             first = places.setdefault(place, flag)
             if first != flag:
@@ -196,9 +197,9 @@ class OutputFiles:
                 self._flags[key] = f"{flag} {path}"
 
     def check(self, inputs: Iterable[Path | str | int]) -> None:
-        """UsageError when one of the inputs is an output, by whatever name; nothing is written.
+        """Raise UsageError if an input is also an output, under any name.
 
-        STANDARD_INPUT may be a file, too.
+        STANDARD_INPUT may be redirected from a file.
         """
         if not self._flags:
             return
@@ -206,10 +207,10 @@ class OutputFiles:
             written = self._flags.get(_key(path) or (-1, -1))
             if written is not None:
                 name = "standard input" if path == STANDARD_INPUT else path
-                raise UsageError(f"{written}: is read as {name}; name another file")
+                raise UsageError(f"{written}: is also the input {name}; give another file")
 
     def watch(self, sources: Iterator[Source]) -> Iterator[Source]:
-        """The same images, each checked before it is passed on; of one in a tar file that."""
+        """Yield the same images, each checked first; for an image in a tar file, the tar file."""
         from inceptcli.data.shards.index import index_path
 
         for source in sources:
@@ -219,14 +220,14 @@ class OutputFiles:
 
 
 def check_regular(flag: str, path: Path) -> None:
-    """UsageError when `path` is there and no regular file, or is a link into /proc.
+    """Raise UsageError if `path` exists and is not a regular file, or is a link into /proc.
 
-    Such as /dev/stdout, which is a regular file where the shell sends standard output to one. A
-    file that takes its place would take the system's.
+    /dev/stdout is such a link, and a regular file if the shell redirects standard output to one.
+    An atomic write would replace the link itself.
     """
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # not there, or reported by whoever writes it
+    except OSError:  # missing, or reported when it is written
         is_file = True
     if not is_file or _leads_into_proc(path):
         raise UsageError(

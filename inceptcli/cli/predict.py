@@ -1,4 +1,4 @@
-"""`inceptcli predict`: name what is in images."""
+"""`inceptcli predict`: predict the classes of images."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def predict(
         Argument(
             metavar="PATHS",
             show_default=False,
-            help="Image files, folders (all images in them and below), WebDataset shards (.tar, or "
-            'a folder of them), patterns such as "photos/*.jpg", addresses (https://, s3://, '
+            help="Image files, folders (searched recursively), WebDataset shards (.tar, or a "
+            'folder of them), patterns such as "photos/*.jpg", addresses (https://, s3://, '
             "gs://, hf://), or - to read paths or addresses from standard input, one per line.",
         ),
     ] = None,
@@ -91,30 +91,30 @@ def predict(
             metavar="NAME|FILE|RUN",
             show_default="imagenet",
             autocompletion=complete_weights,
-            help="Published weights (imagenet or ens-adv of irv2-tf, iv4-tf:imagenet), fetched "
-            "once; or hf-hub:owner/name[@revision], a weights file or a run directory. A path "
-            "named like them: ./imagenet. Given several times: an ensemble, whose probabilities "
-            "are averaged.",
+            help="Weights: published (imagenet or ens-adv for irv2-tf, iv4-tf:imagenet; downloaded "
+            "once), hf-hub:owner/name[@revision], a weights file or a run directory. Write "
+            "./imagenet for a path named like published weights. Repeat for an ensemble, which "
+            "averages the probabilities.",
         ),
     ] = None,
     crops: Annotated[
         Literal[1, 10, 12, 144],
         Option(
-            help="Crops of each image, whose probabilities are averaged: the weights' own; corners "
-            "and center, mirrored; of one scale the center square's six, mirrored (our reading); "
-            "GoogLeNet's 144."
+            help="Crops per image; their probabilities are averaged. 1: the crop of the weights. "
+            "10: corners and center, and their mirror images. 12: six crops of the center square "
+            "at one scale, and their mirror images (our interpretation of the paper). 144: "
+            "GoogLeNet's."
         ),
     ] = 1,
     top_k: Annotated[
-        int, Option(min=1, help="Number of classes to name for each image, most probable first.")
+        int, Option(min=1, help="Number of classes per image, most probable first.")
     ] = 5,
     output_format: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
             "--format",
-            show_default="by the suffix of --output, else table; of a shard, jsonl",
-            help="How to write: for people, or for programs in UTF-8; Parquet needs "
-            "inceptcli[parquet].",
+            show_default="by the extension of --output, else table; with --shard, jsonl",
+            help="Output format. Parquet needs inceptcli[parquet].",
         ),
     ] = None,
     output: Annotated[
@@ -122,8 +122,8 @@ def predict(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help=f"File to write to, {SUFFIXES_IN_WORDS}; it appears when all is done. With "
-            "--shard a folder, the same for all shards.",
+            help=f"Output file: {SUFFIXES_IN_WORDS}. It appears when all rows are written. With "
+            "--shard, a folder that all shares write to.",
         ),
     ] = None,
     shard: Annotated[
@@ -131,16 +131,17 @@ def predict(
         Option(
             metavar="I/N|auto",
             show_default="all images",
-            help="Take only every N-th image from number I on, I from 0; the same command goes on "
-            "after a stop, and `inceptcli merge` joins the parts. auto: as the task of a SLURM "
-            "array or of srun.",
+            help="Predict only share I of N (I = 0 ... N-1): every N-th image, starting with image "
+            "I. Repeat the command to continue after a stop; join the parts with `inceptcli "
+            "merge`. auto: read I and N from the SLURM array or from srun.",
         ),
     ] = None,
     gallery: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="HTML page to write, too: the first 5000 images, small, with their answers.",
+            help="Also write an HTML page with thumbnails and predictions of the first 5000 "
+            "images.",
         ),
     ] = None,
     batch_size: BatchSize = None,
@@ -148,7 +149,7 @@ def predict(
         str,
         Option(
             metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Where to compute; auto takes an accelerator when there is one.",
+            help="Device to compute on; auto: an accelerator if available, else the CPU.",
         ),
     ] = "auto",
     devices: Devices = "1",
@@ -160,9 +161,9 @@ def predict(
         Option(
             metavar="DIR",
             show_default=False,
-            help="New folder for a picture of each image that shows where the answer comes from "
-            "(Grad-CAM, drawn on what the network saw), and explanations.csv, which says it in "
-            "pixels of the image. One network, one crop; needs inceptcli[explain].",
+            help="New folder for Grad-CAM heat maps, one overlay per image, and explanations.csv "
+            "with the evidence in pixel coordinates. Requires one network, one crop and "
+            "inceptcli[explain].",
         ),
     ] = None,
     class_name: Annotated[
@@ -170,8 +171,8 @@ def predict(
         Option(
             "--class",
             metavar="NAME|ID|INDEX",
-            show_default="the most probable one",
-            help="Class that --explain explains.",
+            show_default="the most probable class",
+            help="Class to explain with --explain.",
         ),
     ] = None,
     embeddings: Annotated[
@@ -179,39 +180,40 @@ def predict(
         Option(
             metavar="FILE",
             show_default=False,
-            help="File for what the classifier reads of each image, in order: .npy, with the paths "
-            "in FILE.csv beside it, or .parquet (needs inceptcli[parquet]). One network, one crop.",
+            help="Write penultimate features, one float32 row per image in input order: .npy, with "
+            "the paths in FILE.csv, or .parquet (needs inceptcli[parquet]). Requires one network "
+            "and one crop.",
         ),
     ] = None,
     null: Annotated[
-        bool, Option("--null", "-0", help="Paths on standard input end with NUL, not a line end.")
+        bool, Option("--null", "-0", help="Read NUL-separated paths from standard input.")
     ] = False,
     quiet: Annotated[
         bool,
-        Option(
-            "--quiet", callback=hush, help="Show no progress; images that fail are still named."
-        ),
+        Option("--quiet", callback=hush, help="Show no progress; errors are still reported."),
     ] = False,
 ) -> None:
-    r"""Name what is in images, with probabilities.
+    r"""Predict the classes of images, with probabilities.
 
-    Answers come in the order of the images, as soon as they are ready. An image that cannot be
-    read is named on standard error and in the results, the rest is done, and the exit code is 1. A
-    line on standard error counts by suffix what folders and tar files hold besides images.
-    Ctrl-C ends with 130 and a line that says how many images are done; their rows on standard
-    output or in a shard stay, and other files are as they were.
+    Predictions are written in input order as soon as they are ready. An image that cannot be read
+    is reported on standard error and in the results; all other images are predicted, and the exit
+    code is 1. Files other than images in folders and tar files are counted by extension on
+    standard error.
+
+    Ctrl-C exits with 130 and reports how many images are done. Their rows on standard output or in
+    a share are kept; other files are unchanged.
 
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
-    (null, or the reason). CSV has the columns path, rank, class, index, probability and error; a
-    text that begins with = + - @, a tab or a carriage return gets an apostrophe in front, so that
-    no spreadsheet runs it. With --fast-decode, and only then, each row has fast_decode, too, which
-    is true, and with another --precision than 32-true precision. Bytes of a file name that are not
-    UTF-8 appear as \udc80 to \udcff.
+    (null, or the reason). CSV has the columns path, rank, class, index, probability and error; text
+    that begins with = + - @, a tab or a carriage return is prefixed with an apostrophe, so that no
+    spreadsheet runs it as a formula. Rows have fast_decode: true only with --fast-decode, and
+    precision only if it is not 32-true. Bytes of a file name that are not UTF-8 appear as \udc80 to
+    \udcff.
 
-    --explain draws on the picture as the network saw it, resized and cropped, in gray: dark blue
-    is no evidence, yellow the most, and a line goes round the hottest half. explanations.csv has
-    for each image the class and its probability, the overlay's name, the center of the evidence
-    and the box of its hottest half, in pixels of the upright image.
+    Overlays of --explain show the network input (resized, cropped, gray). Colors go from dark blue
+    (no evidence) to yellow (most evidence); a contour surrounds the hottest half. explanations.csv
+    has for each image the class, its probability, the overlay's name, the center of the evidence
+    and the bounding box of the hottest half, in pixels of the upright image.
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
@@ -241,7 +243,7 @@ def predict(
 
 
 class Extras(NamedTuple):
-    """What is written besides the answers: --gallery, --explain, --class and --embeddings."""
+    """Additional outputs: --gallery, --explain, --class and --embeddings."""
 
     gallery: Path | None = None
     explain: Path | None = None
@@ -251,7 +253,7 @@ class Extras(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """One `predict`: images, networks, and files to write."""
+    """A call of `predict`: images, networks and output files."""
 
     paths: tuple[str, ...]
     networks: EnsembleRequest
@@ -264,7 +266,7 @@ class Request:
 
 
 class PartOutput(NamedTuple):
-    """The part of --shard: its folder, its format, its share of the images."""
+    """Output of one share: folder, format and the share of the images."""
 
     folder: Path
     format: Literal["jsonl", "parquet"]
@@ -272,14 +274,14 @@ class PartOutput(NamedTuple):
 
 
 def checked(request: Request) -> Job:
-    """Check a request before anything heavy is imported or anything is written.
+    """Check a request before heavy imports and before anything is written.
 
-    Raises UsageError or UserError for what cannot be done.
+    Raises UsageError or UserError if the request cannot be carried out.
     """
     extras = request.extras
     part = None if request.shard is None else _part(request.shard, request)
     if part and (extras.explain or extras.embeddings or extras.gallery):
-        raise UsageError("--explain, --embeddings and --gallery do not go with --shard")
+        raise UsageError("--explain, --embeddings and --gallery cannot be combined with --shard")
     check_suffix("--gallery", extras.gallery, ".html", ".htm")
     written = part.format if part else request.format or format_of(request.output) or "table"
     check_installed(written)
@@ -292,7 +294,7 @@ def checked(request: Request) -> Job:
 
 
 class Job(NamedTuple):
-    """A checked request, with its weights found."""
+    """A checked request and the paths of its weights files."""
 
     request: Request
     part: PartOutput | None
@@ -302,7 +304,7 @@ class Job(NamedTuple):
     top_k: int
 
     def sources(self) -> tuple[LeftOut, Iterator[Source]]:
-        """The images, found as they are needed, and a count of other files beside them."""
+        """Return the images, found lazily, and a count of other files in the same folders."""
         from inceptcli.data.left_out import LeftOut
         from inceptcli.prediction.inputs import find_sources, standard_input
 
@@ -311,7 +313,7 @@ class Job(NamedTuple):
         return left_out, self.outputs.watch(found)
 
     def answer_all(self, sources: Iterable[Source]) -> bool:
-        """Write all answers to standard output or --output; whether every image was readable."""
+        """Write all answers to standard output or --output; return whether all were readable."""
         from inceptcli.prediction.outputs.writers import WRITERS
 
         output, shortcuts = self.request.output, self.found.request.shortcuts
@@ -342,9 +344,9 @@ class Job(NamedTuple):
             say_written(paths_file(extras.embeddings), read)
 
     def answer_share(self, sources: Iterable[Source]) -> bool:
-        """Write the answers that the part lacks; whether every image of it was readable.
+        """Write the missing answers of the part; return whether all its images were readable.
 
-        Raises UsageError when the part belongs to another job, UserError when writing fails.
+        Raises UsageError if the part belongs to another job, UserError if writing fails.
         """
         from inceptcli.prediction.shares.part import open_part
         from inceptcli.prediction.shares.part_record import PartRecord, weights_digests
@@ -364,10 +366,10 @@ class Job(NamedTuple):
         with writing(f"--output {folder}"), open_part(folder, record) as part:
             before = part.rows
             if part.rows:
-                logger.info(f"{folder}: {part.rows:,} rows are there")
-            with noted(lambda: f"{folder} keeps its rows, and the same command goes on"):
+                logger.info(f"{folder}: {number_of(part.rows, 'row')} already written")
+            with noted(lambda: f"{folder} keeps its rows; the same command continues"):
                 missing = iter(part.missing(sources))
-                for first in missing:  # nothing heavy is loaded when there is none
+                for first in missing:  # load nothing heavy if no image is missing
                     self._answer(chain([first], missing), part.write, Display())
                 part.finish()
                 if part.rows > before:
@@ -377,7 +379,7 @@ class Job(NamedTuple):
     def _answer(
         self, sources: Iterable[Source], write: Write, display: Display, keep: Sequence[Keep] = ()
     ) -> tuple[int, int]:
-        """Write answers; how many there are, and how many of them have an error instead."""
+        """Write answers; return the number of images and how many of them have an error."""
         from inceptcli.prediction.inputs import is_image_file
         from inceptcli.prediction.predict import predict as answers_of
 
@@ -386,7 +388,7 @@ class Job(NamedTuple):
         explain, embeddings = self.request.extras.explain, self.request.extras.embeddings
         ensemble = self.found.load(len(paths) if few else None, gradients=explain is not None)
         if not display.quiet and sys.stderr.isatty() and "-" not in paths:
-            sources = list(sources)  # so that the progress bar knows how many
+            sources = list(sources)  # the progress bar needs the total
         total = len(sources) if isinstance(sources, list) else None
         with (
             display.task("predict", total) as task,
@@ -406,7 +408,7 @@ class Job(NamedTuple):
         return int(task.done), len(failed)
 
     def _kept(self, ensemble: Ensemble, stack: ExitStack) -> list[Keep]:
-        """Functions that write the extras; their files take their places when `stack` ends."""
+        """Return functions that write the extras; files are replaced when `stack` closes."""
         extras, shortcuts = self.request.extras, self.found.request.shortcuts
         kept: list[Keep] = []
         if extras.explain is not None:
@@ -423,25 +425,25 @@ class Job(NamedTuple):
 
 
 def _part(shard: str, request: Request) -> PartOutput:
-    """The part that --shard, --format and --output name; UsageError when they contradict."""
+    """Return the part for --shard, --format and --output; raise UsageError on a conflict."""
     from inceptcli.prediction.shares.share import Share
 
     share, output = Share.of(shard), request.output
     if output is None:
-        raise UsageError("--shard needs --output, a folder")
+        raise UsageError("--shard needs --output FOLDER")
     if request.format not in (None, "jsonl", "parquet"):
         raise UsageError(f"--shard needs --format jsonl or parquet, got {request.format}")
     if output.suffix.lower() in (*FORMATS, ".gz"):
         raise UsageError(
-            f"--output {output}: with --shard a folder; name it without an extension, and give "
-            "--format parquet for Parquet files in it"
+            f"--output {output}: must be a folder with --shard; omit the extension, and give "
+            "--format parquet for Parquet files"
         )
     folder = output / f"part-{share.number:05}-of-{share.num_shards:05}"
     return PartOutput(folder, cast(Literal["jsonl", "parquet"], request.format or "jsonl"), share)
 
 
 def _part_files(part: PartOutput) -> dict[str, Path | None]:
-    """The files of fixed names in a part, by the words that a message has for them."""
+    """Return the files with fixed names in a part, by their description in messages."""
     from inceptcli.prediction.shares.part import LOCK_NAME
     from inceptcli.prediction.shares.part_record import RECORD_NAME
 
@@ -463,27 +465,27 @@ def _outputs(request: Request) -> dict[str, Path | None]:
 
 
 def _check_extras(request: Request, found: EnsembleFiles) -> None:
-    """UsageError or UserError for extras that cannot be had of these networks."""
+    """Raise UsageError or UserError for extras that these networks do not support."""
     from inceptcli.weights.onnx_file import is_onnx
 
     networks, (_, explain, class_name, embeddings) = request.networks, request.extras
     if class_name is not None and explain is None:
-        raise UsageError("--class says what --explain explains; give --explain DIR")
+        raise UsageError("--class needs --explain DIR")
     if explain is not None and networks.fast_decode:
-        raise UsageError("--explain speaks of pixels of the image; leave out --fast-decode")
+        raise UsageError("--explain needs images at full size; omit --fast-decode")
     if explain is not None and networks.precision != "32-true":
-        raise UsageError("--explain computes gradients in 32-true; leave out --precision")
+        raise UsageError("--explain computes gradients in 32-true; omit --precision")
     for flag, path in (("--explain", explain), ("--embeddings", embeddings)):
         if path is None:
             continue
         if len(found.files) > 1 or networks.crops > 1:
-            raise UsageError(f"{flag} is for one network and one crop, --crops 1")
+            raise UsageError(f"{flag} needs one network and one crop (--crops 1)")
         if networks.compile:
-            raise UsageError(f"{flag} looks into the network; leave out --compile")
+            raise UsageError(f"{flag} reads inner activations; omit --compile")
         if is_onnx(found.files[0]) and flag == "--explain":
             raise UsageError(
-                f"{flag}: {found.files[0]} is an ONNX file, which gives no gradients; give the "
-                "weights that it was exported from"
+                f"{flag}: {found.files[0]} is an ONNX file, which has no gradients; give the "
+                "weights it was exported from"
             )
     if explain is not None:
         _check_explain(explain)
@@ -523,9 +525,9 @@ def _check_embeddings(file: Path, output: Path | None) -> None:
 
 
 def _named_classes(request: Request, found: EnsembleFiles) -> int:
-    """Number of classes to name of each image: none of a network that has no classifier.
+    """Return the number of classes per image; 0 for networks without a classifier.
 
-    UsageError where such a network is asked for more than embeddings, or not for them.
+    Raises UsageError if such a network is used for anything but embeddings.
     """
     if found.headless is None:
         return request.top_k
@@ -533,10 +535,10 @@ def _named_classes(request: Request, found: EnsembleFiles) -> int:
     no_answers = f"{found.headless}: has no trained classifier and names no classes"
     for flag, value in (("--explain", extras.explain), ("--gallery", extras.gallery)):
         if value is not None:
-            raise UsageError(f"{flag}: {no_answers}; it gives --embeddings FILE")
+            raise UsageError(f"{flag}: {no_answers}; use --embeddings FILE")
     if extras.embeddings is None:
-        raise UsageError(f"{no_answers}; give --embeddings FILE for what it gives")
-    logger.info(f"{no_answers}: embeddings only")
+        raise UsageError(f"{no_answers}; use --embeddings FILE")
+    logger.info(f"{no_answers}: writing embeddings only")
     return 0
 
 
@@ -564,7 +566,7 @@ def _explanations(extras: Extras, ensemble: Ensemble) -> AbstractContextManager[
 
 @contextmanager
 def _gallery(page: Path | None, networks: EnsembleRequest) -> Iterator[Sequence[Keep]]:
-    """The function that keeps answers for the page, if any, which is written at the end."""
+    """Record answers for the gallery, if there is one; write it on exit."""
     if page is None:
         yield ()
         return
@@ -577,11 +579,11 @@ def _gallery(page: Path | None, networks: EnsembleRequest) -> Iterator[Sequence[
 
 @contextmanager
 def _reporting(flag: str, block: AbstractContextManager[Keep]) -> Iterator[Keep]:
-    """The block, whose failures to write name the flag."""
+    """Enter `block` and name the flag in its write errors."""
     with ExitStack() as stack:
         try:
             keep = stack.enter_context(block)
-        except OSError as error:  # nothing is computed yet
+        except OSError as error:  # before anything is computed
             raise UsageError(f"{flag}: {error.strerror or error}") from error
 
         def named(source: Source, found: Seen | UnreadableImage, answer: Answer) -> None:

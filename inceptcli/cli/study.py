@@ -1,4 +1,4 @@
-"""`inceptcli study`: a claim put to the test by training runs."""
+"""`inceptcli study`: test a claim with several training runs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def study(
         Argument(
             metavar="NAME|FILE",
             autocompletion=complete_study,
-            help="residual-speed, shortcut, scaling, or a study file.",
+            help="Study: residual-speed, shortcut, scaling or a study file.",
             show_default=False,
         ),
     ],
@@ -45,36 +45,36 @@ def study(
         Path,
         Option(
             metavar="FOLDER",
-            help="Folder for the run directories; runs that are there are continued.",
+            help="Folder for the run directories; existing runs are continued.",
             show_default=False,
         ),
     ],
     data: Annotated[
         str | None,
-        Option(help="As for `train`; default: drawn shapes.", show_default=False),
+        Option(help="Dataset, as for `train`. Default: generated shapes.", show_default=False),
     ] = None,
     seeds: Annotated[
         int | None,
-        Option(min=2, max=11, help="Runs of each arm; default: the study's.", show_default=False),
+        Option(min=2, max=11, help="Runs per arm. Default: the study's.", show_default=False),
     ] = None,
     jobs: Annotated[
-        int, Option(min=1, help="Runs at a time; they share the processors evenly.")
+        int, Option(min=1, help="Number of parallel runs; they share the CPU cores evenly.")
     ] = 1,
     output_format: Annotated[
-        Literal["table", "json"], Option("--format", help="For people, or for programs.")
+        Literal["table", "json"], Option("--format", help="Output format.")
     ] = "table",
     quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Only the result; default: off.")
+        bool, Option("--quiet", callback=hush, help="Show only the result. Default: off.")
     ] = False,
 ) -> None:
-    """Put a claim to the test by several training runs.
+    """Test a claim with several training runs.
 
-    Each arm is trained once per seed. The verdict is the mean difference, seed by seed, of what the
-    study measures (validation errors or dead units), with a 95 % interval: supported, contradicted
-    or undecided. Stopped by a signal, the runs save, the exit code is 75 and the same command
+    Each arm is trained once per seed. The verdict (supported, contradicted or undecided) is based
+    on the mean paired difference over the seeds in validation error or dead units, with a 95 %
+    interval. When stopped by a signal, the runs save, the exit code is 75, and the same command
     continues.
 
-    JSON has question, measure, arms (the figures by seed), verdicts (each arm, against, expected,
+    JSON has question, measure, arms (values by seed), verdicts (each arm, against, expected,
     difference, low, high, answer) and runs (each arm, seed, errors, dead_units, failure).
     """
     import signal
@@ -94,7 +94,7 @@ def study(
     except OSError as error:
         raise UsageError(f"--output {output}: {error.strerror}") from error
     if not os.access(output, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {output}: cannot be written")
+        raise UsageError(f"--output {output}: not writable")
 
     from inceptcli.processes.signals import EXIT_STOPPED, after_imports, signals_to_take
     from inceptcli.studies.runs import check_one_data, runs_of, train_all
@@ -102,16 +102,16 @@ def study(
     for number in signals_to_take():
         signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))
 
-    hide("inceptcli.data")  # of what each run has
+    hide("inceptcli.data")  # each run logs these notices itself
     try:
         runs = runs_of(settings, output)
         for run in runs:
             OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
         check_one_data(settings, runs, data)
         results = train_all(settings, runs, data, jobs)
-        check_one_data(settings, runs, data)  # the data may have changed meanwhile
+        check_one_data(settings, runs, data)  # the data may have changed during the runs
     except SystemExit:
-        logger.info("stopped, the runs are saved; the same command continues")
+        logger.info("stopped; the runs are saved, and the same command continues")
         raise
     judged = judge(settings, results)
     if output_format == "json":
@@ -121,7 +121,7 @@ def study(
 
 
 def judge(study: Study, results: list[StudyResult]) -> dict[str, Any]:
-    """Figures by arm and seed, and a verdict for each comparison, as plain values."""
+    """Return the values by arm and seed, and a verdict for each comparison, ready for JSON."""
     from inceptcli.studies.verdict import verdict
 
     figures = {

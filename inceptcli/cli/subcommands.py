@@ -1,4 +1,4 @@
-"""Subcommands that are imported when they are asked for: a start pays for the one that it runs."""
+"""Lazy subcommands: a start imports only the subcommand that it runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typer.main import get_command
 
 
 class Subcommands(Mapping[str, Any]):
-    """Commands by name, from the modules of this folder.
+    """A mapping of command names to commands, imported on first access.
 
-    A module's command has the module's name: a function, with EPILOG beside it, or a group.
+    A command is named like its module. It is a function, with EPILOG in the same module, or a
+    group.
     """
 
     def __init__(self, modules: Mapping[str, str]) -> None:
@@ -40,14 +41,14 @@ class Subcommands(Mapping[str, Any]):
 
 
 class LazyGroup(TyperGroup):
-    """A group of the `modules` of this folder, in their order."""
+    """A command group whose subcommands are `modules` of this folder, listed in that order."""
 
     modules: ClassVar[Mapping[str, str]]
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = Subcommands(self.modules)  # type: ignore[assignment]  # nobody adds any
+        self.commands = Subcommands(self.modules)  # type: ignore[assignment]  # none is added
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names; those of the usual group come with their commands built."""
+        """Return the names without importing the commands."""
         return list(self.modules)

@@ -1,4 +1,4 @@
-"""`inceptcli summarize`: which network is this, how large, and what does it do to an image?"""
+"""`inceptcli summarize`: show stages, shapes and costs of a network, or compare two networks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ORIGIN = (
     "averaged", "epoch", "metrics", "source", "source_sha256", "initialized", "assumed", "unnamed",
     "environment", "inceptcli_version",
 )  # fmt: skip
-"""What a weights file says of where it comes from."""
+"""Metadata fields about the origin of weights."""
 
 
 def summarize(
@@ -51,9 +51,9 @@ def summarize(
         Argument(
             metavar="NAME|WEIGHTS",
             autocompletion=complete_network_or_weights,
-            help="Name of a network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3), a "
-            "weights file or run directory, or published weights (imagenet or ens-adv of irv2-tf, "
-            "iv4-tf:imagenet; or hf-hub:owner/name[@revision]).",
+            help="Network (iv4, irv1, irv2, iv4-tf, irv2-tf, irv1-facenet, iv3) or weights: a "
+            "weights file, a run directory, published weights (imagenet or ens-adv for irv2-tf, "
+            "iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
             show_default=False,
         ),
     ],
@@ -62,47 +62,50 @@ def summarize(
         Argument(
             metavar="[OTHER]",
             autocompletion=complete_network_or_weights,
-            help="A second network, named likewise: show where the two differ.",
+            help="Second network or weights; show only the differences.",
             show_default=False,
         ),
     ] = None,
     output_format: Annotated[
         Literal["table", "json"],
-        Option("--format", help="Table for people, or JSON with one entry per stage."),
+        Option("--format", help="Output format; JSON has one entry per stage."),
     ] = "table",
     depth: Annotated[
-        int, Option(help="Rows of the table: 1 per stage, 2 also per layer.", min=1, max=2)
+        int,
+        Option(help="Detail of the table: 1 for stages, 2 for stages and layers.", min=1, max=2),
     ] = 1,
     image_size: Annotated[
         str | None,
         Option(
             metavar="N|HxW",
-            help="Side, or height x width, of an image in pixels, at least 75; default: the "
-            "weights' own, 299 for a name.",
+            help="Image size in pixels, at least 75. Default: that of the weights; 299 for a "
+            "network.",
         ),
     ] = None,
     figure: Annotated[
         Path | None,
         Option(
             metavar="FILE",
-            help="Also draw it like the paper's Figures 9 and 15: .svg, .png or .pdf; one that is "
-            "there is replaced. Default: none.",
+            help="Also draw the network like Figures 9 and 15 of the paper: .svg, .png or .pdf; an "
+            "existing file is replaced. Default: none.",
         ),
     ] = None,
     num_classes: Annotated[
         int | None,
         Option(
-            help="Number of classes, for a name only; default: 1000; weights have their own.", min=1
+            help="Number of classes; only for a network, since weights define their own. Default: "
+            "1000.",
+            min=1,
         ),
     ] = None,
 ) -> None:
-    """Show a network's stages, shapes and costs, or where two differ.
+    """Show a network's stages, shapes and costs, or compare two.
 
-    Of two networks the options, stages and boxes that differ are listed, at the image size of the
-    first one; of modules that repeat, those like the first are told once.
+    A comparison lists the options, stages and boxes that differ, at the image size of the first
+    network. Repeated modules equal to the first are listed once.
     """
     if other is not None and (figure is not None or depth == 2):
-        raise UsageError("--figure and --depth 2 are for one network; leave OTHER out")
+        raise UsageError("--figure and --depth 2 need a single network; omit OTHER")
     if figure is not None:
         _check_figure(figure, network)
     given_size = None if image_size is None else image_size_of(image_size)
@@ -184,7 +187,7 @@ def _print_table(
     print_fitted(f"{summary.num_classes} classes, images of {height}x{width} pixels")
     table = Table(show_footer=True)
     table.add_column("Stage", "Total", no_wrap=True)
-    table.add_column("Drawn in, box" if with_layers else "Drawn in")
+    table.add_column("Figure, box" if with_layers else "Figure")
     table.add_column("Output, CxHxW", no_wrap=True)
     table.add_column("Parameters", f"{summary.parameters:,}", justify="right", no_wrap=True)
     giga = f"{summary.multiply_adds / 1e9:.3f} G"
@@ -211,7 +214,7 @@ def print_difference(
     summaries: tuple[Summary, Summary],
     as_json: bool,
 ) -> None:
-    """Print where two networks, called `names`, differ: for people, or as JSON."""
+    """Print the differences of two networks, shown as `names`, as a table or JSON."""
     from inceptcli.networks.difference import difference
     from inceptcli.networks.registry import NETWORKS
 
@@ -225,7 +228,7 @@ def print_difference(
             printable(f"{name}: {title} ({summary.layout}), {summary.parameters:,} parameters")
         )
     if found.none:
-        echo("They are equal.")
+        echo("The networks are equal.")
         return
     results_console().print(_table(*summaries, names, found))
     differing = {entry.name for entry in found.stages}
@@ -265,11 +268,11 @@ def _difference_as_json(first: Summary, second: Summary, found: Difference) -> s
 
 
 def _table(first: Summary, second: Summary, names: tuple[str, str], found: Difference) -> Table:
-    """A row for each thing in which they differ; a stage is followed by its boxes."""
+    """Build a table with a row per difference; boxes follow their stage."""
     from rich.table import Table
 
     table = Table()
-    table.add_column("Where they differ", overflow="fold")
+    table.add_column("Difference", overflow="fold")
     for name in names:
         table.add_column(printable(name), overflow="fold")
     for option in found.options:
@@ -301,7 +304,7 @@ def _add_counts(
     first: Summary | StageSummary | None,
     second: Summary | StageSummary | None,
 ) -> None:
-    """Parameters and multiply-adds, where they differ."""
+    """Add rows for parameters and multiply-adds if they differ."""
     for name, unit, words in (("parameters", 1, "{:,.0f}"), ("multiply_adds", 1e6, "{:,.1f} M")):
         counts = [None if part is None else getattr(part, name) for part in (first, second)]
         if counts[0] != counts[1]:

@@ -1,4 +1,4 @@
-"""`inceptcli train`: a recipe and flags to a run directory."""
+"""`inceptcli train`: train a network from a recipe and flags into a run directory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRIED = "--fast-dev-run: one batch trained, one validated; nothing was saved"
+TRIED = "--fast-dev-run: trained and validated one batch; nothing was saved"
 
 EPILOG = """Examples:
 
@@ -42,147 +42,147 @@ def train(
     arch: Annotated[
         str | None,
         Option(
-            autocompletion=complete_network, help="Network to train; default: the recipe's (irv2)."
+            autocompletion=complete_network, help="Network to train. Default: the recipe's (irv2)."
         ),
     ] = None,
     data: Annotated[
         str | None,
         Option(
             metavar="DIR|SHARDS",
-            help="Folder with train/ and val/ class folders, or class folders with --val-fraction; "
-            "or tar shards: their folder, a pattern such as 'shards/*.tar', or a range such as "
-            "'train-{000..006}.tar', also at https, s3, gs or hf addresses; default: drawn shapes.",
+            help="Dataset: a folder with train/ and val/ class folders, a folder of class folders "
+            "(with --val-fraction), or tar shards (a folder, a pattern such as 'shards/*.tar' or a "
+            "range such as 'train-{000..006}.tar'; also https, s3, gs and hf addresses). Default: "
+            "generated shapes.",
         ),
     ] = None,
     val_data: Annotated[
         str | None,
         Option(
             metavar="DIR|SHARDS",
-            help="What to validate on, where --data does not say; default: none.",
+            help="Validation data, if --data has none. Default: none.",
         ),
     ] = None,
     recipe: Annotated[
         str | None,
         Option(
             autocompletion=complete_recipe,
-            help="Recipe by name or path; default: demo, with --data scratch-small, with --init "
-            "finetune.",
+            help="Recipe: a name or a file. Default: demo; scratch-small with --data; finetune "
+            "with --init.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        Option(help="Run directory; one that exists is continued. Default: runs/NETWORK-DATE."),
+        Option(help="Run directory; an existing run is continued. Default: runs/NETWORK-DATE."),
     ] = None,
-    epochs: Annotated[
-        int | None, Option(help="Passes over the training images; default: the recipe's.")
-    ] = None,
+    epochs: Annotated[int | None, Option(help="Number of epochs. Default: the recipe's.")] = None,
     batch_size: Annotated[
         str | None,
         Option(
-            help="Images per device and step, or auto: the most that fit into a CUDA device's "
-            "memory; default: the recipe's."
+            help="Images per device and step; auto: the largest batch that fits into the memory of "
+            "a CUDA device. Default: the recipe's."
         ),
     ] = None,
     image_size: Annotated[
         str | None,
-        Option(
-            help="Network input in pixels, N or HEIGHTxWIDTH, at least 75; default: the recipe's."
-        ),
+        Option(help="Input size in pixels, N or HEIGHTxWIDTH, at least 75. Default: the recipe's."),
     ] = None,
     lr: Annotated[
         float | None,
         Option(
-            help="Highest learning rate; the classifier's own, if any, follows. Default: the "
-            "recipe's."
+            help="Peak learning rate; a separate rate of the classifier is scaled with it. "
+            "Default: the recipe's."
         ),
     ] = None,
     precision: Annotated[
         str | None,
-        Option(help="Lightning's precision, such as bf16-mixed; default: the recipe's (32-true)."),
+        Option(help="Lightning precision, such as bf16-mixed. Default: the recipe's (32-true)."),
     ] = None,
     accelerator: Annotated[
-        str | None, Option(help="auto, cpu, gpu, ...; default: the recipe's (auto).")
+        str | None, Option(help="Accelerator: auto, cpu, gpu, ... Default: the recipe's (auto).")
     ] = None,
     devices: Annotated[
-        str | None, Option(help="Devices per node, a number or auto; default: the recipe's (1).")
+        str | None, Option(help="Devices per node: a number or auto. Default: the recipe's (1).")
     ] = None,
-    num_nodes: Annotated[int | None, Option(help="Nodes; default: the recipe's (1).")] = None,
+    num_nodes: Annotated[
+        int | None, Option(help="Number of nodes. Default: the recipe's (1).")
+    ] = None,
     strategy: Annotated[
-        str | None, Option(help="Lightning's strategy, such as ddp; default: the recipe's (auto).")
+        str | None, Option(help="Lightning strategy, such as ddp. Default: the recipe's (auto).")
     ] = None,
     checkpoint_activations: Annotated[
         bool | None,
         Option(
             "--checkpoint-activations",
-            help="Compute activations again instead of keeping them: half the memory, a third "
-            "more time, the same weights; default: the recipe's (off).",
+            help="Recompute activations in the backward pass instead of storing them: half the "
+            "memory, a third more time, identical weights. Default: the recipe's (off).",
         ),
     ] = None,
     compile_network: Annotated[
         bool | None,
         Option(
             "--compile",
-            help="Compile the network with torch.compile, for GPUs: minutes before the first step, "
-            "twice as many with --checkpoint-activations; steps on a CPU gain nothing. Default: "
-            "the recipe's (off).",
+            help="Compile the network with torch.compile, for GPUs; no speed-up on a CPU. "
+            "Compiling takes minutes before the first step, twice as long with "
+            "--checkpoint-activations. Default: the recipe's (off).",
         ),
     ] = None,
     workers: Annotated[
         int | None,
-        Option(help="Processes that load images, per device; default: the recipe's (2)."),
+        Option(help="Image-loading processes per device. Default: the recipe's (2)."),
     ] = None,
-    seed: Annotated[
-        int | None, Option(help="Seed of everything random; default: the recipe's (0).")
-    ] = None,
+    seed: Annotated[int | None, Option(help="Random seed. Default: the recipe's (0).")] = None,
     init: Annotated[
         str | None,
         Option(
             autocompletion=complete_weights,
-            help="What to start from: a weights file or run directory, or "
-            "hf-hub:owner/name[@revision], or published weights (imagenet, for iv4-tf and irv2-tf; "
-            "ens-adv, for irv2-tf); default: none.",
+            help="Initial weights for fine-tuning: a weights file, run directory, "
+            "hf-hub:owner/name[@revision] or published weights (imagenet for iv4-tf and irv2-tf; "
+            "ens-adv for irv2-tf). Default: none.",
         ),
     ] = None,
     freeze: Annotated[
         Literal["none", "stem", "all-but-head"] | None,
-        Option(help="What stays as it is, batch norm included; default: the recipe's (none)."),
+        Option(help="Layers to freeze, including batch norm. Default: the recipe's (none)."),
     ] = None,
     val_fraction: Annotated[
         float | None,
-        Option(help="Share of a folder of class folders to validate on, 0 to 1; default: none."),
+        Option(help="Fraction of the class folders' images to validate on, 0 to 1. Default: none."),
     ] = None,
     changes: Annotated[
         list[str] | None,
         Option(
             "--set",
             autocompletion=complete_key,
-            help="Any recipe key (`inceptcli list keys`): section.key=value, repeatable. "
+            help="Set any recipe key (`inceptcli list keys`) as section.key=value. Repeatable. "
             "Default: none.",
         ),
     ] = None,
     stop_after: Annotated[
         str | None,
-        Option(help="Save and exit with 75 after, say, 45s, 30m, 3h50m or 1d2h; default: never."),
+        Option(
+            help="Save and exit with code 75 after this time: 45s, 30m, 3h50m, 1d2h. Default: "
+            "never."
+        ),
     ] = None,
     resume: Annotated[
         Literal["auto", "never"],
-        Option(help="auto continues the run in --output, never refuses to touch it."),
+        Option(help="auto: continue an existing run in --output; never: fail if there is one."),
     ] = "auto",
     fast_dev_run: Annotated[
         bool,
         Option(
             "--fast-dev-run",
-            help="Train and validate one batch each and save nothing, to see whether a run would "
-            "work; default: off.",
+            help="Train and validate one batch each without saving, to test a configuration. "
+            "Default: off.",
         ),
     ] = False,
     quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="No progress, no notices; default: off.")
+        bool, Option("--quiet", callback=hush, help="Show no progress or notices. Default: off.")
     ] = False,
 ) -> None:
-    """Train a network by a recipe into a run directory.
+    """Train a network from a recipe and write a run directory.
 
-    Without --data it trains on `shapes`, ten classes of shapes that the program draws.
+    Without --data, training uses `shapes`: ten classes of generated shapes.
     """
     options = {
         "arch": arch,
@@ -223,7 +223,7 @@ def train(
 
 
 def _set(changes: list[str] | None) -> dict[str, Any]:
-    """The values of --set by key; UsageError for what is no section.key=value."""
+    """Parse --set into values by key; raise UsageError if one is not section.key=value."""
     from inceptcli.recipe.file import parse_yaml
 
     values = {}
@@ -243,12 +243,12 @@ def _sides(text: str | None) -> int | str | list[int | str] | None:
 
 
 def _number(text: str) -> int | str:
-    """A number when it is one; what a recipe refuses otherwise."""
+    """Convert digits to a number; return other text for the recipe check to refuse."""
     return int(text) if re.fullmatch("[0-9]{1,9}", text) else text
 
 
 def ending(directory: RunDirectory) -> list[str]:
-    """What came out, where it is, and a command to go on with, ready to copy."""
+    """Return the closing lines: best epoch, weights file, next command."""
     from inceptcli.weights.file import read_metadata
 
     rows = directory.read_metrics()

@@ -148,7 +148,7 @@ def test_a_run_in_progress_is_compared_and_one_without_an_epoch_left_out(tmp_pat
         file.write("2,200,36")
     done = inceptcli("compare", begun, empty, "--reach", "60")
     assert done.exit_code == 0
-    assert "empty: no epoch is finished yet, left out" in done.stderr
+    assert "empty: skipped, no epoch is finished yet" in done.stderr
     assert "begun" in done.stdout
     check_one_line(inceptcli("compare", empty), 1, "no run has finished an epoch")
 
@@ -158,13 +158,13 @@ def test_a_run_in_progress_is_compared_and_one_without_an_epoch_left_out(tmp_pat
     [
         ([], "give run directories, or --paper"),
         (["missing", "other"], "no metrics.csv in missing, other; give run directories"),
-        (["--paper", "--by", "hours"], "--by hours: the paper gives epochs only"),
+        (["--paper", "--by", "hours"], "--by hours: the paper's curves have epochs only"),
         (["--paper", "--reach", "22,x"], "--reach must be numbers over 0 such as 30,25,22"),
         (["--paper", "--reach", "0"], "--reach must be numbers over 0 such as 30,25,22"),
         (["--paper", "--reach", "nan"], "--reach must be numbers over 0 such as 30,25,22"),
         (["--paper", "--output", "out.pdf"], "--output out.pdf: must end in .png"),
         (["--paper", "--output", "no/out.png"], "--output no/out.png: there is no folder no"),
-        (["run", "--output", "run/metrics.png"], "is read as run/metrics.csv"),
+        (["run", "--output", "run/metrics.png"], "is also the input run/metrics.csv"),
     ],
 )
 def test_wrong_use_is_one_line(
@@ -177,7 +177,7 @@ def test_wrong_use_is_one_line(
 
 def test_a_metric_that_nothing_has_is_one_line() -> None:
     done = inceptcli("compare", "--paper", "--metric", "loss")
-    check_one_line(done, 1, "--metric loss: nothing to compare; the paper has top1 and top5")
+    check_one_line(done, 1, "--metric loss: nothing to compare; the paper's curves are top1")
 
 
 def test_a_file_that_no_run_wrote_is_one_line(tmp_path: Path) -> None:

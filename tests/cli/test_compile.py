@@ -60,5 +60,5 @@ def test_what_looks_into_the_network_has_it_uncompiled(
 ) -> None:
     place = tmp_path / ("maps" if flag == "--explain" else "photos.npy")
     done = inceptcli("predict", photos, "--weights", weights, flag, place, "--compile")
-    check_one_line(done, 2, f"{flag} looks into the network; leave out --compile")
+    check_one_line(done, 2, f"{flag} reads inner activations; omit --compile")
     assert not place.exists()

@@ -36,7 +36,7 @@ def test_what_is_wrong_is_listed_and_exits_with_one(folder: Path) -> None:
     done = inceptcli("data", "check", folder, "--workers", "1")
     assert done.exit_code == 1
     assert "two\\nlines.jpg: not an image" in done.stdout
-    assert "Equal files in two classes or splits: 1\n  across classes: " in done.stdout
+    assert "Duplicate images across classes or splits: 1\n  across classes: " in done.stdout
     assert "    2.0x  largest to smallest class" in done.stdout
 
 
@@ -45,7 +45,7 @@ def test_equal_files_within_a_class_are_named_and_clean(folder: Path) -> None:
     done = inceptcli("data", "check", folder, "--workers", "1")
     assert done.exit_code == 0, done.output
     files = f"{folder}/dog/1.png, {folder}/dog/copy.png"
-    assert f"Equal files within a class: 1\n  {files}\n" in done.stdout
+    assert f"Duplicate images within a class: 1\n  {files}\n" in done.stdout
 
 
 def test_shards_are_read_as_train_reads_them(folder: Path) -> None:

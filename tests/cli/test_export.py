@@ -20,7 +20,7 @@ from inceptcli.weights.file import read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.prediction.conftest import CLASSES, draw, save_small_network
 
-DIFFERENCE = r"difference of the logits on {} pictures: (\S+) \(their standard deviation is (\S+)\)"
+DIFFERENCE = r"logit difference on {} images: (\S+) \(standard deviation of the logits: (\S+)\)"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ USAGE = {
         "none/a.onnx: No such file or directory",
     ),
     "folder as output": ("RUN --to onnx --output .", "--output .: not a regular file"),
-    "weights as output": ("RUN --to timm --output RUN/model.safetensors", "name another file"),
+    "weights as output": ("RUN --to timm --output RUN/model.safetensors", "give another file"),
     "no images": (
         "RUN --to onnx --output a.onnx --images .",
         "--images .: no images in this folder",

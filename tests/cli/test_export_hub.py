@@ -66,8 +66,8 @@ def test_timm_loads_the_folder_and_sees_and_answers_the_same(tmp_path: Path) -> 
 
     weights = timms(tmp_path / "model.safetensors")
     said = exported(weights, tmp_path / "a folder", "--license", "mit")
-    assert said.splitlines()[-1] == f"upload it with: hf upload OWNER/NAME '{tmp_path}/a folder'"
-    assert re.search("largest difference of the logits on 4 drawn pictures: ", said)
+    assert said.splitlines()[-1] == f"upload with: hf upload OWNER/NAME '{tmp_path}/a folder'"
+    assert re.search("largest logit difference on 4 generated images: ", said)
     model: Any = timm.create_model(f"local-dir:{tmp_path}/a folder", pretrained=True).eval()
     transforms: Any = timm.data
     view = transforms.resolve_model_data_config(model)
@@ -155,10 +155,10 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     assert done.exit_code == 0, done.stderr
     said = exported(run, tmp_path / "out")
     assert (
-        "timm has no irv1; it has iv4-tf, irv2-tf and iv3: the folder holds a weights file of"
+        "timm has no irv1; it has iv4-tf, irv2-tf and iv3: the folder holds an inceptcli weights"
         in said
     )
-    assert "license: unknown; --license states it" in said
+    assert "the model card has no license; add one with --license NAME" in said
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         "README.md",
         "model.safetensors",
@@ -220,11 +220,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "a folder that is not empty": (
         ("--output", "FULL"),
-        "is not empty; give a new or empty",
+        "not empty; --to hub needs a new or empty",
     ),
-    "a file": (("--output", "FULL/file"), "--to hub writes a folder; name one that is not there"),
+    "a file": (("--output", "FULL/file"), "not a folder; --to hub needs a new or empty folder"),
     "no folder above": (("--output", "none/out"), "--output none/out: No such file or directory"),
-    "no license": (("--output", "out", "--license", "My own!"), "must be a license's name on the"),
+    "no license": (("--output", "out", "--license", "My own!"), "must be a license name of the"),
     "no measures": (("--output", "out", "--measures", "none"), "none: No such file or directory"),
     "other measures": (("--output", "out", "--measures", "FULL/file"), "not what `inceptcli eval"),
     "of others": (

@@ -132,7 +132,7 @@ def test_pixels_of_the_image_are_not_explained_from_a_smaller_one(
     photos: Path, weights: Path, tmp_path: Path
 ) -> None:
     flags = ("--weights", weights, "--explain", tmp_path / "maps", "--fast-decode")
-    check_one_line(inceptcli("predict", photos, *flags), 2, "leave out --fast-decode")
+    check_one_line(inceptcli("predict", photos, *flags), 2, "omit --fast-decode")
     assert not (tmp_path / "maps").exists()
 
 

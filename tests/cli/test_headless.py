@@ -49,7 +49,7 @@ def test_predict_gives_embeddings_and_names_no_class(headless: Path, tmp_path: P
     (tmp_path / "not.png").write_text("not an image")
     command = ("predict", tmp_path, "--weights", headless, "--device", "cpu")
     no_answers = f"{headless}: has no trained classifier and names no classes"
-    check_one_line(inceptcli(*command), 2, f"{no_answers}; give --embeddings FILE")
+    check_one_line(inceptcli(*command), 2, f"{no_answers}; use --embeddings FILE")
     part = ("--shard", "0/2", "--output", tmp_path / "parts")
     check_one_line(inceptcli(*command, *part), 2, no_answers)
     page = ("--embeddings", tmp_path / "a.npy", "--gallery", tmp_path / "a.html")
@@ -57,7 +57,7 @@ def test_predict_gives_embeddings_and_names_no_class(headless: Path, tmp_path: P
     flags = ("--embeddings", tmp_path / "a.npy", "--format")
     done = inceptcli(*command, *flags, "json")
     assert done.exit_code == 1
-    assert f"{no_answers}: embeddings only" in done.stderr
+    assert f"{no_answers}: writing embeddings only" in done.stderr
     rows = json.loads(done.stdout)
     assert [row["predictions"] for row in rows] == [[]] * 4
     assert [row["error"] is None for row in rows] == [True] * 3 + [False]
@@ -188,6 +188,9 @@ def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> 
         assert done.exit_code == 0, done.output
         picture = draw(tmp_path / "a.png", 1)
         done = inceptcli("predict", picture, "--weights", onnx_file, "--embeddings", rows)
-        assert (done.exit_code, "names no classes: embeddings only" in done.stderr) == (0, True)
+        assert (done.exit_code, "names no classes: writing embeddings only" in done.stderr) == (
+            0,
+            True,
+        )
         assert np.load(rows).shape == (1, 512)
         assert abs(np.linalg.norm(np.load(rows)) - 1) < 1e-4

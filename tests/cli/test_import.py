@@ -81,11 +81,11 @@ def test_partial_lists_what_it_initialized_and_quiet_says_nothing(
 def test_wrong_use_is_one_line(cadene: Path, tmp_path: Path) -> None:
     output = tmp_path / "ours.safetensors"
     expected = {
-        (tmp_path / "missing.pth", output): "no such file; give the weights file itself",
-        (tmp_path, output): "is a folder; give the weights file itself",
-        (cadene, tmp_path): "is a folder; give the name of a file in it",
+        (tmp_path / "missing.pth", output): "no such file; give a weights file",
+        (tmp_path, output): "is a folder; give a weights file",
+        (cadene, tmp_path): "is a folder; give a file name",
         (cadene, tmp_path / "no/ours.safetensors"): f"no folder {tmp_path / 'no'}",
-        (cadene, cadene): f"is read as {cadene}; name another file",
+        (cadene, cadene): f"is also the input {cadene}; give another file",
     }
     for (source, given), reason in expected.items():
         code, (line,) = run(source, "--output", given)

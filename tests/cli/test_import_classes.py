@@ -154,7 +154,7 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "two.txt").write_text("a\nb\n")
     for flags, code, reason in (
-        (("--mean", "123.675,116.28,103.53"), 2, "divide by 255 where pixels count to 255"),
+        (("--mean", "123.675,116.28,103.53"), 2, "divide values for pixels of 0 to 255 by 255"),
         (("--std", "0"), 2, "--std must be one number or three"),
         (("--crop-fraction", "1.5"), 2, "--crop-fraction must be above 0 and at most 1"),
         (("--image-size", "60"), 2, "at least 75x75"),

@@ -87,7 +87,7 @@ def test_ctrl_c_in_a_terminal_says_how_far_predict_got(
     check_said(line, code, 130)
     assert "Traceback" not in terminal.written
     assert line.endswith(
-        f"of 3,000 images; {tmp_path}/page.html is as it was; standard output has their rows"
+        f"of 3,000 images; {tmp_path}/page.html is unchanged; standard output has their rows"
     )
     done = int(line.split()[2].replace(",", ""))
     found = rows.read_text().splitlines()
@@ -134,7 +134,7 @@ def test_a_shard_says_its_rows_and_goes_on(
     files = rows_files(part)
     rows = sum(count for _, count in files)
     assert 0 <= rows - int(line.split()[2].replace(",", "")) <= 1
-    assert f"; {part} keeps its rows, and the same command goes on" in line
+    assert f"; {part} keeps its rows; the same command continues" in line
     before = {path: path.read_bytes() for path, _ in files}
     again = subprocess.run(command(*arguments), capture_output=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -205,7 +205,7 @@ def test_files_are_there_whole_or_not_at_all(
         assert f"; {output} is not written" in said[0]
         check_nothing_half_written(folder, [])
     if name == "shard":
-        assert said[0].endswith("; finished shards stay, and the same command goes on")
+        assert said[0].endswith("; finished shards are kept; the same command continues")
         shards = {path.name for path in folder.glob("*.tar")}
         indices = {path.name for path in folder.glob("*.tar.json")}
         assert indices

@@ -83,7 +83,7 @@ OVER_INPUTS = {
 def test_an_output_over_an_input_is_refused_and_the_input_stays(case: str, place: Path) -> None:
     line, said = OVER_INPUTS[case]
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    check_one_line(inceptcli(*line.split()), 2, f"is read as {said}")
+    check_one_line(inceptcli(*line.split()), 2, f"is also the input {said}")
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
@@ -146,7 +146,7 @@ def test_an_output_over_an_input_that_nobody_named_is_refused(case: str, place: 
     line, said = UNNAMED_INPUTS[case]
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     done = inceptcli(*line.split())
-    check_one_line(done, 2, "is read as ")
+    check_one_line(done, 2, "is also the input ")
     assert said in done.stderr
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
@@ -160,7 +160,7 @@ def test_a_file_that_standard_input_is_may_not_be_the_output(place: Path) -> Non
         )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        b"Error: --output list.txt: is read as standard input; name another file\n"
+        b"Error: --output list.txt: is also the input standard input; give another file\n"
     )
     assert Path("list.txt").read_text() == "photos/0.png\n"
 
@@ -212,7 +212,7 @@ def test_merge_names_what_it_wrote(place: Path) -> None:
     )
     for quiet in (False, True):
         done = inceptcli("merge", "parts", "--output", "out/a.csv", *["--quiet"] * quiet)
-        said = "wrote out/a.csv, 2 rows, 0 of them without an answer\n"
+        said = "wrote out/a.csv, 2 rows, 0 with an error\n"
         assert done.stderr == ("" if quiet else said)
 
 
@@ -225,7 +225,7 @@ def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        b"Error: --output photos/1.png: is read as photos/1.png; name another file\n"
+        b"Error: --output photos/1.png: is also the input photos/1.png; give another file\n"
     )
     assert Path("photos/1.png").read_bytes() == before
 
@@ -238,7 +238,7 @@ def test_merge_does_not_write_over_a_part_or_its_record(place: Path) -> None:
     (rows,) = Path("parts/part-00000-of-00002").glob("*.jsonl")
     for name in (rows.relative_to("parts"), "part-00001-of-00002/_part.json"):
         command = ["merge", "parts", "--format", "jsonl", "--output", f"parts/{name}"]
-        check_one_line(inceptcli(*command), 2, f"is read as parts/{name}")
+        check_one_line(inceptcli(*command), 2, f"is also the input parts/{name}")
     assert {path: path.read_bytes() for path in Path("parts").glob("*/*")} == before
 
 
@@ -251,7 +251,7 @@ def test_two_outputs_are_two_files(place: Path) -> None:
 def test_a_recipe_is_not_replaced_by_the_complete_one_of_its_run(place: Path) -> None:
     Path("out/recipe.yaml").write_text("network: irv1  # mine\n")
     done = inceptcli("train", "--recipe", "out/recipe.yaml", "--output", "out")
-    check_one_line(done, 2, "--output out/recipe.yaml: is read as out/recipe.yaml")
+    check_one_line(done, 2, "--output out/recipe.yaml: is also the input out/recipe.yaml")
     assert Path("out/recipe.yaml").read_text() == "network: irv1  # mine\n"
 
 

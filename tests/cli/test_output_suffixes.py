@@ -72,7 +72,7 @@ def test_other_suffixes_are_refused(folder: Path, weights: Path, tmp_path: Path,
         ["predict", folder, "--weights", weights, "--output", output],
         ["merge", tmp_path, "--output", output],
     ):
-        check_one_line(inceptcli(*words), 2, "is not written; must end in .csv .json .jsonl")
+        check_one_line(inceptcli(*words), 2, "; must end in .csv .json .jsonl")
         assert not output.exists()
 
 
@@ -82,7 +82,7 @@ def test_shards_are_written_to_a_folder(
 ) -> None:
     words = ("predict", folder, "--weights", weights, "--shard", "0/2")
     done = inceptcli(*words, "--output", tmp_path / name)
-    check_one_line(done, 2, f"{name}: with --shard a folder; ")
+    check_one_line(done, 2, f"{name}: must be a folder with --shard; ")
     assert not (tmp_path / name).exists()
 
 

@@ -8,13 +8,13 @@ import pytest
 from tests.cli.conftest import check_one_line, inceptcli
 
 WRONG = [
-    (["--class", "ring"], 2, "give --explain DIR"),
+    (["--class", "ring"], 2, "--class needs --explain DIR"),
     (["--explain", "maps", "--class", "star"], 2, "--class star is no class of the weights"),
     (["--explain", "maps", "--class", "6"], 2, "they are numbered 0 to 5"),
     (["--explain", "pictures"], 2, "--explain pictures: not empty"),
     (["--explain", "pictures/0.png"], 2, "--explain pictures/0.png: Not a directory"),
-    (["--explain", "maps", "--crops", "10"], 2, "--explain is for one network and one crop"),
-    (["--embeddings", "e.npy", "--crops", "12"], 2, "--embeddings is for one network and one"),
+    (["--explain", "maps", "--crops", "10"], 2, "--explain needs one network and one crop"),
+    (["--embeddings", "e.npy", "--crops", "12"], 2, "--embeddings needs one network and one"),
     (["--embeddings", "e.csv"], 2, "must end in .npy or .parquet"),
     (["--embeddings", "none/e.npy"], 2, "--embeddings none/e.npy: no such folder"),
     (["--embeddings", "e.npy", "--output", "e.npy.csv"], 2, "--output names the same file"),
@@ -46,12 +46,12 @@ def test_an_ensemble_has_neither_and_an_onnx_file_no_maps(
 ) -> None:
     monkeypatch.chdir(folder.parent)
     several = inceptcli("predict", "pictures", "--weights", weights, "--weights", weights, *flags)
-    check_one_line(several, 2, f"{flags[0]} is for one network")
+    check_one_line(several, 2, f"{flags[0]} needs one network")
     onnx = inceptcli("predict", "pictures", "--weights", onnx_weights, *flags)
     if flags[0] == "--embeddings":
         assert onnx.exit_code == 0, onnx.stderr
     else:
-        check_one_line(onnx, 2, f"--explain: {onnx_weights} is an ONNX file, which gives no grad")
+        check_one_line(onnx, 2, f"--explain: {onnx_weights} is an ONNX file, which has no grad")
 
 
 @pytest.mark.parametrize(

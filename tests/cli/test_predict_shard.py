@@ -64,7 +64,7 @@ def test_parts_merge_to_what_one_process_says(
     assert names == [f"part-0000{number}-of-00003" for number in range(3)]
     done = inceptcli("merge", tmp_path / "parts")
     assert (done.exit_code, rows_of(done.stdout)) == (0, alone)
-    assert done.stderr == "8 rows, 1 of them without an answer\n"
+    assert done.stderr == "8 rows, 1 with an error\n"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])
@@ -95,11 +95,11 @@ def test_the_same_command_goes_on_and_loads_no_network_when_all_is_done(
         path.unlink()
     code, _, errors = invoke(*command)
     assert (code, {path: path.read_bytes() for path in part.iterdir()}) == (1, whole)
-    assert f"{part}: 1 rows are there" in errors
+    assert f"{part}: 1 row already written" in errors
     monkeypatch.setattr("inceptcli.prediction.ensemble.EnsembleFiles.load", None)
     code, _, errors = invoke(*command)
     assert (code, {path: path.read_bytes() for path in part.iterdir()}) == (1, whole)
-    assert errors == f"{part}: 4 rows are there\n"
+    assert errors == f"{part}: 4 rows already written\n"
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
@@ -190,8 +190,8 @@ WRONG = {
     "--shard needs --format jsonl or parquet, got csv": [
         "--shard", "0/2", "--format", "csv", "--output", "OUT/parts",
     ],
-    "with --shard a folder": ["--shard", "0/2", "--output", "OUT/a.csv"],
-    "--explain, --embeddings and --gallery do not go with --shard": [
+    "must be a folder with --shard": ["--shard", "0/2", "--output", "OUT/a.csv"],
+    "--explain, --embeddings and --gallery cannot be combined with --shard": [
         "--shard", "0/2", "--output", "OUT/parts", "--gallery", "OUT/a.html",
     ],
     "was started with --top-k 5, not 3": [
@@ -219,7 +219,7 @@ def test_wrong_use_is_one_line(said: str, folder: Path, weights: Path, tmp_path:
     [
         (["OUT"], 1, "1 of 2 shards are incomplete (missing: 1)"),
         (["OUT/none"], 2, "none: no such folder; give parts of predict --shard"),
-        (["OUT", "--output", "OUT/all.xml"], 2, ".xml is not written; must end in .csv"),
+        (["OUT", "--output", "OUT/all.xml"], 2, "unknown extension .xml; must end in .csv"),
     ],
 )
 def test_what_cannot_be_merged_is_one_line_and_writes_nothing(

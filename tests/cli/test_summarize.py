@@ -130,7 +130,7 @@ def test_wrong_use_is_refused_in_one_line(run: Path) -> None:
             f"Error: --image-size must be N or HxW pixels (299 or 240x320), got '{size}'"
         )
     assert refusal(str(run), "--num-classes", "3") == (
-        f"Error: --num-classes is for a network's name; {run} has 2"
+        f"Error: --num-classes needs the name of a network; the weights {run} have 2 classes"
     )
 
 
@@ -191,7 +191,7 @@ def test_two_networks_are_compared_box_by_box() -> None:
 
 
 def test_equal_networks_are_said_to_be_equal(run: Path) -> None:
-    assert summarize("irv2", "irv2").splitlines()[-1] == "They are equal."
+    assert summarize("irv2", "irv2").splitlines()[-1] == "The networks are equal."
     assert json.loads(summarize(str(run), str(run), "--format", "json"))["equal"] is True
     compared = summarize("irv1", str(run))
     assert "num_classes" in compared
@@ -212,7 +212,7 @@ def test_a_figure_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     ):
         line = refusal("irv1", "--figure", str(tmp_path / name))
         assert line == f"Error: --figure {tmp_path / name}: {said}"
-    both = "Error: --figure and --depth 2 are for one network; leave OTHER out"
+    both = "Error: --figure and --depth 2 need a single network; omit OTHER"
     assert refusal("irv1", "irv2", "--figure", "both.svg") == both
 
 

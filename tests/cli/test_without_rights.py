@@ -82,9 +82,15 @@ def test_a_folder_that_may_not_be_written_is_one_line(place: Path, command: str)
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("predict --weights run photo.png --format csv --output photo.png", "is read as photo.png"),
-        ("predict --weights run l.csv photo.png --format csv --output link.png", "is read as"),
-        ("eval run --data l.csv --predictions l.csv", "is read as l.csv"),
+        (
+            "predict --weights run photo.png --format csv --output photo.png",
+            "is also the input photo.png",
+        ),
+        (
+            "predict --weights run l.csv photo.png --format csv --output link.png",
+            "is also the input",
+        ),
+        ("eval run --data l.csv --predictions l.csv", "is also the input l.csv"),
         ("predict --weights run photo.png --format csv --output out.csv", "not a regular file"),
         ("train --output linked " + " ".join(TINY).replace("[1, 1, 1]", "[1,1,1]"), "is a link"),
     ],

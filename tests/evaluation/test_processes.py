@@ -252,4 +252,6 @@ def test_more_devices_than_one_are_refused_once(weights: Path, data: Path) -> No
     done = under_torchrun(weights, "--data", data / "list.csv", "--devices", "2")
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
-    assert errors == ["Error: --devices 2: under torchrun or srun each process has one"]
+    assert errors == [
+        "Error: --devices 2: torchrun or srun gives each process one device; omit --devices"
+    ]

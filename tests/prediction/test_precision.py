@@ -85,7 +85,7 @@ def test_an_onnx_file_is_refused_with_what_to_give_instead(
 def test_explain_is_refused(weights: Path, pictures: Sequence[Path], tmp_path: Path) -> None:
     arguments = ["predict", str(pictures[0]), "--weights", str(weights), "--explain"]
     done = inceptcli(*arguments, str(tmp_path / "maps"), "--precision", "bf16-true")
-    check_one_line(done, 2, "--explain computes gradients in 32-true; leave out --precision")
+    check_one_line(done, 2, "--explain computes gradients in 32-true; omit --precision")
 
 
 def test_a_cpu_computes_few_crops_at_once(weights: Path, onnx_weights: Path) -> None:
