@@ -26,7 +26,7 @@ def test_a_clean_dataset_exits_with_zero(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "2 images can be read: 2 PNG" in done.stdout
     assert "width: 90 to 90 pixels, median 90" in done.stdout
-    assert "Nothing would be skipped" in done.stdout
+    assert "No problems found." in done.stdout
     assert done.stderr == ""
 
 

@@ -263,7 +263,7 @@ def test_flags_of_the_card_are_for_the_hub_and_timm_is_named_where_it_is_missing
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ("export", weights, "--to", "onnx", "--output", tmp_path / "a.onnx", "--license", "mit")
-    check_one_line(inceptcli(*words), 2, "--license mit is for --to hub")
+    check_one_line(inceptcli(*words), 2, "--license mit needs --to hub")
     monkeypatch.setattr("inceptcli.cli.export.find_spec", lambda name: None)
     monkeypatch.setattr("inceptcli.weights.exporting.lacking_in_timm", lambda options: None)
     hub = ("export", weights, "--to", "hub", "--output", tmp_path / "out")

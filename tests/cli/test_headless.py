@@ -117,7 +117,7 @@ def test_an_export_has_the_opset_that_was_asked_for(
 
 def test_opset_is_for_onnx(weights: Path, tmp_path: Path) -> None:
     command = ("export", weights, "--to", "timm", "--output", tmp_path / "a.safetensors")
-    check_one_line(inceptcli(*command, "--opset", "18"), 2, "--opset 18 is for --to onnx")
+    check_one_line(inceptcli(*command, "--opset", "18"), 2, "--opset 18 needs --to onnx")
 
 
 @pytest.mark.system

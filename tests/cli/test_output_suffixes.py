@@ -96,7 +96,7 @@ def test_export_and_import_write_one_format_each(weights: Path, tmp_path: Path) 
     for to, suffix in (("timm", ".safetensors"), ("onnx", ".onnx")):
         for name in ("a.pth", "a.bin", "a"):
             done = inceptcli("export", weights, "--to", to, "--output", tmp_path / name)
-            check_one_line(done, 2, f"--to {to} writes {suffix}; name it so")
+            check_one_line(done, 2, f"must end in {suffix} for --to {to}")
     done = inceptcli("import", weights, "--output", tmp_path / "a.pth")
     check_one_line(done, 2, "must end in .safetensors")
     assert not list(tmp_path.glob("a*"))

@@ -9,7 +9,7 @@ from tests.cli.conftest import check_one_line, inceptcli
 
 WRONG = [
     (["--class", "ring"], 2, "--class needs --explain DIR"),
-    (["--explain", "maps", "--class", "star"], 2, "--class star is no class of the weights"),
+    (["--explain", "maps", "--class", "star"], 2, "--class star is not a class of the weights"),
     (["--explain", "maps", "--class", "6"], 2, "they are numbered 0 to 5"),
     (["--explain", "pictures"], 2, "--explain pictures: not empty"),
     (["--explain", "pictures/0.png"], 2, "--explain pictures/0.png: Not a directory"),

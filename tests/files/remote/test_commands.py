@@ -203,9 +203,7 @@ def test_shards_of_s3_are_data(bucket: Any, tmp_path: Path) -> None:
         assert (train.image(2) == plain[0].image(2)).all()
     with pytest.raises(UsageError, match="no file matches this pattern"):
         open_for_training("s3://bucket/none/*.tar", None, None)
-    with pytest.raises(
-        UserError, match=r"cannot be fetched \(no such file\); run the same"
-    ):
+    with pytest.raises(UserError, match=r"cannot be fetched \(no such file\); run the same"):
         open_for_training("s3://bucket/set/none.tar", None, None)
 
 
