@@ -90,5 +90,5 @@ def test_a_list_names_files_beside_it_or_addresses() -> None:
         with pytest.raises(UsageError, match="cannot name a local file"):
             joined(folder, local)
     for other in ("file:///etc/passwd", "../x.jpg", "pipe:ls"):
-        with pytest.raises(UsageError, match="not supported|path part"):
+        with pytest.raises(UsageError, match=r"not supported|path part"):
             joined(folder, other)
