@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from inceptcli.networks.network import Network
 
 MINIMUM_IMAGE_SIZE = 75
-"""Smallest side in pixels; the grid shrinks from 75 to 7, 3 and 1, which the last stage needs."""
+"""Smallest side in pixels; below it, nothing is left for the last reduction (75 -> 7 -> 3 -> 1)."""
 
 AUXILIARY_IMAGE_SIZE = 299
 """Smallest side in pixels for an auxiliary head, which needs 17x17 features."""

@@ -1,1 +1,1 @@
-"""Our weights file, and export to other formats."""
+"""The weights file and export to other formats."""

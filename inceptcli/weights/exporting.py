@@ -1,4 +1,4 @@
-"""Our weights in timm's layout."""
+"""Export of weights to timm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TIMM = {
 
 @dataclass(frozen=True)
 class TimmExport:
-    """How timm builds the network: `timm.create_model(model, num_classes=num_classes)`."""
+    """Arguments with which timm builds the network: `create_model(model, num_classes=...)`."""
 
     model: str
     num_classes: int
@@ -31,28 +31,28 @@ class TimmExport:
 
 
 def lacking_in_timm(options: NetworkOptions) -> str | None:
-    """Why timm cannot have a network, or None."""
+    """Return the reason why timm does not support a network, or None."""
     if options.name not in TIMM:
         *others, last = TIMM
-        return f"timm has no {options.name}; it has {', '.join(others)} and {last}"
+        return f"timm does not have {options.name}, only {', '.join(others)} and {last}"
     known = TIMM[options.name][1].options
     released = network_options(options.name, num_classes=options.num_classes, **known)
     if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
         return (
-            f"timm has {options.name} with three input channels and the released repeats, residual "
-            f"scales, batch norm epsilon and count_padding {released.count_padding} only"
+            f"timm has {options.name} only with three input channels, the released repeats, "
+            f"residual scales and batch norm epsilon, and count_padding {released.count_padding}"
         )
     return None
 
 
 def to_timm(weights: Path, output: Path) -> TimmExport:
-    """Write the tensors of our file `weights` under timm's keys, as safetensors.
+    """Write the tensors of the weights file `weights` as safetensors with timm's keys.
 
-    A classifier that was never trained is left out, as timm's `num_classes=0` has it. What was
-    written is read again and compared, bit for bit, before it is kept.
+    An untrained classifier is left out, as in timm with `num_classes=0`. The written tensors are
+    read back and compared bit for bit.
 
     Raises:
-        UserError: timm has no such network, or the file cannot be read or written.
+        UserError: timm does not support the network, or the file cannot be read or written.
     """
     network, metadata = load_network(weights)
     options, headed = metadata.network, metadata.has_classifier
@@ -67,5 +67,5 @@ def to_timm(weights: Path, output: Path) -> TimmExport:
         save_file(tensors, temporary, {"format": "pt"})
         written = load_file(temporary)
         if not all(torch.equal(written[theirs[key]], tensor) for key, tensor in ours.items()):
-            raise UserError(f"{output}: the tensors read back are not the ones written")
+            raise UserError(f"{output}: the tensors read back differ from those written")
     return TimmExport(model, options.num_classes if headed else 0, len(tensors))

@@ -1,4 +1,4 @@
-"""Our weights file: safetensors, with all that is needed to use it in its header; no pickle."""
+"""The weights file: safetensors with all metadata in its header; no pickle."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STEP = "step-[0-9]{1,18}"
 WEIGHTS_NAME = "model.safetensors"
 
 AUXILIARY_HEAD = "auxiliary_head."
-"""Before the keys of an imported auxiliary head, which only training uses."""
+"""Key prefix of an imported auxiliary head, which only training uses."""
 
 
 def resolve(path: Path) -> Path:
-    """The weights file that `path` means: itself, or a run directory's model.safetensors.
+    """Return the weights file at `path`, or model.safetensors if it is a run directory.
 
-    Raises UsageError when there is none.
+    Raises UsageError if there is none.
     """
     if path.is_dir():
         if not (path / WEIGHTS_NAME).is_file():
@@ -41,7 +41,7 @@ def resolve(path: Path) -> Path:
         if (index := path.with_name(f"{path.name}.index")).is_file():
             raise UsageError(f"{path}: a TensorFlow checkpoint{_import_advice(index)}")
         raise MissingFile(f"{path}: no such weights file or run directory")
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would block
         raise UsageError(f"{path}: not a regular file; give a weights file or run directory")
     return path
 
@@ -51,18 +51,18 @@ def _not_yet(run: Path) -> str:
     saved = {int(path.stem[5:]): path for path in found if re.fullmatch(STEP, path.stem)}
     step = max(saved, default=0)
     recipe = quote(str(run / "recipe.yaml"))
-    as_it_is = f"; as it is, {_import_command(saved[step])}" if saved else ""
+    use_step = f"; to use step {step}, run {_import_command(saved[step])}" if saved else ""
     return (
-        f"{run}: this run has no {WEIGHTS_NAME} yet: step {step} is saved, and "
-        "weights come with the first validation; go on with the command that started it, or with "
-        f"inceptcli train --recipe {recipe} --output {quote(str(run))}{as_it_is}"
+        f"{run}: this run has no {WEIGHTS_NAME} yet: step {step} is saved, and the first "
+        "validation writes the weights; continue with the command that started it, or with "
+        f"inceptcli train --recipe {recipe} --output {quote(str(run))}{use_step}"
     )
 
 
 def read_metadata(path: Path) -> WeightsMetadata:
-    """What the file, ours or an exported ONNX file, says about itself; imports no torch.
+    """Read the metadata of a weights file or an exported ONNX file; imports no torch.
 
-    Reads the header only. Raises UserError when it is no weights file of this program.
+    Only the header is read. Raises UserError if the file was not written by inceptcli.
     """
     header: dict[str, str] = {}
     try:
@@ -78,7 +78,7 @@ def read_metadata(path: Path) -> WeightsMetadata:
 
 
 def _import_advice(path: Path) -> str:
-    """How to make a weights file of another library's, where it may be one."""
+    """Return advice to import the file if it may be another library's, or an empty string."""
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -97,18 +97,15 @@ def _import_command(path: Path) -> str:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of the network by its state-dict key, on the CPU; UserError when it is damaged.
+    """Load the network's tensors by state-dict key, on the CPU, as float32.
 
-    Half and double precision become single precision, in which networks compute.
+    Raises UserError if the file is damaged.
     """
     return _load(path, of_auxiliary_head=False)
 
 
 def load_auxiliary_head(path: Path) -> dict[str, Tensor]:
-    """The auxiliary head's tensors by its own keys; none where it was not kept. As `load_tensors`.
-
-    Only training uses them.
-    """
+    """Load the auxiliary head's tensors by its own keys, as `load_tensors`; empty if absent."""
     loaded = _load(path, of_auxiliary_head=True)
     return {key.removeprefix(AUXILIARY_HEAD): tensor for key, tensor in loaded.items()}
 
@@ -121,7 +118,7 @@ def _load(path: Path, *, of_auxiliary_head: bool) -> dict[str, Tensor]:
                 for key in file.offset_keys()
                 if key.startswith(AUXILIARY_HEAD) == of_auxiliary_head
             }
-    except (SafetensorError, OSError, RuntimeError) as error:  # torch's, of a file it cannot map
+    except (SafetensorError, OSError, RuntimeError) as error:  # torch: the file cannot be mapped
         raise UserError(f"{path}: not an inceptcli weights file: {reason(path, error)}") from error
     return {
         key: tensor.float() if tensor.is_floating_point() else tensor
@@ -130,24 +127,24 @@ def _load(path: Path, *, of_auxiliary_head: bool) -> dict[str, Tensor]:
 
 
 def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
-    """The network with its weights, in evaluation mode on the CPU, and its metadata.
+    """Load the network, in evaluation mode on the CPU, and its metadata.
 
-    Raises UserError when tensors are missing, unexpected or misshapen.
+    Raises UserError if tensors are missing, unexpected or have the wrong shape.
     """
     import torch
 
     from inceptcli.weights.stored_tensors import stored_tensors
 
     metadata = read_metadata(path)
-    stored_tensors(path, metadata.network)  # refuses those that do not fit before they are read
-    with torch.device("meta"):  # what is loaded next need not be initialized first
+    stored_tensors(path, metadata.network)  # check names and shapes before reading the values
+    with torch.device("meta"):  # skip the initialization, since all values are loaded next
         network = build(metadata.network)
     network.load_state_dict(load_tensors(path), assign=True)
     return network.eval(), metadata
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> None:
-    """Write tensors (a state dict) and metadata as one file that is there whole or not at all."""
+    """Write tensors (a state dict) and metadata to one file, atomically."""
     from safetensors.torch import save_file
 
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
@@ -156,15 +153,15 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> N
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file starts so: eight bytes are its header's length, and the header is an object.
+    """Return whether `start` is a header length of eight bytes followed by a JSON object.
 
-    The length may look like the start of another format.
+    The length alone may look like the start of another format.
     """
     return start[5:9] == b"\0\0\0{"
 
 
 def reason(path: Path, error: Exception) -> str:
-    """Why `path`, which `error` was raised about, is no safetensors file: by its first bytes."""
+    """Return why reading `path` as safetensors raised `error`, judging by its first bytes."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     with path.open("rb") as file:
@@ -180,16 +177,16 @@ def reason(path: Path, error: Exception) -> str:
     if start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return "it is a PyTorch pickle, which could run code"
     if is_onnx(path) and isinstance(error, SafetensorError):
-        return "it is an ONNX file, which runs but has no weights to train or export"
+        return "it is an ONNX file, which can be run but not trained or exported"
     if start.startswith(b"\0\0"):
-        return "it starts as a TensorFlow checkpoint and is cut short"
+        return "it looks like a truncated TensorFlow checkpoint"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer; fetch the file itself with `git lfs pull`"
     if start[257:262] == b"ustar":
         return "it is a tar archive"
     if start.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
         return "it is a web page; download the file itself"
-    # A safetensors file starts with the length of its header, eight bytes that are not all text.
+    # The eight-byte header length at the start of a safetensors file is never all text.
     if start and start[:8].isascii() and start[:8].decode().isprintable():
         return "it is text"
     return str(error)

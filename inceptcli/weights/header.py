@@ -1,4 +1,4 @@
-"""The schema of a weights file's metadata: types, ranges and what a network may be. No torch."""
+"""Schema of a weights file's metadata: types and ranges. No torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inceptcli.recipe.section import Section
 
 SCHEMA_VERSION = 1
 MOST_REPEATS = 64
-"""Modules of a kind; the released networks have up to 20."""
+"""Limit of repeated modules per stage; the released networks have up to 20."""
 
 MOST_CLASSES = 100_000
 LONGEST_SIDE = 4096
@@ -21,7 +21,7 @@ LONGEST_TEXT = 1000
 
 
 def _text(value: Any) -> Any:
-    # Names of folders may have bytes that are not UTF-8, which pydantic's own strings refuse.
+    # Folder names may contain bytes that are not UTF-8, which pydantic's str rejects.
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise ValueError(f"must be text of at most {LONGEST_TEXT} characters")
     return value
@@ -31,7 +31,7 @@ def _all_differ(classes: list[Any]) -> list[Any]:
     ids = [entry[0] for entry in classes]
     if len(set(ids)) < len(ids):
         twice = next(key for key, count in Counter(ids).items() if count > 1)
-        raise ValueError(f"must have an id of its own each; {reprlib.repr(twice)} is there twice")
+        raise ValueError(f"must have unique ids; {reprlib.repr(twice)} appears twice")
     return classes
 
 
@@ -41,7 +41,7 @@ Level = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class NetworkHeader(Section):
-    """NetworkOptions."""
+    """Schema of NetworkOptions."""
 
     name: Text
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
@@ -62,7 +62,7 @@ class NetworkHeader(Section):
 
 
 class View(Section):
-    """Preprocessing."""
+    """Schema of Preprocessing."""
 
     image_size: Annotated[
         list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]], Field(min_length=2, max_length=2)
@@ -77,7 +77,7 @@ class View(Section):
 
 
 class Header(Section):
-    """WeightsMetadata as it stands in a file."""
+    """Schema of WeightsMetadata."""
 
     schema_version: int
     network: NetworkHeader
@@ -101,7 +101,7 @@ class Header(Section):
 
 
 def parse_header(text: str) -> Header:
-    """The metadata in a file's header; ValueError with the reason when it is none."""
+    """Parse the metadata in a file's header; raise ValueError with the reason if it is invalid."""
     try:
         values = json.loads(text)
     except RecursionError as error:

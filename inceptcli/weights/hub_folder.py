@@ -1,4 +1,4 @@
-"""A folder for a repository of the Hugging Face hub: as timm loads it, or a file of ours."""
+"""Export of a folder for the Hugging Face Hub: in timm's format or with our weights file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from inceptcli.weights.foreign.declared import CROP_MODES
 from inceptcli.weights.metadata import WeightsMetadata
 
 PLACES = {"data": ("path", "val_path"), "network": ("init",)}
-"""Keys of a recipe that name a place on the machine of whoever trained."""
+"""Recipe keys that contain paths of the training machine."""
 
 _PUBLIC = ("family", "repository", "revision", "commit", "sha256")
-"""Keys of a weights file's `source` that name no such place."""
+"""Keys of a weights file's `source` that contain no paths."""
 
 
 def write_for_hub(weights: Path, folder: Path) -> TimmExport | None:
-    """Write model.safetensors and config.json into `folder`, which is there, as timm has them.
+    """Write model.safetensors and config.json in timm's format into an existing `folder`.
 
-    Where timm has no such network, model.safetensors is a weights file of ours, which needs no
-    config.json, and None is returned.
+    If timm does not support the network, write model.safetensors as our weights file, without
+    config.json, and return None.
 
-    Raises UserError when the weights cannot be read.
+    Raises UserError if the weights cannot be read.
     """
     metadata = read_metadata(weights)
     if lacking_in_timm(metadata.network) is not None:
@@ -41,18 +41,18 @@ def write_for_hub(weights: Path, folder: Path) -> TimmExport | None:
 
 
 def without_places(metadata: WeightsMetadata) -> WeightsMetadata:
-    """The same without folders of this machine, which nobody means to publish: names stay."""
+    """Return the metadata with paths of this machine reduced to file names, for publishing."""
     source = {
         key: value if key in _PUBLIC else re.sub(r"(?<!\S)\S*/", "", value)
         for key, value in metadata.source.items()
     }
     recipe = None
     if metadata.recipe is not None:
-        recipe = {name: _named(name, section) for name, section in metadata.recipe.items()}
+        recipe = {name: _without_paths(name, section) for name, section in metadata.recipe.items()}
     return replace(metadata, recipe=recipe, source=source)
 
 
-def _named(name: str, section: Any) -> Any:
+def _without_paths(name: str, section: Any) -> Any:
     if not isinstance(section, dict):
         return section
     return {
@@ -64,7 +64,7 @@ def _named(name: str, section: Any) -> Any:
 
 
 def _config(metadata: WeightsMetadata, written: TimmExport) -> dict[str, Any]:
-    """config.json as timm writes it."""
+    """Return the content of timm's config.json."""
     import timm
 
     known = timm.get_pretrained_cfg(written.model)

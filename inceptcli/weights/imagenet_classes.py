@@ -1,4 +1,4 @@
-"""The classes of ImageNet (ILSVRC2012) in the order of every published classifier."""
+"""ImageNet (ILSVRC2012) classes in the order of published classifiers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from inceptcli.weights.metadata import ClassName
 
 
 def imagenet_classes() -> tuple[ClassName, ...]:
-    """1,000 synset ids, in alphabetical order, each with a name that no other class has.
+    """Return 1,000 synset ids in alphabetical order, each with a unique name.
 
-    Source: WordNet 3.0. The name is the synset's first lemma; the five classes that would share one
-    (crane, cardigan, maillot) are told apart by the synset's second or by its definition.
+    Source: WordNet 3.0. The name is the synset's first lemma. The five classes that would share one
+    (crane, cardigan, maillot) are distinguished by the second lemma or the definition.
     """
     text = files("inceptcli.weights").joinpath("imagenet_classes.csv").read_text(encoding="utf-8")
     return tuple(ClassName(row["id"], row["name"]) for row in csv.DictReader(text.splitlines()))

@@ -1,4 +1,4 @@
-"""What a weights file says about itself: JSON in the safetensors header. No torch."""
+"""Metadata of a weights file: JSON in the safetensors header. No torch."""
 
 from __future__ import annotations
 
@@ -11,40 +11,49 @@ from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, netw
 from inceptcli.weights.header import SCHEMA_VERSION, parse_header
 
 LONGEST_REASON = 300
-"""Characters of a message that may repeat what a file says."""
+"""Limit in characters for error messages that quote a file."""
 
 
 def _version() -> str:
-    from importlib.metadata import version  # 20 ms that reading a file does not need
+    from importlib.metadata import version  # takes 20 ms, and reading a file does not need it
 
     return version("inceptcli")
 
 
 class ClassName(NamedTuple):
-    """One class: `id` is unique (a folder's name, a synset), `name` is what people read."""
+    """One class: a unique `id` (folder name, synset) and a readable `name`."""
 
     id: str
     name: str
 
 
 def _check(preprocessing: Preprocessing, options: NetworkOptions) -> None:
-    """ValueError where a network cannot take such images."""
+    """Raise ValueError if the network cannot process images prepared this way."""
     if min(preprocessing.image_size) < MINIMUM_IMAGE_SIZE:
         raise ValueError(f"image_size must be at least {MINIMUM_IMAGE_SIZE}")
     if len(preprocessing.mean) != options.in_channels:
-        raise ValueError(f"mean must be as many numbers as in_channels, {options.in_channels}")
+        raise ValueError(f"mean must have one number per input channel, {options.in_channels}")
 
 
 @dataclass(frozen=True)
 class WeightsMetadata:
-    """Everything but the tensors: `eval`, `predict`, `summarize` and `export` need nothing else.
+    """Everything `eval`, `predict`, `summarize` and `export` need besides the tensors.
 
-    `recipe` is a record of how the weights were trained, never an order. `averaged` says whether
-    the tensors are the running average or the raw parameters, `epoch` (1-based) after which epoch
-    they were saved, `metrics` what was measured on them then. Of an imported file `source_sha256`
-    is the hash, `source` says where it came from, `initialized` lists the state-dict keys that it
-    lacked, and `assumed` what it did not say: "classes" or fields of Preprocessing. Classes that
-    are `unnamed` are numbers, which match nothing by name. `environment` is what trained them.
+    Attributes:
+        network: Network options.
+        classes: Classes in the order of the classifier's rows.
+        preprocessing: Preprocessing of the images.
+        recipe: Recipe of the training run, for information only.
+        epoch: Epoch (1-based) after which the weights were saved.
+        averaged: Whether the tensors are the moving average or the raw parameters.
+        metrics: Validation metrics at that epoch.
+        source_sha256: SHA-256 of the imported file.
+        source: Origin of the imported file.
+        initialized: State-dict keys missing in the imported file.
+        assumed: "classes" or fields of Preprocessing that the imported file did not state.
+        unnamed: Whether the class names are mere numbers, which cannot be matched by name.
+        environment: Versions and hardware used for training.
+        inceptcli_version: Version that wrote the file.
     """
 
     network: NetworkOptions
@@ -64,20 +73,20 @@ class WeightsMetadata:
 
     @property
     def has_classifier(self) -> bool:
-        """Whether the classifier was trained; else nothing but the embeddings means anything."""
+        """Whether the classifier was trained; without it only embeddings are meaningful."""
         return not any(key.startswith("classifier.") for key in self.initialized)
 
     def to_header(self) -> dict[str, str]:
-        """The safetensors header's free-form part."""
+        """Return the metadata for the safetensors header."""
         fields = {**asdict(self), "network": self.network.as_dict()}
         fields["preprocessing"] = self.preprocessing.as_dict()
         fields["classes"] = [list(name) for name in self.classes]
-        # One key: safetensors writes several in any order, and equal weights are equal bytes.
+        # safetensors writes several keys in any order; a single key keeps files reproducible.
         return {"inceptcli": json.dumps({"schema_version": SCHEMA_VERSION, **fields})}
 
     @classmethod
     def from_header(cls, header: dict[str, str]) -> WeightsMetadata:
-        """The other way round; ValueError with the reason when the header is not one of ours."""
+        """Parse a safetensors header; raise ValueError with the reason if it is not ours."""
         if "inceptcli" not in header:
             raise ValueError("it has tensors but was not written by inceptcli")
         try:

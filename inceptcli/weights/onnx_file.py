@@ -1,4 +1,4 @@
-"""ONNX files as they lie on the disk: their metadata, and their graph without its tensors."""
+"""Reading of ONNX files: the metadata, and the graph without its tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from inceptcli.weights.formats.protobuf import Field, fields, text_field, whole_number_field
 
-# Field numbers from onnx.proto: of ModelProto, GraphProto, TensorProto and StringStringEntryProto.
+# Field numbers in onnx.proto: ModelProto, GraphProto, TensorProto and StringStringEntryProto.
 GRAPH, METADATA_PROPS = 7, 14
 INITIALIZER = 5
 RAW_DATA, EXTERNAL_DATA, DATA_LOCATION = 9, 13, 14
@@ -17,29 +17,29 @@ KEY, VALUE = 1, 2
 
 EXTERNAL = 1  # a TensorProto.DataLocation
 MOST_GRAPH_BYTES = 16 * 2**20
-"""Without its larger tensors; irv2-tf with 64 modules of each kind has 2 MB."""
+"""Limit without the larger tensors; irv2-tf with 64 modules of each kind has 2 MB."""
 
 MOST_HEADER_BYTES = 32 * 2**20
 SMALLEST_TENSOR = 1024
-"""Bytes; what is smaller stays in the graph."""
+"""Bytes; smaller tensors stay in the graph."""
 
-DAMAGED = "it is a damaged ONNX file, perhaps cut short"
+DAMAGED = "it is a damaged or truncated ONNX file"
 
 
 class ForeignGraphError(ValueError):
-    """A network that `export` cannot have written; the message is the reason."""
+    """A network that was not written by `export`; the message is the reason."""
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether the file starts as ONNX does: with its version, a varint that is field 1."""
+    """Return whether the file starts with ONNX's version field (number 1, a varint)."""
     with path.open("rb") as file:
         start = file.read(9)
-    # A safetensors file starts with eight bytes, its header's length, and the header's brace.
+    # A safetensors file has a brace after the eight bytes of its header length.
     return start[:1] == b"\x08" and start[8:] != b"{"
 
 
 def read_onnx_header(path: Path) -> dict[str, str]:
-    """The model's `metadata_props`; ValueError when the file is damaged or cut short."""
+    """Return the model's `metadata_props`; raise ValueError if the file is damaged."""
     header: dict[str, str] = {}
     with _model(path) as (data, parts):
         for part in parts:
@@ -55,11 +55,15 @@ def read_onnx_header(path: Path) -> dict[str, str]:
 
 
 def without_tensors(path: Path, name: str) -> bytes:
-    """The model of the file, whose larger tensors it only says the place of in that very file.
+    """Return the model with its larger tensors replaced by references into the file.
 
-    They are external data, in the file of this `name`: whoever loads the model may map them instead
-    of copying them twice. ValueError as `read_onnx_header`, ForeignGraphError where
-    tensors lie in another file, or the rest is larger than in networks of ours.
+    The references are external data in a file called `name`, so that a runtime can map the tensors
+    instead of copying them.
+
+    Raises:
+        ValueError: the file is damaged.
+        ForeignGraphError: tensors are stored in another file, or the rest of the model is larger
+            than in exported networks.
     """
     with _model(path) as (data, parts):
         return _joined(
@@ -92,7 +96,7 @@ def _joined(parts: Iterable[bytes]) -> bytes:
         kept.append(part)
         size += len(part)
         if size > MOST_GRAPH_BYTES:
-            raise ForeignGraphError(f"its network has over {MOST_GRAPH_BYTES} bytes beside tensors")
+            raise ForeignGraphError(f"its graph has over {MOST_GRAPH_BYTES} bytes besides tensors")
     return b"".join(kept)
 
 
@@ -110,7 +114,7 @@ def _initializer(data: mmap, tensor: Field, file_name: str) -> bytes:
     for part in fields(data, tensor.start, tensor.end):
         size = part.end - part.start
         if part.number in (EXTERNAL_DATA, DATA_LOCATION):
-            raise ForeignGraphError("its tensors lie in another file, which is not read")
+            raise ForeignGraphError("its tensors are in another file, which is not supported")
         if part.number != RAW_DATA or size < SMALLEST_TENSOR:
             kept.append(data[part.begin : part.end])
             continue

@@ -1,7 +1,7 @@
-"""What a stranger's ONNX network does, and the memory and work it asks for, before it is run.
+"""Limits on the operators, memory and computation of an ONNX network, checked before running it.
 
-ONNX's own shape inference tells the size of every value for one image. What decides shapes are
-constants, and the number of images that the operator Shape reads: no others are let in.
+ONNX's shape inference computes the size of every value for one image. Shapes may depend only on
+constants and on the number of images, which the operator Shape reads.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
 
 MOST_NODES = 10_000
-"""With 64 modules of each kind irv2-tf has 3,000."""
+"""Limit; irv2-tf with 64 modules of each kind has 3,000."""
 
 VALUES_PER_PIXEL, MORE_VALUES = 32, 2**20
-"""The largest tensor of a network: 16 values for each pixel of the image, or its classes."""
+"""Limit of values per tensor; in our networks the largest has 16 per pixel, or the classes."""
 
 WORK_PER_PIXEL, MORE_WORK = 2_000_000, 10**9
-"""Multiply-adds; those of iv4 with 64 modules of each kind are 1.3 million, and of 100,000 classes
-at most 0.3 billion more."""
+"""Limit of multiply-adds: iv4 with 64 modules of each kind has 1.3 million per pixel, and 100,000
+classes add at most 0.3 billion."""
 
 MOST_DIMENSIONS = 16
-"""Of a tensor; so many whole numbers are a shape."""
+"""Limit of dimensions; integer tensors of up to this length may be shapes."""
 
 LONGEST_NAME = 40
 
@@ -37,16 +37,16 @@ OPERATORS = {
     "Flatten", "Gemm", "GlobalAveragePool", "Identity", "Max", "MaxPool", "Mul", "ReduceL2",
     "ReduceMean", "ReduceSum", "Relu", "Shape", "Sub", "Transpose",
 }  # fmt: skip
-"""All that exported networks need; none of them loops or calls another graph."""
+"""Operators of exported networks; none of them loops or calls another graph."""
 
 HOLDING = ("t", "g", "tensors", "graphs", "sparse_tensor", "sparse_tensors")
-"""Fields of a node's attribute that have tensors or graphs in them."""
+"""Fields of a node's attribute that contain tensors or graphs."""
 
 
 def check_limits(model: bytes, image_size: tuple[int, int]) -> None:
-    """That the `model` asks for no more than networks of ours do for an image (height, width).
+    """Check that `model` stays within the limits for one image of (height, width) pixels.
 
-    Raises ForeignGraphError where it does or where that cannot be known, ImportError without onnx.
+    Raises ForeignGraphError if it does not or if that is unknown, ImportError without onnx.
     """
     import onnx
     from onnx.shape_inference import InferenceError, infer_shapes
@@ -68,24 +68,24 @@ def check_limits(model: bytes, image_size: tuple[int, int]) -> None:
 
 
 def _check_nodes(model: ModelProto) -> None:
-    """Networks that `export` writes have plain nodes of OPERATORS, and tensors of all values."""
+    """Raise ForeignGraphError for anything other than OPERATORS and dense initializers."""
     if model.functions or model.training_info:
-        raise ForeignGraphError("its network has functions, which ours have not")
+        raise ForeignGraphError("its network has functions, which exported networks do not have")
     if model.graph.sparse_initializer:
-        raise ForeignGraphError("its network has sparse tensors, which ours have not")
+        raise ForeignGraphError("its network has sparse tensors, which are not supported")
     for node in model.graph.node:
         if node.op_type not in OPERATORS:
             name = printable(node.op_type[:LONGEST_NAME])
-            raise ForeignGraphError(f"its operator {name} is none that networks of ours need")
+            raise ForeignGraphError(f"its operator {name} is not used by exported networks")
         if node.domain:
-            raise ForeignGraphError("it has operators of another domain than ONNX's own")
+            raise ForeignGraphError("it has operators from outside ONNX's default domain")
         held = {field.name for each in node.attribute for field, _ in each.ListFields()}
         if held.intersection(HOLDING):
-            raise ForeignGraphError("a node has a tensor or a graph in it, which ours have not")
+            raise ForeignGraphError("a node contains a tensor or a graph, which is not supported")
 
 
 def _forget_shapes(model: ModelProto, images: Shape) -> None:
-    """What the graph says of its own shapes would be believed; only its input is known."""
+    """Remove the graph's declared shapes, which inference would trust; keep the input's."""
     graph = model.graph
     if [value.name for value in graph.input] != ["images"]:
         raise ForeignGraphError("its network must have one input, images")
@@ -99,9 +99,9 @@ def _forget_shapes(model: ModelProto, images: Shape) -> None:
 
 
 def _fold_shapes(model: ModelProto, images: Shape) -> None:
-    """Constants in place of the nodes that compute shapes, Shape of the images and Concat.
+    """Replace the nodes that compute shapes (Shape of the images, Concat) by constants.
 
-    Shape inference can follow them, too, but would copy whatever tensor passes for one.
+    Shape inference could follow these nodes, but would copy any tensor used as a shape.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -146,15 +146,17 @@ def _check(model: ModelProto, pixels: int) -> None:
         name = node.output[0][:LONGEST_NAME] if node.output else ""
         where = f"{printable(name)}, made by {node.op_type},"
         if not all(each in shapes for each in (*node.input, *node.output) if each):
-            raise ForeignGraphError(f"the shape of {where} cannot be known beforehand")
-        if not {kinds.get(output) for output in node.output if output} <= _may_be(node.op_type):
-            raise ForeignGraphError(f"{where} is not of numbers that networks of ours compute with")
+            raise ForeignGraphError(f"the shape of {where} cannot be inferred")
+        if not {kinds.get(output) for output in node.output if output} <= _allowed_types(
+            node.op_type
+        ):
+            raise ForeignGraphError(f"{where} has a type that exported networks do not use")
         if any(math.prod(shapes[each]) > most for each in node.output if each):
             size = "x".join(map(str, shapes[node.output[0]]))
-            raise ForeignGraphError(f"{where} is of {size}, over {most} values for an image")
+            raise ForeignGraphError(f"{where} has shape {size}, over {most} values per image")
         work += _work(node, [shapes.get(each, ()) for each in node.input], shapes[node.output[0]])
     if work > (limit := WORK_PER_PIXEL * pixels + MORE_WORK):
-        raise ForeignGraphError(f"it takes {work:.1e} multiply-adds for an image, over {limit:.1e}")
+        raise ForeignGraphError(f"it takes {work:.1e} multiply-adds per image, over {limit:.1e}")
 
 
 def _add_value(shapes: dict[str, Shape], value: ValueInfoProto) -> None:
@@ -170,8 +172,8 @@ def _kinds(model: ModelProto) -> Mapping[str, int]:
     }
 
 
-def _may_be(operator: str) -> set[int | None]:
-    """Types of a node's output: float32, and bytes as long as the image is turned alone."""
+def _allowed_types(operator: str) -> set[int | None]:
+    """Return the allowed output types: float32, and uint8 for the Transpose of the images."""
     from onnx import TensorProto
 
     turned = {TensorProto.UINT8} if operator == "Transpose" else set[int]()
@@ -179,7 +181,7 @@ def _may_be(operator: str) -> set[int | None]:
 
 
 def _work(node: NodeProto, inputs: Sequence[Shape], output: Shape) -> int:
-    """About as many multiply-adds, at least one for each value that is read or written."""
+    """Estimate multiply-adds, counting at least one for each value read or written."""
     values = math.prod(output)
     read = sum(map(math.prod, inputs))
     if node.op_type == "Conv":

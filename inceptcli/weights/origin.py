@@ -1,4 +1,4 @@
-"""Where weights come from, in words. No torch."""
+"""Readable description of the origin of weights. No torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from inceptcli.weights.metadata import WeightsMetadata
 
 
 def origin_in_words(metadata: WeightsMetadata) -> list[str]:
-    """What a weights file says of where it comes from, and what is not known; a line each."""
-    parts = ["running average of the weights" if metadata.averaged else "weights as trained"]
+    """Describe the origin of a weights file and what was assumed, one line per item."""
+    parts = ["moving average of the weights" if metadata.averaged else "raw weights"]
     if metadata.epoch is not None:
         parts.append(f"after epoch {metadata.epoch}")
     parts += [f"{name} {value:.4g}" for name, value in metadata.metrics.items()]
@@ -25,5 +25,5 @@ def origin_in_words(metadata: WeightsMetadata) -> list[str]:
     if metadata.unnamed:
         lines.append("its classes are unnamed")
     if not metadata.has_classifier:
-        lines.append("it has no trained classifier: it gives embeddings only")
+        lines.append("it has no trained classifier: it supports embeddings only")
     return lines

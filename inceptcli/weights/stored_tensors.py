@@ -1,4 +1,4 @@
-"""Where the tensors of our weights file lie in it, checked against its network; no torch."""
+"""Offsets, types and shapes of the tensors in a weights file, checked against its network."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from inceptcli.text import printable
 from inceptcli.weights.file import AUXILIARY_HEAD, reason
 
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8}
-"""Of a value, by safetensors' names; networks of ours have no others."""
+"""Bytes per value by safetensors type; our networks use no other types."""
 
 LONGEST_KEY = 100
 
 
 class StoredTensor(NamedTuple):
-    """Type by safetensors' name, shape, and the place in the file; bytes."""
+    """Type (safetensors' name), shape, and offset and length in bytes of a tensor in a file."""
 
     dtype: str
     shape: Shape
@@ -32,7 +32,7 @@ class StoredTensor(NamedTuple):
     length: int
 
     def read(self, path: Path) -> NDArray[np.float32]:
-        """Its values, in single precision."""
+        """Read the values as float32."""
         with path.open("rb") as file:
             file.seek(self.offset)
             if self.dtype == "BF16":  # the upper half of a float32
@@ -41,16 +41,17 @@ class StoredTensor(NamedTuple):
             else:
                 kind = np.dtype(f"<f{BYTES[self.dtype]}")
                 stored = np.fromfile(file, kind, prod(self.shape))
-                with np.errstate(over="ignore", invalid="ignore"):  # infinite, as in torch
+                with np.errstate(over="ignore", invalid="ignore"):  # overflow to inf, as torch
                     values = stored.astype(np.float32)
         return values.reshape(self.shape)
 
 
 def stored_tensors(path: Path, network: NetworkOptions) -> dict[str, StoredTensor]:
-    """The tensors of the network in the weights file at `path`, by state-dict key.
+    """Return the network's tensors in the weights file at `path` by state-dict key.
 
-    An auxiliary head's, which only training uses, are not among them.
-    Raises UserError when tensors are missing, unexpected, misshapen or of another type.
+    Tensors of an auxiliary head are left out. No torch is imported.
+
+    Raises UserError if tensors are missing, unexpected or have the wrong shape or type.
     """
     try:
         found = _stored(path)
@@ -68,9 +69,9 @@ def stored_tensors(path: Path, network: NetworkOptions) -> dict[str, StoredTenso
 
 
 def _stored(path: Path) -> dict[str, StoredTensor]:
-    """Every tensor of the file, which safetensors has checked: one follows the other without gaps.
+    """Return the tensors of the file, which safetensors guarantees to be contiguous.
 
-    A type that is not in BYTES is the last one: what follows it cannot be placed.
+    A tensor with a type missing in BYTES is the last one, since later offsets are unknown.
     """
     with path.open("rb") as raw:
         place = 8 + int.from_bytes(raw.read(8), "little")
@@ -88,7 +89,7 @@ def _stored(path: Path) -> dict[str, StoredTensor]:
 
 
 def _problem(expected: Mapping[str, Shape], found: Mapping[str, StoredTensor]) -> str | None:
-    """Why they do not fit, the first kind of reason; None where they do."""
+    """Return the first kind of mismatch, or None."""
     mistyped = [
         key
         for key, tensor in found.items()
@@ -96,7 +97,7 @@ def _problem(expected: Mapping[str, Shape], found: Mapping[str, StoredTensor]) -
         or (key in expected and (tensor.dtype == "I64") != key.endswith(COUNTER))
     ]
     if mistyped:
-        return f"{_listed(mistyped)} of {found[mistyped[0]].dtype}"
+        return f"wrong type of {_listed(mistyped)}: {found[mistyped[0]].dtype}"
     if unexpected := [key for key in found if key not in expected]:
         return f"unexpected {_listed(unexpected)}"
     if missing := [key for key in expected if key not in found]:
@@ -105,7 +106,7 @@ def _problem(expected: Mapping[str, Shape], found: Mapping[str, StoredTensor]) -
     if misshapen:
         sizes = found[misshapen[0]].shape, expected[misshapen[0]]
         given, wanted = ("x".join(map(str, size)) or "a number" for size in sizes)
-        return f"{_listed(misshapen)} of {given}, expected {wanted}"
+        return f"wrong shape of {_listed(misshapen)}: {given}, expected {wanted}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""The network and the preprocessing that a recipe trains. No torch."""
+"""Network options and preprocessing of a recipe. No torch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from inceptcli.recipe.schema import Recipe
 
 
 def network_of(recipe: Recipe, num_classes: int) -> NetworkOptions:
-    """The recipe's network with so many classes; ValueError when there is no such network."""
+    """Return the recipe's network options with `num_classes`; raise ValueError if invalid."""
     options = recipe.network.model_dump(exclude={"name", "init", "freeze", "auxiliary_weight"})
     return network_options(recipe.network.name, num_classes=num_classes, **options)
 
 
 def preprocessing_of(recipe: Recipe, channels: int) -> Preprocessing:
-    """The recipe's preprocessing of images of `channels` channels."""
+    """Return the recipe's preprocessing for images with `channels` channels."""
     data = recipe.data
     return Preprocessing(
         data.height_and_width,
@@ -27,6 +27,6 @@ def preprocessing_of(recipe: Recipe, channels: int) -> Preprocessing:
 
 
 def _by_channel(value: float | list[float], channels: int) -> tuple[float, ...]:
-    """One value for each channel; of three for a gray image their mean."""
+    """Return one value per channel; average three values for gray images."""
     values = value if isinstance(value, list) else [value] * channels
     return tuple(values) if len(values) == channels else (sum(values) / len(values),)

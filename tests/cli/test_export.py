@@ -215,5 +215,5 @@ def test_a_network_that_timm_lacks_is_refused(weights: Path, tmp_path: Path) -> 
         "export", weights, "--to", "timm", "--output", tmp_path / "a.safetensors"
     )
     assert code == 1
-    assert "timm has no irv1" in said
+    assert "timm does not have irv1" in said
     assert not list(tmp_path.iterdir())

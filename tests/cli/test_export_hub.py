@@ -155,7 +155,7 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     assert done.exit_code == 0, done.stderr
     said = exported(run, tmp_path / "out")
     assert (
-        "timm has no irv1; it has iv4-tf, irv2-tf and iv3: the folder holds an inceptcli weights"
+        "timm does not have irv1, only iv4-tf, irv2-tf and iv3: the folder holds an inceptcli"
         in said
     )
     assert "the model card has no license; add one with --license NAME" in said

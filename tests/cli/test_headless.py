@@ -95,8 +95,8 @@ def test_an_imported_file_without_a_classifier_says_so(tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "a.pth")
     output = tmp_path / "ours.safetensors"
     done = inceptcli("import", tmp_path / "a.pth", "--output", output, "--partial")
-    assert "the source has no classifier: the file gives embeddings" in done.stderr
-    assert "it gives embeddings only" in inceptcli("summarize", output).stdout
+    assert "the source has no classifier: the file supports embeddings only" in done.stderr
+    assert "it supports embeddings only" in inceptcli("summarize", output).stdout
     check_one_line(inceptcli("predict", "a.png", "--weights", output), 2, "names no classes")
 
 

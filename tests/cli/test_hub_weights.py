@@ -115,10 +115,10 @@ def test_classes_and_preprocessing_of_another_librarys_file_are_its_config_jsons
         sha256 = hashlib.sha256(theirs).hexdigest()
         kept = tmp_path / "inceptcli/hub/me--pets" / f"{COMMIT}.safetensors"
         said = done.stderr.splitlines()
-        assert said[0] == f"{NAME}: fetching commit {COMMIT}"
+        assert said[0] == f"{NAME}: downloading commit {COMMIT}"
         taken = f"{NAME}: from config.json of me/pets: 3 classes, images of 96x96, resize squash, "
         assert [line for line in said if line.startswith(taken)]
-        assert said[-1] == f"{NAME}: kept as {kept}"
+        assert said[-1] == f"{NAME}: saved as {kept}"
         assert {line.split()[1] for line in hub.asked} == {
             "/me/pets/resolve/main/model.safetensors",
             f"/me/pets/resolve/{COMMIT}/config.json",
@@ -186,7 +186,7 @@ def test_our_own_files_answer_measure_export_and_start_training(
     assert exported.returncode == 0, exported.stderr
     assert read_metadata(tmp_path / "a.onnx").source["commit"] == COMMIT
     again = run(hub, tmp_path, "import", NAME, "--output", tmp_path / "b.safetensors")
-    refused(again, "already an inceptcli weights file; use it as it is")
+    refused(again, "already an inceptcli weights file; no import is needed")
 
 
 @pytest.mark.train
@@ -219,7 +219,9 @@ def test_a_branch_that_moves_is_followed_and_a_commit_stays(
     assert (pinned.stderr, len(hub.asked)) == ("", count)
     assert answers(predict(hub, tmp_path, pictures, f"{NAME}@v1")) == first
     assert answers(predict(hub, tmp_path, pictures, f"{NAME}@{LATER}")) == second
-    refused(predict(hub, tmp_path, pictures, f"{NAME}@v2"), f"{NAME}@v2 has no such revision; look")
+    refused(
+        predict(hub, tmp_path, pictures, f"{NAME}@v2"), f"{NAME}@v2 has no such revision; check"
+    )
 
 
 @pytest.mark.system
@@ -230,15 +232,15 @@ def test_a_hub_that_is_down_leaves_what_the_cache_has_and_one_that_answers_does_
     hub.status = 503
     done = predict(hub, tmp_path, pictures)
     assert answers(done) == first
-    assert "(HTTP 503); taken from the cache of an earlier download" in done.stderr
+    assert "(HTTP 503); using the cached earlier download" in done.stderr
     hub.status = 401
-    said = refused(predict(hub, tmp_path, pictures), "cannot be had from http://127.0.0.1")
-    advice = "where it is private or gated, `hf auth login` or HF_TOKEN gives access"
+    said = refused(predict(hub, tmp_path, pictures), "cannot be downloaded from http://127.0.0.1")
+    advice = "if it is private or gated, log in with `hf auth login` or set HF_TOKEN"
     assert said.endswith(f"(HTTP 401); {advice}")
     kept = tmp_path / "inceptcli/hub/me--pets" / f"{COMMIT}.safetensors"
     kept.rename(kept.with_name(f"{LATER}.safetensors"))
     other = predict(hub, tmp_path, pictures, f"{NAME}@{LATER}")
-    refused(other, f"it is not of commit {LATER} of me/pets; remove it")
+    refused(other, f"it was not converted from commit {LATER} of me/pets; delete it")
 
 
 @pytest.mark.parametrize(
@@ -278,8 +280,10 @@ def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_pa
     hub.commits["main"] = LATER
     hub.others["config.json"] = json.dumps({"architecture": "resnet50.a1_in1k"}).encode()
     before = len(hub.asked)
-    network = "its config.json says resnet50, which is no network of this program; of timm's, "
-    known = "inception_v4, inception_resnet_v2 and inception_v3 are"
+    network = (
+        "its config.json states resnet50, which is not supported; supported networks of timm: "
+    )
+    known = "inception_v4, inception_resnet_v2 and inception_v3"
     refused(predict(hub, tmp_path, pictures), f"{NAME}: {network}{known}")
     fetched = [line for line in hub.asked[before:] if line.startswith("GET")]
     assert fetched == [f"GET /me/pets/resolve/{LATER}/config.json"]
@@ -289,7 +293,7 @@ def test_what_is_of_no_known_layout_is_one_line(hub: Hub, pictures: Path, tmp_pa
     hub.size, hub.commits = 0, {"main": "../../../evil"}
     refused(predict(hub, tmp_path, pictures), "(it names no commit)")
     hub.file = None
-    advice = "only model.safetensors is fetched; download what it has and give it to inceptcli"
+    advice = "only model.safetensors is supported; download another file and use inceptcli"
     refused(predict(hub, tmp_path, pictures), f"{NAME} has no model.safetensors; {advice} import")
 
 
@@ -304,7 +308,9 @@ def test_a_file_that_is_not_what_the_hub_states_is_deleted(
     whole = blob.read_bytes()
     blob.resolve().write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     shutil.rmtree(tmp_path / "inceptcli")
-    refused(predict(hub, tmp_path, pictures), f"me/pets: {file} has not the sha256 that http://")
+    refused(
+        predict(hub, tmp_path, pictures), f"me/pets: {file} does not have the sha256 that http://"
+    )
     assert not blob.exists()
     assert answers(predict(hub, tmp_path, pictures)) == answered
 
@@ -332,14 +338,14 @@ def test_offline_a_cache_answers_only_where_it_is_whole(
 ) -> None:
     """Weights without the config.json that they may have had would get other classes."""
     offline = {"HF_HUB_OFFLINE": "1"}
-    said = refused(predict(hub, tmp_path / "empty", pictures, **offline), "from the cache alone")
-    assert "HF_HUB_OFFLINE is set; give a local weights file, or a mirror" in said
+    said = refused(predict(hub, tmp_path / "empty", pictures, **offline), "is not in the cache")
+    assert "HF_HUB_OFFLINE is set; use a local weights file, set a mirror" in said
     config = json.dumps(CONFIG).encode()
     laid_out(tmp_path / "whole", {"model.safetensors": theirs, "config.json": config})
     done = predict(hub, tmp_path / "whole", pictures, **offline)
     assert [answer["class"] for answer in answers(done)] == ["domestic cat", "dog", "elk"]
     laid_out(tmp_path / "part", {"model.safetensors": theirs})
-    refused(predict(hub, tmp_path / "part", pictures, **offline), "from the cache alone")
+    refused(predict(hub, tmp_path / "part", pictures, **offline), "is not in the cache")
     laid_out(tmp_path / "none", {"model.safetensors": theirs}, ("config.json",))
     done = predict(hub, tmp_path / "none", pictures, **offline)
     assert done.returncode == 0, done.stderr

@@ -43,7 +43,7 @@ def test_import_says_what_it_recognized_and_did(cadene: Path, tmp_path: Path) ->
         [
             f"{cadene}: Cadene, Inception-ResNet-v2, 1000 classes",
             "dropped row 0 of the 1001-row classifier, the background class",
-            "assumed, as Cadene, Inception-ResNet-v2 is used: images of 299x299, resize "
+            "assumed for Cadene, Inception-ResNet-v2: images of 299x299, resize "
             "short-side, crop fraction 0.8975, bicubic, mean 0.5, std 0.5 (--image-size, "
             "--crop-fraction, --interpolation, --mean, --std)",
             "assumed: the 1000 classes are ImageNet's, by synset id (--classes)",

@@ -90,17 +90,17 @@ def test_a_checkpoint_of_the_first_epoch_answers_as_its_weights(
     assert answers(output, stopped) == answers(expected, stopped)
     others = computed(stopped, other, tmp_path / "other.safetensors")
     assert answers(output, stopped)[0] != answers(others, stopped)[0]
-    kind = "the weights as trained" if raw else "the running average of the weights"
-    assert f"took {part}: {kind}" in done.stderr
-    assert f"passed over {other}: the" in done.stderr
-    assert f"from {stopped}/run: its recipe.yaml, and the classes in its" in done.stderr
+    kind = "the raw weights" if raw else "the moving average of the weights"
+    assert f"using {part}: {kind}" in done.stderr
+    assert f"skipped {other}: the" in done.stderr
+    assert f"from {stopped}/run: recipe.yaml, and the classes in" in done.stderr
     metadata = read_metadata(output)
     assert (metadata.network, metadata.preprocessing) == (NETWORK, VIEW)
     assert (metadata.averaged, metadata.epoch, metadata.metrics) == (not raw, None, {})
     shown = inceptcli("summarize", output).stdout
     assert "imported from checkpoint of an inceptcli run: source sha256" in shown
     assert f"weights {part}, step 3" in shown
-    assert ("running average of the weights" in shown) != raw
+    assert ("moving average of the weights" in shown) != raw
 
 
 @pytest.mark.train
@@ -127,7 +127,7 @@ def test_the_best_weights_stand_in_for_a_lost_recipe(stopped: Path, tmp_path: Pa
             listing.unlink()
         else:
             listing.write_bytes(spoiled)
-        said = "step-000000003.ckpt: a checkpoint of an inceptcli run says neither network nor"
+        said = "step-000000003.ckpt: a checkpoint of an inceptcli run does not store its network"
         check_one_line(inceptcli(*command), 1, said)
     assert not (tmp_path / "ours.safetensors").exists()
     computed(place, "state_dict", place / "run/model.safetensors")
@@ -139,7 +139,7 @@ def test_the_best_weights_stand_in_for_a_lost_recipe(stopped: Path, tmp_path: Pa
     )
     moved = shutil.copyfile(checkpoint_of(place), tmp_path / "alone.ckpt")
     done = inceptcli("import", moved, "--output", tmp_path / "ours.safetensors")
-    check_one_line(done, 1, "must be in the folder above its own")
+    check_one_line(done, 1, "has no readable ones")
 
 
 @pytest.mark.train
@@ -155,7 +155,7 @@ def test_what_the_run_says_is_not_said_otherwise(stopped: Path, tmp_path: Path) 
     recipe = place / "run/recipe.yaml"
     recipe.write_text(recipe.read_text().replace("name: irv1", "name: irv2"))
     command = ("import", checkpoint_of(place), "--output", tmp_path / "ours.safetensors")
-    check_one_line(inceptcli(*command), 1, "not of the run in whose folder it lies: ")
+    check_one_line(inceptcli(*command), 1, "does not fit the run directory that it is in: ")
     assert not (tmp_path / "ours.safetensors").exists()
 
 
@@ -177,8 +177,8 @@ def test_weights_record_what_trained_them_and_checkpoints_without_an_average_are
     output = tmp_path / "ours.safetensors"
     done = inceptcli("import", checkpoint_of(tmp_path), "--output", output)
     assert done.exit_code == 0, done.output
-    assert "took state_dict: the weights as trained" in done.stderr
-    assert "passed over" not in done.stderr
+    assert "using state_dict: the raw weights" in done.stderr
+    assert "skipped" not in done.stderr
     ours, best = load_tensors(output), load_tensors(weights)
     assert ours.keys() == best.keys()
     assert all(torch.equal(ours[key], best[key]) for key in best)

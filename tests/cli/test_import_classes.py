@@ -51,7 +51,7 @@ def test_unnamed_classes_match_no_folder_and_count_in_a_list(
     output = tmp_path / "ours.safetensors"
     done = inceptcli("import", source, "--output", output, *FLAGS)
     assert done.exit_code == 0, done.stderr
-    assert "the 12 classes are unnamed: nothing is matched to them by name" in done.stderr
+    assert "the 12 classes are unnamed and cannot be matched by name" in done.stderr
     assert "from the preprocessing flags: images of 96x96, bicubic, mean 0.485/" in done.stderr
     check_one_line(
         inceptcli("eval", output, "--data", data),
@@ -86,7 +86,7 @@ def test_classes_that_are_given_are_matched(
     done = inceptcli("import", source, "--output", output, "--classes", classes, *FLAGS)
     assert done.exit_code == 0, done.stderr
     assert f"from --classes {classes}: 12 classes" in done.stderr
-    assert ("timm's own loader sorts numbers by value" in done.stderr) == (form == "folder")
+    assert ("timm's loader sorts numbers by value" in done.stderr) == (form == "folder")
     assert not read_metadata(output).unnamed
     assert top1(output, data) == 1
 
@@ -129,13 +129,16 @@ def test_a_config_of_another_network_or_with_other_classes_is_not_taken(tmp_path
     config: dict[str, Any] = {"architecture": "resnet50", "label_names": ["a", "b", "c"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     done = inceptcli(*command)
-    assert f"passed over {tmp_path}/config.json: it is of resnet50" in done.stderr
+    assert f"skipped {tmp_path}/config.json: it describes resnet50" in done.stderr
     assert read_metadata(tmp_path / "ours.safetensors").unnamed
     (tmp_path / "config.json").write_text(json.dumps({"label_names": ["a", "b"]}))
-    check_one_line(inceptcli(*command), 1, "names 2 classes, the classifier has 3; --classes")
+    check_one_line(inceptcli(*command), 1, "lists 2 classes, but the classifier has 3; ")
     for config, reason in (
-        ({"pretrained_cfg": {"interpolation": "lanczos"}}, "; --interpolation says otherwise"),
-        ({"pretrained_cfg": {"mean": [123.7, 116.3, 103.5]}}, "divide by 255; --mean says"),
+        ({"pretrained_cfg": {"interpolation": "lanczos"}}, "; override it with --interpolation"),
+        (
+            {"pretrained_cfg": {"mean": [123.7, 116.3, 103.5]}},
+            "divide by 255; override it with --mean",
+        ),
         ({"pretrained_cfg": {"input_size": 224}}, "must be [channels, height, width], got 224"),
         ({"id2label": {"1": "a", "2": "b", "3": "c"}}, "must have the rows 0 to 2"),
     ):
@@ -143,7 +146,7 @@ def test_a_config_of_another_network_or_with_other_classes_is_not_taken(tmp_path
         check_one_line(inceptcli(*command), 1, reason)
     (tmp_path / "config.json").write_text("[]")
     done = inceptcli(*command)
-    assert (done.exit_code, "config.json: passed over" in done.stderr) == (0, True)
+    assert (done.exit_code, "config.json: skipped" in done.stderr) == (0, True)
 
 
 def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
@@ -158,12 +161,12 @@ def test_wrong_flags_are_one_line(tmp_path: Path) -> None:
         (("--std", "0"), 2, "--std must be one number or three"),
         (("--crop-fraction", "1.5"), 2, "--crop-fraction must be above 0 and at most 1"),
         (("--image-size", "60"), 2, "at least 75x75"),
-        (("--image-size", "9000"), 1, "cannot be imported as stated"),
+        (("--image-size", "9000"), 1, "cannot be imported with this metadata"),
         (("--classes", tmp_path / "none"), 2, "no such file or folder"),
         (("--classes", tmp_path / "twice.txt"), 2, "names the class a twice"),
         (("--classes", tmp_path / "forms.txt"), 2, "names the class \u00e9 twice"),
-        (("--classes", tmp_path / "empty.txt"), 2, "lists no class"),
-        (("--classes", tmp_path / "two.txt"), 1, "names 2 classes, the classifier has 12"),
+        (("--classes", tmp_path / "empty.txt"), 2, "lists no classes"),
+        (("--classes", tmp_path / "two.txt"), 1, "lists 2 classes, but the classifier has 12"),
     ):
         done = inceptcli("import", source, "--output", tmp_path / "o.safetensors", *flags)
         check_one_line(done, code, reason)

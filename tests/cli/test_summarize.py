@@ -96,7 +96,7 @@ def test_weights_describe_their_own_network(run: Path) -> None:
     for weights in (run, run / "model.safetensors"):
         table = summarize(str(weights))
         assert table.startswith("irv1: Inception-ResNet-v1 (paper, Figures 7 and 10-15)\n")
-        assert "running average of the weights, after epoch 12, top1 0.75\n" in table
+        assert "moving average of the weights, after epoch 12, top1 0.75\n" in table
         assert "2 classes, images of 96x128 pixels\n" in table
         assert "87.5 % of each side is resized to 96x128" in table
     fields = json.loads(summarize(str(run), "--format", "json"))
@@ -231,7 +231,7 @@ def test_it_is_said_where_weights_come_from(tmp_path: Path) -> None:
     save(tmp_path / "model.safetensors", {}, metadata)
     lines = summarize(str(tmp_path)).splitlines()
     assert lines[1:6] == [
-        "running average of the weights",
+        "moving average of the weights",
         f"imported from timm, X: source sha256 {'ab' * 32}, weights state_dict_ema, commit c0ffee",
         "trained with torch 2.11, devices 2 x cpu",
         "assumed at import: mean, std",

@@ -229,6 +229,8 @@ def test_a_run_before_its_first_validation_is_called_that(
         "train": ["--init", run, "--data", data],
     }
     done = inceptcli(command, *arguments[command])
-    check_one_line(done, 2, "step 7 is saved, and weights come with the first validation")
+    check_one_line(done, 2, "step 7 is saved, and the first validation writes the weights")
     assert f"inceptcli train --recipe {run}/recipe.yaml --output {run}" in done.stderr
-    assert f"as it is, inceptcli import {run}/checkpoints/step-000000007.ckpt" in done.stderr
+    assert (
+        f"to use step 7, run inceptcli import {run}/checkpoints/step-000000007.ckpt" in done.stderr
+    )

@@ -46,13 +46,13 @@ def many_classes() -> dict[str, object]:
 
 
 PICKLES: dict[str, Callable[[], dict[str, object]]] = {
-    "looks like none of the networks known here (its first keys: a)": shared,
-    "looks like none of the networks known here (its first keys: a);": of_itself,
+    "not a supported network (its first keys: a)": shared,
+    "not a supported network (its first keys: a);": of_itself,
     "but its classifier has 1000000000 classes, over 100000": many_classes,
     "has 20001 tensors, over 20000": lambda: {
         str(number): torch.zeros(()) for number in range(20_001)
     },
-    "holds a dict, not a state dict": lambda: {"k" * 10**6: torch.zeros(1)},
+    "contains a dict, not a state dict": lambda: {"k" * 10**6: torch.zeros(1)},
 }
 
 
@@ -79,7 +79,7 @@ def test_a_pickle_makes_no_bytes_of_any_number() -> None:
     length = struct.pack("<Q", 2**33)[:5]
     pickle = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05" + length + b"\x85R."
     Path("a.pth").write_bytes(pickle)
-    check_import("a.pth", "damaged or not PyTorch's")
+    check_import("a.pth", "damaged or not a PyTorch file")
 
 
 def test_a_compressed_archive_is_refused() -> None:
@@ -104,7 +104,7 @@ def test_an_hdf5_file_of_much_from_little_is_one_line(kind: str) -> None:
             large = file.create_dataset("d", (2**26,), np.float32, chunks=(2**20,))
             for number in range(50):
                 file.create_group(f"layers/dense_{number}/vars")["0"] = large
-    said = {"nested": "more than 20 deep", "text": "is not of numbers", "again": "have over"}
+    said = {"nested": "more than 20 deep", "text": "is not numeric", "again": "have over"}
     check_import("a.weights.h5", said[kind])
 
 
@@ -112,4 +112,4 @@ def test_an_hdf5_file_of_much_from_little_is_one_line(kind: str) -> None:
 def test_a_shard_lies_beside_its_index(name: str) -> None:
     Path("m.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
     done = inceptcli("import", "m.safetensors.index.json", "--output", "out.safetensors")
-    check_one_line(done, 1, "a shard lies beside its index")
+    check_one_line(done, 1, "shards must be in its folder")

@@ -32,11 +32,15 @@ def weights(path: Path, name: str, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [
-        ("irv1", {"repeats": [1, 1, 1]}, "timm has no irv1; it has iv4-tf, irv2-tf and iv3$"),
-        ("iv4-tf", {"repeats": [1, 1, 1]}, "released repeats, residual scales, batch norm epsilon"),
-        ("irv2-tf", {"batch_norm_eps": 1e-5}, "batch norm epsilon and count_padding False only$"),
-        ("iv4-tf", {"count_padding": True}, "timm has iv4-tf with .* count_padding False only$"),
-        ("iv3", {}, "timm has iv3 with .* count_padding True only$"),
+        ("irv1", {"repeats": [1, 1, 1]}, "timm does not have irv1, only iv4-tf, irv2-tf and iv3$"),
+        (
+            "iv4-tf",
+            {"repeats": [1, 1, 1]},
+            "released repeats, residual scales and batch norm epsilon",
+        ),
+        ("irv2-tf", {"batch_norm_eps": 1e-5}, "batch norm epsilon, and count_padding False$"),
+        ("iv4-tf", {"count_padding": True}, "timm has iv4-tf only with .* count_padding False$"),
+        ("iv3", {}, "timm has iv3 only with .* count_padding True$"),
     ],
 )
 def test_networks_that_timm_lacks_are_refused(
@@ -60,6 +64,6 @@ def test_what_does_not_read_back_is_not_kept(
     assert to_timm(path, tmp_path / "timm.safetensors").num_tensors == 896
     (tmp_path / "timm.safetensors").unlink()
     monkeypatch.setattr(exporting, "load_file", read_back_with_a_changed_bit)
-    with pytest.raises(UserError, match="read back are not the ones written"):
+    with pytest.raises(UserError, match="read back differ from those written"):
         to_timm(path, tmp_path / "timm.safetensors")
     assert list(tmp_path.iterdir()) == [path]

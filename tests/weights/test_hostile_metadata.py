@@ -67,10 +67,10 @@ HOSTILE = {
     "network must be a valid dictionary": ("network", [1]),
     "crop_fraction must be greater than or equal to 0.01": ("preprocessing.crop_fraction", 1e-300),
     "image_size must be at least 75": ("preprocessing.image_size", [74, 75]),
-    "mean must be as many numbers as in_channels, 1": ("network.in_channels", 1),
+    "mean must have one number per input channel, 1": ("network.in_channels", 1),
     "mean must be 3 finite numbers": ("preprocessing.mean", [0.5, 0.5]),
     "std.0 must be greater": ("preprocessing.std", [0.0]),
-    "'n0' is there twice": ("classes", [["n0", "a"], ["n0", "b"], ["n1", "c"]]),
+    "'n0' appears twice": ("classes", [["n0", "a"], ["n0", "b"], ["n1", "c"]]),
     "classes must be a valid list": ("classes", "abcdef"),
     "classes.0 must have at least 2 items": ("classes", [["a"]]),
     "5 class names for 6 classes": ("classes", [[str(n), ""] for n in range(5)]),
@@ -147,7 +147,7 @@ def test_whole_numbers_as_weights_are_refused(weights: Path, tmp_path: Path) -> 
     save_file(tensors, tmp_path / "w.safetensors", read_metadata(weights).to_header())
     picture(tmp_path / "a.png", 0)
     done = inceptcli("predict", tmp_path / "a.png", "--weights", tmp_path / "w.safetensors")
-    check_one_line(done, 1, "tensors do not fit irv1: classifier.weight of I32")
+    check_one_line(done, 1, "tensors do not fit irv1: wrong type of classifier.weight: I32")
 
 
 @pytest.mark.parametrize("command", ["predict", "eval", "summarize", "export", "train"])

@@ -82,11 +82,11 @@ def test_the_metadata_says_where_the_weights_came_from(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert metadata.unnamed
     assert report.remarks[0] == (
-        "assumed, as timm or Cadene, Inception-v4 is used: images of 299x299, resize short-side, "
+        "assumed for timm or Cadene, Inception-v4: images of 299x299, resize short-side, "
         "crop fraction 0.875, bicubic, mean 0.5, std 0.5 (--image-size, --crop-fraction, "
         "--interpolation, --mean, --std)"
     )
-    assert report.remarks[1].startswith("the 3 classes are unnamed: nothing is matched")
+    assert report.remarks[1].startswith("the 3 classes are unnamed and cannot be matched")
     assert [entry.id for entry in metadata.classes] == ["0", "1", "2"]
     assert network(torch.zeros(1, 3, 75, 75)).tolist() == [[0, 1, 2]]
 
@@ -114,7 +114,7 @@ def test_wrapped_old_and_half_precision_files_are_read(
     }
     write(tensors, tmp_path / "weights.bin")
     report = convert(tmp_path / "weights.bin", tmp_path / "ours.safetensors")
-    assert "torch.float16 became torch.float32" in report.remarks
+    assert "converted torch.float16 to torch.float32" in report.remarks
     found = load_tensors(tmp_path / "ours.safetensors")
     assert found["classifier.bias"].tolist() == [0.0, 1.0, 2.0]
     assert found["stem.0.batch_norm.num_batches_tracked"].dtype == torch.int64
@@ -141,7 +141,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path) -> None:
     said = refused(path, partial=True)
     assert said.endswith(
         "1 unexpected: aux.weight; "
-        "1 misshapen: features.0.conv.weight (32x1x3x3, expected 32x3x3x3)"
+        "1 with the wrong shape: features.0.conv.weight (32x1x3x3, expected 32x3x3x3)"
     )
 
 
@@ -156,7 +156,7 @@ def test_partial_initializes_and_records_what_is_missing(tmp_path: Path) -> None
     for name in ("first", "second"):
         report = convert(tmp_path / "face.pt", tmp_path / name, partial=True)
         assert report.initialized == missing
-        assert report.remarks[0].startswith("the source has no classifier: the file gives")
+        assert report.remarks[0].startswith("the source has no classifier: the file supports")
     network, metadata = load_network(tmp_path / "first")
     assert (tuple(metadata.initialized), metadata.network.num_classes) == (missing, 1)
     assert network.state_dict()["stem.0.conv.weight"].std() > 0.1
@@ -205,9 +205,9 @@ def test_files_that_are_no_weights_are_refused_with_the_reason(tmp_path: Path) -
         "half": (archive[: len(archive) // 2], "damaged or incomplete archive"),
         "tar": (b"x".ljust(257, b"\0") + b"ustar".ljust(255, b"\0"), "a tar archive"),
         "keras": (b"\x89HDF\r\n\x1a\n", "not a Keras weights file"),
-        "list": ((tmp_path / "list").read_bytes(), "holds a list, not a state dict"),
+        "list": ((tmp_path / "list").read_bytes(), "contains a list, not a state dict"),
         "module": ((tmp_path / "module").read_bytes(), r"torch.nn.modules.linear.Linear"),
-        "whole": (whole, "looks like none of the networks known here (its first keys: weight)"),
+        "whole": (whole, "not a supported network (its first keys: weight)"),
     }
     for name, (content, reason) in contents.items():
         (tmp_path / name).write_bytes(content)
@@ -226,12 +226,12 @@ def test_another_network_is_named(tmp_path: Path) -> None:
     for key, name in {
         "layer1.0.conv1.weight": "a ResNet",
         "blocks.0.attn.qkv.weight": "a vision transformer",
-        "network.stem.0.conv.weight": "a part of an inceptcli checkpoint; import ch",
+        "network.stem.0.conv.weight": "part of an inceptcli checkpoint; import the whole ch",
     }.items():
         torch.save({"conv1.weight": torch.zeros(1), key: torch.zeros(1)}, tmp_path / "other.pth")
         said = refused(tmp_path / "other.pth")
         assert f"looks like {name}" in said
-        assert "; timm, torchvision (Inception-v3), Cadene" in said
+        assert "; supported are timm, torchvision (Inception-v3), Cadene" in said
 
 
 @pytest.mark.parametrize("length", [0x80, 0x0180, 0x0280, 0x0480, 0x8B1F, 0x010000])

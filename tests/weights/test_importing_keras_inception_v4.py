@@ -141,14 +141,14 @@ def test_the_communitys_files_hold_the_same_tensors(
     done = inceptcli("import", name, "--output", "a.safetensors")
     assert done.exit_code == 0, done.output
     assert f"{name}: Keras, Inception-v4, {CLASSES} classes" in done.stderr
-    assert ("turned the kernels by 180 degrees" in done.stderr) == ("th_kernels" in name)
+    assert ("rotated the kernels by 180 degrees" in done.stderr) == ("th_kernels" in name)
     found = load_tensors(Path("a.safetensors"))
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     if is_keras_1:
         Path(name).rename("weights.h5")
         done = inceptcli("import", "weights.h5", "--output", "b.safetensors")
-        said = "end the file's name in _tf_kernels.h5 or _th_kernels.h5"
-        check_one_line(done, 1, f"which are turned; {said}")
+        said = "end the file name in _tf_kernels.h5 or _th_kernels.h5"
+        check_one_line(done, 1, f"which are rotated; {said}")
 
 
 @pytest.mark.parametrize("name", ["nested.keras", "nested.h5", "nested.weights.h5"])
@@ -166,7 +166,7 @@ def test_a_base_in_another_model_is_found_and_its_preprocessing_told(
         return
     view = Preprocessing((224, 224), "squash", 0.875, "bilinear", (0.0,) * 3, (1.0,) * 3)
     assert metadata.preprocessing == view
-    said = f"from {folder / name}, its own layers: images of 224x224, mean 0, std 1"
+    said = f"from the layers of {folder / name}: images of 224x224, mean 0, std 1"
     assert said in done.stderr.splitlines()
     done = inceptcli("import", folder / name, "--output", output, "--mean", "0.5", "--std", "0.25")
     assert done.exit_code == 0, done.output

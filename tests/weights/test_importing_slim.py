@@ -132,9 +132,9 @@ def test_a_release_is_imported_by_the_command_line(
     assert done.exit_code == 0, done.output
     for line in (
         f"{source}: {table.family}, 1000 classes",
-        f"passed over 1 variables that only training uses: {first}/RMSProp",
+        f"skipped 1 variables used only for training: {first}/RMSProp",
         "dropped row 0 of the 1001-row classifier, the background class",
-        "passed over the auxiliary head (--auxiliary-head keeps it for training)",
+        "skipped the auxiliary head (--auxiliary-head keeps it for training)",
         "assumed: the 1000 classes are ImageNet's, by synset id (--classes)",
     ):
         assert line in done.stderr.splitlines()
@@ -151,7 +151,7 @@ def test_a_release_is_imported_by_the_command_line(
         assert torch.equal(tensor.float(), expected.expand(tensor.shape)), key
     done = inceptcli("import", source, "--output", "b.safetensors", "--auxiliary-head")
     assert done.exit_code == 0, done.output
-    assert "passed over the auxiliary head" not in done.stderr
+    assert "skipped the auxiliary head" not in done.stderr
     head = load_auxiliary_head(Path("b.safetensors"))
     AuxiliaryHead(metadata.network).load_state_dict(head)
     assert torch.equal(head["classifier.bias"], torch.arange(1.0, 1001))
@@ -163,7 +163,7 @@ def test_an_average_is_taken_and_raw_is_for_the_rest() -> None:
     groups = {"": numbered(INCEPTION_V4), AVERAGE: numbered(INCEPTION_V4, start=5)}
     found = recognize(Path("model.ckpt"), ForeignFile(groups))
     assert (found.name, found.averaged) == (AVERAGE, True)
-    assert "passed over the file's own keys: raw weights (--raw takes them)" in found.remarks
+    assert "skipped the file's own keys: raw weights (--raw uses them)" in found.remarks
     found = recognize(Path("model.ckpt"), ForeignFile(groups), raw=True)
     assert (found.name, found.averaged) == ("the file's own keys", False)
 
@@ -179,7 +179,9 @@ def test_a_missing_variable_is_named_as_tensorflow_names_it(tmp_path: Path) -> N
     done = inceptcli(
         "import", tmp_path / "a.pth", "--output", tmp_path / "a.safetensors", "--auxiliary-head"
     )
-    check_one_line(done, 1, "--auxiliary-head: TF-slim, Inception-v4, without one; leave it out")
+    check_one_line(
+        done, 1, "--auxiliary-head: TF-slim, Inception-v4 without auxiliary head; leave it out"
+    )
 
 
 @pytest.fixture

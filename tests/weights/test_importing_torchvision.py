@@ -38,9 +38,9 @@ from tests.weights.parity import (
     make_able_to_fail,
 )
 
-PASSED_OVER = "passed over the auxiliary head (--auxiliary-head keeps it for training)"
+PASSED_OVER = "skipped the auxiliary head (--auxiliary-head keeps it for training)"
 AS_PUBLISHED = (
-    "assumed, as torchvision, Inception-v3 is used: images of 299x299, resize short-side, crop "
+    "assumed for torchvision, Inception-v3: images of 299x299, resize short-side, crop "
     "fraction 0.874269, bilinear, mean 0.5, std 0.5 (--image-size, --crop-fraction, "
     "--interpolation, --mean, --std)"
 )
@@ -127,7 +127,9 @@ def test_the_auxiliary_head_is_dropped_or_kept_as_is_asked(pair: Pair, tmp_path:
     assert load_auxiliary_head(pair.path) == {}
     output = tmp_path / "kept.safetensors"
     if not has_head:
-        with pytest.raises(UserError, match="torchvision, Inception-v3, without one; leave it out"):
+        with pytest.raises(
+            UserError, match="torchvision, Inception-v3 without auxiliary head; leave it out"
+        ):
             convert(pair.source, output, auxiliary_head=True)
         return
     report = convert(pair.source, output, auxiliary_head=True)
@@ -180,7 +182,7 @@ def test_the_command_line_says_what_it_took(tmp_path: Path) -> None:
 def test_a_network_without_a_head_has_none_to_keep(tmp_path: Path) -> None:
     torch.save(numbered(INCEPTION_V3), tmp_path / "a.pth")
     words = ("import", tmp_path / "a.pth", "--output", tmp_path / "b.safetensors")
-    said = "--auxiliary-head: torchvision, Inception-v3, without one; leave it out"
+    said = "--auxiliary-head: torchvision, Inception-v3 without auxiliary head; leave it out"
     check_one_line(inceptcli(*words, "--auxiliary-head"), 1, said)
 
 
@@ -214,7 +216,7 @@ def test_timms_config_beside_it_is_believed(tmp_path: Path) -> None:
     words = ("import", tmp_path / "model.safetensors", "--output", tmp_path / "ours.safetensors")
     done = inceptcli(*words)
     assert done.exit_code == 0, done.stderr
-    assert "assumed, as torchvision, Inception-v3 is used: resize short-side\n" in done.stderr
+    assert "assumed for torchvision, Inception-v3: resize short-side\n" in done.stderr
     metadata = read_metadata(tmp_path / "ours.safetensors")
     assert metadata.preprocessing == Preprocessing(
         (299, 299), "short-side", 0.875, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -222,7 +224,7 @@ def test_timms_config_beside_it_is_believed(tmp_path: Path) -> None:
     assert [name for name, _ in metadata.classes] == ["cat", "dog", "elk"]
     (tmp_path / "config.json").write_text(json.dumps(config | {"architecture": "inception_v4"}))
     done = inceptcli(*words)
-    assert f"passed over {tmp_path}/config.json: it is of inception_v4" in done.stderr
+    assert f"skipped {tmp_path}/config.json: it describes inception_v4" in done.stderr
     assert "crop fraction 0.874269, bilinear" in done.stderr
 
 

@@ -147,11 +147,11 @@ def test_pixel_values_that_are_changed_in_an_unknown_way_are_not_guessed(
     archive("a.keras", model(layer("Lambda"), BASE), sorted_by_name)
     command = ("import", "a.keras", "--output", "a.safetensors")
     done = inceptcli(*command, "--mean", "0.5")
-    said = "not read (lambda); --mean and --std say what the network gets"
-    check_one_line(done, 1, f"change pixel values in a way that is {said}")
+    said = "way (lambda); set the preprocessing with --mean and --std"
+    check_one_line(done, 1, f"change pixel values in an unsupported {said}")
     done = inceptcli(*command, "--mean", "0.5", "--std", "0.5")
     assert done.exit_code == 0, done.output
-    assert "from a.keras, its own layers: images of 299x299" in done.stderr.splitlines()
+    assert "from the layers of a.keras: images of 299x299" in done.stderr.splitlines()
     done = inceptcli("predict", "a.png", "--weights", "a.keras")
     check_one_line(done, done.exit_code, "it is a Keras file; convert it with inceptcli import")
 
@@ -177,7 +177,7 @@ def test_what_a_model_computes_otherwise_is_kept_or_refused(
     assert done.exit_code == 0, done.output
     assert read_metadata(Path("a.safetensors")).network.batch_norm_eps == 1e-5
     with_layers("a.keras", layer("Conv2D", strides=[1, 1], padding="same", name="conv2d_1"))
-    said = "conv2d_1 has strides [1, 1] and padding same, where Keras, Inception-v4 has [2, 2] and"
+    said = "conv2d_1 has strides [1, 1] and padding same, but Keras, Inception-v4 has [2, 2] and"
     check_one_line(inceptcli(*command), 1, f"looks like another Keras network: {said} valid")
     with_layers("a.keras", norm, layer("BatchNormalization", epsilon=1e-3))
     check_one_line(inceptcli(*command), 1, "its batch norms have several epsilons: [1e-05, 0.001]")

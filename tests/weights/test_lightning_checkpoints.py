@@ -64,12 +64,12 @@ def test_a_checkpoint_of_lightning_around_a_network_of_timm(averaged: bool, tmp_
     done = inceptcli("import", source, "--output", output)
     assert done.exit_code == 0, done.output
     kind = "averaged weights" if averaged else "weights"
-    assert f"took state_dict model.: {kind}\n" in done.stderr
-    assert "passed over 1 other tensors: class_weights" in done.stderr
+    assert f"using state_dict model.: {kind}\n" in done.stderr
+    assert "skipped 1 other tensors: class_weights" in done.stderr
     assert read_metadata(output).averaged == averaged
     check_equal(output, saved["state_dict"])
     if averaged:
-        assert "passed over current_model_state model.: raw weights (--raw" in done.stderr
+        assert "skipped current_model_state model.: raw weights (--raw" in done.stderr
         assert inceptcli("import", source, "--output", output, "--raw").exit_code == 0
         check_equal(output, saved["current_model_state"])
         key = "model.last_linear.weight"
@@ -119,7 +119,7 @@ class Items(list):
         output = tmp_path / f"{archive}.safetensors"
         done = inceptcli("import", tmp_path / f"{archive}.ckpt", "--output", output)
         assert done.exit_code == 0, done.output
-        assert "took state_dict: weights\n" in done.stderr
+        assert "using state_dict: weights\n" in done.stderr
         ours = load_tensors(output)
         assert all(
             torch.equal(ours[key], weights[theirs].to(ours[key].dtype))

@@ -76,7 +76,7 @@ def obtain(hub: Hub, home: Path, **environment: str) -> tuple[list[str], list[st
 def refused(hub: Hub, home: Path, **environment: str) -> str:
     """The error of a call that fails and leaves nothing that looks like weights."""
     output, errors = obtain(hub, home, **environment)
-    said = [line for line in errors if "fetching timm/" not in line]
+    said = [line for line in errors if "downloading timm/" not in line]
     assert (output, len(said)) == ([], 1), errors
     assert not [path for path in home.rglob("*") if path.is_file() and path.stat().st_size > 200]
     return said[0]
@@ -95,7 +95,7 @@ def test_weights_are_fetched_checked_and_kept_and_then_need_no_network(
         "sha256": hashlib.sha256(small).hexdigest(),
     }
     assert errors == [
-        "imagenet for iv4-tf: fetching timm/inception_v4.tf_in1k",
+        "imagenet for iv4-tf: downloading timm/inception_v4.tf_in1k",
         f"imagenet for iv4-tf: converted to {kept}",
     ]
     asked = list(hub.asked)
@@ -119,7 +119,7 @@ def test_a_connection_cut_at_half_leaves_nothing_and_the_next_call_fetches_again
     hub: Hub, tmp_path: Path, small: bytes
 ) -> None:
     hub.cut = True
-    assert "cannot be had from http://127.0.0.1" in refused(hub, tmp_path)
+    assert "cannot be downloaded from http://127.0.0.1" in refused(hub, tmp_path)
     assert sum(line.startswith("GET") for line in hub.asked) == 2
     hub.cut, hub.status = False, 200
     output, _ = obtain(hub, tmp_path)
@@ -173,14 +173,14 @@ def test_offline_another_machines_cache_of_the_hub_will_do(
 @pytest.mark.parametrize("status", [401, 404])
 def test_what_the_hub_refuses_is_one_line(hub: Hub, tmp_path: Path, status: int) -> None:
     hub.status = status
-    assert f"cannot be had from {hub.url} (HTTP {status}); " in refused(hub, tmp_path)
+    assert f"cannot be downloaded from {hub.url} (HTTP {status}); " in refused(hub, tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "inceptcli").write_text("a file where the folder should be")
     output, errors = obtain(hub, tmp_path, HF_HUB_CACHE=str(tmp_path / "elsewhere"))
     assert not output
-    assert "File exists; set HF_HOME to a folder that can be written" in errors[-1]
+    assert "File exists; set HF_HOME to a writable folder" in errors[-1]
     assert not (tmp_path / "elsewhere").exists()  # nothing is fetched that cannot be kept
 
 
@@ -195,8 +195,8 @@ def test_two_processes_at_once_are_both_served(hub: Hub, tmp_path: Path, small: 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"network": "irv1", "classes": 10}, "it is of irv1 with 10 classes"),
-        ({"classes": 999}, "it is of iv4-tf with 999 classes"),
+        ({"network": "irv1", "classes": 10}, "its network is irv1 with 10 classes"),
+        ({"classes": 999}, "its network is iv4-tf with 999 classes"),
         ({"note": {"repository": "mine/iv4", "sha256": "0"}}, "not converted from timm/"),
         ({"note": {"repository": "timm/inception_v4.tf_in1k", "sha256": "0"}}, ""),
     ],
@@ -218,7 +218,7 @@ def test_other_weights_under_the_name_of_published_ones_do_not_answer(
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"Error: {kept}: not imagenet for iv4-tf: ")
     assert said in done.stderr
-    assert done.stderr.endswith("; remove it, and it is fetched again\n")
+    assert done.stderr.endswith("; delete it to download it again\n")
 
 
 def test_predict_twice_at_once_and_once_more_downloads_and_converts_a_timm_file(

@@ -59,12 +59,12 @@ def test_a_folder_of_that_name_is_meant_with_a_separator_only(
         (
             "imagenet",
             "irv2",
-            r"published for irv2, the network as the paper .*another stem.*use irv",
+            r"published for irv2, the network as printed in the paper.*another stem.*use irv",
         ),
-        ("imagenet", "iv4", r"they fit iv4-tf only, .* 1xn and nx1 swapped in places; use iv4-tf"),
-        ("imagenet", "irv1", r"published for irv1; networks that have them: iv4-tf, irv2-tf"),
-        ("ens-adv", "iv4-tf", r"published for iv4-tf; networks that have them: irv2-tf"),
-        ("resnet:ens-adv", "irv2-tf", r"published for resnet; .*: irv2-tf"),
+        ("imagenet", "iv4", r"only for iv4-tf \(.* 1xn and nx1 swapped in places\); use iv4-tf"),
+        ("imagenet", "irv1", r"published for irv1, only for iv4-tf, irv2-tf"),
+        ("ens-adv", "iv4-tf", r"published for iv4-tf, only for irv2-tf"),
+        ("resnet:ens-adv", "irv2-tf", r"published for resnet, only for irv2-tf"),
     ],
 )
 def test_weights_for_a_network_that_has_none_name_one_that_has(

@@ -110,21 +110,29 @@ SPOILED: dict[str, Callable[[dict[str, Tensor]], object]] = {
     "unexpected extra": spoil("extra", torch.clone),
     "unexpected \\x1b[31m\\n": spoil("\x1b[31m\n", torch.clone),
     f"unexpected {'k' * 100}": spoil("k" * 10_000, torch.clone),
-    "classifier.bias of 7, expected 6": spoil("classifier.bias", lambda _: torch.zeros(7)),
-    "classifier.bias of 6x1, expected 6": spoil("classifier.bias", lambda old: old[:, None]),
-    "classifier.bias of a number, expected 6": spoil("classifier.bias", lambda old: old[0]),
-    "classifier.bias of 0, expected 6": spoil("classifier.bias", lambda old: old[:0]),
-    "classifier.bias of I64": spoil("classifier.bias", torch.Tensor.long),
-    "classifier.bias of I32": spoil("classifier.bias", torch.Tensor.int),
-    "classifier.bias of U8": spoil("classifier.bias", torch.Tensor.byte),
-    "classifier.bias of C64": spoil("classifier.bias", lambda old: old.to(torch.complex64)),
-    "classifier.bias of F8_E4M3": spoil(
+    "wrong shape of classifier.bias: 7, expected 6": spoil(
+        "classifier.bias", lambda _: torch.zeros(7)
+    ),
+    "wrong shape of classifier.bias: 6x1, expected 6": spoil(
+        "classifier.bias", lambda old: old[:, None]
+    ),
+    "wrong shape of classifier.bias: a number, expected 6": spoil(
+        "classifier.bias", lambda old: old[0]
+    ),
+    "wrong shape of classifier.bias: 0, expected 6": spoil("classifier.bias", lambda old: old[:0]),
+    "wrong type of classifier.bias: I64": spoil("classifier.bias", torch.Tensor.long),
+    "wrong type of classifier.bias: I32": spoil("classifier.bias", torch.Tensor.int),
+    "wrong type of classifier.bias: U8": spoil("classifier.bias", torch.Tensor.byte),
+    "wrong type of classifier.bias: C64": spoil(
+        "classifier.bias", lambda old: old.to(torch.complex64)
+    ),
+    "wrong type of classifier.bias: F8_E4M3": spoil(
         "classifier.bias", lambda old: old.to(torch.float8_e4m3fn)
     ),
-    "stem.0.batch_norm.num_batches_tracked of F32": spoil(
+    "wrong type of stem.0.batch_norm.num_batches_tracked: F32": spoil(
         "stem.0.batch_norm.num_batches_tracked", torch.Tensor.float
     ),
-    "auxiliary_head.a of I16": spoil("auxiliary_head.a", torch.Tensor.short),
+    "wrong type of auxiliary_head.a: I16": spoil("auxiliary_head.a", torch.Tensor.short),
 }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_hdf5_datasets_outside_the_file_are_not_read(kind: str) -> None:
             group.create_virtual_dataset("0", layout)
         else:  # takes no room in the file
             group.create_dataset("0", (2**40,), np.float32, chunks=(2**20,))
-    said = "over 1073741824 bytes" if kind == "huge" else "lies in another file"
+    said = "over 1073741824 bytes" if kind == "huge" else "is in another file"
     check_one_line(inceptcli("import", "a.weights.h5", "--output", "out.safetensors"), 1, said)
     assert not Path("out.safetensors").exists()
 
@@ -126,40 +126,40 @@ def with_tail(tail: bytes) -> Path:
 ONE, LARGE = np.ones(1, np.float32), np.zeros((60_000, 1), np.float32)
 PADS = [30_000] * 4
 ASKING: dict[str, Callable[[], object]] = {
-    "x, made by Expand, is of 3000000000, over 1228576 values": lambda: grown(
+    "x, made by Expand, has shape 3000000000, over 1228576 values": lambda: grown(
         helper.make_node("Expand", ["a", "s"], ["x"]), a=ONE, s=np.array([3 * 10**9])
     ),
-    "x, made by Add, is of 60000x60000, over": lambda: grown(
+    "x, made by Add, has shape 60000x60000, over": lambda: grown(
         helper.make_node("Add", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
     ),
-    "x, made by Gemm, is of 60000x60000, over": lambda: grown(
+    "x, made by Gemm, has shape 60000x60000, over": lambda: grown(
         helper.make_node("Gemm", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
     ),
-    "x, made by Conv, is of 1x1x60075x60075, over": lambda: grown(
+    "x, made by Conv, has shape 1x1x60075x60075, over": lambda: grown(
         helper.make_node("Cast", ["images"], ["y"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["y"], ["z"], perm=[0, 3, 1, 2]),
         helper.make_node("Conv", ["z", "a"], ["x"], pads=PADS), a=np.ones((1, 3, 1, 1), np.float32)
     ),
-    "x6, made by Concat, is of 1x9600x75x3, over": lambda: grown(*doubled(18)),
-    "1.1e+13 multiply-adds for an image, over 1.2e+10": lambda: grown(
+    "x6, made by Concat, has shape 1x9600x75x3, over": lambda: grown(*doubled(18)),
+    "1.1e+13 multiply-adds per image, over 1.2e+10": lambda: grown(
         *(helper.make_node("Gemm", ["a", "a"], [f"x{number}"]) for number in range(9_999 - 3)),
         a=np.zeros((1024, 1024), np.float32)
     ),
     "its network has over 10000 nodes": lambda: grown(
         *(helper.make_node("Relu", ["a"], [f"x{number}"]) for number in range(10_000)), a=ONE
     ),
-    "x, made by Div, is not of numbers that networks of ours compute with": lambda: grown(
+    "x, made by Div, has a type that exported networks do not use": lambda: grown(
         helper.make_node("Div", ["a", "b"], ["x"]), a=np.array([-(2**63)]), b=np.array([-1])
     ),
-    "x, made by Cast, is not of numbers": lambda: grown(
+    "x, made by Cast, has a type": lambda: grown(
         helper.make_node("Cast", ["images"], ["x"], to=TensorProto.STRING)
     ),
-    "s, made by Shape, is not of numbers that networks of ours compute with": lambda: grown(
+    "s, made by Shape, has a type that exported networks do not use": lambda: grown(
         helper.make_node("Shape", ["a"], ["s"]), helper.make_node("Expand", ["a", "s"], ["x"]),
         a=ONE,
     ),
-    "it is a damaged ONNX file": lambda: with_tail(bytes(1000)),
-    "damaged ONNX file, perhaps cut short": lambda: with_tail(b"\x78\0" * 300_000),
+    "it is a damaged or truncated ONNX file": lambda: with_tail(bytes(1000)),
+    "damaged or truncated ONNX file": lambda: with_tail(b"\x78\0" * 300_000),
 }  # fmt: skip
 
 
@@ -186,11 +186,13 @@ def constant() -> onnx.NodeProto:
 
 
 REFUSED: dict[str, Callable[[], object]] = {
-    "its operator Loop is none that networks of ours need": lambda: onnx_file(endless_loop()),
+    "its operator Loop is not used by exported networks": lambda: onnx_file(endless_loop()),
     "its operator Scan": lambda: onnx_file(helper.make_node("Scan", [], ["x"])),
-    "another domain": lambda: onnx_file(helper.make_node("Cast", ["images"], ["x"], domain="a.b")),
-    "a node has a tensor or a graph in it": lambda: onnx_file(constant()),
-    "its tensors lie in another file": lambda: onnx_file(tensors=(external(),)),
+    "outside ONNX's default domain": lambda: onnx_file(
+        helper.make_node("Cast", ["images"], ["x"], domain="a.b")
+    ),
+    "a node contains a tensor or a graph": lambda: onnx_file(constant()),
+    "its tensors are in another file": lambda: onnx_file(tensors=(external(),)),
     "its logits must be float32 of (1, 6), got float32 of (1, 5)": lambda: onnx_file(classes=5),
     "the shapes in its network are unknown": lambda: onnx_file(
         tensors=(helper.make_tensor("w", TensorProto.FLOAT, [4, 6], range(24)),)

@@ -143,17 +143,15 @@ INDICES: dict[str, Callable[[], bytes]] = {
     ),
     "its tensors overlap": two_of,
     "a of 3x1000000 has 6 bytes": lambda: two_of(shape=(3, 1_000_000), size=6),
-    "a has a shape that no tensor of a network has": lambda: two_of(shape=(0, 2**62)),
+    "a has too many or too large dimensions": lambda: two_of(shape=(0, 2**62)),
     "the checksum of a differs": lambda: sorted_table(
         [(b"", HEADER), (b"a", entry(np.zeros(3, "f4"), 0, checksum=1))]
     ),
-    "a lies in data file 3 of 1": lambda: two_of(shard=3),
-    "a is partitioned, which is not read": lambda: two_of(more=text_field(7, b"")),
+    "a is in data file 3 of 1": lambda: two_of(shard=3),
+    "a is partitioned, which is not supported": lambda: two_of(more=text_field(7, b"")),
     "its numbers are big-endian": lambda: sorted_table([(b"", HEADER + whole_number_field(2, 1))]),
-    "it says that it has 100001 data files": lambda: sorted_table(
-        [(b"", whole_number_field(1, 100_001))]
-    ),
-    "it is compressed by snappy, which is not read": lambda: sorted_table(
+    "it states 100001 data files": lambda: sorted_table([(b"", whole_number_field(1, 100_001))]),
+    "it is compressed by snappy, which is not supported": lambda: sorted_table(
         [(b"", HEADER)], compression=1
     ),
     "its blocks overlap": repeated,
@@ -162,7 +160,7 @@ INDICES: dict[str, Callable[[], bytes]] = {
     "it has over 100000 entries": lambda: sorted_table(
         [(b"", HEADER), *((b"%06d" % n, b"") for n in range(100_000))], per_block=10**6
     ),
-    "it is a sorted table of something else": lambda: sorted_table([(b"a", b"b")]),
+    "it is a sorted table with other content": lambda: sorted_table([(b"a", b"b")]),
     "a block ends": lambda: second_table([(b"", HEADER)], [(b"", varint(10**9) + varint(9))]),
 }
 
@@ -188,7 +186,7 @@ def test_a_missing_data_file_and_a_partitioned_variable_are_named(
     check_one_line(done, 1, "model.ckpt.data-00000-of-00001: No such file or directory")
     write_version_1(Path("old.ckpt"), BETA, slices=2)
     done = inceptcli("import", "old.ckpt", "--output", "a.safetensors")
-    check_one_line(done, 1, "InceptionV4/a/BatchNorm/beta is partitioned, which is not read")
+    check_one_line(done, 1, "InceptionV4/a/BatchNorm/beta is partitioned, which is not supported")
 
 
 def test_a_version_1_with_too_many_tensors_is_refused(
@@ -224,8 +222,8 @@ def test_what_was_cut_short_or_is_still_packed_is_named(
     write_version_2(Path("new.ckpt"), ARRAYS)
     Path("new.ckpt.index").write_bytes(Path("new.ckpt.index").read_bytes()[:-20])
     for name, said in (
-        ("old.ckpt", "it starts as a TensorFlow checkpoint and is cut short"),
-        ("new.ckpt", "new.ckpt.index: a damaged TensorFlow checkpoint: it is cut short"),
+        ("old.ckpt", "it looks like a truncated TensorFlow checkpoint"),
+        ("new.ckpt", "new.ckpt.index: a damaged TensorFlow checkpoint: it is truncated"),
         ("inception_v4_2016_09_09.tar.gz", "it is compressed by gzip; unpack it first"),
     ):
         check_one_line(inceptcli("import", name, "--output", "a.safetensors"), 1, said)
@@ -239,10 +237,10 @@ def test_every_name_of_a_checkpoint_leads_to_it(
     Path("model.ckpt-7.meta").write_bytes(b"\n")
     for name in ("model.ckpt-7", "model.ckpt-7.index"):
         done = inceptcli("import", name, "--output", "a.safetensors")
-        check_one_line(done, 1, "model.ckpt-7.index: looks like none of the networks known here")
+        check_one_line(done, 1, "model.ckpt-7.index: not a supported network")
     for name in ("model.ckpt-7.meta", "model.ckpt-7.data-00000-of-00001"):
         done = inceptcli("import", name, "--output", "a.safetensors")
-        check_one_line(done, 2, f"{name}: a part of a TensorFlow checkpoint; give model.ckpt-7.ind")
+        check_one_line(done, 2, f"{name}: part of a TensorFlow checkpoint; give model.ckpt-7.ind")
     for name in ("model.ckpt-7", "model.ckpt-7.index"):
         done = inceptcli("predict", "a.png", "--weights", name)
         said = "a TensorFlow checkpoint; convert it with inceptcli import model.ckpt-7.index --outp"
@@ -311,7 +309,7 @@ def test_what_tensorflow_writes_is_read(parts: bool, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("one.ckpt", "two.ckpt.index"):
         if parts:
-            with pytest.raises(UserError, match="parts is partitioned, which is not read"):
+            with pytest.raises(UserError, match="parts is partitioned, which is not supported"):
                 read_tensorflow_checkpoint(tmp_path / name)
         else:
             check(tmp_path / name)

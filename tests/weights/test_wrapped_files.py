@@ -42,8 +42,8 @@ def test_the_average_is_taken_unless_raw_is_asked_for(
     torch.save({"epoch": 3, **weights, "arch": "inception_v4"}, path)
     found = imported(path)
     assert (first(found), found.metadata.averaged) == (5, True)
-    assert found.remarks[0] == f"took {names[1]}: averaged weights"
-    assert found.remarks[1] == f"passed over {names[0]}: raw weights (--raw takes them)"
+    assert found.remarks[0] == f"using {names[1]}: averaged weights"
+    assert found.remarks[1] == f"skipped {names[0]}: raw weights (--raw uses them)"
     found = imported(path, raw=True)
     assert (first(found), found.metadata.averaged) == (0, False)
     assert found.metadata.source["weights"] == names[0]
@@ -53,9 +53,9 @@ def test_raw_says_what_was_taken_on_the_command_line(tmp_path: Path) -> None:
     weights = {"state_dict": numbered(INCEPTION_V4), "state_dict_ema": numbered(INCEPTION_V4, 3, 5)}
     torch.save(weights, tmp_path / "last.pth.tar")
     command = ("import", tmp_path / "last.pth.tar", "--output", tmp_path / "ours.safetensors")
-    assert "took state_dict_ema: averaged weights" in inceptcli(*command).stderr
+    assert "using state_dict_ema: averaged weights" in inceptcli(*command).stderr
     done = inceptcli(*command, "--raw")
-    assert (done.exit_code, "took state_dict: weights" in done.stderr) == (0, True)
+    assert (done.exit_code, "using state_dict: weights" in done.stderr) == (0, True)
 
 
 def test_an_average_that_is_no_whole_network_is_passed_over(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_an_average_that_is_no_whole_network_is_passed_over(tmp_path: Path) -> N
     torch.save({"state_dict": numbered(INCEPTION_V4), "ema": ema}, tmp_path / "a.pth")
     found = imported(tmp_path / "a.pth")
     assert (first(found), found.metadata.averaged) == (0, False)
-    assert any("passed over ema: averaged weights, which lacks" in line for line in found.remarks)
+    assert any("skipped ema: averaged weights without" in line for line in found.remarks)
 
 
 def test_two_networks_that_differ_are_refused_and_equal_ones_are_one(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_two_networks_that_differ_are_refused_and_equal_ones_are_one(tmp_path: P
     assert first(imported(tmp_path / "a.pth")) == 0
     both |= {f"teacher.{k}": v for k, v in numbered(INCEPTION_V4, start=5).items()}
     torch.save(both, tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"several networks that fit \(student\., teacher\.\)"):
+    with pytest.raises(UserError, match=r"several matching networks \(student\., teacher\.\)"):
         imported(tmp_path / "a.pth")
 
 
@@ -84,7 +84,7 @@ def test_swa_of_torch_and_counters_of_a_profiler(tmp_path: Path) -> None:
     torch.save(tensors, tmp_path / "swa.pt")
     found = imported(tmp_path / "swa.pt")
     assert found.metadata.averaged
-    assert "passed over 2 counters, as n_averaged" in found.remarks
+    assert "skipped 2 counters, such as n_averaged" in found.remarks
 
 
 def test_extras_that_are_inert_are_passed_over(tmp_path: Path) -> None:
@@ -112,12 +112,12 @@ def test_an_index_stands_for_its_shards(tmp_path: Path) -> None:
     done = inceptcli("import", index, "--output", tmp_path / "ours.safetensors")
     assert done.exit_code == 0, done.stderr
     (tmp_path / "b.safetensors").rename(tmp_path / "c.safetensors")
-    with pytest.raises(UserError, match=r"its shard b\.safetensors is not beside it"):
+    with pytest.raises(UserError, match=r"its shard b\.safetensors is not in its folder"):
         imported(index)
     outside: list[Any] = [{"weight_map": {"a": "../a.safetensors"}}, {}, []]
     for wrong in outside:
         index.write_text(json.dumps(wrong))
-        with pytest.raises(UserError, match=r"a shard lies beside its index|needs a weight_map"):
+        with pytest.raises(UserError, match=r"shards must be in its folder|has no weight_map"):
             imported(index)
 
 
@@ -187,7 +187,7 @@ def test_any_wrapping_is_imported_to_equal_tensors_or_refused_by_name(
         outcomes.add(spoiled)
         if spoiled:
             with pytest.raises(
-                UserError, match=r"missing|unexpected|misshapen|fraction"
+                UserError, match=r"missing|unexpected|wrong shape|floating-point"
             ) as refusal:
                 imported(path)
             assert "\n" not in str(refusal.value)

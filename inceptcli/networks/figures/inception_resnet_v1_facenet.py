@@ -1,7 +1,7 @@
 """Inception-ResNet-v1 as released for faces: a sixth C module and a 512-d embedding.
 
-Source: facenet and facenet-pytorch; the stages up to the last B module are the paper's. The
-classifier reads the embedding before normalization; faces are compared by embeddings of length 1.
+Source: facenet and facenet-pytorch; all stages but the last are the paper's. The classifier reads
+the embedding before normalization; faces are compared by embeddings of length 1.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Weights that are downloaded: published ones and Hugging Face repositories."""
+"""Downloaded weights: published weights and Hugging Face Hub repositories."""

@@ -1,6 +1,6 @@
-"""Files of the Hugging Face hub: fetched through its client, checked against its hashes. No torch.
+"""Downloads from the Hugging Face Hub through its client, with checked hashes. No torch.
 
-The client is imported when a file is wanted: it takes 0.3 s.
+The client is imported on first use, since that takes 0.3 s.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from inceptcli.text import printable
 logger = logging.getLogger(__name__)
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-"""What is fetched of a repository, and nothing else."""
+"""The only files downloaded from a repository."""
 
 PREFIX = "hf-hub:"
 COMMIT = re.compile("[0-9a-f]{40}")
 LARGEST_BYTES = 4 * 1024**3
-"""Of a weights file; the largest network with 100,000 classes has a fifth of it."""
+"""Size limit of a weights file; the largest network with 100,000 classes has a fifth of it."""
 
 SMALL_BYTES = 64 * 1024**2
-"""The hub keeps larger files by their sha256, smaller ones perhaps as git does."""
+"""The hub identifies larger files by SHA-256, smaller files possibly by git's hash."""
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"\w[\w./-]{0,199}", re.ASCII)
 
 _AGAIN = (408, 429)
-"""HTTP errors of the client's kind that say nothing about the file."""
+"""HTTP 4xx status codes that do not concern the file itself."""
 
 
 class HubName(NamedTuple):
-    """A repository of the hub and what is meant of it: a branch, tag or commit; None is main."""
+    """A hub repository and its revision: a branch, tag or commit; None stands for main."""
 
     repository: str
     revision: str | None = None
@@ -49,8 +49,8 @@ class HubName(NamedTuple):
         return f"{PREFIX}{self.repository}" + (f"@{self.revision}" if self.revision else "")
 
 
-class Unavailable(Exception):  # noqa: N818 - it names what was met
-    """A file cannot be had: the message says from where and why, `status` is of HTTP, if any."""
+class Unavailable(Exception):  # noqa: N818 - named after the condition
+    """A file cannot be downloaded; the message gives the reason, `status` any HTTP status."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -58,11 +58,11 @@ class Unavailable(Exception):  # noqa: N818 - it names what was met
 
 
 class Absent(Unavailable):
-    """A repository does not have the file."""
+    """The repository does not have the file."""
 
 
 class Fetched(NamedTuple):
-    """A file in the hub's cache, which has the hash that the hub states."""
+    """A file in the hub's cache with the hash stated by the hub."""
 
     path: Path
     commit: str
@@ -70,9 +70,9 @@ class Fetched(NamedTuple):
 
 
 def hub_name(text: str) -> HubName | None:
-    """The repository that `hf-hub:owner/name[@revision]` names; None for other text.
+    """Parse `hf-hub:owner/name[@revision]`; return None for text without this prefix.
 
-    Raises UsageError when it is not written so.
+    Raises UsageError if the rest is malformed.
     """
     if not text.startswith(PREFIX):
         return None
@@ -85,7 +85,7 @@ def hub_name(text: str) -> HubName | None:
 
 
 def is_offline() -> bool:
-    """Whether the client is told to ask nobody (HF_HUB_OFFLINE)."""
+    """Return whether the client may not use the network (HF_HUB_OFFLINE)."""
     prepare()
     from huggingface_hub import constants
 
@@ -93,14 +93,15 @@ def is_offline() -> bool:
 
 
 def commit_of(name: HubName) -> str:
-    """The commit that a name means now: 40 hexadecimal digits.
+    """Return the current commit of a name: 40 hexadecimal digits.
 
-    Where the hub cannot be asked it is what the cache of its client has, with a notice unless
+    If the hub cannot be reached, the commit comes from its client's cache, with a notice unless
     HF_HUB_OFFLINE is set.
 
     Raises:
-        Unavailable: the hub has no such weights, or neither it nor the cache can say.
-        UserError: the weights are larger than any that are read.
+        Unavailable: the hub does not have the weights, or neither the hub nor the cache knows the
+            commit.
+        UserError: the weights file is larger than LARGEST_BYTES.
     """
     prepare()
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
@@ -116,21 +117,21 @@ def commit_of(name: HubName) -> str:
         if is_answer or not isinstance(cached, str):
             raise problem from error
         if not is_offline():
-            logger.info(f"{name}: {problem}; taken from the cache of an earlier download")
+            logger.info(f"{name}: {problem}; using the cached earlier download")
         return Path(cached).parent.name
     if found.size is not None and found.size > LARGEST_BYTES:
         raise UserError(f"{name}: {WEIGHTS} has {found.size} bytes, over {LARGEST_BYTES}")
     if not COMMIT.fullmatch(commit := found.commit_hash or ""):
-        raise Unavailable(f"cannot be had from {_endpoint()} (it names no commit)")
+        raise Unavailable(f"cannot be downloaded from {_endpoint()} (it names no commit)")
     return commit
 
 
 def fetch(repository: str, name: str, revision: str | None, task: Task) -> Fetched:
-    """A file of a repository, from the client's cache if it is there; `task` shows how far it is.
+    """Download a file of a repository unless it is cached; `task` shows the progress.
 
     Raises:
-        Unavailable: it cannot be had; Absent where the repository does not have it.
-        UserError: it is not the file whose hash the hub states; it is deleted.
+        Unavailable: the download fails; Absent if the repository does not have the file.
+        UserError: the file does not have the hash stated by the hub; it is deleted.
     """
     prepare()
     from huggingface_hub import hf_hub_download
@@ -141,20 +142,20 @@ def fetch(repository: str, name: str, revision: str | None, task: Task) -> Fetch
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         intact = _is_the_hubs(path, sha256, repository, name)
-    except Exception as error:  # the client, its HTTP library and its Rust part raise their own
+    except Exception as error:  # the client, its HTTP library and its Rust code raise many types
         raise _unavailable(error, name) from error
     if not intact:
         for damaged in (path.resolve(), path):
             damaged.unlink(missing_ok=True)
         raise UserError(
-            f"{repository}: {name} has not the sha256 that {_endpoint()} states, "
-            f"got {sha256}; it is deleted, run again to fetch it anew"
+            f"{repository}: {name} does not have the sha256 that {_endpoint()} states, "
+            f"got {sha256}; the file is deleted, run again to download it"
         )
     return Fetched(path, path.parent.name, sha256)
 
 
 def is_known_to_lack(repository: str, name: str, commit: str) -> bool:
-    """Whether the cache has noted that this commit of a repository does not have a file."""
+    """Return whether the cache records that this commit does not have the file."""
     prepare()
     from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
 
@@ -168,11 +169,11 @@ def _endpoint() -> str:
 
 
 def _is_the_hubs(path: Path, sha256: str, repository: str, name: str) -> bool:
-    """Whether the hub has a file of this hash under this name; its client compares only sizes.
+    """Return whether the file has the hash stated by the hub; its client compares only sizes.
 
-    The cache names a file by the hub's hash (the etag) and links to it from the commit's folder;
-    a cache without links does not keep the hash, so the hub is asked. Of small files the hash is
-    git's.
+    The cache names files by the hub's hash (the etag) and links to them from the commit's folder. A
+    cache without links does not store the hash, so it is requested from the hub. For small files it
+    may be git's hash.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -180,7 +181,7 @@ def _is_the_hubs(path: Path, sha256: str, repository: str, name: str) -> bool:
     if path.is_symlink():
         stated = path.readlink().name
     elif any((blobs / known).exists() for known in _hashes(path, sha256)):
-        return True  # copied with its links followed
+        return True  # the cache was copied with its links resolved
     else:
         url = hf_hub_url(repository, name, revision=path.parent.name)
         stated = get_hf_file_metadata(url).etag or ""
@@ -200,11 +201,11 @@ def _git_hash(path: Path) -> str:
 
 
 def _unavailable(error: Exception, name: str) -> Unavailable:
-    """What to raise for what the client raised."""
+    """Convert an exception of the client to Unavailable."""
     from huggingface_hub import errors
 
     if is_offline():
-        problem = "cannot be had from the cache alone, and HF_HUB_OFFLINE is set"
+        problem = "is not in the cache, and HF_HUB_OFFLINE is set"
         return Unavailable(problem)
     cause = error.__cause__ or error
     status = getattr(getattr(cause, "response", None), "status_code", None)
@@ -213,21 +214,21 @@ def _unavailable(error: Exception, name: str) -> Unavailable:
             return Absent(f"has no {name}", status)
         if isinstance(known, errors.RevisionNotFoundError):
             return Unavailable("has no such revision", status)
-    # One line of it: the client writes paragraphs.
+    # The client's messages have several paragraphs; keep the first line.
     first = (str(cause).splitlines() or [type(cause).__name__])[0]
     reason = first if status is None else f"HTTP {status}"
-    return Unavailable(f"cannot be had from {_endpoint()} ({reason})", status)
+    return Unavailable(f"cannot be downloaded from {_endpoint()} ({reason})", status)
 
 
 MEGABYTE = 1e6
 
 
 def reporting_to(task: Task) -> type[Any]:
-    """A tqdm class that prints nothing and tells `task` the megabytes."""
+    """Return a tqdm class that reports megabytes to `task` and prints nothing."""
     shown: list[Any] = []
 
     class Reporting(tqdm):  # type: ignore[misc]  # untyped
-        """Of several bars for one file the first one counts."""
+        """Progress bar; if the client opens several for one file, only the first reports."""
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             shown.append(self)

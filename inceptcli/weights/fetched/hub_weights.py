@@ -1,7 +1,7 @@
-"""Weights of any repository of the Hugging Face hub whose layout is known. No torch until then.
+"""Weights from Hugging Face Hub repositories with a known layout. Imports torch only to convert.
 
-A repository is converted once into our file, kept by its commit below `inceptcli/hub` in the hub's
-home folder. It has model.safetensors, of another library with what its config.json says, or ours.
+A repository's model.safetensors may be our weights file, or another library's, described by
+config.json. It is converted once and cached by commit in `inceptcli/hub` in the hub's home folder.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from inceptcli.weights.foreign.declared import Declared, declared_in
 logger = logging.getLogger(__name__)
 
 OURS = "a weights file of inceptcli"
-"""The family of a file that is not converted."""
+"""Family of weights files that need no conversion."""
 
 
 class Repository(NamedTuple):
-    """What was fetched: the weights file in the hub's cache, what describes it, where it is from.
+    """A downloaded repository: weights file in the hub's cache, its description and origin.
 
-    `note` has repository, revision, commit and sha256.
+    `note` has the keys repository, revision, commit and sha256.
     """
 
     weights: Path
@@ -47,13 +47,13 @@ class Repository(NamedTuple):
 
 
 def obtain_from_hub(name: HubName) -> Path:
-    """Our file of these weights; the first call downloads and converts, later ones only look.
+    """Return the converted weights file; download and convert it on the first call.
 
-    A branch or tag is asked for at each call, which needs the network or the client's cache; a
-    commit that is kept is not. Several processes may call at once.
+    A branch or tag is resolved on each call, from the network or the client's cache. A cached
+    commit needs neither. Several processes may call this function at once.
 
-    Raises UserError when they cannot be had, are not what the hub says they are or are of no known
-    layout, or when the file kept under this name is of other weights.
+    Raises UserError if the weights cannot be downloaded, have the wrong hash or an unknown layout,
+    or if the cached file contains other weights.
     """
     if name.revision and COMMIT.fullmatch(name.revision) and _is_kept(name, name.revision):
         return _place(name, name.revision)
@@ -66,19 +66,19 @@ def obtain_from_hub(name: HubName) -> Path:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = f"{kept.parent}: {error.strerror}"
-        raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
-    logger.info(f"{name}: fetching commit {commit}")
+        raise UserError(f"{place}; set HF_HOME to a writable folder") from error
+    logger.info(f"{name}: downloading commit {commit}")
     found = _fetched(name, commit)
     if _is_ours(found.weights):
         _keep_ours(name, found, kept)
     else:
         _convert(name, found, kept)
-    logger.info(f"{name}: kept as {kept}")
+    logger.info(f"{name}: saved as {kept}")
     return kept
 
 
 def fetched(name: HubName) -> Repository:
-    """A repository's files as they are, for `import`; raises as `obtain_from_hub`."""
+    """Download a repository's files unconverted, for `import`; raises as `obtain_from_hub`."""
     commit = _commit(name)
     logger.info(f"{name}: commit {commit}")
     return _fetched(name, commit)
@@ -90,21 +90,21 @@ def _place(name: HubName, commit: str) -> Path:
 
 
 def _is_kept(name: HubName, commit: str) -> bool:
-    """Whether our file is there; UserError when it is of other weights."""
+    """Return whether the converted file is cached; raise UserError if it has other weights."""
     kept = _place(name, commit)
     metadata = None
-    with suppress(UserError):  # not there yet, damaged, or of another version of this program
+    with suppress(UserError):  # missing, damaged, or written by another version of inceptcli
         metadata = read_metadata(kept)
     if metadata is None:
         return False
     source, sha256 = metadata.source, metadata.source_sha256
     if (source.get("repository"), source.get("commit")) != (name.repository, commit):
-        found = f"it is not of commit {commit} of {name.repository}"
+        found = f"it was not converted from commit {commit} of {name.repository}"
     elif sha256 is None or sha256 != source.get("sha256"):
-        found = "it was made of another file than the hub's"
+        found = "it was converted from another file than the hub's"
     else:
         return True
-    raise UserError(f"{kept}: not {name}: {found}; remove it, and it is fetched again")
+    raise UserError(f"{kept}: not {name}: {found}; delete it to download it again")
 
 
 def _commit(name: HubName) -> str:
@@ -118,10 +118,10 @@ def _fetched(name: HubName, commit: str) -> Repository:
     try:
         with Display().task("fetch", unit="MB") as task:
             declared, unknown = _config(name, commit, task)
-            # By its branch, so that the client's cache knows the branch's commit offline.
+            # Requested by branch, so that the client's cache can resolve the branch offline.
             weights = hub.fetch(name.repository, WEIGHTS, name.revision, task)
         if weights.commit != commit:
-            raise UserError(f"{name}: has changed while it was fetched; run again")
+            raise UserError(f"{name}: changed during the download; run again")
         if unknown is not None and not _is_ours(weights.path):
             raise unknown
     except Unavailable as error:
@@ -134,11 +134,12 @@ def _fetched(name: HubName, commit: str) -> Repository:
 
 
 def _config(name: HubName, commit: str, task: Task) -> tuple[list[Declared], Unavailable | None]:
-    """What config.json says, before the weights are fetched: they may be of another network.
+    """Read config.json before downloading the weights, to detect unsupported networks early.
 
-    With it, why nobody knows whether there is one: a cache may lack it, and our files need none.
+    Also return the reason if it is unknown whether config.json exists: an offline cache may lack
+    it, and our weights files do not need it.
 
-    Raises UserError when the network is another.
+    Raises UserError for an unsupported network.
     """
     from inceptcli.weights.exporting import TIMM
 
@@ -156,8 +157,8 @@ def _config(name: HubName, commit: str, task: Task) -> tuple[list[Declared], Una
     *known, last = (architecture for architecture, _ in TIMM.values())
     if declared.architecture is not None and declared.architecture not in (*known, last):
         raise UserError(
-            f"{name}: its {CONFIG} says {declared.architecture}, which is no network of this "
-            f"program; of timm's, {', '.join(known)} and {last} are"
+            f"{name}: its {CONFIG} states {declared.architecture}, which is not supported; "
+            f"supported networks of timm: {', '.join(known)} and {last}"
         )
     return [declared], None
 
@@ -166,7 +167,7 @@ def _is_ours(weights: Path) -> bool:
     try:
         with safe_open(weights, framework="np") as file:
             return "inceptcli" in (file.metadata() or {})
-    except Exception:  # said by whoever reads it
+    except Exception:  # reported when the file is read
         return False
 
 
@@ -194,16 +195,16 @@ def _convert(name: HubName, found: Repository, kept: Path) -> None:
 
 
 def _error(name: HubName, error: Unavailable) -> UserError:
-    """One line, with what may be done about it."""
+    """Return a one-line error with a remedy."""
     if isinstance(error, Absent):
-        advice = f"only {WEIGHTS} is fetched; download what it has and give it to inceptcli import"
+        advice = f"only {WEIGHTS} is supported; download another file and use inceptcli import"
     elif error.status in (401, 403):
-        advice = "where it is private or gated, `hf auth login` or HF_TOKEN gives access"
+        advice = "if it is private or gated, log in with `hf auth login` or set HF_TOKEN"
     elif error.status is not None:
-        advice = "look at its page for the names of its revisions and files"
+        advice = "check the names of its revisions and files on its page"
     else:
         advice = (
-            "give a local weights file, or a mirror in HF_ENDPOINT (without HF_HUB_OFFLINE), or "
+            "use a local weights file, set a mirror in HF_ENDPOINT (without HF_HUB_OFFLINE), or "
             "copy the hub's cache from another machine"
         )
     return UserError(f"{name} {error}; {advice}")

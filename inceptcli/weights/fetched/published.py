@@ -1,8 +1,8 @@
-"""Weights by name: published ones, and any of the hub, fetched, checked and kept. No torch.
+"""Weights by name: published weights and hub repositories, downloaded and cached. No torch.
 
-A name such as `imagenet` stands for a file in one of timm's repositories on the Hugging Face hub.
-It is converted once into our file, below `inceptcli` in the hub's home folder; from then on neither
-the network nor the hub's client is needed.
+A name such as `imagenet` stands for a file in one of timm's Hugging Face Hub repositories. It is
+converted once into a weights file in `inceptcli` in the hub's home folder. Later calls need neither
+the network nor the hub's client.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ logger = logging.getLogger(__name__)
 
 
 def published_preprocessing(network: str) -> Preprocessing:
-    """How images are cut for the published weights of `network`; the defaults where it has none."""
+    """Return the preprocessing of the published weights of `network`, or the default."""
     tables = (timm_keys.INCEPTION_V4, timm_keys.INCEPTION_RESNET_V2)
     known = {table.network: table.preprocessing for table in tables}
     return known.get(network, Preprocessing((299, 299)))
 
 
 def find_weights(weights: str, network: str = WEIGHTS_NETWORK) -> Path:
-    """Our weights file that `weights` means, fetched when it is a name.
+    """Return the weights file for `weights`; download it if `weights` is a name.
 
-    A published `NAME` is of `network`, `NETWORK:NAME` of that one; `hf-hub:owner/name[@revision]`
-    is a repository of the hub. All else is a file or a run directory, such as `./imagenet`.
+    `NAME` stands for published weights of `network`, `NETWORK:NAME` for those of another network,
+    and `hf-hub:owner/name[@revision]` for a hub repository. Anything else is the path of a file or
+    a run directory, such as `./imagenet`.
 
-    Raises UsageError when there is no such file or name, and what `obtain_published`
-    and `obtain_from_hub` raise.
+    Raises UsageError if there is no such file or name, otherwise as `obtain_published` and
+    `obtain_from_hub`.
     """
     if (name := hub.hub_name(weights)) is not None:
         from inceptcli.weights.fetched import hub_weights
@@ -51,9 +52,9 @@ def find_weights(weights: str, network: str = WEIGHTS_NETWORK) -> Path:
 
 
 def published_name(weights: str, network: str = WEIGHTS_NETWORK) -> Published | None:
-    """What `weights` names, of `network` unless it says `NETWORK:NAME`; None for a path.
+    """Parse `NAME` (of `network`) or `NETWORK:NAME`; return None for a path.
 
-    Raises UsageError when that network has no published weights of this name.
+    Raises UsageError if the network has no published weights with this name.
     """
     prefix, _, name = weights.rpartition(":")
     if name not in {published.name for published in PUBLISHED}:
@@ -63,39 +64,39 @@ def published_name(weights: str, network: str = WEIGHTS_NETWORK) -> Published | 
         return published
     having = [other.network for other in PUBLISHED if other.name == name]
     layout = NETWORKS.get(published.network)
-    meant = None if layout is None else layout.released_as
-    if meant not in having:
+    released = None if layout is None else layout.released_as
+    if released not in having:
         raise UsageError(
-            f"{weights}: no such weights are published for {published.network}; "
-            f"networks that have them: {', '.join(having)}"
+            f"{weights}: no such weights are published for {published.network}, "
+            f"only for {', '.join(having)}"
         )
     raise UsageError(
-        f"{weights}: no weights are published for {published.network}, the network as the paper "
-        f"prints it; they fit {meant} only, the layout {NETWORKS[meant].layout}; use {meant}"
+        f"{weights}: no weights are published for {published.network}, the network as printed in "
+        f"the paper, only for {released} ({NETWORKS[released].layout}); use {released}"
     )
 
 
 def obtain_published(published: Published) -> Path:
-    """Our file of these weights; the first call downloads and converts, later ones only look.
+    """Return the converted weights file; download and convert it on the first call.
 
-    Several processes may call at once.
+    Several processes may call this function at once.
 
-    Raises UserError when they cannot be had, are not what the hub says they are, or when the file
-    kept under this name is of other weights.
+    Raises UserError if the weights cannot be downloaded or have the wrong hash, or if the cached
+    file contains other weights.
     """
     kept = cache_folder() / f"{published.network}-{published.name}.safetensors"
     kept_metadata = None
-    with suppress(UserError):  # not there yet, damaged, or of another version of this program
+    with suppress(UserError):  # missing, damaged, or written by another version of inceptcli
         kept_metadata = read_metadata(kept)
     if kept_metadata is not None:
         _check_kept(kept, kept_metadata, published)
         return kept
-    logger.info(f"{published.name} for {published.network}: fetching {PUBLISHED[published]}")
+    logger.info(f"{published.name} for {published.network}: downloading {PUBLISHED[published]}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         place = f"{kept.parent}: {error.strerror}"
-        raise UserError(f"{place}; set HF_HOME to a folder that can be written") from error
+        raise UserError(f"{place}; set HF_HOME to a writable folder") from error
     with Display().task("fetch", unit="MB") as task:
         downloaded, note = _download(published, kept, task)
 
@@ -114,12 +115,12 @@ def obtain_published(published: Published) -> Path:
 
 
 def _check_kept(kept: Path, metadata: WeightsMetadata, published: Published) -> None:
-    """UserError when the file that is kept under this name is of other weights."""
+    """Raise UserError if the cached file contains other weights."""
     from inceptcli.weights.imagenet_classes import imagenet_classes
 
     network, sha256 = metadata.network, metadata.source_sha256
     if network != network_options(published.network):
-        found = f"it is of {network.name} with {network.num_classes} classes"
+        found = f"its network is {network.name} with {network.num_classes} classes"
     elif metadata.classes != imagenet_classes():
         found = "its classes are not those of ImageNet"
     elif metadata.source.get("repository") != PUBLISHED[published]:
@@ -129,19 +130,19 @@ def _check_kept(kept: Path, metadata: WeightsMetadata, published: Published) -> 
     else:
         return
     raise UserError(
-        f"{kept}: not {published.name} for {published.network}: {found}; remove it, and it is "
-        "fetched again"
+        f"{kept}: not {published.name} for {published.network}: {found}; delete it to download it "
+        "again"
     )
 
 
 def _download(published: Published, kept: Path, task: Task) -> tuple[Path, dict[str, str]]:
-    """The checked file in the hub's cache, and where it comes from."""
+    """Return the checked file in the hub's cache and its origin."""
     repository = PUBLISHED[published]
     try:
         found = hub.fetch(repository, hub.WEIGHTS, None, task)
     except hub.Unavailable as error:
         raise UserError(
-            f"{published.name} for {published.network} {error}; give a local weights file, or a "
+            f"{published.name} for {published.network} {error}; use a local weights file, set a "
             f"mirror in HF_ENDPOINT (without HF_HUB_OFFLINE), or copy {kept} from another machine"
         ) from error
     note = {"repository": repository, "commit": found.commit, "sha256": found.sha256}

@@ -1,4 +1,4 @@
-"""Which weights are published, and where. Imports little, for completion and lists."""
+"""Names and repositories of published weights. Imports little, for completion and lists."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from inceptcli.networks.registry import NETWORKS, WEIGHTS_NETWORK
 
 
 class Published(NamedTuple):
-    """Weights that can be had by name, for one network."""
+    """Name of published weights for one network."""
 
     name: str
     network: str
 
     @property
     def shown(self) -> str:
-        """What to write for them: `imagenet`, or with the network where it is not the default."""
+        """Name on the command line: `imagenet`, or `NETWORK:imagenet` for other networks."""
         return self.name if self.network == WEIGHTS_NETWORK else f"{self.network}:{self.name}"
 
 
@@ -24,4 +24,4 @@ PUBLISHED = {
     for network, layout in NETWORKS.items()
     for name, repository in layout.published.items()
 }
-"""The hub's repositories, in the order of the networks."""
+"""Hub repositories of published weights, in the order of the networks."""

@@ -1,1 +1,1 @@
-"""Import other people's weights: recognize, complete, convert."""
+"""Import of weights from other libraries: recognition, completion, conversion."""

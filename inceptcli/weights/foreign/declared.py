@@ -1,7 +1,7 @@
-"""What is said of a foreign network beside its tensors: its classes and its preprocessing.
+"""Classes and preprocessing declared for another library's weights, outside the weights file.
 
 Sources are flags, a file or folder of classes, and the config.json that timm and transformers
-write beside the weights. No torch.
+write next to the weights. No torch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 MAXIMUM_BYTES = 64 * 1024**2
 PLACEHOLDER = re.compile(r"LABEL_\d+")
-"""transformers' names of classes that have none."""
+"""Placeholder class names of transformers."""
 
 SLIM_LINE = re.compile(r"(\d{1,9}):(.+)")
 
@@ -35,10 +35,10 @@ CROP_MODES = {"center": "short-side", "squash": "squash"}
 
 @dataclass(frozen=True)
 class Declared:
-    """Classes and preprocessing as one source states them; what is absent is not stated.
+    """Classes and preprocessing declared by one source; anything missing is not declared.
 
-    `origin` names the source; `architecture` is timm's name of the network, if the source has one;
-    `preprocessing` has fields of Preprocessing.
+    `origin` names the source, `architecture` is timm's name of the network, if any, and
+    `preprocessing` contains fields of Preprocessing.
     """
 
     origin: str
@@ -48,15 +48,15 @@ class Declared:
 
 
 def config_beside(source: Path) -> Declared | None:
-    """What `declared_in` finds in the config.json beside `source`; None where there is none."""
+    """Read the config.json in the folder of `source`; return None if there is none."""
     path = source.with_name("config.json")
     return declared_in(path, str(path)) if path.is_file() else None
 
 
 def declared_in(path: Path, origin: str) -> Declared | None:
-    """What a config.json of timm or transformers says, called `origin`; None for another one.
+    """Read a config.json of timm or transformers; return None for any other config.json.
 
-    Raises UserError when its classes or sizes cannot be understood.
+    Raises UserError if its classes or sizes are malformed.
     """
     try:
         config = json.loads(_text(path))
@@ -64,7 +64,7 @@ def declared_in(path: Path, origin: str) -> Declared | None:
         config = None
     known = ("pretrained_cfg", "architecture", "label_names", "id2label")
     if not isinstance(config, dict) or not any(key in config for key in known):
-        logger.info(f"{origin}: passed over, for it is not timm's or transformers'")
+        logger.info(f"{origin}: skipped, not in the format of timm or transformers")
         return None
     nested = config.get("pretrained_cfg")
     fields = nested if isinstance(nested, dict) else config
@@ -101,7 +101,7 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
     if (mode := fields.get("crop_mode")) is not None:
         if not isinstance(mode, str) or mode not in CROP_MODES:
             known = " and ".join(CROP_MODES)
-            raise UserError(f"{path}: crop_mode {mode!r} is not read; {known} are")
+            raise UserError(f"{path}: crop_mode {mode!r} is not supported; only {known} are")
         stated["resize"] = CROP_MODES[mode]
     for theirs, ours in (("crop_pct", "crop_fraction"), ("interpolation", "interpolation")):
         if fields.get(theirs) is not None:
@@ -113,25 +113,25 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def declared_classes(path: Path) -> tuple[ClassName, ...]:
-    """The classes in the order of the classifier's rows, from a file or a folder of class folders.
+    """Read the classes in the order of the classifier's rows from a file or a dataset folder.
 
-    A text file has a name on each line, or a row and a name (`0:daisy`), as TF-slim writes them.
-    JSON is a list of names, or an object from names to rows or from rows to names. Folders count in
-    the order of torchvision's ImageFolder.
+    A text file has one name per line, or a row and a name (`0:daisy`) as in TF-slim. JSON is a list
+    of names, or an object mapping names to rows or rows to names. Class folders are sorted as in
+    torchvision's ImageFolder.
 
-    Raises UsageError when there are none, or a name is there twice.
+    Raises UsageError if there are no classes or a name appears twice.
     """
     if path.is_dir():
-        from inceptcli.data.open_data import open_dataset  # and all that reads shards
+        from inceptcli.data.open_data import open_dataset  # slow: imports the readers of shards
 
         dataset = open_dataset(str(path))
         which = dataset.training or dataset.default or "all"
         names = list(dataset.images(which, None).classes)
         if names != sorted(names, key=_natural):
             logger.info(
-                f"{path}: classes in the order {', '.join(map(printable, names[:4]))}, ..., as "
-                "torchvision sorts folders; timm's own loader sorts numbers by value: for a "
-                "network that it trained give a file that lists the classes"
+                f"{path}: classes in the order {', '.join(map(printable, names[:4]))}, ..., sorted "
+                "as by torchvision; timm's loader sorts numbers by value, so for a network trained "
+                "with timm use a file that lists the classes"
             )
         return tuple(ClassName(name, name) for name in names)
     if not path.is_file():
@@ -142,14 +142,14 @@ def declared_classes(path: Path) -> tuple[ClassName, ...]:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--classes {path}: not JSON: {error}") from error
     else:
-        names = _of_lines(path, [line.strip() for line in _text(path).splitlines()])
+        names = _names_in_lines(path, [line.strip() for line in _text(path).splitlines()])
     if not names:
-        raise UsageError(f"--classes {path}: lists no class")
+        raise UsageError(f"--classes {path}: lists no classes")
     return _named(path, [(name, name) for name in names])
 
 
-def _of_lines(path: Path, lines: Sequence[str]) -> list[str]:
-    """A name on each line; TF-slim's labels.txt has the row before it, as in `0:daisy`."""
+def _names_in_lines(path: Path, lines: Sequence[str]) -> list[str]:
+    """Return the names by row; in TF-slim's labels.txt lines start with the row (`0:daisy`)."""
     names = [line for line in lines if line]
     numbered = [found for name in names if (found := SLIM_LINE.fullmatch(name))]
     if not names or len(numbered) < len(names):
@@ -177,7 +177,7 @@ def _text(path: Path) -> str:
 
 
 def _ordered(path: Path | str, labels: Any) -> list[str]:
-    """Names by row, from a list, from {row: name} or from {name: row}."""
+    """Return the names by row from a list, {row: name} or {name: row}."""
     rows = labels
     if isinstance(labels, dict):
         if all(isinstance(value, int) for value in labels.values()):

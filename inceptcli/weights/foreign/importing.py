@@ -1,4 +1,4 @@
-"""Other people's weights become ours: recognized, renamed by a table, loaded strictly."""
+"""Conversion of other libraries' weights: recognize the layout, rename keys, check strictly."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ NUM_LISTED = 10
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was recognized and done.
+    """Result of an import.
 
-    `remarks` are sentences for the reader, `initialized` the state-dict keys that the source lacked
-    (`partial` only), `source_sha256` the hash of the source in hexadecimal digits.
+    `remarks` are notices for the user, `initialized` are the state-dict keys missing in the source
+    (only with `partial`), and `source_sha256` is the hash of the source in hexadecimal digits.
     """
 
     family: str
@@ -46,7 +46,7 @@ class ImportReport:
 
 
 class Imported(NamedTuple):
-    """A network of ours, made of another library's tensors, and what should be said of it."""
+    """Converted tensors by our keys, their metadata, and notices for the user."""
 
     tensors: dict[str, Tensor]
     metadata: WeightsMetadata
@@ -63,10 +63,10 @@ def convert(
     declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
 ) -> ImportReport:
-    """Write the weights in another library's file as one file of ours; see `imported`.
+    """Convert another library's file to a weights file; see `imported`.
 
     Raises:
-        UserError: as `imported`. Nothing is written then.
+        UserError: as `imported`; nothing is written.
     """
     found = imported(
         source,
@@ -76,10 +76,10 @@ def convert(
         declared=declared,
         source_note=source_note,
     )
-    try:  # names or sizes that no weights file may have
+    try:  # check that names and sizes are valid in a weights file
         WeightsMetadata.from_header(found.metadata.to_header())
     except ValueError as error:
-        raise UserError(f"{source}: cannot be imported as stated: {error}") from error
+        raise UserError(f"{source}: cannot be imported with this metadata: {error}") from error
     save(output, found.tensors, found.metadata)
     return ImportReport(
         found.metadata.source["family"],
@@ -100,21 +100,25 @@ def imported(
     declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
 ) -> Imported:
-    """The network in another library's file.
+    """Read and convert the network in another library's file.
 
-    With `partial`, tensors that the source lacks are initialized; a missing classifier gets one
-    class. With `raw` the weights as trained are taken where there is an average, too, and with
-    `auxiliary_head` the auxiliary head that TF-slim saves beside the network. Of `declared` the
-    first that states something is right; the rest is assumed by the family. `source_note` is
-    kept in the metadata's `source`, beside the family. A training checkpoint of a run of ours is
-    described by its run directory.
+    A training checkpoint of an inceptcli run is described by its run directory.
+
+    Args:
+        source: File, or index of shards.
+        partial: Initialize missing tensors; a missing classifier gets one class.
+        raw: Use the raw weights even if there is a moving average.
+        auxiliary_head: Also convert the auxiliary head that TF-slim and torchvision save.
+        declared: Sources of classes and preprocessing; the first that states a value wins. Values
+            that no source states are those usual for the family.
+        source_note: Entries to add to the metadata's `source`.
 
     Raises:
-        UserError: the source cannot be read, would run code or is of another network; tensors are
-            missing (unless `partial`), unexpected, misshapen or of another type; as many classes
-            are declared as the classifier does not have; `auxiliary_head`, and there is none; the
-            run of a checkpoint is gone.
-        UsageError: something is declared, `partial` or `auxiliary_head`, of a run's checkpoint.
+        UserError: the source cannot be read, would run code or has an unknown network; tensors are
+            missing (without `partial`), unexpected or have the wrong shape or type; the number of
+            declared classes is wrong; there is no auxiliary head; the run directory of a checkpoint
+            is missing.
+        UsageError: `declared`, `partial` or `auxiliary_head` is given for a run's checkpoint.
     """
     file = foreign_file.read_foreign_file(source)
     if file.run_step is not None:
@@ -122,10 +126,10 @@ def imported(
             flags = [entry.origin for entry in declared] + ["--partial"] * partial
             flags += ["--auxiliary-head"] * auxiliary_head
             raise UsageError(
-                f"{source}: a {run_checkpoint.FAMILY}, which says itself what its network, classes "
-                f"and preprocessing are; leave out {', '.join(flags)}"
+                f"{source}: the run directory of a {run_checkpoint.FAMILY} defines its network, "
+                f"classes and preprocessing; leave out {', '.join(flags)}"
             )
-        return _of_run(source, file.groups, file.run_step, raw)
+        return _imported_run(source, file.groups, file.run_step, raw)
     found = recognize(source, file, raw)
     table = found.table
     tensors, remarks = _without_background(table, found.tensors)
@@ -148,53 +152,58 @@ def imported(
         clauses = "; ".join(problems.values())
         raise UserError(f"{source}: recognized as {table.family}, but {clauses}{advice}")
     if file.config is not None:
-        declared = [*declared, *_of_keras(source, file.config, declared)]
-    said = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
+        declared = [*declared, *_keras_preprocessing(source, file.config, declared)]
+    settled = settle(source, table, options.num_classes, declared, "classifier.weight" in missing)
     note = {"weights": found.name} if found.place or found.prefix else {}
     note |= {"auxiliary head": "kept"} if auxiliary_head else {}
     metadata = WeightsMetadata(
         options,
-        said.classes,
-        said.preprocessing,
+        settled.classes,
+        settled.preprocessing,
         averaged=found.averaged,
         source_sha256=foreign_file.sha256(source),
-        source={"family": table.family, **note, **said.origins, **(source_note or {})},
+        source={"family": table.family, **note, **settled.origins, **(source_note or {})},
         initialized=initialized,
-        assumed=said.assumed,
-        unnamed=said.unnamed,
+        assumed=settled.assumed,
+        unnamed=settled.unnamed,
     )
     ours = _converted(expected, theirs, tensors) | _initialized(options, initialized)
-    remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *said.remarks]
+    remarks = [*found.remarks, *remarks, *_remarks(theirs, tensors), *settled.remarks]
     return Imported(ours, metadata, tuple(remarks))
 
 
-def _of_keras(source: Path, config: KerasConfig, declared: Sequence[Declared]) -> list[Declared]:
-    """What a Keras model says of its images.
+def _keras_preprocessing(
+    source: Path, config: KerasConfig, declared: Sequence[Declared]
+) -> list[Declared]:
+    """Return the preprocessing stored in a Keras model.
 
-    Raises UserError where it changes their values in an unknown way, and nothing else says them.
+    Raises UserError if the model changes pixel values in an unsupported way and `declared` does not
+    set mean and std.
     """
     stated = {name for entry in declared for name in entry.preprocessing}
     if config.unread and not stated >= {"mean", "std"}:
         raise UserError(
-            f"{source}: layers before its first convolution change pixel values in a way that is "
-            f"not read ({listed(config.unread)}); --mean and --std say what the network gets"
+            f"{source}: layers before its first convolution change pixel values in an unsupported "
+            f"way ({listed(config.unread)}); set the preprocessing with --mean and --std"
         )
     if not config.preprocessing:
         return []
-    return [Declared(f"{source}, its own layers", preprocessing=config.preprocessing)]
+    return [Declared(f"the layers of {source}", preprocessing=config.preprocessing)]
 
 
-def _of_run(source: Path, groups: dict[str, dict[str, Tensor]], step: int, raw: bool) -> Imported:
+def _imported_run(
+    source: Path, groups: dict[str, dict[str, Tensor]], step: int, raw: bool
+) -> Imported:
     taken = run_checkpoint.taken(source, groups, raw)
-    said, remark = run_checkpoint.described(source)
-    expected = layout(said.network)
+    described, remark = run_checkpoint.described(source)
+    expected = layout(described.network)
     same = {key: key for key in expected}
     missing = [key for key in expected if key not in taken.tensors]
     if problems := _problems(expected, same, taken.tensors, missing):
         clauses = "; ".join(problems.values())
-        raise UserError(f"{source}: not of the run in whose folder it lies: {clauses}")
+        raise UserError(f"{source}: does not fit the run directory that it is in: {clauses}")
     metadata = replace(
-        said,
+        described,
         epoch=None,
         metrics={},
         averaged=taken.averaged,
@@ -207,14 +216,14 @@ def _of_run(source: Path, groups: dict[str, dict[str, Tensor]], step: int, raw: 
 
 
 def _is_counter(key: str) -> bool:
-    """Batches seen by a batch norm: absent in old files and in Keras; nothing here reads it."""
+    """Return whether this is a batch norm's batch counter, which old and Keras files lack."""
     return key.endswith(".num_batches_tracked")
 
 
 def _without_background(
     table: KeyTable, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors with 1000 ImageNet classes where there were 1001, and a remark about that."""
+    """Drop the background class from 1001 ImageNet classes; also return a remark about it."""
     modules = ["classifier", f"{AUXILIARY_HEAD}classifier"][: 1 + table.has_auxiliary_head]
     heads = table.theirs(f"{module}.{part}" for module in modules for part in ("weight", "bias"))
     rows = {
@@ -231,27 +240,29 @@ def _without_background(
 def _auxiliary_head(
     source: Path, table: KeyTable, options: NetworkOptions, tensors: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The layout of the auxiliary head; UserError where the source has none."""
+    """Return the layout of the auxiliary head; raise UserError if the source has none."""
     expected = auxiliary_layout(options) if table.has_auxiliary_head else {}
     if not tensors.keys() & table.theirs(expected).values():
-        raise UserError(f"{source}: --auxiliary-head: {table.family}, without one; leave it out")
+        raise UserError(
+            f"{source}: --auxiliary-head: {table.family} without auxiliary head; leave it out"
+        )
     return expected
 
 
 def _without_auxiliary_head(
     table: KeyTable, options: NetworkOptions, tensors: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of the network alone, and a remark where there were others."""
+    """Remove the auxiliary head's tensors; also return a remark if there were any."""
     head = auxiliary_layout(options) if table.has_auxiliary_head else {}
     theirs = set(table.theirs(head).values())
     kept = {key: tensor for key, tensor in tensors.items() if key not in theirs}
     if len(kept) == len(tensors):
         return tensors, []
-    return kept, ["passed over the auxiliary head (--auxiliary-head keeps it for training)"]
+    return kept, ["skipped the auxiliary head (--auxiliary-head keeps it for training)"]
 
 
 def _options(table: KeyTable, tensors: dict[str, Tensor], epsilon: float | None) -> NetworkOptions:
-    """The released network with as many classes as the source's classifier has rows or biases."""
+    """Return the released network's options, with the number of classes of the source."""
     head = table.theirs(["classifier.weight", "classifier.bias"]).values()
     rows = [len(tensors[key]) for key in head if key in tensors and tensors[key].ndim]
     if rows and rows[0] > MOST_CLASSES:
@@ -268,7 +279,7 @@ def _problems(
     tensors: Mapping[str, Tensor],
     missing: list[str],
 ) -> dict[str, str]:
-    """What keeps the tensors from fitting, one clause per kind; empty when they fit."""
+    """Return one clause per kind of mismatch; empty if all tensors fit."""
     known = set(theirs.values())
     misshapen = [
         f"{theirs[key]} ({_shape(found)}, expected {_shape(value)})"
@@ -284,8 +295,8 @@ def _problems(
     kinds = {
         "missing": [theirs[key] for key in missing],
         "unexpected": [key for key in tensors if key not in known],
-        "misshapen": misshapen,
-        "not of numbers with a fraction": mistyped,
+        "with the wrong shape": misshapen,
+        "not floating-point": mistyped,
     }
     return {kind: f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys}
 
@@ -301,17 +312,17 @@ def _shape(tensor: Tensor) -> str:
 def _remarks(theirs: Mapping[str, str], tensors: Mapping[str, Tensor]) -> list[str]:
     remarks = []
     if theirs["classifier.weight"] not in tensors:
-        remarks.append("the source has no classifier: the file gives embeddings, and no classes")
+        remarks.append("the source has no classifier: the file supports embeddings only")
     types = {str(value.dtype) for value in tensors.values() if value.is_floating_point()}
     if others := sorted(types - {"torch.float32"}):
-        remarks.append(f"{', '.join(others)} became torch.float32")
+        remarks.append(f"converted {', '.join(others)} to torch.float32")
     return remarks
 
 
 def _converted(
     expected: Mapping[str, Tensor], theirs: Mapping[str, str], tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Our state dict in our types; batch counters that the source lacks are zero."""
+    """Return our state dict with our types; batch counters missing in the source are zero."""
     return {
         key: tensors[theirs[key]].to(value.dtype)
         if theirs[key] in tensors
@@ -321,7 +332,7 @@ def _converted(
 
 
 def _initialized(options: NetworkOptions, missing: list[str]) -> dict[str, Tensor]:
-    """The missing tensors as a new network has them; always the same ones."""
+    """Initialize the missing tensors, reproducibly."""
     if not missing:
         return {}
     with torch.device("meta"):
@@ -330,7 +341,7 @@ def _initialized(options: NetworkOptions, missing: list[str]) -> dict[str, Tenso
         torch.manual_seed(0)
         for name in dict.fromkeys(key.rpartition(".")[0] for key in missing):
             module = network.get_submodule(name).to_empty(device="cpu")
-            module.reset_parameters()  # type: ignore[operator]  # every layer of torch's has it
+            module.reset_parameters()  # type: ignore[operator]  # all torch layers have it
             initialize(module)
     fresh = network.state_dict()
     return {key: fresh[key] for key in missing}

@@ -1,4 +1,4 @@
-"""Whose weights are these? Told by their keys, never by the file's name."""
+"""Recognition of another library's layout by its keys, never by the file name."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ TABLES = (
 )
 
 KNOWN = (
-    "timm, torchvision (Inception-v3), Cadene, facenet-pytorch, TF-slim and Keras "
-    "(InceptionResNetV2, Inception-v4) are read"
+    "supported are timm, torchvision (Inception-v3), Cadene, facenet-pytorch, TF-slim and Keras "
+    "(InceptionResNetV2, Inception-v4)"
 )
 
 OTHER_NETWORKS = {
-    "network.stem.": "a part of an inceptcli checkpoint; import checkpoints/step-N.ckpt itself",
+    "network.stem.": "part of an inceptcli checkpoint; import the whole checkpoints/step-N.ckpt",
     "inception3a.branch1.": "torchvision's GoogLeNet",
     "layer1.0.conv1.": "a ResNet",
     "features.denseblock1.": "a DenseNet",
     "features.0.0.": "torchvision's MobileNet or EfficientNet",
     "conv_stem.": "timm's EfficientNet or MobileNet",
     "features.0.weight": "a VGG or an AlexNet",
-    "stages.0.blocks.": "timm's ConvNeXt or a relative",
+    "stages.0.blocks.": "timm's ConvNeXt or a similar network",
     "blocks.0.attn.": "a vision transformer",
     "encoder.layers.encoder_layer_0.": "torchvision's vision transformer",
     "model.layers.0.": "a language model",
@@ -55,19 +55,25 @@ OTHER_NETWORKS = {
     "resnet_v2_": "a ResNet",
     "layer_with_weights-": "Keras's own TensorFlow checkpoint; save the model as .weights.h5",
 }
-"""Beginnings of keys that people's other networks have."""
+"""Key prefixes of common unsupported networks."""
 
 AVERAGED = {"ema", "swa", "averaged", "average", "avg", "shadow", "exponentialmovingaverage"}
-"""Words in the names of averaged weights."""
+"""Words that mark averaged weights in the names of dictionaries and keys."""
 
 
 @dataclass(frozen=True)
 class Recognized:
     """The tensors of one network in a file, by their library's keys.
 
-    `place` is the dictionary that has them, `prefix` what was removed from the keys, `others` the
-    keys without that prefix, `missing` the keys of the table's network that are not there, except
-    the classifier's. `averaged` says whether they are a running average.
+    Attributes:
+        table: Key table of the library.
+        tensors: Tensors by the library's keys, without `prefix`.
+        place: Dictionary in the file that contains them.
+        prefix: Prefix removed from the keys.
+        others: Keys in the dictionary without the prefix.
+        missing: Missing keys of the network, except the classifier's.
+        averaged: Whether the tensors are a moving average.
+        remarks: Notices for the user.
     """
 
     table: KeyTable
@@ -81,16 +87,16 @@ class Recognized:
 
     @property
     def name(self) -> str:
-        """What to call it in a message: `state_dict_ema`, `model.`."""
+        """Name for messages: `state_dict_ema`, `model.`."""
         return printable(" ".join(filter(None, (self.place, self.prefix))) or "the file's own keys")
 
 
 def recognize(path: Path, file: ForeignFile, raw: bool = False) -> Recognized:
-    """The network in the file, averaged where the file has both, or with `raw` as trained.
+    """Return the network in the file; prefer averaged weights, or raw weights with `raw`.
 
     Raises:
-        UserError: no table knows half of a dictionary's keys, which says what the network looks
-            like; several different networks fit; `raw` and there are averaged weights only.
+        UserError: no table contains half of a dictionary's keys (the message names the likely
+            network); several different networks fit; `raw`, but all weights are averaged.
     """
     if file.is_keras:
         tensors = file.groups[""]
@@ -115,12 +121,12 @@ def _chosen(path: Path, pool: list[Recognized], raw: bool) -> Recognized:
     wanted = [network for network in pool if network.averaged != raw]
     if raw and not wanted:
         names = ", ".join(network.name for network in pool)
-        raise UserError(f"{path}: --raw: it has averaged weights only ({names}); leave --raw out")
+        raise UserError(f"{path}: --raw: all weights are averaged ({names}); leave --raw out")
     first, *others = wanted or pool
     if different := [network for network in others if not _are_equal(first, network)]:
         names = ", ".join(network.name for network in (first, *different))
         raise UserError(
-            f"{path}: holds several networks that fit ({names}); save the one you mean alone"
+            f"{path}: contains several matching networks ({names}); save only one of them"
         )
     return first
 
@@ -134,7 +140,7 @@ def _are_equal(first: Recognized, other: Recognized) -> bool:
 
 
 def _networks(place: str, groups: dict[str, dict[str, Tensor]]) -> list[Recognized]:
-    """What in one dictionary fits a table, once for each prefix of its keys."""
+    """Return the recognized networks in one dictionary, one per prefix of its keys."""
     group = {key: value for key, value in groups[place].items() if not is_counter(key)}
     votes = Counter(prefix for key in group for prefix in _prefixes(key))
     found = []
@@ -159,7 +165,7 @@ def _modules() -> frozenset[str]:
 
 
 def _prefixes(key: str) -> list[str]:
-    """What may stand before a table's key; of a.b.features.0.conv.weight `a.b.`."""
+    """Return possible prefixes of a table's key, such as `a.b.` in a.b.features.0.conv.weight."""
     starts = [0, *(found.end() for found in SEPARATOR.finditer(key))]
     return [
         key[:start]
@@ -170,7 +176,7 @@ def _prefixes(key: str) -> list[str]:
 
 @cache
 def _trunk(table_family: KeyTable) -> tuple[str, ...]:
-    """The library's keys of the whole network but its classifier and counters of batches."""
+    """Return the library's keys of the network, without the classifier and batch counters."""
     ours = [
         key
         for key in layout(network_options(table_family.network))
@@ -189,23 +195,23 @@ def _is_averaged(place: str, prefix: str, groups: dict[str, dict[str, Tensor]]) 
 
 
 def _remarks(chosen: Recognized, networks: list[Recognized], file: ForeignFile) -> list[str]:
-    """What was taken of the file, and what was passed over."""
+    """Return notices on which parts of the file were used and skipped."""
     remarks = []
     if len(file.groups) > 1 or chosen.place or chosen.prefix or chosen.averaged:
         kind = "averaged weights" if chosen.averaged else "weights"
-        remarks.append(f"took {chosen.name}: {kind}")
+        remarks.append(f"using {chosen.name}: {kind}")
     for other in networks:
         if other.place != chosen.place or other.prefix != chosen.prefix:
-            lacking = f", which lacks {len(other.missing)} tensors" * bool(other.missing)
+            lacking = f" without {len(other.missing)} tensors" * bool(other.missing)
             kind = "averaged" if other.averaged else "raw"
-            flag = " (--raw takes them)" * (chosen.averaged and not other.averaged and not lacking)
-            remarks.append(f"passed over {other.name}: {kind} weights{lacking}{flag}")
+            flag = " (--raw uses them)" * (chosen.averaged and not other.averaged and not lacking)
+            remarks.append(f"skipped {other.name}: {kind} weights{lacking}{flag}")
     if chosen.others:
         listed = ", ".join(map(printable, chosen.others[:3]))
         more = ", ..." if len(chosen.others) > 3 else ""
-        remarks.append(f"passed over {len(chosen.others)} other tensors: {listed}{more}")
+        remarks.append(f"skipped {len(chosen.others)} other tensors: {listed}{more}")
     if counters := [key for key in file.groups[chosen.place] if is_counter(key)]:
-        remarks.append(f"passed over {len(counters)} counters, as {printable(counters[0])}")
+        remarks.append(f"skipped {len(counters)} counters, such as {printable(counters[0])}")
     return [*remarks, *file.remarks]
 
 
@@ -214,4 +220,4 @@ def _looks_like(keys: list[str]) -> str:
         if any(key.startswith(start) for key in keys):
             return f"looks like {network}"
     first = ", ".join(map(printable, keys[:3]))
-    return f"looks like none of the networks known here (its first keys: {first})"
+    return f"not a supported network (its first keys: {first})"

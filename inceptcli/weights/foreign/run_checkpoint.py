@@ -1,4 +1,4 @@
-"""Weights in a training checkpoint of a run, described by the run directory that it lies in."""
+"""Weights in a training checkpoint, described by its run directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FAMILY = "checkpoint of an inceptcli run"
 
 STATE, CURRENT = "state_dict", "current_model_state"
-"""Lightning's WeightAveraging keeps the raw weights in the second, and the average in the first."""
+"""Lightning's WeightAveraging stores the average in the first and raw weights in the second."""
 
 PREFIX = "network."
 CALLBACKS = {"ResumeCheckpoint", "Recorder"}
@@ -27,7 +27,7 @@ RECIPE, DATA = "recipe.yaml", "data.jsonl.gz"
 
 
 class Taken(NamedTuple):
-    """One of the two networks in a checkpoint: its dictionary, its tensors by our keys."""
+    """Averaged or raw weights in a checkpoint: name of the dictionary, tensors by our keys."""
 
     place: str
     tensors: dict[str, Tensor]
@@ -36,7 +36,7 @@ class Taken(NamedTuple):
 
 
 def step_of(loaded: Any) -> int | None:
-    """The optimizer step of a checkpoint of a run; None of anything else."""
+    """Return the optimizer step if `loaded` is a checkpoint of a run, else None."""
     callbacks = loaded.get("callbacks") if isinstance(loaded, dict) else None
     if not isinstance(callbacks, dict) or not callbacks.keys() >= CALLBACKS:
         return None
@@ -45,9 +45,9 @@ def step_of(loaded: Any) -> int | None:
 
 
 def taken(source: Path, groups: dict[str, dict[str, Tensor]], raw: bool) -> Taken:
-    """The running average, or with `raw` or where nothing is averaged the weights as trained.
+    """Return the moving average, or the raw weights with `raw` or without averaging.
 
-    Raises UserError when the checkpoint has no network.
+    Raises UserError if the checkpoint contains no network.
     """
     averages = CURRENT in groups
     place = CURRENT if raw and averages else STATE
@@ -56,39 +56,39 @@ def taken(source: Path, groups: dict[str, dict[str, Tensor]], raw: bool) -> Take
     if not tensors:
         raise UserError(f"{source}: a {FAMILY} without a network in its {place}")
     averaged = averages and place == STATE
-    kind = "the running average of the weights" if averaged else "the weights as trained"
-    remarks = [f"took {place}: {kind}"]
+    kind = "the moving average of the weights" if averaged else "the raw weights"
+    remarks = [f"using {place}: {kind}"]
     if averages:
-        other = f"{CURRENT}: the weights as trained (--raw takes them)"
-        remarks.append(f"passed over {other if averaged else f'{STATE}: their running average'}")
+        other = f"{CURRENT}: the raw weights (--raw uses them)"
+        remarks.append(f"skipped {other if averaged else f'{STATE}: their moving average'}")
     if others := len(group) - len(tensors):
-        remarks.append(f"passed over {others} tensors that only training uses")
+        remarks.append(f"skipped {others} tensors used only for training")
     return Taken(place, tensors, averaged, remarks)
 
 
 def files_beside(source: Path) -> list[Path]:
-    """What describes a checkpoint if it lies in a run's folder of checkpoints."""
+    """Return the files that would describe `source` if it is a checkpoint in a run directory."""
     run = source.resolve().parent.parent
     return [run / name for name in (RECIPE, DATA, WEIGHTS_NAME)] * (source.suffix == ".ckpt")
 
 
 def described(source: Path) -> tuple[WeightsMetadata, str]:
-    """What the run that `source` lies in says of its network, and a remark on where.
+    """Return the metadata from the run directory of `source`, and a remark on its origin.
 
-    Raises UserError when it has neither its recipe and the names of its classes nor its weights.
+    Raises UserError if the run directory has neither recipe and classes nor weights.
     """
     run = source.resolve().parent.parent
     try:
-        return _from_recipe(run), f"from {run}: its {RECIPE}, and the classes in its {DATA}"
+        return _from_recipe(run), f"from {run}: {RECIPE}, and the classes in {DATA}"
     except (OSError, ValueError, UsageError, UserError):
-        pass  # a file is gone or damaged: the best weights say the same
+        pass  # a file is missing or damaged; the best weights contain the same metadata
     weights = run / WEIGHTS_NAME
     try:
         metadata = read_metadata(weights)
     except UserError as error:
         raise UserError(
-            f"{source}: a {FAMILY} says neither network nor classes; {RECIPE} and {DATA}, or "
-            f"{WEIGHTS_NAME}, must be in the folder above its own, {run}, and cannot be read there"
+            f"{source}: a {FAMILY} does not store its network and classes; they are read from "
+            f"{RECIPE} and {DATA}, or from {WEIGHTS_NAME}, but {run} has no readable ones"
         ) from error
     return metadata, f"from {weights}: network, classes and preprocessing"
 
@@ -103,4 +103,4 @@ def _from_recipe(run: Path) -> WeightsMetadata:
         preprocessing_of(recipe, network.in_channels),
         recipe=recipe.as_dict(),
     )
-    return WeightsMetadata.from_header(metadata.to_header())  # ValueError for names that are none
+    return WeightsMetadata.from_header(metadata.to_header())  # ValueError for invalid class names

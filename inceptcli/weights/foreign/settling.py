@@ -1,4 +1,4 @@
-"""What classes and preprocessing an imported network gets: stated by somebody, or assumed."""
+"""Choice of an imported network's classes and preprocessing: declared or assumed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Settled:
-    """Classes and preprocessing, and what of them is assumed ("classes", "mean", ...).
+    """Classes and preprocessing of an imported network.
 
-    `origins` says where the rest comes from, `remarks` are sentences for the reader.
+    `assumed` lists the assumed fields ("classes", "mean", ...), `origins` maps the other fields to
+    their source, and `remarks` are notices for the user.
     """
 
     classes: tuple[ClassName, ...]
@@ -44,25 +45,25 @@ class Settled:
 def settle(
     source: Path, table: KeyTable, count: int, declared: Sequence[Declared], headless: bool
 ) -> Settled:
-    """Take what `declared` states, the first of them first; assume the rest by the family.
+    """Choose each value from the first of `declared` that states it, else assume the family's.
 
-    `count` is the number of the classifier's rows; a `headless` network has no classes to name.
+    `count` is the number of classifier rows. A `headless` network has no trained classifier.
 
-    Raises UserError when other classes are declared than the classifier has, or a value is not
-    one that images can be prepared with.
+    Raises UserError if the number of declared classes differs from `count` or a preprocessing value
+    is invalid.
     """
     fitting, remarks = [], []
     for entry in declared:
         architecture = TIMM.get(table.network, ("", None))[0]
         if entry.architecture is not None and entry.architecture != architecture:
-            remarks.append(f"passed over {entry.origin}: it is of {entry.architecture}")
+            remarks.append(f"skipped {entry.origin}: it describes {entry.architecture}")
         else:
             fitting.append(entry)
     classes, origin = next(((e.classes, e.origin) for e in fitting if e.classes), (None, ""))
     if classes is not None and len(classes) != count:
         raise UserError(
-            f"{source}: {origin} names {len(classes)} classes, the classifier has {count}; "
-            "--classes FILE|FOLDER names them in the order of its rows"
+            f"{source}: {origin} lists {len(classes)} classes, but the classifier has {count}; "
+            "list them in the order of its rows with --classes FILE|FOLDER"
         )
     taken = {e.origin: dict(e.preprocessing) for e in fitting}
     if classes is not None:
@@ -81,12 +82,12 @@ def settle(
         remarks.append(f"from {name}: {_in_words(what, preprocessing, count)}")
     if words := _in_words([n for n in assumed if n != "classes"], preprocessing, count):
         flags = ", ".join(FLAGS[name] for name in assumed if name in FLAGS)
-        remarks.append(f"assumed, as {table.family} is used: {words}{f' ({flags})' * bool(flags)}")
+        remarks.append(f"assumed for {table.family}: {words}{f' ({flags})' * bool(flags)}")
     if "classes" in assumed and is_imagenet:
         remarks.append("assumed: the 1000 classes are ImageNet's, by synset id (--classes)")
     elif unnamed and not headless:
         remarks.append(
-            f"the {count} classes are unnamed: nothing is matched to them by name; name them with "
+            f"the {count} classes are unnamed and cannot be matched by name; name them with "
             "--classes FILE|FOLDER"
         )
     return Settled(classes, preprocessing, unnamed, assumed, origins, tuple(remarks))
@@ -108,11 +109,12 @@ def _preprocessing(
         found = Preprocessing(**values)
         for name in ("mean", "std"):
             if max(getattr(found, name)) > 1:
-                raise ValueError(f"{name} is of values from 0 to 1; divide by 255")
+                raise ValueError(f"{name} must be at most 1; divide by 255")
     except ValueError as error:
         name = str(error).partition(" ")[0]
         place = origins.get(name, str(source))
-        raise UserError(f"{place}: {error}; {FLAGS.get(name, 'a flag')} says otherwise") from error
+        flag = FLAGS.get(name, "a flag")
+        raise UserError(f"{place}: {error}; override it with {flag}") from error
     return found, {name: origins[name] for name in values if name in origins}
 
 

@@ -1,1 +1,1 @@
-"""Readers of other file formats; no pickle is executed."""
+"""Readers of other file formats, without executing pickles."""

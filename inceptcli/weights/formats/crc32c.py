@@ -1,4 +1,4 @@
-"""CRC-32C (Castagnoli), the checksum of TensorFlow's files; 100 MB a second with numpy alone."""
+"""CRC-32C (Castagnoli), the checksum in TensorFlow's files; 100 MB/s in numpy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 POLYNOMIAL = 0x82F63B78
 LANE = 1024
-"""Bytes that are summed up beside others of the same number, then joined."""
+"""Bytes per lane; lanes are processed in parallel and their checksums combined."""
 
 LANES_AT_ONCE = 4096
 
@@ -18,14 +18,14 @@ Tables = NDArray[np.uint32]
 
 
 def crc32c(data: bytes | mmap | memoryview, start: int, end: int) -> int:
-    """The checksum of `data` from `start` to `end`; of b"123456789" it is 0xE3069283."""
+    """Return the checksum of `data[start:end]`; it is 0xE3069283 for b"123456789"."""
     state = 0xFFFFFFFF
     shift = _shift()
     lanes = (end - start) // LANE
     for first in range(0, lanes, LANES_AT_ONCE):
         count = min(LANES_AT_ONCE, lanes - first)
         words = np.frombuffer(data, "<u4", count * LANE // 4, start + first * LANE)
-        for lane in _of_lanes(words.reshape(count, LANE // 4)):
+        for lane in _lane_states(words.reshape(count, LANE // 4)):
             state = (
                 shift[0][state & 255]
                 ^ shift[1][state >> 8 & 255]
@@ -40,12 +40,12 @@ def crc32c(data: bytes | mmap | memoryview, start: int, end: int) -> int:
 
 
 def masked(checksum: int) -> int:
-    """As TensorFlow stores it, so that a checksum of checksums is none that repeats."""
+    """Mask a checksum as TensorFlow does, since checksums of data with checksums are weak."""
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _of_lanes(words: Tables) -> list[int]:
-    """The state that each row alone leaves, of (lanes, LANE / 4)."""
+def _lane_states(words: Tables) -> list[int]:
+    """Return the final state of each row of (lanes, LANE / 4), starting from 0."""
     tables = _bytes()
     state = np.zeros(len(words), np.uint32)
     for column in words.T:
@@ -62,7 +62,7 @@ def _of_lanes(words: Tables) -> list[int]:
 
 @cache
 def _bytes() -> Tables:
-    """What a byte followed by 0, 1, 2 and 3 zeros leaves: (4, 256)."""
+    """Return the states after each byte followed by 0, 1, 2 and 3 zeros: (4, 256)."""
     first: Tables = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         first = np.where(first & 1, first >> 1 ^ np.uint32(POLYNOMIAL), first >> 1)
@@ -74,7 +74,7 @@ def _bytes() -> Tables:
 
 @cache
 def _shift() -> list[list[int]]:
-    """What LANE zeros make of each byte of a state: (4, 256)."""
+    """Return the states after LANE zeros for each value of each state byte: (4, 256)."""
     table = _bytes()[0]
     state = np.arange(256, dtype=np.uint32) << (8 * np.arange(4, dtype=np.uint32))[:, None]
     for _ in range(LANE):

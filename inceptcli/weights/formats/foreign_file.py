@@ -1,6 +1,6 @@
-"""Other people's weights files, recognized by their bytes.
+"""Reading of other libraries' weights files; the format is detected from the content.
 
-Safetensors, PyTorch's pickles, Keras's HDF5 files and archives, TensorFlow's checkpoints.
+Formats: safetensors, PyTorch pickles, Keras HDF5 files and archives, TensorFlow checkpoints.
 """
 
 from __future__ import annotations
@@ -32,23 +32,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SHARD = re.compile(r"(?!.*\.json$)[^/\0\ud800-\udfff]{1,200}(?<!^\.)(?<!^\.\.)")
-"""A name of a file beside an index, which is no index itself."""
+"""Valid name of a shard in the folder of its index; an index is not a shard."""
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 MAXIMUM_DEPTH = 8
 MOST_TENSORS, LONGEST_KEY, LONGEST_REASON = 20_000, 300, 300
-"""Of one dictionary, of characters of a key and of a message; irv2-tf has 1,300 tensors."""
+"""Limits of tensors per dictionary and of characters per key and message; irv2-tf has 1,300
+tensors."""
 
 MAXIMUM_INDEX = 16 * 1024**2
-"""Bytes of a JSON file that lists shards."""
+"""Size limit in bytes of a JSON index of shards."""
 
 
 class ForeignFile(NamedTuple):
-    """The dictionaries of tensors in a file, by their place such as `state_dict_ema`.
+    """The content of a weights file.
 
-    A file that is one dictionary has it at the place "". `is_keras` when the tensors stand in
-    Keras's layer order. `run_step` is the optimizer step of a training checkpoint of ours.
-    `remarks` are sentences for the reader, `config` is what a Keras model says of itself.
+    Attributes:
+        groups: Dictionaries of tensors by their place, such as `state_dict_ema`; "" is the top.
+        is_keras: Whether the tensors are in Keras's layer order.
+        run_step: Optimizer step, for training checkpoints of an inceptcli run.
+        remarks: Notices for the user.
+        config: Configuration of a Keras model.
     """
 
     groups: dict[str, dict[str, Tensor]]
@@ -59,12 +63,13 @@ class ForeignFile(NamedTuple):
 
 
 def read_foreign_file(path: Path) -> ForeignFile:
-    """Every tensor of the file, on the CPU; no code in it is run.
+    """Read all tensors of a file to the CPU without running code from it.
 
-    An index of shards (`model.safetensors.index.json`) stands for the files that it lists.
+    For an index of shards (`model.safetensors.index.json`), read the files that it lists.
 
     Raises:
-        UserError: the file is no weights file, is damaged, would run code, or is already ours.
+        UserError: the file is not a weights file, is damaged, would run code, or is already an
+            inceptcli weights file.
     """
     if path.name.endswith(".index.json"):
         return ForeignFile({"": _sharded(path)})
@@ -87,14 +92,14 @@ def read_foreign_file(path: Path) -> ForeignFile:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The file; of an index, it and what it lists in order."""
+    """Return the file; for an index, also the files that it lists, in order."""
     if path.name.endswith(".index.json"):
         return [path, *_shards(path)]
     return [path, *(tensorflow_checkpoint.data_files(path) if is_sorted_table(path) else ())]
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits; of an index, of it and what it lists in order."""
+    """Return the SHA-256 of `files_of(path)`, concatenated, in hexadecimal digits."""
     digest = hashlib.sha256()
     for part in files_of(path):
         with part.open("rb") as file:
@@ -107,7 +112,7 @@ def _checkpoint(path: Path) -> ForeignFile:
     groups, others = tensorflow_checkpoint.read_tensorflow_checkpoint(path)
     if not any(groups.values()):
         raise UserError(f"{path}: a TensorFlow checkpoint without a network's tensors")
-    training = f"passed over {len(others)} variables that only training uses: {listed(others)}"
+    training = f"skipped {len(others)} variables used only for training: {listed(others)}"
     named = {place: slim_keys.with_gammas(tensors) for place, tensors in groups.items()}
     return ForeignFile(named, remarks=(training,) if others else ())
 
@@ -116,14 +121,14 @@ def _sharded(index: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for shard in _shards(index):
         if not shard.is_file():
-            raise UserError(f"{index}: its shard {printable(shard.name)} is not beside it")
+            raise UserError(f"{index}: its shard {printable(shard.name)} is not in its folder")
         for place, group in read_foreign_file(shard).groups.items():
             if place or (twice := tensors.keys() & group.keys()):
                 what = place or min(twice)
-                raise UserError(f"{shard}: {printable(what)} does not belong into a shard")
+                raise UserError(f"{shard}: {printable(what)} does not belong in a shard")
             tensors |= group
     if lacking := sorted(_weight_map(index).keys() - tensors.keys()):
-        raise UserError(f"{index}: its shards lack {len(lacking)} tensors, as {lacking[0]}")
+        raise UserError(f"{index}: its shards lack {len(lacking)} tensors, such as {lacking[0]}")
     return tensors
 
 
@@ -137,11 +142,11 @@ def _weight_map(index: Path) -> dict[str, str]:
     except OSError as error:
         raise UserError(f"{index}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{index}: no index of shards: it needs a weight_map") from error
+        raise UserError(f"{index}: not an index of shards: it has no weight_map") from error
     for _, name in found:
         if not isinstance(name, str) or not SHARD.fullmatch(name):
             shown = reprlib.repr(name)
-            raise UserError(f"{index}: names the shard {shown}; a shard lies beside its index")
+            raise UserError(f"{index}: lists the shard {shown}; shards must be in its folder")
     return dict(found)
 
 
@@ -149,7 +154,7 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             if "inceptcli" in (file.metadata() or {}):
-                raise UserError(f"{path}: already an inceptcli weights file; use it as it is")
+                raise UserError(f"{path}: already an inceptcli weights file; no import is needed")
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a weights file: {reason(path, error)}") from error
@@ -158,11 +163,11 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path, start: bytes) -> Any:
     import torch
 
-    # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+    # Files from before PyTorch 1.6 are not archives and cannot be memory-mapped.
     is_archive = start.startswith(ZIP)
     try:
-        with warnings.catch_warnings(action="ignore"):  # about a protocol that is then refused
-            # torch's own weights_only builds a bytearray of any length, and takes minutes.
+        with warnings.catch_warnings(action="ignore"):  # about protocols that are then rejected
+            # weights_only=True may build a bytearray of any length, which takes minutes.
             return torch.load(
                 path,
                 map_location="cpu",
@@ -171,13 +176,13 @@ def _unpickled(path: Path, start: bytes) -> Any:
                 pickle_module=sys.modules[pickle_stubs.__name__],
             )
     except pickle_stubs.UnsafePickleError as error:
-        what = f"a pickle that could run code (it refers to {error}) is not read"
-        raise UserError(f"{path}: {what}; save its state_dict() alone") from error
-    # torch.load documents no list for damaged files: RuntimeError, EOFError, KeyError were seen.
+        what = f"a pickle that could run code (it refers to {error}) is not loaded"
+        raise UserError(f"{path}: {what}; save only its state_dict()") from error
+    # torch.load documents no exceptions for damaged files (RuntimeError, EOFError, KeyError seen).
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         shown = printable(first[:LONGEST_REASON])
-        raise UserError(f"{path}: damaged or not PyTorch's: {shown}") from error
+        raise UserError(f"{path}: damaged or not a PyTorch file: {shown}") from error
 
 
 def _is_keras_archive(path: Path) -> bool:
@@ -188,19 +193,19 @@ def _is_keras_archive(path: Path) -> bool:
     except BadZipFile as error:
         raise UserError(f"{path}: damaged or incomplete archive: {error}") from error
     is_keras = keras_file.is_archive(names)
-    if compressed and not is_keras:  # a few bytes may become gigabytes
+    if compressed and not is_keras:  # a few bytes may expand to gigabytes
         raise UserError(f"{path}: a compressed archive, which PyTorch does not write")
     return is_keras
 
 
 def _groups(path: Path, loaded: Any) -> dict[str, dict[str, Tensor]]:
-    """Dictionaries that have tensors, however deep they are nested."""
+    """Collect the dictionaries that contain tensors, up to MAXIMUM_DEPTH."""
     groups: dict[str, dict[str, Tensor]] = {}
     waiting: deque[tuple[str, Any, int]] = deque([("", loaded, 0)])
     stubs, met = [], set[int]()
     while waiting:
         place, value, depth = waiting.popleft()
-        if id(value) in met:  # a pickle may have one dictionary in many places
+        if id(value) in met:  # a pickle may contain one dictionary in many places
             continue
         met.add(id(value))
         if isinstance(value, pickle_stubs.Stub):
@@ -217,15 +222,15 @@ def _groups(path: Path, loaded: Any) -> dict[str, dict[str, Tensor]]:
             if isinstance(key, str)
         ]
     if not groups:
-        whole = f" but {stubs[0]}" if stubs else ""
+        whole = f" with {stubs[0]}" if stubs else ""
         kind = "pickle" if isinstance(loaded, pickle_stubs.Stub) else type(loaded).__name__
-        holds = f"{path}: holds a {kind}{whole}, not a state dict"
-        raise UserError(f"{holds}; save the network's state_dict() alone" if whole else holds)
+        holds = f"{path}: contains a {kind}{whole}, not a state dict"
+        raise UserError(f"{holds}; save only the network's state_dict()" if whole else holds)
     return groups
 
 
 def _is_plain(key: Any, value: Any) -> bool:
-    """Whether this is a tensor whose values can be kept as they are."""
+    """Return whether this entry is a dense, real, unquantized CPU tensor."""
     import torch
 
     return (
@@ -239,5 +244,5 @@ def _is_plain(key: Any, value: Any) -> bool:
 
 
 def is_counter(key: str) -> bool:
-    """Whether a profiler or an average left this tensor; no network has it."""
+    """Return whether the tensor is a counter of a profiler or a weight average."""
     return re.fullmatch(r"(.*\.)?(n_averaged|total_ops|total_params)", key) is not None

@@ -1,6 +1,6 @@
-"""What a Keras model's configuration says of itself: its layers, and how it prepares images.
+"""A Keras model's configuration: its layers and the preprocessing they perform.
 
-Layers are JSON, by which Keras would build them; here they are only looked at. No keras, no torch.
+The JSON from which Keras would build the layers is only inspected. No keras, no torch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 CONVOLUTIONS = {"Conv2D", "Convolution2D"}
 UNREAD = {"Lambda", "Normalization", "SlicingOpLambda", "TFOpLambda", "TensorFlowOpLayer"}
-"""Layers that may change pixel values in a way that is not looked at."""
+"""Layers that may change pixel values in an unsupported way."""
 
 ARITHMETIC = {"Add", "Divide", "Multiply", "Subtract", "TrueDivide"}
-"""Of a tensor and a number."""
+"""Operations on a tensor and a number."""
 
 FUNCTIONS = {
     "__operators__.add": "Add",
@@ -25,7 +25,7 @@ FUNCTIONS = {
     "math.subtract": "Subtract",
     "math.truediv": "TrueDivide",
 }
-"""The same in Keras 2, where all of it is a TFOpLambda."""
+"""The same operations in Keras 2, where each is a TFOpLambda."""
 
 Layer = tuple[str, str, dict[str, Any]]
 """Class, name and JSON."""
@@ -35,13 +35,14 @@ MOST_LAYERS = 100_000
 
 @dataclass
 class KerasConfig:
-    """What a configuration says; nothing where there is none.
+    """Relevant parts of a configuration; empty without one.
 
-    `order` are the names of all layers in the order of `model.layers`, nested ones where their
-    model stands. `convolutions` has the strides and the padding ("same" or "valid") of each
-    convolution by name, `epsilon` is that of the batch norms. `preprocessing` has fields of
-    Preprocessing. `unread` are layers before the first convolution that change pixel values in
-    another way than those that are read.
+    Attributes:
+        order: Layer names in the order of `model.layers`, nested layers in place of their model.
+        convolutions: Strides and padding ("same" or "valid") of each convolution by name.
+        epsilon: Epsilon of the batch norms.
+        preprocessing: Fields of Preprocessing.
+        unread: Layers before the first convolution that change pixel values in an unsupported way.
     """
 
     order: list[str] = field(default_factory=list)
@@ -52,7 +53,7 @@ class KerasConfig:
 
 
 def parse_keras_config(text: bytes | str | None) -> KerasConfig:
-    """The configuration in JSON; ValueError where it is none."""
+    """Parse a configuration in JSON; raise ValueError if it is invalid."""
     if text is None:
         return KerasConfig()
     try:
@@ -99,7 +100,7 @@ def _note_preprocessing(found: KerasConfig, layers: list[Layer]) -> None:
     if min(scale) <= 0:
         found.unread.append("Rescaling")
         return
-    # Keras counts pixel values to 255, Preprocessing to 1.
+    # Pixel values go up to 255 in Keras and up to 1 in Preprocessing.
     std = [1 / (255 * one) for one in scale]
     mean = [-one * part for one, part in zip(offset, std, strict=True)]
     found.preprocessing["mean"] = tuple(round(value, 9) + 0.0 for value in mean)
@@ -107,7 +108,7 @@ def _note_preprocessing(found: KerasConfig, layers: list[Layer]) -> None:
 
 
 def _layers(config: Any) -> Iterator[Layer]:
-    """Class, name and JSON of every layer in order, those of nested models in their place."""
+    """Yield class, name and JSON of every layer in order, nested layers in place of their model."""
     waiting = [config]
     for _ in range(MOST_LAYERS):
         if not waiting:
@@ -116,7 +117,7 @@ def _layers(config: Any) -> Iterator[Layer]:
         if not isinstance(layer, dict):
             continue
         inner = layer.get("config")
-        # Sequential models of Keras before 2.2.3 are a list themselves.
+        # Before Keras 2.2.3 the config of a Sequential model is a list.
         nested = inner.get("layers") if isinstance(inner, dict) else inner
         if isinstance(nested, list):
             waiting += reversed(nested)
@@ -129,7 +130,7 @@ def _layers(config: Any) -> Iterator[Layer]:
 
 
 def _size(kind: str, layer: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the images that leave this layer, where it says so."""
+    """Return the layer's output height and width if it states them, else None."""
     config = layer["config"]
     if kind == "Resizing":
         sides = [config.get("height"), config.get("width")]
@@ -144,7 +145,7 @@ def _size(kind: str, layer: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _numbers(kind: str, layer: dict[str, Any]) -> tuple[list[float], list[float]] | None:
-    """Factor and summand of each channel; None where the layer does something else."""
+    """Return the factor and summand per channel; None if the layer does something else."""
     if kind == "Rescaling":
         config = layer["config"]
         factors, summands = _channels(config.get("scale")), _channels(config.get("offset", 0))
@@ -163,7 +164,7 @@ def _numbers(kind: str, layer: dict[str, Any]) -> tuple[list[float], list[float]
 
 
 def _operand(layer: dict[str, Any]) -> list[float] | None:
-    """The number that stands after the tensor in a call such as `x / 127.5`."""
+    """Return the number in a call such as `x / 127.5`, per channel; None if there is none."""
     try:
         (node,) = layer["inbound_nodes"]
         if isinstance(node, list):  # Keras 2: the tensor's layer, two indices, other arguments
@@ -176,7 +177,7 @@ def _operand(layer: dict[str, Any]) -> list[float] | None:
 
 
 def _channels(value: Any) -> list[float] | None:
-    """Three numbers for red, green and blue, of one or of a list of three."""
+    """Return numbers for red, green and blue from one number or three; None if invalid."""
     values = value if isinstance(value, list) else [value]
     if len(values) not in (1, 3) or not all(
         isinstance(one, int | float) and not isinstance(one, bool) for one in values

@@ -1,6 +1,6 @@
-"""Keras's files: HDF5 (`.weights.h5`, `.h5`) and archives of it (`.keras`); no keras, no code run.
+"""Reading of Keras files: HDF5 (`.weights.h5`, `.h5`) and archives (`.keras`).
 
-Tensors come in PyTorch's layout, in layer order.
+Tensors are returned in PyTorch's layout, in layer order. Keras is not imported and no code is run.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAXIMUM_BYTES = 2**30
-"""Of all datasets together; the largest network has 446 MB in double precision."""
+"""Limit for all datasets together; the largest network has 446 MB in double precision."""
 
 MAXIMUM_OVERHEAD = 2**26
-"""Of what else is in a file: names, groups, the configuration."""
+"""Limit for the rest of a file: names, groups, the configuration."""
 
 DEEPEST = 20
-"""Groups in one another; a longer way takes h5py minutes."""
+"""Limit of nested groups; h5py takes minutes for deeper nesting."""
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
 """Members of an archive."""
 
 LARGEST_KERNEL = 7
-"""Of these networks; the other two dimensions of a convolution's weights have 32 and more."""
+"""Largest kernel side in these networks; the channel dimensions are at least 32."""
 
 TENSORFLOW, THEANO = "tf_kernels", "th_kernels"
-"""Keras 1 does not say whose kernels a file has; people say it in the file's name."""
+"""Backends in file names; Keras 1 does not store the backend in the file."""
 
 
 class KerasFile(NamedTuple):
-    """Tensors in the order of `model.layers`, what the model says of itself, and remarks."""
+    """Tensors in the order of `model.layers`, the model's configuration, and remarks."""
 
     tensors: dict[str, Tensor]
     config: KerasConfig
@@ -50,18 +50,19 @@ class KerasFile(NamedTuple):
 
 
 def is_archive(names: list[str]) -> bool:
-    """Whether these members make a `.keras` archive."""
+    """Return whether these are the members of a `.keras` archive."""
     return WEIGHTS in names and CONFIG in names
 
 
 def read_keras_file(path: Path) -> KerasFile:
-    """`LAYER.weight` and so on by Keras's layer names, in the order of `model.layers` by kind.
+    """Read tensors as `LAYER.weight` etc. by Keras's layer names, in the order of `model.layers`.
 
     Convolutions become (out, in, height, width), dense layers (out, in). A batch norm without gamma
-    gets a weight of ones. Layers of nested models stand beside the others.
+    gets a weight of ones. Nested models are flattened.
 
     Raises:
-        UserError: h5py is not installed; the file is damaged, not Keras's or has other layers.
+        UserError: h5py is not installed; the file is damaged, not from Keras, or has unsupported
+            layers.
     """
     try:
         import h5py  # noqa: F401
@@ -70,22 +71,22 @@ def read_keras_file(path: Path) -> KerasFile:
         raise UserError(f"{path}: reading a Keras file needs h5py: {remedy}") from None
     try:
         with _opened(path) as (file, config):
-            _check_own(file)
+            _check_datasets(file)
             group = file.get("model_weights", file)
             if config is None:
                 config = file.attrs.get("model_config")
-            said = keras_config.parse_keras_config(config)
+            parsed = keras_config.parse_keras_config(config)
             if "layer_names" in group.attrs:
-                return _of_names(path, group, said)
-            return KerasFile(_tensors(_numbered(file)), said)
-    # h5py documents no list for damaged files; OSError, KeyError and RuntimeError were seen.
+                return _read_named(path, group, parsed)
+            return KerasFile(_tensors(_numbered_layers(file)), parsed)
+    # h5py documents no exceptions for damaged files (OSError, KeyError and RuntimeError seen).
     except Exception as error:
         raise UserError(f"{path}: not a Keras weights file: {error}") from error
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, bytes | None]]:
-    """The HDF5 file, and the configuration that an archive has beside it."""
+    """Open the HDF5 file; yield it with the configuration of a `.keras` archive, if any."""
     import h5py
 
     with path.open("rb") as start:
@@ -106,44 +107,44 @@ def _member(archive: ZipFile, name: str, most: int) -> bytes:
     return archive.read(name)
 
 
-def _check_own(file: Any) -> None:
-    """ValueError where a dataset lies in another file, or all of them are larger than a network."""
+def _check_datasets(file: Any) -> None:
+    """Raise ValueError if a dataset is in another file or all datasets exceed MAXIMUM_BYTES."""
     import h5py
 
     found = 0
 
-    # The visit ends with what is returned; h5py loses an exception.
+    # Returning a value stops the traversal; h5py swallows exceptions.
     def link_problem(name: str, link: Any) -> str | None:
         if name.count("/") > DEEPEST:
             return f"its groups are nested more than {DEEPEST} deep"
         is_external = isinstance(link, h5py.ExternalLink)
-        return f"{name} lies in another file, which is not read" if is_external else None
+        return f"{name} is in another file, which is not supported" if is_external else None
 
     def problem(name: str, thing: Any) -> str | None:
         nonlocal found
         if not isinstance(thing, h5py.Dataset):
             return None
         if thing.external or thing.is_virtual:
-            return f"{name} lies in another file, which is not read"
+            return f"{name} is in another file, which is not supported"
         found += thing.nbytes
         return None if found <= MAXIMUM_BYTES else f"its datasets have over {MAXIMUM_BYTES} bytes"
 
-    if said := file.visititems_links(link_problem) or file.visititems(problem):
-        raise ValueError(said)
+    if first_problem := file.visititems_links(link_problem) or file.visititems(problem):
+        raise ValueError(first_problem)
 
 
 Layers = list[tuple[str, list["NDArray[np.float32]"]]]
 
 
 class _Reading:
-    """Reads datasets up to a limit: a layer may name one that another has read."""
+    """Reader of datasets with a total limit, since several layers may name the same dataset."""
 
     def __init__(self) -> None:
         self.left = MAXIMUM_BYTES
 
     def __call__(self, dataset: Any) -> NDArray[np.float32]:
         if dataset.dtype.kind not in "fiu":
-            raise ValueError(f"{dataset.name} is not of numbers")
+            raise ValueError(f"{dataset.name} is not numeric")
         self.left -= dataset.nbytes
         if self.left < 0:
             raise ValueError(f"its layers have over {MAXIMUM_BYTES} bytes")
@@ -151,10 +152,12 @@ class _Reading:
         return values
 
 
-def _numbered(file: Any) -> Layers:
-    """`.weights.h5`: `layers/KIND_N/vars/M`; N counts each kind in the order of `model.layers`.
+def _numbered_layers(file: Any) -> Layers:
+    """Read the layers of a `.weights.h5` file.
 
-    Nested models are such trees in `layers/functional`, or below an attribute's name.
+    Variables are in `layers/KIND_N/vars/M`; N counts the layers of a kind in the order of
+    `model.layers`. Nested models have the same structure in `layers/functional` or below an
+    attribute's name.
     """
     found: list[str] = []
 
@@ -182,22 +185,23 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _of_names(path: Path, group: Any, config: KerasConfig) -> KerasFile:
-    """`.h5` of a whole model, or of its weights as Keras 2 wrote them: names listed in order."""
-    layers, weights = _named(group)
+def _read_named(path: Path, group: Any, config: KerasConfig) -> KerasFile:
+    """Read an `.h5` file of a whole model, or of weights from Keras 2, with its list of names."""
+    layers, weights = _named_layers(group)
     places = {name: place for place, name in reversed(list(enumerate(config.order)))}
-    if all(name in places for name, _ in layers):  # what is frozen is saved after the rest
+    if all(name in places for name, _ in layers):  # frozen layers are saved after the others
         layers.sort(key=lambda layer: places[layer[0]])
     backend = _text(group.attrs.get("backend", ""))
     is_theanos = _is_theanos(path.name, backend, weights)
-    remark = "turned the kernels by 180 degrees, for they are Theano's"
+    remark = "rotated the kernels by 180 degrees, since they are Theano's"
     return KerasFile(_tensors(layers, is_theanos), config, (remark,) if is_theanos else ())
 
 
-def _named(group: Any) -> tuple[Layers, list[str]]:
-    """The layers, those of a nested model by the beginnings of their weights' names; those names.
+def _named_layers(group: Any) -> tuple[Layers, list[str]]:
+    """Return the layers and the names of all weights.
 
-    A nested model has all weights that train before the others.
+    Layers of a nested model are identified by the prefixes of their weights' names. A nested model
+    stores trainable weights before the others.
     """
     layers: Layers = []
     all_weights = []
@@ -216,17 +220,17 @@ def _named(group: Any) -> tuple[Layers, list[str]]:
 
 
 def _is_theanos(name: str, backend: str, weights: list[str]) -> bool:
-    """Whether kernels are turned by 180 degrees: Theano convolves, where TensorFlow correlates.
+    """Return whether kernels are rotated by 180 degrees: Theano convolves, TensorFlow correlates.
 
-    Raises ValueError where neither the file nor its name says so.
+    Raises ValueError if neither the file nor its name states the backend.
     """
     if THEANO in name or TENSORFLOW in name:
         return THEANO in name
     is_keras_1 = any(weight.removesuffix(":0").endswith("_W") for weight in weights)
     if is_keras_1 and not backend:
         raise ValueError(
-            "Keras 1 does not say whether its kernels are TensorFlow's or Theano's, which are "
-            f"turned; end the file's name in _{TENSORFLOW}.h5 or _{THEANO}.h5"
+            "Keras 1 does not record whether kernels are TensorFlow's or Theano's, which are "
+            f"rotated; end the file name in _{TENSORFLOW}.h5 or _{THEANO}.h5"
         )
     return backend == "theano"
 
@@ -236,7 +240,7 @@ def _text(name: bytes | str) -> str:
 
 
 def _tensors(layers: Layers, are_turned: bool = False) -> dict[str, Tensor]:
-    """By layer and part; kernels have their channels last, or first in Keras 1 for Theano."""
+    """Return tensors by layer and part; kernels are channels-last, or channels-first in Theano."""
     kernels = [array for _, arrays in layers for array in arrays if array.ndim == 4]
     order = (3, 2, 0, 1)
     if any(max(kernel.shape[:2]) > LARGEST_KERNEL for kernel in kernels):

@@ -1,6 +1,6 @@
-"""Read a PyTorch pickle without running its code: what is no tensor becomes an inert stub.
+"""Unpickling of PyTorch files without running their code: objects become inert stubs.
 
-`torch.load` takes this module as its `pickle_module`.
+Pass this module to `torch.load` as `pickle_module`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ REBUILD = ("_rebuild_parameter", "_rebuild_tensor", "_rebuild_tensor_v2")
 
 
 class UnsafePickleError(pickle.UnpicklingError):
-    """The pickle names something that a weights file has no use for, such as os.system."""
+    """The pickle refers to something that a weights file never needs, such as os.system."""
 
 
 class Stub:
-    """Stands for an object of any class: takes what a pickle does to it, and does nothing.
+    """Placeholder for an object of any class; accepts all operations of a pickle and does nothing.
 
-    `origin` is the name of the class or function that it stands for.
+    `origin` is the name of the replaced class or function.
     """
 
     origin = ""
@@ -44,17 +44,17 @@ class Stub:
         pass
 
     def append(self, _: Any) -> None:
-        """Drop an item of a list."""
+        """Ignore an item of a list."""
 
     def extend(self, _: Any) -> None:
-        """Drop items of a list."""
+        """Ignore items of a list."""
 
     def add(self, _: Any) -> None:
-        """Drop an item of a set."""
+        """Ignore an item of a set."""
 
 
 class _Function:
-    """A function that a pickle may call but not change."""
+    """Wrapper of a function that a pickle may call but not modify."""
 
     __slots__ = ("_function",)
 
@@ -66,10 +66,10 @@ class _Function:
 
 
 class Unpickler(pickle.Unpickler):
-    """Builds tensors and plain containers; everything else is a Stub."""
+    """Unpickler that builds tensors and plain containers; everything else becomes a Stub."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few functions that tensors need, else a Stub.
+        """Return the function if tensors need it, else a Stub.
 
         Raises UnsafePickleError for functions that start programs or open files.
         """
@@ -90,5 +90,5 @@ class Unpickler(pickle.Unpickler):
 
 
 def load(file: BinaryIO, **options: Any) -> Any:
-    """As `pickle.load`; torch reads the parts of its older files with it."""
+    """Load a pickle, as `pickle.load`; torch uses it for older files."""
     return Unpickler(file, **options).load()

@@ -1,4 +1,4 @@
-"""The wire format of Protocol Buffers, as far as files here need it: finding fields, writing them.
+"""Minimal reader and writer of the Protocol Buffers wire format.
 
 Source: https://protobuf.dev/programming-guides/encoding/
 """
@@ -10,16 +10,16 @@ from mmap import mmap
 from typing import NamedTuple
 
 VARINT, FIXED_64, LENGTH_DELIMITED, FIXED_32 = 0, 1, 2, 5
-"""Kinds of field."""
+"""Wire types."""
 
 MOST_FIELDS = 200_000
-"""Of one message; a network of ours has 10,000."""
+"""Limit per message; our largest networks have 10,000."""
 
 MessageBytes = bytes | mmap
 
 
 class Field(NamedTuple):
-    """Where a field lies: its number, its first byte, and its value's first and last but one."""
+    """A field: its number, the offset of its tag, and the start and end of its value."""
 
     number: int
     begin: int
@@ -28,10 +28,9 @@ class Field(NamedTuple):
 
 
 def fields(data: MessageBytes, start: int, end: int) -> Iterator[Field]:
-    """Each field of the message that `data` has from `start` to `end`.
+    """Yield the fields of the message in `data[start:end]`.
 
-    Raises ValueError where there is none, it is longer than the message, or there are more than
-    MOST_FIELDS.
+    Raises ValueError if a field is invalid or exceeds the message, or for more than MOST_FIELDS.
     """
     place, left = start, MOST_FIELDS
     while place < end:
@@ -39,7 +38,7 @@ def fields(data: MessageBytes, start: int, end: int) -> Iterator[Field]:
         tag, place = varint(data, place, end)
         number, kind = divmod(tag, 8)
         left -= 1
-        if not number or not left:  # a file of zeros would be fields number 0
+        if not number or not left:  # a file of zeros would be fields with number 0
             raise ValueError("no field has the number 0" if left else "too many fields")
         value = place
         if kind == VARINT:
@@ -50,16 +49,18 @@ def fields(data: MessageBytes, start: int, end: int) -> Iterator[Field]:
         elif kind in (FIXED_32, FIXED_64):
             place += 4 if kind == FIXED_32 else 8
         else:
-            raise ValueError(f"no field is of kind {kind}")
+            raise ValueError(f"unknown wire type {kind}")
         if place > end:
             raise ValueError(f"a field ends {place - end} bytes after its message")
         yield Field(number, begin, value, place)
 
 
 def varint(data: MessageBytes, place: int, end: int) -> tuple[int, int]:
-    """The number at `place`, and the place after it; ValueError where it does not end before `end`.
+    """Read the number at `place`; return it and the offset after it.
 
-    Seven bits in each of up to ten bytes, the lowest first; the last byte's eighth bit is 0.
+    Each of up to ten bytes has seven bits, lowest first; the eighth bit of the last byte is 0.
+
+    Raises ValueError if the number does not end before `end`.
     """
     value = 0
     for shift, at in enumerate(range(place, min(end, place + 10))):
@@ -67,16 +68,16 @@ def varint(data: MessageBytes, place: int, end: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << 7 * shift
         if byte < 0x80:
             return value, at + 1
-    raise ValueError("a number without an end")
+    raise ValueError("a number does not end")
 
 
 def text_field(number: int, value: bytes) -> bytes:
-    """The field with this value: text, bytes or a message."""
+    """Encode a field with text, bytes or a message."""
     return _encoded(number << 3 | LENGTH_DELIMITED) + _encoded(len(value)) + value
 
 
 def whole_number_field(number: int, value: int) -> bytes:
-    """The field with this value, 0 or more."""
+    """Encode a field with an integer of at least 0."""
     return _encoded(number << 3 | VARINT) + _encoded(value)
 
 

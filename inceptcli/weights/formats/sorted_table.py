@@ -1,4 +1,4 @@
-"""Sorted tables (LevelDB's), the files in which TensorFlow keeps checkpoints: keys and values.
+"""Reader of LevelDB's sorted tables (keys and values), in which TensorFlow stores checkpoints.
 
 Source: https://github.com/google/leveldb/blob/main/doc/table_format.md
 """
@@ -17,15 +17,15 @@ from inceptcli.weights.formats.protobuf import varint
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 FOOTER, TRAILER = 48, 5
 PLAIN, SNAPPY = 0, 1
-"""How a block is compressed."""
+"""Compression methods of a block."""
 
 LONGEST_KEY = 4096
 MOST_ENTRIES = 100_000
-"""A training checkpoint of the largest network has some 5,000."""
+"""Limit; a training checkpoint of the largest network has about 5,000."""
 
 
 class TableEntry(NamedTuple):
-    """A key, and where its value lies in the file."""
+    """A key, and the start and end of its value in the file."""
 
     key: bytes
     start: int
@@ -33,14 +33,14 @@ class TableEntry(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Where a block lies, without its trailer."""
+    """Start and end of a block, without its trailer."""
 
     start: int
     end: int
 
 
 def is_sorted_table(path: Path) -> bool:
-    """Whether the file ends as a sorted table does."""
+    """Return whether the file ends with the magic number of a sorted table."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - len(MAGIC)))
@@ -48,13 +48,13 @@ def is_sorted_table(path: Path) -> bool:
 
 
 def entries(data: mmap) -> Iterator[TableEntry]:
-    """Every key in order; of a table in the file that `data` maps.
+    """Yield the entries of the table in a mapped file, in the order of keys.
 
-    Raises ValueError where it is damaged (checksums are compared), or compressed.
+    Raises ValueError if the table is damaged (checksums are verified) or compressed.
     """
     if len(data) < FOOTER or data[-len(MAGIC) :] != MAGIC:
-        raise ValueError("it is cut short")
-    _, place = _block(data, len(data) - FOOTER)  # of keys that TensorFlow never writes
+        raise ValueError("it is truncated")
+    _, place = _block(data, len(data) - FOOTER)  # skip the metaindex, which TensorFlow leaves empty
     index, _ = _block(data, place)
     left, count = len(data), 0
     for place_of_block in _entries(data, index):
@@ -84,7 +84,7 @@ def _entries(data: mmap, block: Block) -> Iterator[TableEntry]:
         raise ValueError(f"the checksum of the block at byte {start} differs")
     if compression != PLAIN:
         kind = "snappy" if compression == SNAPPY else f"method {compression}"
-        raise ValueError(f"it is compressed by {kind}, which is not read")
+        raise ValueError(f"it is compressed by {kind}, which is not supported")
     restarts = unpack_from("<I", data, end - 4)[0] if end - start >= 4 else 0
     if (end := end - 4 * (restarts + 1)) < start:
         raise ValueError("a block is too short")

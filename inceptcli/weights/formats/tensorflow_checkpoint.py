@@ -1,7 +1,7 @@
-"""TensorFlow's checkpoints, versions 1 and 2: tensors in PyTorch's layout. No TensorFlow.
+"""Reader of TensorFlow checkpoints, versions 1 and 2. TensorFlow is not needed.
 
-Version 2 is NAME.index, a sorted table of BundleEntryProto, with NAME.data-00000-of-00001 and so on
-beside it; version 1 is one sorted table of SavedTensorSlices.
+Version 2 has NAME.index, a sorted table of BundleEntryProto, and NAME.data-00000-of-00001 etc. in
+the same folder. Version 1 is one sorted table of SavedTensorSlices.
 
 Source: tensor_bundle.proto and saved_tensor_slice.proto of TensorFlow.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FLOAT, DOUBLE, HALF, BFLOAT16 = 1, 2, 19, 14
 TYPES = {FLOAT: "<f4", DOUBLE: "<f8", HALF: "<f2", BFLOAT16: "<i2"}
-"""A DataType to numpy's name of it; whole numbers and texts belong to no network."""
+"""numpy types by DataType; networks have no integers or text."""
 
 # Field numbers of the messages in these files.
 NUM_SHARDS, ENDIANNESS = 1, 2
@@ -35,7 +35,7 @@ DTYPE, SHAPE, SHARD, OFFSET, SIZE, CHECKSUM, SLICES = 1, 2, 3, 4, 5, 6, 7
 WHOLE_NUMBERS = (DTYPE, SHARD, OFFSET, SIZE)
 META, DATA = 1, 2
 META_TAG = bytes([META << 3 | LENGTH_DELIMITED])
-"""The first byte of SavedTensorSlices; a BundleHeaderProto starts with a number."""
+"""First byte of SavedTensorSlices; a BundleHeaderProto starts with another tag."""
 
 META_TENSOR, META_NAME, META_SHAPE, META_TYPE, META_SLICE = 1, 1, 2, 3, 4
 SLICE_NAME, SLICE_DATA = 1, 3
@@ -45,14 +45,14 @@ DIMENSION, LENGTH = 2, 1
 MOST_DIMENSIONS, LARGEST_DIMENSION = 8, 2**31 - 1
 MOST_FIELDS = 64
 MAXIMUM_INDEX = 64 * 1024**2
-"""Bytes of a version 2 index; of the largest network here, as it trains, it has some 200 kB."""
+"""Limit in bytes of a version 2 index; training the largest network writes about 200 kB."""
 
 AVERAGE = "ExponentialMovingAverage"
-"""Ends the names of averaged variables, and is the place of the average among the dictionaries."""
+"""Last part of the names of averaged variables, and the key of the averages in `groups`."""
 
 
 class Stored(NamedTuple):
-    """A tensor in a file: its DataType, its shape, and where its bytes lie."""
+    """A tensor in a file: DataType, shape, file, and start and end in bytes."""
 
     dtype: int
     shape: tuple[int, ...]
@@ -65,8 +65,8 @@ class Stored(NamedTuple):
 class TensorFlowCheckpoint(NamedTuple):
     """Tensors by name, convolutions as (out, in, height, width), dense layers as (out, in).
 
-    Where averages are kept, `groups` has them at AVERAGE, and at "" the variables as trained.
-    `passed_over` are the names of what only training uses.
+    `groups` has the raw variables at "" and the averaged variables, if any, at AVERAGE.
+    `passed_over` lists the variables used only for training.
     """
 
     groups: dict[str, dict[str, Tensor]]
@@ -74,9 +74,9 @@ class TensorFlowCheckpoint(NamedTuple):
 
 
 def meant(path: Path) -> Path:
-    """The index that `path`, a checkpoint's name as TensorFlow takes it, stands for; else `path`.
+    """Return the index if `path` is a checkpoint's name as used in TensorFlow, else `path`.
 
-    Raises UsageError for another file of a checkpoint, which says what to give.
+    Raises UsageError if `path` is another file of a checkpoint; the message names the right one.
     """
     index = path.with_name(f"{path.name}.index")
     if not path.exists() and index.is_file():
@@ -86,12 +86,12 @@ def meant(path: Path) -> Path:
         return path
     for beside in (f"{name}.index", name):
         if path.with_name(beside).is_file():
-            raise UsageError(f"{path}: a part of a TensorFlow checkpoint; give {beside} beside it")
+            raise UsageError(f"{path}: part of a TensorFlow checkpoint; give {beside} instead")
     return path
 
 
 def data_files(index: Path) -> list[Path]:
-    """The files of a version 2 checkpoint beside its index; none of version 1.
+    """Return the data files of a version 2 checkpoint; empty for version 1.
 
     Raises UserError as `read_tensorflow_checkpoint`.
     """
@@ -103,10 +103,11 @@ def data_files(index: Path) -> list[Path]:
 
 
 def read_tensorflow_checkpoint(path: Path) -> TensorFlowCheckpoint:
-    """What the checkpoint at `path`, a sorted table, has; the files stay mapped.
+    """Read the checkpoint at `path`, a sorted table; the tensors are memory-mapped.
 
     Raises:
-        UserError: it is damaged, compressed or partitioned, lacks a file, or is no checkpoint.
+        UserError: the checkpoint is damaged, compressed or partitioned, or a file is missing; or
+            the file is not a checkpoint.
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -125,25 +126,25 @@ def read_tensorflow_checkpoint(path: Path) -> TensorFlowCheckpoint:
 
 
 def _shards(path: Path, data: mmap, first: TableEntry | None) -> list[Path]:
-    """The data files that a BundleHeaderProto counts; none where version 1's message stands."""
+    """Return the data files counted by a BundleHeaderProto; empty for version 1's message."""
     if first is None or first.key:
-        raise ValueError("it is a sorted table of something else")
+        raise ValueError("it is a sorted table with other content")
     if data[first.start : first.start + 1] == META_TAG:
         return []
     header = _parts(data, first.start, first.end)
     if ENDIANNESS in header and _number(data, header[ENDIANNESS]):
-        raise ValueError("its numbers are big-endian, which is not read")
+        raise ValueError("its numbers are big-endian, which is not supported")
     if len(data) > MAXIMUM_INDEX:
         raise ValueError(f"its index has over {MAXIMUM_INDEX} bytes")
     count = _number(data, header[NUM_SHARDS]) if NUM_SHARDS in header else 1
     if not 1 <= count < 100_000:
-        raise ValueError(f"it says that it has {count} data files")
+        raise ValueError(f"it states {count} data files")
     name = path.name.removesuffix(".index")
     return [path.with_name(f"{name}.data-{n:05}-of-{count:05}") for n in range(count)]
 
 
 def _bundle(data: mmap, shards: list[Path], found: Iterable[TableEntry]) -> dict[str, Stored]:
-    """The tensors of a version 2 checkpoint; ValueError where the files cannot have them."""
+    """Locate the tensors of a version 2 checkpoint; raise ValueError if inconsistent."""
     sizes = [shard.stat().st_size for shard in shards]
     stored = {}
     total = 0
@@ -151,11 +152,11 @@ def _bundle(data: mmap, shards: list[Path], found: Iterable[TableEntry]) -> dict
         name = _name(entry.key)
         parts = _parts(data, entry.start, entry.end)
         if SLICES in parts:
-            raise ValueError(f"{name} is partitioned, which is not read")
+            raise ValueError(f"{name} is partitioned, which is not supported")
         values = {key: _number(data, parts[key]) for key in WHOLE_NUMBERS if key in parts}
         shard, start, size = (values.get(key, 0) for key in (SHARD, OFFSET, SIZE))
         if shard >= len(shards):
-            raise ValueError(f"{name} lies in data file {shard} of {len(shards)}")
+            raise ValueError(f"{name} is in data file {shard} of {len(shards)}")
         if start + size > sizes[shard]:
             over = start + size - sizes[shard]
             raise ValueError(f"{name} ends {over} bytes after {printable(shards[shard].name)}")
@@ -169,13 +170,13 @@ def _bundle(data: mmap, shards: list[Path], found: Iterable[TableEntry]) -> dict
             start + size,
             checksum and int.from_bytes(data[checksum.start : checksum.end], "little"),
         )
-    if total > sum(sizes):  # also bounds what is read
+    if total > sum(sizes):  # also limits the bytes read
         raise ValueError("its tensors overlap")
     return stored
 
 
 def _slices(path: Path, data: mmap, found: Iterable[TableEntry]) -> dict[str, Stored]:
-    """The tensors of a version 1 checkpoint; ValueError where it cannot have them."""
+    """Locate the tensors of a version 1 checkpoint; raise ValueError if inconsistent."""
     described: dict[str, tuple[int, tuple[int, ...]]] = {}
     stored = {}
     for entry in found:
@@ -199,7 +200,7 @@ def _slices(path: Path, data: mmap, found: Iterable[TableEntry]) -> dict[str, St
 
 
 def _described(data: mmap, meta: Field) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """DataType and shape of each tensor that a SavedTensorSliceMeta lists."""
+    """Return DataType and shape of each tensor listed by a SavedTensorSliceMeta."""
     described: dict[str, tuple[int, tuple[int, ...]]] = {}
     for tensor in fields(data, meta.start, meta.end):
         if tensor.number != META_TENSOR:
@@ -210,34 +211,34 @@ def _described(data: mmap, meta: Field) -> dict[str, tuple[int, tuple[int, ...]]
         parts = {field.number: field for field in found}
         name = _name(_bytes(data, parts.get(META_NAME)))
         if sum(field.number == META_SLICE for field in found) > 1:
-            raise ValueError(f"{name} is partitioned, which is not read")
+            raise ValueError(f"{name} is partitioned, which is not supported")
         dtype = _number(data, parts[META_TYPE]) if META_TYPE in parts else 0
         described[name] = dtype, _shape(data, parts.get(META_SHAPE), name)
     return described
 
 
 def _values(data: mmap, tensor: Field, number: int, name: str) -> tuple[int, int]:
-    """Where a TensorProto has its values: packed, in one field."""
+    """Return start and end of a TensorProto's values, which are packed in one field."""
     found = [part for part in _fields(data, tensor.start, tensor.end) if part.number == number]
     if len(found) > 1:
-        raise ValueError(f"{name} has values in {len(found)} parts, which is not read")
+        raise ValueError(f"{name} has values in {len(found)} parts, which is not supported")
     return (found[0].start, found[0].end) if found else (0, 0)
 
 
 def _shape(data: mmap, shape: Field | None, name: str) -> tuple[int, ...]:
-    """The sizes in a TensorShapeProto; one that is left out is 0."""
+    """Return the sizes in a TensorShapeProto; an omitted size is 0."""
     sizes: list[int] = []
     for dimension in _fields(data, shape.start, shape.end) if shape else ():
         if dimension.number == DIMENSION:
             inner = _parts(data, dimension.start, dimension.end)
             sizes.append(_number(data, inner[LENGTH]) if LENGTH in inner else 0)
     if len(sizes) > MOST_DIMENSIONS or max(sizes, default=0) > LARGEST_DIMENSION:
-        raise ValueError(f"{name} has a shape that no tensor of a network has")
+        raise ValueError(f"{name} has too many or too large dimensions")
     return tuple(sizes)
 
 
 def _fields(data: mmap, start: int, end: int) -> list[Field]:
-    """The fields of a message that has few."""
+    """Return the fields of a small message; raise ValueError for more than MOST_FIELDS."""
     found = list(islice(fields(data, start, end), MOST_FIELDS + 1))
     if len(found) > MOST_FIELDS:
         raise ValueError(f"a message has over {MOST_FIELDS} fields")
@@ -261,7 +262,7 @@ def _name(key: bytes) -> str:
 
 
 def _checkpoint(stored: dict[str, Stored]) -> TensorFlowCheckpoint:
-    """The tensors of a network, mapped, and apart from them those of its average."""
+    """Map the tensors; separate raw, averaged and training-only variables."""
     raw, averages, passed_over = {}, {}, []
     for name, place in stored.items():
         variable, _, last = name.rpartition("/")
@@ -269,11 +270,11 @@ def _checkpoint(stored: dict[str, Stored]) -> TensorFlowCheckpoint:
             passed_over.append(name)
         elif last == AVERAGE:
             averages[variable] = _tensor(name, place)
-        elif variable in stored:  # what an optimizer keeps of it
+        elif variable in stored:  # optimizer state of the variable
             passed_over.append(name)
         else:
             raw[name] = _tensor(name, place)
-    # What has no average is used as it is, as ExponentialMovingAverage.variables_to_restore has it.
+    # Variables without average are used raw, as in ExponentialMovingAverage.variables_to_restore.
     return TensorFlowCheckpoint(
         {"": raw, AVERAGE: raw | averages} if averages else {"": raw}, passed_over
     )
@@ -293,7 +294,7 @@ def _tensor(name: str, stored: Stored) -> Tensor:
     mapped = np.memmap(stored.file, np.uint8, "c", stored.start, (size,))
     if stored.checksum is not None and masked(crc32c(mapped.data, 0, size)) != stored.checksum:
         raise ValueError(f"the checksum of {name} differs")
-    # torch wants numbers at multiples of their size; in the file they are where there was room.
+    # torch requires aligned values, but offsets in the file are arbitrary.
     aligned = mapped if mapped.ctypes.data % kind.itemsize == 0 else mapped.copy()
     tensor = torch.from_numpy(np.asarray(aligned).view(kind).reshape(stored.shape))
     if stored.dtype == BFLOAT16:

@@ -1,1 +1,1 @@
-"""Key tables: other people's tensor names and ours."""
+"""Key tables: tensor names of other libraries and ours."""

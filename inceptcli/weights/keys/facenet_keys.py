@@ -1,4 +1,4 @@
-"""facenet-pytorch's keys of Inception-ResNet-v1, released for faces."""
+"""facenet-pytorch's keys of Inception-ResNet-v1 for faces."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INCEPTION_RESNET_V1 = KeyTable(
         "embedding.batch_norm": "last_bn",
         "classifier": "logits",
     },
-    # The library reads aligned faces of 160x160 pixels as (value - 127.5) / 128.
+    # The library normalizes aligned faces of 160x160 pixels by (value - 127.5) / 128.
     preprocessing=Preprocessing(
         (160, 160),
         "squash",

@@ -1,10 +1,9 @@
-"""Keras's networks: which of its layers is which module of ours.
+"""Mapping of Keras layers to our modules.
 
-Keras numbers layers per process and groups per save, so that no name says which layer it is. What
-every file keeps is the order of `model.layers`, in which Keras itself loads: deepest first, that is
-by the number of layers to the output; layers equally deep stand in the order of their paths. Who
-sorts `model.layers` by name, as one of the authors of Inception-v4 in Keras did, saves in the order
-in which layers were made.
+Keras numbers layers per process and groups per save, so names do not identify layers. Every file
+keeps the order of `model.layers`, in which Keras itself loads: layers are sorted by their distance
+to the output, largest first, and layers at the same distance are in the order of their paths.
+One Keras implementation of Inception-v4 sorts `model.layers` by name, which is the creation order.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Paths = Sequence[tuple[str, Sequence[str]]]
-"""Modules of ours, each with its convolutions in an order of Keras's."""
+"""Our modules, each with its convolutions in Keras's order."""
 
 
 @dataclass(frozen=True)
 class KerasNetwork:
-    """One network as Keras has it.
+    """A network in Keras.
 
     Attributes:
-        family: Whose, as people call it.
+        family: Library and network, for messages.
         network: Registered name of the layout with the same computation.
-        layers: Its convolutions in the order of `model.layers`; batch norms follow the same order.
-        preprocessing: What its images go through.
-        made: Its convolutions in the order in which they are made, where files have that, too.
+        layers: Convolutions in the order of `model.layers`; batch norms have the same order.
+        preprocessing: Usual preprocessing of its images.
+        made: Convolutions in the order of creation, if some files use it.
     """
 
     family: str
@@ -46,7 +45,7 @@ class KerasNetwork:
     made: Paths | None = None
 
     def orders(self) -> list[tuple[list[str], bool]]:
-        """Modules that are or hold a convolution; whether layers are sorted by number before."""
+        """Return the possible orders of convolutions, each with whether to sort by number first."""
         orders = [(convolutions(self.layers), False)]
         return orders if self.made is None else [*orders, (convolutions(self.made), True)]
 
@@ -121,7 +120,7 @@ _INCEPTION_V4_MADE: Paths = (
     ),
 )
 
-# Keras's documentation resizes whole pictures, whatever their aspect; its default is bilinear.
+# Keras's documentation resizes whole images without keeping the aspect ratio; default: bilinear.
 INCEPTION_RESNET_V2 = KerasNetwork(
     "Keras, InceptionResNetV2",
     "irv2-tf",
@@ -129,8 +128,8 @@ INCEPTION_RESNET_V2 = KerasNetwork(
     Preprocessing((299, 299), "squash", 1.0, "bilinear"),
 )
 
-# Source: kentsommer/keras-inceptionV4 and titu1994/Inception-v4 on GitHub, of the same graph; the
-# former's evaluate_image.py cuts images as TF-slim does.
+# Source: kentsommer/keras-inceptionV4 and titu1994/Inception-v4 on GitHub, with the same graph; the
+# former's evaluate_image.py crops images as TF-slim does.
 INCEPTION_V4 = KerasNetwork(
     "Keras, Inception-v4",
     "iv4-tf",
@@ -143,7 +142,7 @@ NETWORKS = (INCEPTION_RESNET_V2, INCEPTION_V4)
 
 
 def convolutions(paths: Paths) -> list[str]:
-    """The modules of ours that are or hold a convolution, in this order."""
+    """Return our modules that are or contain a convolution, in the order of `paths`."""
     return [
         f"{module}.{path}" if module else path
         for modules, inner in paths
@@ -153,10 +152,10 @@ def convolutions(paths: Paths) -> list[str]:
 
 
 def table(tensors: dict[str, Tensor]) -> KeyTable:
-    """The table of one file; `tensors` as `keras_file.read` gives them, in the file's order.
+    """Return the key table of a file with `tensors` from `read_keras_file`, in the file's order.
 
     Raises:
-        ValueError: the file has other layers than these networks, with the numbers of both.
+        ValueError: the numbers of layers do not fit these networks; the message gives both.
     """
     convolved = [_layer(key) for key, tensor in tensors.items() if tensor.ndim == 4]
     normed = [_layer(key) for key in tensors if key.endswith(".running_mean")]
@@ -188,7 +187,7 @@ def table(tensors: dict[str, Tensor]) -> KeyTable:
 
 
 def check_layers(found: KeyTable, config: KerasConfig) -> None:
-    """ValueError where a convolution has another stride or padding than in the network."""
+    """Raise ValueError if a convolution's stride or padding differs from the network's."""
     import torch
     from torch import nn
 
@@ -205,7 +204,7 @@ def check_layers(found: KeyTable, config: KerasConfig) -> None:
         is_padded = module.kernel_size != (1, 1) and padding != expected
         if strides != module.stride or is_padded:
             raise ValueError(
-                f"{printable(theirs)} has strides {list(strides)} and padding {padding}, where "
+                f"{printable(theirs)} has strides {list(strides)} and padding {padding}, but "
                 f"{found.family} has {list(module.stride)} and {expected}"
             )
 
@@ -217,7 +216,7 @@ def _counts(network: KerasNetwork) -> str:
 
 
 def _has_shapes(found: KeyTable, tensors: dict[str, Tensor]) -> bool:
-    """Whether every convolution is as large as the network's."""
+    """Return whether all convolutions have the network's shapes."""
     expected = {
         key: tensor.shape
         for key, tensor in layout(network_options(found.network)).items()
@@ -232,6 +231,6 @@ def _layer(key: str) -> str:
 
 
 def _number(layer: str) -> int:
-    """The number that Keras gave this layer; the first of a kind has none."""
+    """Return Keras's number of a layer; the first layer of a kind has none and counts as 0."""
     found = re.search(r"\d+$", layer.partition("/")[0])
     return int(found[0]) if found else 0

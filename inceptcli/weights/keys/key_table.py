@@ -1,4 +1,4 @@
-"""Whose key is whose: the state-dict keys of our layouts beside those of another library."""
+"""Mapping between our state-dict keys and those of other libraries."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ SEPARATOR = re.compile(r"[./]")
 
 @dataclass(frozen=True, eq=False)
 class KeyTable:
-    """One network as one library lays it out; read in either direction.
+    """Key table of one network in one library, usable in both directions.
 
     Attributes:
-        family: Whose layout, as people call it.
+        family: Library and network, for messages.
         network: Registered name of the layout with the same computation.
-        modules: A module of ours to the same module of theirs. `a.0-3.b` and `c.6-9.d` stand for
-            a.0.b and c.6.d to a.3.b and c.9.d; below the modules the names agree.
-        preprocessing: What their images go through.
-        imagenet: Whether 1000 classes are ImageNet's and a 1001st stands before them.
-        endings: What stands below the modules, ours to theirs, where the names do not agree.
-        options: NetworkOptions that differ from the registered ones.
+        modules: Our modules to theirs. `a.0-3.b` and `c.6-9.d` stand for a.0.b and c.6.d to a.3.b
+            and c.9.d. Below the modules the names agree.
+        preprocessing: Usual preprocessing of their images.
+        imagenet: Whether 1000 classes are ImageNet's, and the first of 1001 is the background.
+        endings: Our key endings below the modules to theirs, if the names differ.
+        options: NetworkOptions that differ from the registered defaults.
     """
 
     family: str
@@ -54,7 +54,7 @@ class KeyTable:
         return any(module.startswith(AUXILIARY_HEAD) for module in self.modules)
 
     def theirs(self, keys: Iterable[str]) -> dict[str, str]:
-        """Each of our state-dict keys with theirs: the longest module that starts it is renamed."""
+        """Map our state-dict keys to theirs by replacing the longest matching module."""
         modules = dict(self._expanded())
         renamed = {}
         for key in keys:
@@ -66,12 +66,12 @@ class KeyTable:
         return renamed
 
     def num_known(self, keys: Iterable[str]) -> int:
-        """How many of another file's keys are below a module of theirs."""
+        """Return how many of the keys belong to a module of the library."""
         modules = set(self.their_modules())
         return sum(any(part in modules for part in beginnings(key)) for key in keys)
 
     def their_modules(self) -> Iterator[str]:
-        """Their name of every module of the table."""
+        """Return the library's names of all modules."""
         return (theirs for _, theirs in self._expanded())
 
     def _expanded(self) -> Iterator[tuple[str, str]]:
@@ -80,7 +80,7 @@ class KeyTable:
 
 
 def expand(name: str) -> list[str]:
-    """`a.0-2.b` is a.0.b, a.1.b, a.2.b, and `a_1b-c` a_1b, a_1c; without a range it is itself."""
+    """Expand ranges: `a.0-2.b` to a.0.b, a.1.b, a.2.b, and `a_1b-c` to a_1b, a_1c."""
     if counted := re.search(r"(?<=[._])(\d+)-(\d+)", name):
         first, last = int(counted[1]), int(counted[2])
         parts = [str(number) for number in range(first, last + 1)]
@@ -92,20 +92,20 @@ def expand(name: str) -> list[str]:
 
 
 def beginnings(key: str) -> Iterator[str]:
-    """a.b.c, a.b, a; of a/b likewise."""
+    """Yield the key and its prefixes, longest first: a.b.c, a.b, a; also for a/b."""
     ends = [found.start() for found in SEPARATOR.finditer(key)]
     return (key[:end] for end in (len(key), *reversed(ends)))
 
 
 @lru_cache(maxsize=8)
 def layout(options: NetworkOptions) -> dict[str, Tensor]:
-    """The state dict of this network without its values, on the meta device."""
+    """Return the state dict of this network on the meta device, without values."""
     return _on_meta(state_dict_shapes(describe(options)))
 
 
 @lru_cache(maxsize=8)
 def auxiliary_layout(options: NetworkOptions) -> dict[str, Tensor]:
-    """The same of the network's auxiliary head, as it stands in a weights file."""
+    """Return the state dict of the auxiliary head, with its prefix in a weights file."""
     shapes = auxiliary_head_shapes(describe(options))
     return _on_meta({f"{AUXILIARY_HEAD}{key}": shape for key, shape in shapes.items()})
 

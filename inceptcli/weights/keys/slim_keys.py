@@ -1,7 +1,7 @@
-"""TF-slim's names of the two networks that the paper's authors released, with auxiliary heads.
+"""TF-slim's names of the two networks released by the paper's authors, with auxiliary heads.
 
-And of Inception-ResNet-v1 for faces, which is written in TF-slim, too. Source: nets/inception_v4.py
-and nets/inception_resnet_v2.py of TF-slim, src/models/inception_resnet_v1.py of facenet.
+facenet's Inception-ResNet-v1 also uses TF-slim. Source: nets/inception_v4.py and
+nets/inception_resnet_v2.py in TF-slim, src/models/inception_resnet_v1.py in facenet.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from inceptcli.weights.keys.key_table import KeyTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-# TF-slim takes the central 87.5 % of each side and resizes it, whatever its aspect.
+# TF-slim crops the central 87.5 % of each side and resizes without keeping the aspect ratio.
 PREPROCESSING = Preprocessing((299, 299), "squash", 0.875, "bilinear")
 
 GAMMA, BETA = "/BatchNorm/gamma", "/BatchNorm/beta"
@@ -33,7 +33,7 @@ ENDINGS = {
 
 
 def _convolutions(scope: str, paths: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Each of our convolutions with theirs, of a table such as those below."""
+    """Return our convolutions mapped to theirs from a table such as those below."""
     found = {}
     for place, convolutions in paths.items():
         ours, theirs = place.split(" = ")
@@ -43,7 +43,7 @@ def _convolutions(scope: str, paths: dict[str, dict[str, str]]) -> dict[str, str
 
 
 def _path(name: str, branch: int, *convolutions: str) -> dict[str, str]:
-    """The convolutions of one path of ours, in the branch of theirs."""
+    """Return the convolutions of one of our paths mapped to those of a branch in TF-slim."""
     return {
         f"{name}.{index}": f"Branch_{branch}/Conv2d_{convolution}"
         for index, convolution in enumerate(convolutions)
@@ -188,7 +188,7 @@ INCEPTION_RESNET_V1 = KeyTable(
 
 
 def with_gammas(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` with ones for the gammas that batch norms of TF-slim do without."""
+    """Add ones for the gammas that TF-slim's batch norms do not have."""
     import torch
 
     gammas = {

@@ -1,7 +1,7 @@
 """timm's and Cadene's keys of the two networks released for ImageNet.
 
-Cadene's pretrained-models differ in the name of one classifier and in its rows: 1001, the first of
-which is TensorFlow's background class.
+Cadene's pretrained-models use another name for one classifier, which has 1001 rows; the first is
+TensorFlow's background class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""torchvision's keys of Inception-v3, which timm has, too; with the auxiliary head."""
+"""torchvision's keys of Inception-v3 with auxiliary head, also used by timm."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ INCEPTION_V3 = KeyTable(
         f"{AUXILIARY_HEAD}path.2": "AuxLogits.conv1",
         f"{AUXILIARY_HEAD}classifier": "AuxLogits.fc",
     },
-    # Its images are normalized by ImageNet's mean and deviation, which the published network
-    # undoes (`transform_input`): its first convolution reads values of -1 to 1.
+    # torchvision normalizes images by ImageNet's mean and deviation, which the published network
+    # reverts (`transform_input`), so the first convolution gets values from -1 to 1.
     preprocessing=Preprocessing((299, 299), crop_fraction=299 / 342, interpolation="bilinear"),
     options={"count_padding": True},
 )
