@@ -86,7 +86,7 @@ def test_the_recipe_of_a_run_can_be_trained_as_it_is(run: Path, tmp_path: Path) 
 def test_a_run_is_not_continued_with_another_recipe(run: Path) -> None:
     done = inceptcli("train", *TINY, "--lr", "0.5", "--seed", "3", "--output", run)
     assert done.exit_code == 2
-    assert "another optimizer.learning_rate, trainer.seed" in done.stderr
+    assert "different optimizer.learning_rate, trainer.seed" in done.stderr
     done = inceptcli("train", *TINY, "--output", run, "--resume", "never")
     assert done.exit_code == 2
     assert "already contains a run" in done.stderr
