@@ -41,7 +41,7 @@ from inceptcli.cli.outputs import (
     writing,
 )
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display, hush
+from inceptcli.progress.display import Display, doing, hush
 from inceptcli.text import printable
 
 if TYPE_CHECKING:
@@ -388,7 +388,8 @@ class Job(NamedTuple):
         explain, embeddings = self.request.extras.explain, self.request.extras.embeddings
         ensemble = self.found.load(len(paths) if few else None, gradients=explain is not None)
         if not display.quiet and sys.stderr.isatty() and "-" not in paths:
-            sources = list(sources)  # the progress bar needs the total
+            with doing("looking through the images"):
+                sources = list(sources)  # the progress bar needs the total
         total = len(sources) if isinstance(sources, list) else None
         with (
             display.task("predict", total) as task,

@@ -23,6 +23,7 @@ from inceptcli.evaluation.results import (
 )
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, EnsembleFiles, EnsembleRequest
 from inceptcli.prediction.predict import classify
+from inceptcli.progress.display import doing
 
 
 class ProcessResults(NamedTuple):
@@ -46,9 +47,10 @@ class EvaluationRequest:
         Raises UsageError or UserError if they are missing or do not match.
         """
         networks = self.networks.find()
-        found = images_to_measure(
-            self.images, list(zip(networks.files, networks.metadata, strict=True))
-        )
+        with doing("looking through the images"):
+            found = images_to_measure(
+                self.images, list(zip(networks.files, networks.metadata, strict=True))
+            )
         asked = self.networks
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, asked.shortcuts, found.split

@@ -15,7 +15,7 @@ from inceptcli.errors import UsageError
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.processes.launchers import check_launcher, is_first_process
 from inceptcli.processes.signals import EXIT_STOPPED
-from inceptcli.progress.display import notices
+from inceptcli.progress.display import doing, notices
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import TrainerSection
@@ -198,7 +198,8 @@ def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
     if request.fast_dev_run:
         directory = NoRunDirectory()
     directory = directory or RunDirectory(_new_folder(settings.network.name))
-    planned = plan(settings, earlier_run(directory))
+    with doing("looking through the images"):
+        planned = plan(settings, earlier_run(directory))
     check_same_run(directory, planned, request.resume)
     _fit(planned, directory, stopping)
     return directory
@@ -213,7 +214,8 @@ def _fit(planned: Plan, directory: RunDirectory, stopping: Stopping) -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     quiet_matplotlib()  # torchmetrics imports it
 
-    from inceptcli.training.run import fit
+    with doing("importing torch and Lightning"):
+        from inceptcli.training.run import fit
 
     fit(planned, directory, stopping)
 

@@ -23,6 +23,7 @@ from inceptcli.prediction.engines.engine import (
     load_engine,
 )
 from inceptcli.prediction.shortcuts import Precision, Shortcuts
+from inceptcli.progress.display import doing
 from inceptcli.text import composed, printable
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import read_metadata
@@ -226,6 +227,10 @@ class EnsembleFiles(NamedTuple):
 
         Raises UserError if one cannot be used.
         """
+        with doing(f"loading {', '.join(self.request.weights)}"):
+            return self._loaded(images, gradients)
+
+    def _loaded(self, images: int | None, gradients: bool) -> Ensemble:
         asked = self.request
         at_once = asked.batch_size or default_batch_size(self.files, asked.device, asked.crops)
         first, *others = [

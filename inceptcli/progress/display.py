@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock, Timer
 from typing import TYPE_CHECKING, ClassVar
 
 from inceptcli.progress.lines import LinesTask
@@ -20,11 +21,63 @@ logger = logging.getLogger("inceptcli")
 """Parent of all module loggers; `--quiet` hides INFO, but not WARNING."""
 
 
+BUSY_AFTER_SECONDS = 1.0
+"""Time after which a terminal shows what a silent command is doing."""
+
+
+class BusyLine:
+    """A line on a terminal that says what a command is doing, erased before anything else."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._busy = self._written = False
+
+    def begin(self) -> None:
+        """Allow the line."""
+        self._busy = True
+
+    def show(self, what: str) -> None:
+        """Print the line, if it is still true and there is no bar."""
+        with self._lock:
+            if self._busy and Display.bars is None:
+                print(f"{printable(what)} ...", end="", file=sys.stderr, flush=True)
+                self._written = True
+
+    def erase(self, *, end: bool = False) -> None:
+        """Remove the line; with `end` it does not appear any more."""
+        with self._lock:
+            self._busy = self._busy and not end
+            if self._written:
+                print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+                self._written = False
+
+
+_busy_line = BusyLine()
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Show `what` on a terminal if the block takes more than BUSY_AFTER_SECONDS; erase it then."""
+    if Display().quiet or not _is_terminal():
+        yield
+        return
+    timer = Timer(BUSY_AFTER_SECONDS, _busy_line.show, [what])
+    timer.daemon = True
+    _busy_line.begin()
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        _busy_line.erase(end=True)
+
+
 class Notices(logging.Handler):
     """A log handler that prints plain lines on standard error, above the progress bar if any."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record as one line."""
+        _busy_line.erase()
         line = fitted(shortened(printable(record.getMessage())), sys.stderr)
         if Display.bars is not None:
             Display.bars.console.print(
@@ -114,6 +167,7 @@ class Display:
         else:
             from inceptcli.progress.bar import BarTask, bars
 
+            _busy_line.erase()
             with bars(unit) as Display.bars:
                 task = Display.bars.add_task(
                     printable(label), total=total, completed=int(done), figures=()

@@ -176,3 +176,33 @@ def test_a_library_that_nobody_asked_shows_warnings_alone(tmp_path: Path) -> Non
         cwd=tmp_path, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("('cat', 'dog') 30 []\n", "warned\n")
+
+
+BUSY = """
+import logging, sys, threading
+from inceptcli.progress import display
+from inceptcli.progress.display import Display, doing, hush, notices
+
+display.BUSY_AFTER_SECONDS = {after}
+with notices():
+    hush({quiet})
+    with doing("loading pets"):
+        for timer in threading.enumerate()[1:]:
+            timer.join(600 if {after} == 0 else 0)
+        logging.getLogger("inceptcli.x").warning("a notice")
+    print("the result")
+"""
+
+
+@pytest.mark.parametrize(("after", "quiet"), [(0, False), (0, True), (600, False)])
+def test_a_silent_command_says_on_a_terminal_what_it_does(after: int, quiet: bool) -> None:
+    terminal = Terminal([sys.executable, "-c", BUSY.format(after=after, quiet=quiet)], 80)
+    assert terminal.finish() == 0
+    busy = "loading pets ...\r\x1b[2K" if after == 0 and not quiet else ""
+    assert terminal.written == f"{busy}a notice\r\nthe result\r\n"
+
+
+def test_elsewhere_than_on_a_terminal_no_command_says_what_it_does() -> None:
+    command = [sys.executable, "-c", BUSY.format(after=0, quiet=False)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("the result\n", "a notice\n")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -22,12 +21,6 @@ GRAY = 127
 
 ATTEMPTS = 10
 """Attempts at a random crop that fits into the image."""
-
-COLORS = ("brightness", "contrast", "saturation", "hue")
-"""In torchvision's order."""
-
-LUMA = torch.tensor([0.2989, 0.587, 0.114])
-"""Weights of red, green and blue in torchvision's gray."""
 
 
 @dataclass(frozen=True)
@@ -96,45 +89,6 @@ class Mirror:
         return image.flip(-1) if torch.rand(()).item() < self.probability else image
 
 
-class ColorJitter(v2.ColorJitter):  # type: ignore[misc]
-    """torchvision's ColorJitter computed in floats, in half the time.
-
-    Draws the same parameters and uses the same formulas, but works in place on separate planes and
-    rounds once, to the nearest value. Takes (3, H, W) uint8; returns it channels last in memory.
-    """
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Return the image with random colors."""
-        return self.transform(image, self.make_params([image]))
-
-    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        """Return the image with its colors changed by `params`, as from `make_params`."""
-        pixels = torch.empty(image.shape).copy_(image)
-        for place in params["fn_idx"].tolist():
-            color = COLORS[place]
-            factor = params[f"{color}_factor"]
-            if factor is not None:
-                pixels = _colored(pixels, color, factor)
-                if factor > 1:  # smaller factors stay in range
-                    pixels.clamp_(0, 255)
-        planes = pixels.add_(0.5).numpy().astype(np.uint8)
-        return torch.from_numpy(np.stack([*planes], axis=2)).permute(2, 0, 1)
-
-
-def _colored(pixels: Tensor, color: str, factor: float) -> Tensor:
-    if color == "hue":
-        turned: Tensor = v2.functional.adjust_hue(pixels.div_(255), factor)
-        return turned.mul_(255)
-    if color == "brightness":
-        return pixels.mul_(factor)
-    # Contrast scales the distance from the mean gray, saturation from each pixel's own gray.
-    if color == "contrast":
-        gray = LUMA @ pixels.mean(dim=(1, 2))
-    else:
-        gray = (LUMA @ pixels.flatten(1)).view_as(pixels[0])
-    return pixels.lerp_(gray, 1 - factor)
-
-
 def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Transform:
     """Return the training transform: (3, H, W) uint8 -> (3, *image_size) uint8.
 
@@ -161,7 +115,7 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
             Mirror(chosen.mirror),
         ]
         if any(colors):
-            steps.append(ColorJitter(*colors))
+            steps.append(v2.ColorJitter(*colors))
     if chosen.policy == "randaugment":
         steps.append(v2.RandAugment(chosen.policy_operations, chosen.policy_magnitude))
     if chosen.policy == "trivialaugment":
