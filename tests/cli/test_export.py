@@ -49,7 +49,7 @@ def test_the_file_takes_the_old_ones_place_and_the_difference_is_printed(
 ) -> None:
     output, said = exported
     assert read_metadata(output) == read_metadata(weights)
-    found = re.fullmatch("largest " + DIFFERENCE.format("4 drawn"), said.splitlines()[0])
+    found = re.fullmatch("largest " + DIFFERENCE.format("4 generated"), said.splitlines()[0])
     assert found
     assert 0 < float(found[1]) < 1e-4 * float(found[2])
     assert sorted(path.name for path in output.parent.iterdir()) == [
@@ -108,7 +108,7 @@ def test_a_file_that_gives_other_logits_is_not_kept(
     output.write_text("what was there before")
     code, _, said = invoke("export", weights, "--to", "onnx", "--output", output)
     assert code == 1
-    assert re.search(r"exported to onnx its logits differ by up to .* nothing was written", said)
+    assert re.search(r"exported to onnx, its logits differ by up to .* nothing was written", said)
     assert output.read_text() == "what was there before"
     assert list(tmp_path.iterdir()) == [output]
 
@@ -163,7 +163,7 @@ USAGE = {
     ),
     "an ONNX file": (
         "RUN/model.onnx --to timm --output a.safetensors",
-        "give the weights that it was",
+        "give the weights it was exported from",
     ),
 }
 
@@ -206,7 +206,7 @@ def test_what_is_written_for_timm_is_run_in_timm(tmp_path: Path) -> None:
         "export", tmp_path / "model.safetensors", "--to", "timm", "--output", output
     )
     assert code == 0
-    assert re.search(DIFFERENCE.format("4 drawn"), said)
+    assert re.search(DIFFERENCE.format("4 generated"), said)
     assert "features.0.conv.weight" in load_file(output)
 
 
