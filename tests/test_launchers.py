@@ -50,17 +50,17 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     ("environment", "devices", "nodes", "said"),
     [
         ({"LOCAL_RANK": "0"}, 2, 1, "LOCAL_RANK=0: set by another program, as neither torchrun"),
-        ({"LOCAL_RANK": "1"}, None, 1, "put env -u LOCAL_RANK in front"),
+        ({"LOCAL_RANK": "1"}, None, 1, "start the command with env -u LOCAL_RANK"),
         ({"NODE_RANK": "1"}, 2, 1, "NODE_RANK=1: set by another program, as --num-nodes 1 has no"),
         ({"GROUP_RANK": "2"}, 1, 2, "GROUP_RANK=2: set by another program"),
-        ({"NODE_RANK": "x"}, 2, 1, "NODE_RANK=x: must be a whole number; put env -u NODE_RANK"),
-        ({"WORLD_SIZE": "8"}, 2, 1, "WORLD_SIZE=8: --devices 2 x --num-nodes 1 is 2; put env -u"),
+        ({"NODE_RANK": "x"}, 2, 1, "NODE_RANK=x: must be a whole number; start the command"),
+        ({"WORLD_SIZE": "8"}, 2, 1, "WORLD_SIZE=8: --devices 2 x --num-nodes 1 is 2; start the"),
         ({"MASTER_PORT": "x"}, 2, 1, "MASTER_PORT=x: must be a whole number"),
         ({}, 1, 2, "--num-nodes 2: set MASTER_ADDR and MASTER_PORT to"),
         (TORCHRUN | {"WORLD_SIZE": "1"}, 1, 1, "RANK=1: WORLD_SIZE=1 has ranks 0 to 0; if another"),
         (SRUN | {"SLURM_PROCID": "4"}, 2, 2, "SLURM_PROCID=4: SLURM_NTASKS=4 has ranks 0 to 3"),
         (TORCHRUN, 1, 1, "WORLD_SIZE=2: torchrun started 2 processes, but --devices 1 x"),
-        ({"TORCHELASTIC_RUN_ID": "none"}, 2, 1, "WORLD_SIZE=: must be a whole number; put env -u"),
+        ({"TORCHELASTIC_RUN_ID": "none"}, 2, 1, "WORLD_SIZE=: must be a whole number; start the"),
     ],
 )
 def test_variables_that_contradict_the_flags_are_named_with_a_remedy(

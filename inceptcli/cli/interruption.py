@@ -83,7 +83,7 @@ def interruptible(trains: bool = False) -> Iterator[None]:
 
 def _untrained(number: int) -> str:
     name = signal.Signals(number).name
-    return f"stopped by {name} before training began; run the same command again"
+    return f"stopped by {name} before training began; the same command starts it"
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def _check_torchrun(devices: int | None, num_nodes: int) -> None:
         raise UsageError(
             f"WORLD_SIZE={ranks}: torchrun started {ranks} processes, but --devices {devices} x "
             f"--num-nodes {num_nodes} is {devices * num_nodes}; make them equal; if another "
-            "program left this variable, put env -u TORCHELASTIC_RUN_ID in front"
+            "program left this variable, start the command with env -u TORCHELASTIC_RUN_ID"
         )
 
 
@@ -100,7 +100,7 @@ def check_slurm(devices: int | None, num_nodes: int) -> None:
     _, tasks = rank_and_size()
     nodes = number_in_environment("SLURM_NNODES") if "SLURM_NNODES" in os.environ else 1
     under_srun = "SLURM_STEP_ID" in os.environ
-    alone = "" if under_srun else f"; for this process alone, put env -u {SLURM[1]} in front"
+    alone = "" if under_srun else f"; for a single process, start it with env -u {SLURM[1]}"
     asked = f"--devices {'auto' if devices is None else devices} x --num-nodes {num_nodes}"
     if devices is not None and (tasks, nodes) != (devices * num_nodes, num_nodes):
         fitting = f"--devices {tasks // nodes} --num-nodes {nodes}"
@@ -111,7 +111,7 @@ def check_slurm(devices: int | None, num_nodes: int) -> None:
         )
     if tasks > 1 and not under_srun:
         raise UsageError(
-            f"{asked}: SLURM has {tasks} tasks, which srun must start; put srun in front{alone}"
+            f"{asked}: SLURM has {tasks} tasks, which srun must start; use srun{alone}"
         )
     for name in ("SLURM_LOCALID", "SLURM_NODEID"):
         number_in_environment(name)
@@ -128,15 +128,15 @@ def _check_own(devices: int | None, num_nodes: int) -> None:
             name == "LOCAL_RANK" or number_in_environment(name) >= num_nodes
         ):
             raise UsageError(
-                f"{name}={os.environ[name]}: set by another program, as {reason}; put env -u "
-                f"{name} in front"
+                f"{name}={os.environ[name]}: set by another program, as {reason}; start the "
+                f"command with env -u {name}"
             )
     if "WORLD_SIZE" in os.environ and devices is not None:
         ranks = number_in_environment("WORLD_SIZE")
         if ranks != devices * num_nodes:
             raise UsageError(
                 f"WORLD_SIZE={ranks}: --devices {devices} x --num-nodes {num_nodes} is "
-                f"{devices * num_nodes}; put env -u WORLD_SIZE in front"
+                f"{devices * num_nodes}; start the command with env -u WORLD_SIZE"
             )
     if num_nodes > 1 and (missing := [name for name in MEETING_POINT if name not in os.environ]):
         raise UsageError(
@@ -165,7 +165,7 @@ def rank_and_size() -> tuple[int, int]:
 def left_over() -> str:
     """Return the remedy for variables of torchrun or SLURM left by another program."""
     name = "TORCHELASTIC_RUN_ID" if by_torchrun() else SLURM[1]
-    return f"if another program left these variables, put env -u {name} in front"
+    return f"if another program left these variables, start the command with env -u {name}"
 
 
 def number_in_environment(name: str) -> int:
@@ -176,8 +176,8 @@ def number_in_environment(name: str) -> int:
         if name.startswith("SLURM_"):
             raise UsageError(f"{rule}; {left_over()}")
         raise UsageError(
-            f"{rule}; put env -u {name} in front, or env -u TORCHELASTIC_RUN_ID if another program "
-            "was started by torchrun"
+            f"{rule}; start the command with env -u {name}, or with env -u TORCHELASTIC_RUN_ID if "
+            "another program was started by torchrun"
         )
     return int(value)
 

@@ -81,7 +81,7 @@ class Peers:
         with leaving:
             # Every other rank notices the death of rank 0: only rank 1 reports it.
             if not last and self._rank in (0, 1):
-                say(f"rank {peer} ({name}) is gone", self._remedy, self._log)
+                say(f"rank {peer} ({name}) died", self._remedy, self._log)
             self._send(FAILED)
             os._exit(1)
 

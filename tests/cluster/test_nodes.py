@@ -166,7 +166,7 @@ def test_a_node_that_dies_in_training_is_named_and_the_next_start_resumes(
     step.wait_until(lambda: bool(killed.checkpoints()))
     said = end_of_the_other(slurm, step)
     (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
-    expected = r"Error: rank 1 \(process \d+ on \S+\) is gone; the same command continues the run"
+    expected = r"Error: rank 1 \(process \d+ on \S+\) died; the same command continues the run"
     assert re.fullmatch(expected, line)
     assert "Traceback" not in said
     slurm.run("srun", *EACH_NODE, *command, "--output", str(killed.path), **environment)
@@ -192,7 +192,7 @@ def test_a_node_that_dies_in_an_evaluation_is_named(
     step.wait_until(lambda: cpu_seconds(slurm, "n1") > 15 and cpu_seconds(slurm, "n2") > 15)
     said = end_of_the_other(slurm, step)
     assert re.fullmatch(
-        r"Error: rank 1 \(process \d+ on \S+\) is gone; start the same command again", said.strip()
+        r"Error: rank 1 \(process \d+ on \S+\) died; start the same command again", said.strip()
     )
 
 

@@ -75,7 +75,7 @@ def test_processes_are_those_that_torchrun_or_srun_started(
         ({"MASTER_ADDR": ""}, "MASTER_ADDR=: must name the first node; if another program left"),
         ({"MASTER_PORT": "65536"}, "MASTER_PORT=65536: must be at most 65535; if another program"),
         ({"RANK": "2"}, "RANK=2: WORLD_SIZE=2 has ranks 0 to 1; if another program left"),
-        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: must be a whole number; put env -u WORLD_SIZE in front"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: must be a whole number; start the command with env"),
         ({"LOCAL_RANK": "first"}, "LOCAL_RANK=first: must be a whole number"),
     ],
 )
@@ -161,8 +161,8 @@ def test_others_that_never_come_are_waited_for_only_so_long(
     assert isinstance(raised.value, NobodyThereError) is (rank == 1)
     assert str(raised.value) == (
         f"MASTER_ADDR=localhost MASTER_PORT={port}: {said} (RANK={rank}, WORLD_SIZE=2); start all "
-        "of them at once; if another program left these variables, put env -u TORCHELASTIC_RUN_ID "
-        "in front"
+        "of them at once; if another program left these variables, start the command with env -u "
+        "TORCHELASTIC_RUN_ID"
     )
 
 

@@ -60,9 +60,9 @@ def test_exactly_one_process_is_the_first_whoever_started_them(
     [
         (TASK, 4, 2, "is 8 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
         (TASK, 4, 1, "is 4 processes, but SLURM has 4 tasks on 2 nodes; give --devices 2 --num-n"),
-        (BATCH_STEP, 2, 2, "SLURM's 4 tasks are started by srun"),
-        (BATCH_STEP, None, 2, "SLURM's 4 tasks are started by srun"),
-        (BATCH_STEP, 1, 1, "for this process alone, put env -u SLURM_NTASKS in front"),
+        (BATCH_STEP, 2, 2, "SLURM has 4 tasks, which srun must start"),
+        (BATCH_STEP, None, 2, "SLURM has 4 tasks, which srun must start"),
+        (BATCH_STEP, 1, 1, "for a single process, start it with env -u SLURM_NTASKS"),
         (ALONE | {"SLURM_PROCID": "1"}, 1, 1, "SLURM_PROCID=1: SLURM_NTASKS=1 has ranks 0 to 0"),
         (ALONE | {"SLURM_NTASKS": "x"}, 1, 1, "SLURM_NTASKS=x: must be a whole number; if anoth"),
         (ALONE | {"SLURM_LOCALID": ""}, 1, 1, "SLURM_LOCALID=: must be a whole number"),
@@ -148,7 +148,7 @@ def test_a_rank_that_dies_takes_the_others_down_and_is_named(
     assert training.returncode != 0
     assert processes_of(run.path) == {}
     (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
-    assert re.match(rf"Error: rank {victim} \(process {number} on \S+\) is gone", line)
+    assert re.match(rf"Error: rank {victim} \(process {number} on \S+\) died", line)
     assert f"ended: rank {victim} (process {number} on" in (run.path / "train.log").read_text()
     assert "Traceback" not in said
 

@@ -134,7 +134,7 @@ def test_a_signal_during_an_import_leaves_once_that_is_done(
         start()
     assert finished
     assert stopped.value.code == EXIT_STOPPED
-    assert notices == [f"stopped by {name} before training began; run the same command again"]
+    assert notices == [f"stopped by {name} before training began; the same command starts it"]
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:

@@ -72,7 +72,7 @@ def locked(folder: Path) -> Iterator[bool]:
     except OSError as error:
         raise UserError(
             f"{printable(str(folder))}: cannot be written: {error.strerror or error}; set HF_HOME "
-            "to a folder with space"
+            "to a writable folder with free space"
         ) from error
 
 
