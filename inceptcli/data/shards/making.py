@@ -190,7 +190,7 @@ def _check_not_read(tasks: Sequence[ShardToWrite]) -> None:
         for entry in task.entries:
             if (file := there.get(_identity(task.root / entry.path))) is not None:
                 raise UsageError(
-                    f"--output {printable(str(file))}: is read as "
+                    f"--output {printable(str(file))}: is also the input "
                     f"{printable(str(task.root / entry.path))}; give another --output"
                 )
 
