@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 from lightning.pytorch import Callback, Trainer
@@ -74,20 +74,18 @@ def fit(
     stopping.requeue = plan.recipe.checkpoint.requeue
     after = plan.recipe.trainer.stop_after
     stopping.limit(None if after is None else seconds_in(after))
-    with stopping.listening():
+    with ExitStack() as stack, stopping.listening():  # train.log is open for the reason of a stop
         plan = _with_batch_size(plan, directory, stopping)
         trainer = _trainer(plan, directory, stopping)
         with explained(plan, directory):
             directory.open()
-        try:
-            stopping.mark = partial(_mark, directory)
-            tell_loss(partial(_log_loss, directory))
-            with reason_logged(directory), explained(plan, directory):
-                keep_data(directory, plan.identity, plan.recipe.data.path)
-                _fit(plan, directory, trainer)
-        finally:
-            tell_loss(None)
-            directory.close()
+        stack.callback(directory.close)
+        stopping.mark = partial(_mark, directory)
+        tell_loss(partial(_log_loss, directory))
+        stack.callback(tell_loss, None)
+        with reason_logged(directory), explained(plan, directory):
+            keep_data(directory, plan.identity, plan.recipe.data.path)
+            _fit(plan, directory, trainer)
 
 
 def _mark(directory: RunDirectory, line: str) -> None:
