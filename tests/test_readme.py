@@ -50,6 +50,10 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_job_script_is_the_real_one() -> None:
+    assert block(r"train\.sbatch") == (ROOT / "recipes/slurm/train.sbatch").read_text()
+
+
 def test_the_help_is_the_real_one() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
     assert block("help").strip() == shown.strip()

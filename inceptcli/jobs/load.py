@@ -11,14 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, Content, UnreadableImage
+from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, Content, UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.errors import UsageError
 from inceptcli.jobs.python_errors import python_error, python_errors
 from inceptcli.prediction.engines.engine import EmbeddingEngine
 from inceptcli.prediction.ensemble import EnsembleFiles, EnsembleOptions, EnsembleRequest
 from inceptcli.prediction.inputs import Source, find_sources
 from inceptcli.prediction.predict import Answer, Keep, Seen, predict
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+
+CHUNK_BYTES = 2**20
+"""Bytes read from a stream at a time."""
 
 PathOrName = str | os.PathLike[str]
 ImageInput = PathOrName | Content | BinaryIO
@@ -142,12 +146,24 @@ def sources_of(images: Any) -> Iterator[Source]:
     """Yield the images of the argument of `Model.predict`, lazily."""
     for number, image in enumerate([images] if _is_single(images) else images):
         if isinstance(image, str | os.PathLike):
-            path = os.fspath(image)
-            yield from (
-                [Source(path)] if path == "-" else find_sources([path], BytesIO(), null=False)
-            )
-        else:
-            yield Source(f"images[{number}]", content=_content(image, number))
+            yield from _named_sources(str(os.fspath(image)))
+            continue
+        name = f"images[{number}]"
+        try:
+            source = Source(name, content=_content(image, number))
+        except (UnreadableImage, OSError, ValueError) as error:  # also of a stream
+            source = Source(name, str(error))
+        yield source
+
+
+def _named_sources(path: str) -> Iterator[Source]:
+    if path in ("", "-"):  # neither the current folder nor standard input
+        yield Source(path, None if path else "empty path")
+        return
+    try:
+        yield from find_sources([path], BytesIO(), null=False)
+    except UsageError as error:  # an address
+        yield Source(path, str(error))
 
 
 def _is_single(images: object) -> bool:
@@ -157,12 +173,20 @@ def _is_single(images: object) -> bool:
 
 
 def _content(image: object, number: int) -> Content:
-    if isinstance(image, bytes | Image.Image | np.ndarray):
+    """Return the content of an image as it is now: iterators may reuse an array or an image."""
+    if isinstance(image, bytes):
         return image
+    if isinstance(image, Image.Image | np.ndarray):
+        pixels = decode(image)
+        return pixels.copy() if pixels is image else pixels
     if hasattr(image, "read"):
-        content = image.read(MAXIMUM_FILE_BYTES + 1)
-        if isinstance(content, bytes):
-            return content
+        content = bytearray()
+        while isinstance(chunk := image.read(CHUNK_BYTES), bytes) and chunk:
+            content += chunk
+            if len(content) > MAXIMUM_FILE_BYTES:
+                break
+        if isinstance(chunk, bytes):
+            return bytes(content)
     raise TypeError(
         f"images[{number}] must be a path, bytes, a binary stream, a Pillow image or an array, got "
         f"{type(image).__name__}"

@@ -8,6 +8,7 @@ from typing import Any, cast
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.recipe.schema import check
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import load_network
 
@@ -36,8 +37,17 @@ def network(
     """
     text = os.fspath(name)
     if text in NETWORKS:
+        with python_errors():
+            check({"network": {"name": text, **_plain(options)}})
         return build(network_options(text, num_classes=num_classes, **options))
     if num_classes is not None or options:
         raise ValueError(f"{text}: weights define their own classes and options; give a network")
     with python_errors():
         return cast(Network, load_network(find_weights(text))[0])
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options as a recipe states them, with lists."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
+    }

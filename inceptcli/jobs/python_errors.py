@@ -29,4 +29,7 @@ def python_error(error: UserError, path: str | None = None) -> Exception:
     message = str(error) if path is None else f"{path}: {error}"
     if isinstance(error, MissingFile):
         return FileNotFoundError(message)
-    return ValueError(message) if path or isinstance(error, UsageError) else RuntimeError(message)
+    of_image = path is not None
+    return (
+        ValueError(message) if of_image or isinstance(error, UsageError) else RuntimeError(message)
+    )

@@ -49,7 +49,7 @@ def summarize(
     """
     with python_errors():
         found = described_network(os.fspath(network), num_classes)
-        size = image_size or found.preprocessing.image_size
+        size = found.preprocessing.image_size if image_size is None else image_size
         size = (size, size) if isinstance(size, int) else size
         return summary_of(found.options, size)
 

@@ -85,13 +85,13 @@ class TrainedRun(NamedTuple):
         path: the run directory.
         weights: its weights file, for `load`; exists after the first validation.
         finished: whether the last epoch is done; the same call continues a stopped run.
-        metrics: rows of metrics.csv, one per epoch, by column.
+        metrics: numbers of metrics.csv by column, one dictionary per epoch; None if empty.
     """
 
     path: Path
     weights: Path
     finished: bool
-    metrics: list[dict[str, str]]
+    metrics: list[dict[str, float | None]]
 
 
 def train(
@@ -124,6 +124,8 @@ def train(
     """
     if unknown := [name for name in options if name not in KEYS]:
         raise TypeError(f"train has no option {unknown[0]!r}; options: {', '.join(KEYS)}")
+    if resume not in ("auto", "never"):
+        raise ValueError(f'resume must be "auto" or "never", got {resume!r}')
     given = {KEYS[name]: _plain(value) for name, value in options.items() if value is not None}
     values = {key: _plain(value) for key, value in (changes or {}).items()}
     request = TrainRequest(
@@ -145,8 +147,16 @@ def train(
             if stopping.reason != "trainer.stop_after" or output is None:
                 raise KeyboardInterrupt(f"stopped by {stopping.reason}") from stop
             directory, finished = RunDirectory(Path(output)), False
-    metrics = directory.read_metrics() if directory.keeps else []
+    rows = directory.read_metrics() if directory.keeps else []
+    metrics = [{name: _number(text) for name, text in row.items()} for row in rows]
     return TrainedRun(directory.path, directory.weights, finished, metrics)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:  # an empty cell
+        return None
 
 
 def _plain(value: object) -> object:

@@ -138,6 +138,9 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; known: {', '.join(NETWORKS)}")
+    classes = changes.get("num_classes")
+    if classes is not None and (type(classes) is not int or classes < 1):
+        raise ValueError(f"num_classes must be a whole number of at least 1, got {classes!r}")
     layout = NETWORKS[name]
     defaults = NetworkOptions(
         name, repeats=layout.repeats, residual_scales=layout.residual_scales, dropout=layout.dropout

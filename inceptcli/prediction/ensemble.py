@@ -175,17 +175,23 @@ class EnsembleRequest:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.crops not in get_args(Crops):
+        if not self.weights:
+            raise UsageError("no weights; give at least one")
+        if type(self.crops) is not int or self.crops not in get_args(Crops):
             raise UsageError(f"--crops must be 1, 10, 12 or 144, got {self.crops}")
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise UsageError(f"--precision must be {known}, got {self.precision}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"--batch-size must be at least 1, got {self.batch_size}")
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", self.device):
-            raise UsageError(
-                f"--device must be auto, cpu, cuda, cuda:N or mps, got {printable(self.device)}"
-            )
+        for option, number in (("--batch-size", self.batch_size), ("--devices", self.devices)):
+            whole = number is None if option == "--batch-size" else number == "auto"
+            if not whole and (type(number) is not int or number < 1):
+                raise UsageError(f"{option} must be a whole number of at least 1, got {number!r}")
+        for option, flag in (("--fast-decode", self.fast_decode), ("--compile", self.compile)):
+            if type(flag) is not bool:
+                raise UsageError(f"{option} must be True or False, got {flag!r}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", str(self.device)):
+            shown = printable(str(self.device))
+            raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {shown}")
 
     @property
     def shortcuts(self) -> Shortcuts:

@@ -141,13 +141,18 @@ def examine(
     images_at_once = max(1, batch_size // ensemble.crops)
     with readers(read, threads, ensemble.is_asynchronous) as (reading, num_threads):
         begun: deque[Iterator[tuple[Item, Seen | UnreadableImage]]] = deque()
-        for batch in read_batches(items, reading, images_at_once, num_threads):
-            if batch:
-                begun.append(_begin(batch, ensemble, batch_size, embed))
-            while len(begun) > (ensemble.num_devices if batch else 0):
+        try:
+            for batch in read_batches(items, reading, images_at_once, num_threads):
+                if batch:
+                    begun.append(_begin(batch, ensemble, batch_size, embed))
+                while len(begun) > (ensemble.num_devices if batch else 0):
+                    yield from begun.popleft()
+        except Exception:  # of an item: those before it have their answers
+            while begun:
                 yield from begun.popleft()
-        for answers in begun:
-            yield from answers
+            raise
+        while begun:
+            yield from begun.popleft()
 
 
 def _begin(

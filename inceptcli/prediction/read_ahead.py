@@ -55,10 +55,13 @@ def read_batches(
         while True:
             if not _is_ready(waiting, batch_size):
                 yield []
-            batch = _next_batch(waiting, batch_size)
+            batch, error = _next_batch(waiting, batch_size)
+            if batch:
+                yield batch
+            if error is not None:
+                raise error
             if not batch:
                 return
-            yield batch
     finally:
         stopped.set()
         with suppress(Empty):  # unblocks the producer, which then sees `stopped`
@@ -76,7 +79,10 @@ def _is_ready(waiting: Queue[Future[Item] | None], batch_size: int) -> bool:
     return bool(known) and all(future is None or future.done() for future in known)
 
 
-def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[Item]:
+def _next_batch(
+    waiting: Queue[Future[Item] | None], batch_size: int
+) -> tuple[list[Item], Exception | None]:
+    """Return the next items, and the error that came after them if there was one."""
     batch: list[Item] = []
     with suppress(Empty):
         while len(batch) < batch_size:
@@ -84,5 +90,8 @@ def _next_batch(waiting: Queue[Future[Item] | None], batch_size: int) -> list[It
             if future is None:
                 waiting.put(None)  # for the next call
                 break
-            batch.append(future.result())
-    return batch
+            try:
+                batch.append(future.result())
+            except Exception as error:
+                return batch, error
+    return batch, None

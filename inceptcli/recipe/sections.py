@@ -274,5 +274,6 @@ class CheckpointSection(Section):
         default=10.0, description="Largest number of minutes between checkpoints."
     )
     requeue: bool = Field(
-        default=False, description="Requeue the SLURM job when it stops before its time limit."
+        default=False,
+        description="Requeue the SLURM job when SLURM warns it of its time limit or preempts it.",
     )

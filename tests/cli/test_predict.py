@@ -167,3 +167,12 @@ def test_every_example_names_options_that_exist() -> None:
     options = {word for word in EPILOG.split() if word.startswith("--")}
     assert options
     assert all(option in output for option in options)
+
+
+def test_weights_after_the_flag_are_not_taken_for_images(folder: Path, run_directory: Path) -> None:
+    for name in ("recipe.yaml", "train.log"):
+        (folder / name).write_text("")
+    code, output, errors = invoke("a.png", "--weights", run_directory, folder)
+    assert (code, output) == (2, "")
+    said = f"Error: {folder}: is a run directory, not images; give --weights {folder}\n"
+    assert errors == said

@@ -57,8 +57,14 @@ def test_a_network_by_name_is_a_torch_module_with_random_weights() -> None:
     assert network(torch.zeros(2, 1, 75, 75)).shape == (2, 3)
     with pytest.raises(ValueError, match="iv4 has no residual modules"):
         inceptcli.network("iv4", shortcut=False)
-    with pytest.raises(TypeError, match="width"):
-        inceptcli.network("iv4", width=2)
+    for wrong in ({"width": 2}, {"batch_norm_eps": -1}, {"shortcut": "z"}, {"in_channels": 0}):
+        with pytest.raises(ValueError, match=f"network.{next(iter(wrong))}"):
+            inceptcli.network("irv1", **wrong)
+    for classes in (0, -1, 1.5):
+        with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1"):
+            inceptcli.network("irv1", num_classes=classes)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="num_classes must be a whole number of at least 1"):
+            inceptcli.summarize("irv1", num_classes=classes)  # type: ignore[arg-type]
 
 
 def test_a_network_of_weights_has_them(weights: Path) -> None:
@@ -111,6 +117,7 @@ def test_every_option_of_train_sets_a_key_of_a_recipe() -> None:
         ({"recipe": "none.yaml"}, ValueError, "none.yaml"),
         ({"changes": {"trainer.speed": 3}}, ValueError, "trainer.speed"),
         ({"epochs": 0}, ValueError, "trainer.epochs"),
+        ({"resume": False}, ValueError, 'resume must be "auto" or "never", got False'),
         ({"speed": 3}, TypeError, "train has no option 'speed'; options: arch, data"),
     ],
 )
@@ -131,7 +138,7 @@ def test_a_run_stops_in_time_goes_on_and_is_the_commands(
     assert not stopped.finished
     done = inceptcli.train(run, **OPTIONS, epochs=2, changes=SMALL)
     assert done.finished
-    assert [row["epoch"] for row in done.metrics] == ["1", "2"]
+    assert [row["epoch"] for row in done.metrics] == [1, 2]
     assert (done.path, done.weights) == (run, run / "model.safetensors")
     assert capsys.readouterr() == ("", "")
     (answer,) = inceptcli.load(run).predict(np.zeros((75, 75, 3), np.uint8), top_k=1)

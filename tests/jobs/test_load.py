@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 import inceptcli
 from inceptcli.jobs.load import Model
@@ -141,7 +142,11 @@ def test_errors_are_returned_where_that_is_asked_for(model: Model, pictures: lis
         ({"crops": 2}, ValueError, "--crops must be 1, 10, 12 or 144, got 2"),
         ({"device": "gpu"}, ValueError, "--device must be auto, cpu"),
         ({"precision": "half"}, ValueError, "--precision must be 32-true"),
-        ({"batch_size": 0}, ValueError, "--batch-size must be at least 1"),
+        ({"batch_size": 0}, ValueError, "--batch-size must be a whole number of at least 1"),
+        ({"batch_size": 1.5}, ValueError, "--batch-size must be a whole number of at least 1"),
+        ({"devices": 0}, ValueError, "--devices must be a whole number of at least 1"),
+        ({"fast_decode": "no"}, ValueError, "--fast-decode must be True or False, got 'no'"),
+        ({"weights": []}, ValueError, "no weights; give at least one"),
         ({"compile": True}, ValueError, "--compile needs a GPU"),
         ({"speed": 3}, TypeError, "speed"),
     ],
@@ -192,3 +197,74 @@ def test_the_package_imports_nothing_heavy_and_predicting_no_torch(
 def test_there_is_nothing_else_in_the_package() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'training_loop'"):
         inceptcli.training_loop  # noqa: B018
+
+
+def test_what_an_iterator_reuses_counts_as_it_was(model: Model, tmp_path: Path) -> None:
+    paths = [draw(tmp_path / f"{number}.png", number, (90, 90)) for number in range(6)]
+    images = [np.asarray(Image.open(path)) for path in paths]
+    expected = [answer.top for answer in model.predict(images)]
+    assert len(set(expected)) == 6
+
+    def frames() -> Iterator[np.ndarray]:
+        buffer = np.empty_like(images[0])
+        for image in images:
+            buffer[:] = image
+            yield buffer
+
+    assert [answer.top for answer in model.predict(frames())] == expected
+    first, *others = (Image.fromarray(image) for image in images)
+    first.save(tmp_path / "all.tiff", save_all=True, append_images=others)
+    with Image.open(tmp_path / "all.tiff") as image:
+        pages = ImageSequence.Iterator(image)
+        assert [answer.top for answer in model.predict(pages)] == expected
+
+
+def test_an_image_that_is_not_loaded_yet_may_be_given_several_times(
+    model: Model, tmp_path: Path
+) -> None:
+    with Image.open(draw(tmp_path / "a.png", 3, (900, 900))) as image:
+        assert len({answer.top for answer in model.predict([image] * 6)}) == 1
+
+
+def test_streams_are_read_to_their_end(model: Model, tmp_path: Path) -> None:
+    path = draw(tmp_path / "a.png", 3)
+
+    class Slow(io.RawIOBase):
+        def __init__(self) -> None:
+            self.left = path.read_bytes()
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            part, self.left = self.left[:100], self.left[100:]
+            buffer[: len(part)] = part
+            return len(part)
+
+    inputs: list[Any] = [Slow(), path]
+    slow, whole = model.predict(inputs)
+    assert slow.top == whole.top
+
+
+def test_bad_inputs_among_others_are_answers_too(model: Model, pictures: list[Path]) -> None:
+    closed = pictures[1].open("rb")
+    closed.close()
+    inputs: list[Any] = [pictures[0], closed, "", "http://a/b.png", "https://a..b/c.png"]
+    good, *bad, last = model.predict([*inputs, pictures[1]], errors="return")
+    assert good.error is None
+    assert last.error is None
+    assert [answer.path for answer in bad] == ["images[1]", "", *inputs[3:]]
+    assert all(answer.error for answer in bad)
+
+
+def test_answers_before_an_error_of_the_iterator_are_given(
+    model: Model, pictures: list[Path]
+) -> None:
+    def broken() -> Iterator[Path]:
+        yield from pictures[:3]
+        raise ZeroDivisionError
+
+    answers = model.predict(broken())
+    assert [next(answers).path for _ in range(3)] == [str(path) for path in pictures[:3]]
+    with pytest.raises(ZeroDivisionError):
+        next(answers)

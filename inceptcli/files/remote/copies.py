@@ -169,6 +169,8 @@ def _attempt(
         problem = FetchError(printable(reason), is_answer=False)
         problem.is_broken = reply is not None
         raise problem from error
+    except ValueError as error:  # a host name, here or in a redirect, that cannot exist
+        raise FetchError(f"invalid address: {printable(str(error))}") from error
 
 
 def _store(reply: Reply, part: Path, most: int | None) -> None:

@@ -25,6 +25,7 @@ from inceptcli.prediction.outputs.parquet import read_parquet
 from inceptcli.prediction.outputs.writers import WRITERS
 from inceptcli.prediction.predict import Answer
 from inceptcli.prediction.shares.part_record import (
+    RECORD_NAME,
     Finished,
     PartRecord,
     PathDigest,
@@ -212,8 +213,9 @@ def open_part(folder: Path, record: PartRecord) -> Iterator[Part]:
             lock(file)
         except BlockingIOError as error:
             raise UsageError(f"{place}: another process is writing it") from error
-        for abandoned in folder.glob(".*.????????.partial"):
-            abandoned.unlink()  # left by a killed process
+        for name in (RECORD_NAME, "rows-*"):
+            for abandoned in folder.glob(f".{name}.????????.partial"):
+                abandoned.unlink()  # left by a killed process
         there = read_record(folder)
         if there is None:
             if any(entry.name != LOCK_NAME for entry in folder.iterdir()):
