@@ -50,6 +50,14 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_files_to_change_exist() -> None:
+    rows = re.search(r"\| to change \| open \|\n(.*?)\n\n", TEXT, re.DOTALL)
+    assert rows
+    named = re.findall(r"`([\w/]+(?:/|\.py))`", rows[1])
+    assert len(named) >= 15
+    assert [name for name in named if not (ROOT / "inceptcli" / name).exists()] == []
+
+
 def test_the_job_script_is_the_real_one() -> None:
     assert block(r"train\.sbatch") == (ROOT / "recipes/slurm/train.sbatch").read_text()
 

@@ -33,7 +33,7 @@ from inceptcli.progress.display import Display, hush, silence
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
-    from inceptcli.evaluation.results import Evaluation, Origin
+    from inceptcli.evaluation.measures import Evaluation, Origin
 
 logger = logging.getLogger(__name__)
 

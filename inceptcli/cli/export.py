@@ -226,11 +226,11 @@ def export_hub(
 
     Raises UserError if timm is missing, if the weights cannot be exported, or if logits differ.
     """
-    from inceptcli.evaluation.measures import measures_in, measures_of_run
     from inceptcli.evaluation.model_card import model_card
-    from inceptcli.weights.exporting import lacking_in_timm
+    from inceptcli.evaluation.recorded_measures import measures_in, measures_of_run
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.hub_folder import without_places
+    from inceptcli.weights.timm_export import lacking_in_timm
 
     metadata = read_metadata(file)
     lacking = lacking_in_timm(metadata.network)

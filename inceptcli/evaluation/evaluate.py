@@ -13,14 +13,14 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
 from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
-from inceptcli.evaluation.processes import Processes
-from inceptcli.evaluation.results import (
+from inceptcli.evaluation.measures import (
     Evaluation,
     ImageResult,
     Origin,
     evaluation_of,
     image_result,
 )
+from inceptcli.evaluation.processes import Processes
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, EnsembleFiles, EnsembleRequest
 from inceptcli.prediction.predict import classify
 from inceptcli.progress.display import doing

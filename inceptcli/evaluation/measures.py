@@ -1,111 +1,216 @@
-"""Measures of weights, with intervals: from `eval`, or from the run that trained them."""
+"""Compute the measures of an evaluation, with their uncertainty, from one result per image."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+from bisect import bisect
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
 
-from inceptcli.errors import UsageError
-from inceptcli.evaluation.results import wilson_interval
-from inceptcli.weights.metadata import WeightsMetadata
+import numpy as np
+from numpy.typing import NDArray
 
-MAXIMUM_BYTES = 256 * 1024**2
+from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.weights.metadata import ClassName
 
-ROUNDING = 1e-9
-
-NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "loss (nats)"}
-
-
-class Measure(NamedTuple):
-    """A measure, one of NAMES, with its 95 % interval, None if unknown."""
-
-    key: str
-    value: float
-    interval: tuple[float, float] | None
+CALIBRATION_BINS = 15
+Z = NormalDist().inv_cdf((1 + 0.95) / 2)
+"""Standard deviations of a 95 % interval."""
 
 
-class Measures(NamedTuple):
-    """Measures of one evaluation.
+class Origin(NamedTuple):
+    """Networks, data and options of an evaluation; `excluded` is the number of excluded images.
 
-    Attributes:
-        what: Which images, and how they were measured.
-        split: Name of the split.
-        images: Number of images; None if unknown.
-        figures: Measures in the order of NAMES.
+    `split` is train, val or test, or all if the data has no splits.
     """
 
-    what: str
-    split: str
-    images: int | None
-    figures: tuple[Measure, ...]
+    weights: Sequence[str]
+    data: str
+    crops: int
+    excluded: int
+    shortcuts: Shortcuts = NO_SHORTCUTS
+    split: str = "all"
 
 
-def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
-    """Read the output of `eval --format json` for weights with the classes of `metadata`.
+class ImageResult(NamedTuple):
+    """Result of one image; classes are indices into the list of classes.
 
-    Raises UsageError if the file is anything else, or of other classes.
+    `probability` is that of the class `predicted`. `loss` is -log of the label's probability, in
+    nats. `rank` is the label's rank by probability, from 1; ties go to the lower index.
     """
-    flag = f"--measures {file}"
-    try:
-        if file.stat().st_size > MAXIMUM_BYTES:
-            raise UsageError(f"{flag}: over the limit of {MAXIMUM_BYTES} bytes")
-        values = json.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"{flag}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
-    try:
-        classes = [entry["class"] for entry in values["per_class"]]
-        found = Measures(
-            _how(values),
-            str(values["split"]),
-            int(values["images"]),
-            tuple(_figure(key, values[key], values[f"{key}_interval"]) for key in NAMES),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
-    if classes != [entry.id for entry in metadata.classes]:
-        raise UsageError(f"{flag}: its classes are not those of the weights")
-    return found
+
+    path: str
+    label: int
+    predicted: int
+    probability: float
+    loss: float
+    rank: int
 
 
-def _how(values: dict[str, Any]) -> str:
-    crops, skipped = int(values["crops"]), len(values["skipped"])
-    how = [f"split {values['split']}"] if values["split"] != "all" else []
-    how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
-    how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
-    how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
-    how += ["fast_decode"] * bool(values.get("fast_decode"))
-    how += [f"precision {values['precision']}"] if "precision" in values else []
-    how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
-    return ", ".join(how)
+class Confusion(NamedTuple):
+    """Number of images, at least 1, of class `label` that were predicted as `predicted`."""
+
+    label: int
+    predicted: int
+    images: int
 
 
-def _count(images: int) -> str:
-    return f"{images} image{'s' * (images != 1)}"
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: its images, the images predicted as it, and those predicted correctly."""
+
+    name: ClassName
+    images: int
+    predicted: int
+    right: int
+
+    @property
+    def top1(self) -> float | None:
+        """Recall, the share of its images predicted correctly; None without images."""
+        return self.right / self.images if self.images else None
+
+    @property
+    def top1_interval(self) -> tuple[float, float] | None:
+        """Wilson interval of `top1`."""
+        return wilson_interval(self.right, self.images) if self.images else None
+
+    @property
+    def precision(self) -> float | None:
+        """Share of the images predicted as this class that belong to it; None without any."""
+        return self.right / self.predicted if self.predicted else None
 
 
-def _figure(key: str, value: Any, interval: Any) -> Measure:
-    if interval is None:
-        return Measure(key, float(value), None)
-    low, high = map(float, interval)
-    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # also true for NaN
-        raise ValueError(key)
-    return Measure(key, float(value), (low, high))
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Images whose predicted class has a probability of at least `low` and below `high`.
+
+    The last bin includes 1. `probability` is the mean probability, None without images.
+    """
+
+    low: float
+    high: float
+    images: int
+    right: int
+    probability: float | None
+
+    @property
+    def top1(self) -> float | None:
+        """Share predicted correctly; None without images."""
+        return self.right / self.images if self.images else None
 
 
-def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:
-    """Return what a run measured on its `images` validation images; None if not recorded."""
-    figures = []
-    for key in NAMES:
-        value = metadata.metrics.get(f"val_{key}")
-        if value is None or not -1e300 < value < 1e300:
-            continue
-        is_share = key != "loss" and images and 0 <= value <= 1
-        interval = wilson_interval(round(value * images), images) if is_share and images else None
-        figures.append(Measure(key, value, interval))
-    if not figures:
+@dataclass(frozen=True)
+class Evaluation:
+    """Measures as fractions, not percent; `loss` is the mean loss of the images.
+
+    Intervals are of 95 %: Wilson's for accuracies, and the normal interval of the mean loss, None
+    for one image. `calibration_error` is the expected calibration error (Guo et al. 2017) over the
+    15 bins in `calibration`. `confusion` has every pair that occurs, including correct ones, sorted
+    by label. `skipped` has the path of each unreadable image and the reason; these images count
+    nowhere else. `per_class` is in the order of the classes.
+    """
+
+    top1: float
+    top1_interval: tuple[float, float]
+    top5: float
+    top5_interval: tuple[float, float]
+    loss: float
+    loss_interval: tuple[float, float] | None
+    calibration_error: float
+    calibration: tuple[CalibrationBin, ...]
+    per_class: tuple[ClassResult, ...]
+    confusion: tuple[Confusion, ...]
+    images: tuple[ImageResult, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:
+    """Return the result for probabilities (num_classes,).
+
+    Probabilities below the smallest float64 count as that: a loss is at most 744.4.
+    """
+    predicted = int(probabilities.argmax())
+    own = probabilities[label]
+    before = (probabilities > own).sum() + (probabilities[:label] == own).sum()
+    loss = -math.log(max(float(own), math.ulp(0.0)))
+    # The mean of rounded numbers may be 1 + 2e-16.
+    probability = min(1.0, float(probabilities[predicted]))
+    return ImageResult(path, label, predicted, probability, loss, 1 + int(before))
+
+
+def evaluation_of(
+    images: Sequence[ImageResult], classes: Sequence[ClassName], skipped: Sequence[tuple[str, str]]
+) -> Evaluation:
+    """Compute the measures of at least one image; independent of the images' order in every bit."""
+    total = len(images)
+    right = sum(image.rank == 1 for image in images)
+    in_top5 = sum(image.rank <= 5 for image in images)
+    loss = math.fsum(image.loss for image in images) / total
+    bins = calibration(images)
+    counts = Counter(image.label for image in images)
+    answers = Counter(image.predicted for image in images)
+    named = Counter(image.label for image in images if image.rank == 1)
+    pairs = Counter((image.label, image.predicted) for image in images)
+    per_class = tuple(
+        ClassResult(name, counts[label], answers[label], named[label])
+        for label, name in enumerate(classes)
+    )
+    return Evaluation(
+        top1=right / total,
+        top1_interval=wilson_interval(right, total),
+        top5=in_top5 / total,
+        top5_interval=wilson_interval(in_top5, total),
+        loss=loss,
+        loss_interval=_mean_interval([image.loss for image in images], loss),
+        calibration_error=_calibration_error(bins, total),
+        calibration=bins,
+        per_class=per_class,
+        confusion=tuple(Confusion(*pair, count) for pair, count in sorted(pairs.items())),
+        images=tuple(images),
+        skipped=tuple(skipped),
+    )
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval (1927) of a proportion; `trials` is at least 1."""
+    share = successes / trials
+    center = share + Z**2 / (2 * trials)
+    spread = Z * math.sqrt(share * (1 - share) / trials + (Z / (2 * trials)) ** 2)
+    scale = 1 + Z**2 / trials
+    # Rounding leaves 1e-17 if the bound is 0.
+    return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
+
+
+def _mean_interval(values: Sequence[float], mean: float) -> tuple[float, float] | None:
+    if len(values) < 2:
         return None
-    how = "the run's validation images, which also selected its best epoch; 1 crop of each image"
-    return Measures(how, "val", images, tuple(figures))
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    spread = Z * math.sqrt(variance / len(values))
+    return max(0.0, mean - spread), mean + spread
+
+
+def calibration(images: Iterable[ImageResult]) -> tuple[CalibrationBin, ...]:
+    """Group the images into CALIBRATION_BINS bins of equal width, lowest probabilities first."""
+    edges = [number / CALIBRATION_BINS for number in range(CALIBRATION_BINS + 1)]
+    members: list[list[ImageResult]] = [[] for _ in edges[1:]]
+    for image in images:
+        members[bisect(edges, image.probability, hi=CALIBRATION_BINS) - 1].append(image)
+    return tuple(
+        CalibrationBin(
+            low,
+            high,
+            len(inside),
+            sum(image.rank == 1 for image in inside),
+            math.fsum(image.probability for image in inside) / len(inside) if inside else None,
+        )
+        for low, high, inside in zip(edges, edges[1:], members, strict=False)
+    )
+
+
+def _calibration_error(bins: Iterable[CalibrationBin], total: int) -> float:
+    """Return the mean absolute gap of accuracy and confidence per bin, weighted by images."""
+    gaps = (abs(b.right - b.images * b.probability) for b in bins if b.probability is not None)
+    return math.fsum(gaps) / total

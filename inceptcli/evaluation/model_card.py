@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from inceptcli.evaluation.measures import NAMES, Measures
+from inceptcli.evaluation.recorded_measures import NAMES, Measures
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.text import printable
 from inceptcli.weights.metadata import WeightsMetadata

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TextIO
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
-from inceptcli.evaluation.results import (
+from inceptcli.evaluation.measures import (
     CalibrationBin,
     Confusion,
     Evaluation,

@@ -6,7 +6,7 @@ import csv
 import json
 from typing import TextIO
 
-from inceptcli.evaluation.results import Evaluation, Origin
+from inceptcli.evaluation.measures import Evaluation, Origin
 from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
 from inceptcli.text import accuracies, defused, printable
 

@@ -11,8 +11,8 @@ from typing import Unpack
 from inceptcli.data.open_data import Measured
 from inceptcli.evaluation.evaluate import EvaluationRequest
 from inceptcli.evaluation.images import Wanted
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.evaluation.processes import Processes
-from inceptcli.evaluation.results import Evaluation
 from inceptcli.jobs.load import PathOrName, weights_names
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest

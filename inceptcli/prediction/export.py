@@ -139,7 +139,7 @@ def _through_timm(
     from safetensors.torch import load_file
 
     from inceptcli.prediction.engines.torch_engine import TorchEngine
-    from inceptcli.weights.exporting import to_timm
+    from inceptcli.weights.timm_export import to_timm
 
     written = to_timm(weights, output)
     model = timm.create_model(written.model, num_classes=written.num_classes)

@@ -41,6 +41,7 @@ METRICS = (
     "model_flops_utilization",
     "dead_units",
 )
+"""Columns of metrics.csv; callbacks/recorder.py fills them."""
 
 DEAD_UNITS = ("epoch", "step", "stage", "share")
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from inceptcli.networks.registry import describe
-from inceptcli.weights.exporting import TimmExport, lacking_in_timm, to_timm
 from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata, save
 from inceptcli.weights.foreign.declared import CROP_MODES
 from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.timm_export import TimmExport, lacking_in_timm, to_timm
 
 PLACES = {"data": ("path", "val_path"), "network": ("init",)}
 """Recipe keys that contain paths of the training machine."""

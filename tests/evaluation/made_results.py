@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.evaluation.measures import Evaluation, ImageResult, Origin, evaluation_of
 from inceptcli.evaluation.report import write_report
-from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, evaluation_of
 from inceptcli.weights.metadata import ClassName
 from tests.pages.browser import WIDE, Page
 

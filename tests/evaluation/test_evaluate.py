@@ -12,8 +12,8 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.evaluation.evaluate import evaluate, share
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.evaluation.processes import Processes
-from inceptcli.evaluation.results import Evaluation
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
 from inceptcli.weights.metadata import ClassName
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from inceptcli.evaluation import report
+from inceptcli.evaluation.measures import ImageResult, evaluation_of
 from inceptcli.evaluation.report import MISTAKES, class_labels
-from inceptcli.evaluation.results import ImageResult, evaluation_of
 from inceptcli.weights.metadata import ClassName
 from tests.evaluation.made_results import HOSTILE, made_results, opened, written
 from tests.pages.browser import ENTER, NARROW, SPACE, WIDE, Page

@@ -7,7 +7,7 @@ from unittest.mock import ANY
 
 import pytest
 
-from inceptcli.evaluation.results import Evaluation, ImageResult, Origin, evaluation_of
+from inceptcli.evaluation.measures import Evaluation, ImageResult, Origin, evaluation_of
 from inceptcli.evaluation.writers import (
     as_table,
     evaluation_as_json,

@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from inceptcli.networks.torch_modules import ForkModule
-from inceptcli.weights.exporting import to_timm
 from inceptcli.weights.file import load_network, read_metadata
 from inceptcli.weights.foreign.declared import config_beside
 from inceptcli.weights.foreign.importing import convert
 from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.timm_export import to_timm
 from tests.photographs import photographs
 from tests.weights.parity import (
     CLASSES,

@@ -141,7 +141,7 @@ def _config(name: HubName, commit: str, task: Task) -> tuple[list[Declared], Una
 
     Raises UserError for an unsupported network.
     """
-    from inceptcli.weights.exporting import TIMM
+    from inceptcli.weights.timm_export import TIMM
 
     if hub.is_known_to_lack(name.repository, CONFIG, commit):
         return [], None

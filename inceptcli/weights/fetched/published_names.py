@@ -1,4 +1,4 @@
-"""Names and repositories of published weights. Imports little, for completion and lists."""
+"""Names of published weights, which the registry of networks declares. Imports little."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.weights.exporting import TIMM
 from inceptcli.weights.foreign.declared import Declared
 from inceptcli.weights.imagenet_classes import imagenet_classes
 from inceptcli.weights.keys.key_table import KeyTable
 from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.timm_export import TIMM
 
 NUM_IMAGENET_CLASSES = 1000
 

@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
-from inceptcli.evaluation.results import ImageResult, evaluation_of, image_result, wilson_interval
+from inceptcli.evaluation.measures import ImageResult, evaluation_of, image_result, wilson_interval
 from inceptcli.prediction.ensemble import softmax
 from inceptcli.weights.metadata import ClassName
 

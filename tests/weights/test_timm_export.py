@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
-from inceptcli.weights import exporting
-from inceptcli.weights.exporting import to_timm
+from inceptcli.weights import timm_export as exporting
 from inceptcli.weights.file import save
 from inceptcli.weights.keys.key_table import layout
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.timm_export import to_timm
 
 
 def weights(path: Path, name: str, **changes: Any) -> Path:

@@ -1,0 +1,111 @@
+"""Read measures for a model card: those that `eval` wrote, or those of the training run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from inceptcli.errors import UsageError
+from inceptcli.evaluation.measures import wilson_interval
+from inceptcli.weights.metadata import WeightsMetadata
+
+MAXIMUM_BYTES = 256 * 1024**2
+
+ROUNDING = 1e-9
+
+NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "loss (nats)"}
+
+
+class Measure(NamedTuple):
+    """A measure, one of NAMES, with its 95 % interval, None if unknown."""
+
+    key: str
+    value: float
+    interval: tuple[float, float] | None
+
+
+class Measures(NamedTuple):
+    """Measures of one evaluation.
+
+    Attributes:
+        what: Which images, and how they were measured.
+        split: Name of the split.
+        images: Number of images; None if unknown.
+        figures: Measures in the order of NAMES.
+    """
+
+    what: str
+    split: str
+    images: int | None
+    figures: tuple[Measure, ...]
+
+
+def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
+    """Read the output of `eval --format json` for weights with the classes of `metadata`.
+
+    Raises UsageError if the file is anything else, or of other classes.
+    """
+    flag = f"--measures {file}"
+    try:
+        if file.stat().st_size > MAXIMUM_BYTES:
+            raise UsageError(f"{flag}: over the limit of {MAXIMUM_BYTES} bytes")
+        values = json.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{flag}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
+    try:
+        classes = [entry["class"] for entry in values["per_class"]]
+        found = Measures(
+            _how(values),
+            str(values["split"]),
+            int(values["images"]),
+            tuple(_figure(key, values[key], values[f"{key}_interval"]) for key in NAMES),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
+    if classes != [entry.id for entry in metadata.classes]:
+        raise UsageError(f"{flag}: its classes are not those of the weights")
+    return found
+
+
+def _how(values: dict[str, Any]) -> str:
+    crops, skipped = int(values["crops"]), len(values["skipped"])
+    how = [f"split {values['split']}"] if values["split"] != "all" else []
+    how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
+    how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
+    how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
+    how += ["fast_decode"] * bool(values.get("fast_decode"))
+    how += [f"precision {values['precision']}"] if "precision" in values else []
+    how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
+    return ", ".join(how)
+
+
+def _count(images: int) -> str:
+    return f"{images} image{'s' * (images != 1)}"
+
+
+def _figure(key: str, value: Any, interval: Any) -> Measure:
+    if interval is None:
+        return Measure(key, float(value), None)
+    low, high = map(float, interval)
+    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # also true for NaN
+        raise ValueError(key)
+    return Measure(key, float(value), (low, high))
+
+
+def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:
+    """Return what a run measured on its `images` validation images; None if not recorded."""
+    figures = []
+    for key in NAMES:
+        value = metadata.metrics.get(f"val_{key}")
+        if value is None or not -1e300 < value < 1e300:
+            continue
+        is_share = key != "loss" and images and 0 <= value <= 1
+        interval = wilson_interval(round(value * images), images) if is_share and images else None
+        figures.append(Measure(key, value, interval))
+    if not figures:
+        return None
+    how = "the run's validation images, which also selected its best epoch; 1 crop of each image"
+    return Measures(how, "val", images, tuple(figures))
