@@ -111,6 +111,12 @@ class Dataset(ABC):
                 f"--data {place}: has {' and '.join(self.splits)} images but none to validate on; "
                 f"give --val-fraction 0.1 to split the train images{test}"
             )
+        folder = Path(self.data)
+        if folder.is_dir() and not means_shards(self.data) and not subfolders(folder):
+            raise UsageError(
+                f"--data {place}: no class folders; put each class's images into a folder of its "
+                "own, and these folders into train/ and val/"
+            )
         raise UsageError(
             f"--data {place}: no validation images; give a folder with train/ and val/, each with "
             "one folder per class, or shards train-* and val-*; or give --val-fraction or "

@@ -13,7 +13,7 @@ from inceptcli.evaluation.evaluate import EvaluationRequest
 from inceptcli.evaluation.images import Wanted
 from inceptcli.evaluation.measures import Evaluation
 from inceptcli.evaluation.processes import Processes
-from inceptcli.jobs.load import PathOrName, weights_names
+from inceptcli.jobs.load import PathOrName, check_options, weights_names
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest
 from inceptcli.progress.display import Display, notices
@@ -51,6 +51,7 @@ def evaluate(
         FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise
             RuntimeError.
     """
+    check_options(options)
     with python_errors(), notices() if progress else nullcontext():
         networks = EnsembleRequest(weights_names(weights), **options)
         wanted = Wanted(

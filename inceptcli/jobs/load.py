@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from typing import Any, BinaryIO, Literal, Unpack, cast
 
@@ -48,8 +48,16 @@ def load(
         ValueError: an option is wrong, or the networks have different classes.
         RuntimeError: the weights cannot be read or downloaded, or the device is unavailable.
     """
+    check_options(options)
     with python_errors():
         return Model(EnsembleRequest(weights_names(weights), **options).find())
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise TypeError for options that `load` does not have."""
+    known = EnsembleOptions.__annotations__
+    if unknown := [name for name in options if name not in known]:
+        raise TypeError(f"no option {unknown[0]!r}; options: {', '.join(known)}")
 
 
 def weights_names(weights: PathOrName | Sequence[PathOrName]) -> tuple[str, ...]:

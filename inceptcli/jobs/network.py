@@ -6,6 +6,7 @@ import os
 from typing import Any, cast
 
 from inceptcli.jobs.python_errors import python_errors
+from inceptcli.jobs.summarize import described_network
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe.schema import check
@@ -43,6 +44,7 @@ def network(
     if num_classes is not None or options:
         raise ValueError(f"{text}: weights define their own classes and options; give a network")
     with python_errors():
+        described_network(text, None)  # whose error lists the networks
         return cast(Network, load_network(find_weights(text))[0])
 
 

@@ -44,7 +44,7 @@ def few_images(root: Path) -> None:
         (one_class, 1, "cat"),
         (empty_class, 1, "dog"),
         (unknown_class, 1, "fish"),
-        (no_classes, 2, "--val-fraction"),
+        (no_classes, 2, "no class folders"),
         (few_images, 2, "--batch-size"),
     ],
 )

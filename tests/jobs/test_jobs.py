@@ -73,6 +73,8 @@ def test_a_network_of_weights_has_them(weights: Path) -> None:
     found, expected = network.state_dict(), load_tensors(weights)
     assert sorted(found) == sorted(expected)
     assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+    with pytest.raises(FileNotFoundError, match=r"irv9: neither a network nor .*networks: iv4"):
+        inceptcli.network("irv9")
     with pytest.raises(ValueError, match="define their own classes"):
         inceptcli.network(weights, num_classes=2)
 

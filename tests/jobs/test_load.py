@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -104,7 +105,8 @@ def test_embeddings_are_the_networks_in_order(
         ("none/*.png", ValueError, "none/*.png: no file matches this pattern"),
         (b"", ValueError, "images[0]: empty file"),
         (np.zeros((4, 4), np.uint8), ValueError, "images[0]: an array of shape (4, 4)"),
-        (np.zeros((4, 4, 3)), ValueError, "type float64; RGB pixels are uint8 of shape (H, W, 3)"),
+        (np.zeros((4, 4, 3)), ValueError, "shape (H, W, 3); for values of 0 to 1: (255 * array)"),
+        (np.zeros((3, 4, 4), np.uint8), ValueError, "move the channels: array.transpose(1, 2, 0)"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "shape (0, 4, 3)"),
         ([3], TypeError, "images[0] must be a path, bytes"),
         ([io.StringIO("text")], TypeError, "got StringIO"),
@@ -148,13 +150,14 @@ def test_errors_are_returned_where_that_is_asked_for(model: Model, pictures: lis
         ({"fast_decode": "no"}, ValueError, "--fast-decode must be True or False, got 'no'"),
         ({"weights": []}, ValueError, "no weights; give at least one"),
         ({"compile": True}, ValueError, "--compile needs a GPU"),
-        ({"speed": 3}, TypeError, "speed"),
+        ({"speed": 3}, TypeError, "no option 'speed'; options: crops, device"),
+        ({"weights": "imagent"}, FileNotFoundError, "did you mean imagenet?"),
     ],
 )
 def test_wrong_options_are_ordinary_errors(
     options: dict[str, object], error: type[Exception], said: str, weights: Path
 ) -> None:
-    with pytest.raises(error, match=said.replace("(", r"\(")):
+    with pytest.raises(error, match=re.escape(said)):
         inceptcli.load(**{"weights": weights, **options})  # type: ignore[arg-type]
 
 

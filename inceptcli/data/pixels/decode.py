@@ -248,9 +248,14 @@ def _loaded(image: Image.Image, pixels: NDArray[np.uint8] | None) -> NDArray[np.
 def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the array; raise UnreadableImage if it is not RGB pixels or too large."""
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        remedy = ""
+        if pixels.ndim == 3 and pixels.shape[0] == 3 != pixels.shape[2]:
+            remedy = "; move the channels: array.transpose(1, 2, 0)"
+        elif pixels.dtype != np.uint8:
+            remedy = '; for values of 0 to 1: (255 * array).round().astype("uint8")'
         raise UnreadableImage(
             f"an array of shape {pixels.shape} and type {pixels.dtype}; RGB pixels are uint8 of "
-            "shape (H, W, 3)"
+            f"shape (H, W, 3){remedy}"
         )
     _check_pixels(pixels.shape[1], pixels.shape[0])
     return pixels

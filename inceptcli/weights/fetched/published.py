@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.errors import UsageError, UserError
+from inceptcli.errors import MissingFile, UsageError, UserError
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.networks.registry import NETWORKS, WEIGHTS_NETWORK, network_options
 from inceptcli.progress.display import Display
@@ -48,7 +49,15 @@ def find_weights(weights: str, network: str = WEIGHTS_NETWORK) -> Path:
 
         return hub_weights.obtain_from_hub(name)
     published = published_name(weights, network)
-    return resolve(Path(weights)) if published is None else obtain_published(published)
+    if published is not None:
+        return obtain_published(published)
+    try:
+        return resolve(Path(weights))
+    except MissingFile as error:
+        names = {published.shown for published in PUBLISHED} | {entry.name for entry in PUBLISHED}
+        if similar := get_close_matches(weights, sorted(names), 1):
+            raise MissingFile(f"{error}; did you mean {similar[0]}?") from error
+        raise
 
 
 def published_name(weights: str, network: str = WEIGHTS_NETWORK) -> Published | None:
