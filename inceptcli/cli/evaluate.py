@@ -184,8 +184,7 @@ def evaluate(
             compile_networks,
         )
         images = Wanted(data, split, exclude, allow_outside)
-        if not is_first:
-            silence()
+        silence(not is_first)
         job = EvaluationRequest(networks, images, skip_unreadable).prepare()
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}

@@ -209,8 +209,7 @@ def train(
     from inceptcli.processes.launchers import is_first_process
     from inceptcli.training.stopping import Stopping
 
-    if not is_first_process():
-        silence()
+    silence(not is_first_process())
     stopping = Stopping()
     with stopping.listening():
         from inceptcli.jobs.train import KEYS, TrainRequest, train_as

@@ -15,7 +15,7 @@ from inceptcli.errors import UsageError
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.processes.launchers import check_launcher, is_first_process
 from inceptcli.processes.signals import EXIT_STOPPED
-from inceptcli.progress.display import doing, notices
+from inceptcli.progress.display import doing, notices, silence
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import TrainerSection
@@ -201,6 +201,7 @@ def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
     settings = request.settings()
     stopping.requeue = settings.checkpoint.requeue
     _check_launcher(settings.trainer)
+    silence(not is_first_process())  # without the variables that another program left
     output = None if request.fast_dev_run else request.output
     directory = None if output is None else RunDirectory(output)
     _check_recipe_stays(request.recipe, output)

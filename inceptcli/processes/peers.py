@@ -38,6 +38,11 @@ class Peers:
         self._connections: dict[int, socket.socket] = {}
         self._rank = 0
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether the ranks are connected."""
+        return bool(self._connections)
+
     def connect(self) -> None:
         """Connect the ranks of the process group and start listening; all ranks must call it."""
         from torch import distributed

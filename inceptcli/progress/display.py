@@ -75,8 +75,13 @@ def doing(what: str) -> Iterator[None]:
 class Notices(logging.Handler):
     """A log handler that prints plain lines on standard error, above the progress bar if any."""
 
+    is_silent = False
+    """Whether another process of the job shows the notices."""
+
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record as one line."""
+        if self.is_silent:
+            return
         _busy_line.erase()
         line = fitted(shortened(printable(record.getMessage())), sys.stderr)
         if Display.bars is not None:
@@ -96,6 +101,7 @@ def notices() -> Iterator[None]:
     level = logger.level
     _shown.setLevel(logging.INFO)
     _shown.filters.clear()
+    _shown.is_silent = False
     logger.setLevel(logging.INFO)
     logger.addHandler(_shown)
     try:
@@ -112,9 +118,9 @@ def hush(quiet: bool) -> bool:
     return quiet
 
 
-def silence() -> None:
-    """Hide all notices; another process of the job shows them."""
-    _shown.setLevel(logging.CRITICAL + 1)
+def silence(is_silent: bool) -> None:
+    """Hide all notices if another process of the job shows them."""
+    _shown.is_silent = is_silent
 
 
 def hide(module: str) -> None:
@@ -134,7 +140,8 @@ class Display:
     bars: ClassVar[Progress | None] = None
 
     def __init__(self, quiet: bool = False) -> None:
-        self.quiet = quiet or _shown not in logger.handlers or _shown.level > logging.INFO
+        is_shown = _shown in logger.handlers and not _shown.is_silent
+        self.quiet = quiet or not is_shown or _shown.level > logging.INFO
 
     @contextmanager
     def task(

@@ -143,7 +143,7 @@ def test_quiet_says_nothing_but_warnings(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_of_several_processes_one_speaks(capsys: pytest.CaptureFixture[str]) -> None:
     with notices():
-        silence()
+        silence(True)
         logger.warning("notice")
     assert capsys.readouterr() == ("", "")
 

@@ -29,6 +29,7 @@ class RankWatch(Callback):
 
     def __init__(self, directory: RunDirectory) -> None:
         self._peers = Peers(REMEDY, directory.log_from_any_rank)
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Connect to the other ranks."""
@@ -43,6 +44,10 @@ class RankWatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Send the error to the other ranks and disconnect."""
+        if not self._peers.is_connected:  # nobody tells ranks that are still starting
+            children, self.children[:] = [*self.children], []
+            for child in children:
+                child.kill()
         own = worker_ended(exception)
         self._peers.leave(exception if own is None else UserError(own))
 
@@ -65,10 +70,10 @@ def start_ranks(trainer: Trainer, directory: RunDirectory) -> None:
         "LOCAL_RANK": "0",
     }
     command = [sys.executable, *sys.orig_argv[1:]]
-    children = [
-        subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)})
-        for rank in range(1, trainer.num_devices)
-    ]
+    (watch,) = (callback for callback in trainer.callbacks if isinstance(callback, RankWatch))  # type: ignore[attr-defined]
+    children = watch.children
+    for rank in range(1, trainer.num_devices):
+        children.append(subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}))
     arguments = (directory.log_from_any_rank, children)
     threading.Thread(target=_watch_children, args=arguments, daemon=True).start()
 
