@@ -193,7 +193,7 @@ def test_a_cpu_has_no_limit_to_find(tmp_path: Path) -> None:
         "train", "--batch-size", "auto", "--accelerator", "cpu", "--output", tmp_path / "run"
     )
     assert done.exit_code == 2
-    assert "and cpu has none: it swaps; give --batch-size a number" in done.stderr
+    assert "needs a CUDA device, got cpu; give --batch-size a number" in done.stderr
     assert not (tmp_path / "run").exists()
 
 
