@@ -15,10 +15,14 @@ from pathlib import Path
 
 import pytest
 
+FIRST_JOB = 1 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+"""Lightning takes a job's port from its number; two clusters at once must not have the same."""
+
 CONFIGURATION = """\
 ClusterName=two-nodes
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
+FirstJobId={first_job}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
@@ -125,7 +129,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     )
     (folder / "slurm.conf").write_text(
         CONFIGURATION.format(
-            host=socket.gethostname().split(".")[0], user="root", folder=folder, ports=free_ports()
+            first_job=FIRST_JOB,
+            host=socket.gethostname().split(".")[0],
+            user="root",
+            folder=folder,
+            ports=free_ports(),
         )
     )
     munge = [
