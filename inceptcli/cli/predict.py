@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -289,9 +288,6 @@ def checked(request: Request) -> Job:
     outputs = OutputFiles(_part_files(part) if part else _outputs(request))
     found = request.networks.find()
     paths = request.paths
-    for path in paths:
-        if all(os.path.isfile(f"{path}/{name}") for name in ("recipe.yaml", "train.log")):  # noqa: PTH113 (never raises)
-            raise UsageError(f"{path}: is a run directory, not images; give --weights {path}")
     outputs.check([*paths, *found.files, *[STANDARD_INPUT] * ("-" in paths)])
     _check_extras(request, found)
     return Job(request, part, written, outputs, found, _named_classes(request, found))

@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from inceptcli.data.folders import find_images
+from inceptcli.data.folders import RUN_FILES, find_images
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.pixels.image_formats import SUFFIXES
 from inceptcli.data.text_files import UTF_16, as_it_lies
@@ -104,8 +104,11 @@ def find_sources(
         left_out: Counts files in folders and tar files that are not images.
         null: Whether paths in `stream` end with a NUL character instead of a newline.
 
-    Raises UsageError at once for an address with an unsupported scheme.
+    Raises UsageError at once for a run directory and an address with an unsupported scheme.
     """
+    for path in arguments:
+        if sum(os.path.isfile(f"{path}/{name}") for name in RUN_FILES) > 1:  # noqa: PTH113
+            raise UsageError(f"{path}: is a run directory, not images; give --weights {path}")
     addresses = {text: parse(text) for text in arguments if _is_remote(text)}
     return _sources(arguments, addresses, stream, LeftOut() if left_out is None else left_out, null)
 

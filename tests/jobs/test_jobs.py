@@ -24,7 +24,7 @@ from tests.prediction.conftest import IDS, draw
 GUIDE = Path(__file__).parents[2] / "inceptcli/guide/python.md"
 SMALL: dict[str, Any] = {"network.repeats": [1, 1, 1], "data.train_size": 12, "data.val_size": 10}
 OPTIONS: dict[str, Any] = {
-    "arch": "irv1", "image_size": 75, "batch_size": 4, "workers": 0, "accelerator": "cpu"
+    "arch": "irv1", "image_size": 75, "batch_size": 4, "accelerator": "cpu"
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_the_programs_of_guide_and_readme_run(
             picture(tmp_path / "flowers" / split / name / f"{number - number % 2}.png", number)
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"<!-- python -->\n```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    smaller = 'epochs=1, workers=0, accelerator="cpu", batch_size=4, ' + (
+    smaller = 'epochs=1, accelerator="cpu", batch_size=4, ' + (
         "changes={'network.repeats': [1, 1, 1]}"
     )
     assert "epochs=3" in code

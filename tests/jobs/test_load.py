@@ -249,10 +249,16 @@ def test_streams_are_read_to_their_end(model: Model, tmp_path: Path) -> None:
     assert slow.top == whole.top
 
 
-def test_bad_inputs_among_others_are_answers_too(model: Model, pictures: list[Path]) -> None:
+def test_bad_inputs_among_others_are_answers_too(
+    model: Model, pictures: list[Path], tmp_path: Path
+) -> None:
     closed = pictures[1].open("rb")
     closed.close()
-    inputs: list[Any] = [pictures[0], closed, "", "http://a/b.png", "https://a..b/c.png"]
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("recipe.yaml", "train.log"):
+        (run / name).write_text("")
+    inputs: list[Any] = [pictures[0], closed, "", "http://a/b.png", "https://a..b/c.png", str(run)]
     good, *bad, last = model.predict([*inputs, pictures[1]], errors="return")
     assert good.error is None
     assert last.error is None
