@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
@@ -27,9 +28,10 @@ from inceptcli.progress.display import doing
 
 
 class ProcessResults(NamedTuple):
-    """Results of one process, by image number."""
+    """Results of one process, by image number; `probabilities` has a row for each of `results`."""
 
     results: dict[int, ImageResult]
+    probabilities: NDArray[np.float64]
     skipped: dict[int, tuple[str, str]]
 
 
@@ -112,17 +114,27 @@ def evaluate(
             ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode
         )
 
+    found = _joined(processes.gather(work))
+    left_out = [found.skipped[number] for number in sorted(found.skipped)]
+    if not found.results:
+        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
+    return evaluation_of([*found.results.values()], found.probabilities, ensemble.classes, left_out)
+
+
+def _joined(parts: Sequence[ProcessResults]) -> ProcessResults:
+    """Join the results of all processes, by ascending image number."""
+    if len(parts) == 1:
+        return parts[0]
     results: dict[int, ImageResult] = {}
     skipped: dict[int, tuple[str, str]] = {}
-    for part in processes.gather(work):
+    for part in parts:
         results |= part.results
         skipped |= part.skipped
-    left_out = [skipped[number] for number in sorted(skipped)]
-    if not results:
-        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
-    return evaluation_of(
-        [results[number] for number in sorted(results)], ensemble.classes, left_out
-    )
+    numbers = sorted(results)
+    probabilities = np.empty((len(numbers), parts[0].probabilities.shape[1]))
+    for part in parts:
+        probabilities[np.searchsorted(numbers, [*part.results])] = part.probabilities
+    return ProcessResults({n: results[n] for n in numbers}, probabilities, skipped)
 
 
 def share(num_images: int, processes: Processes) -> range:
@@ -139,17 +151,20 @@ def _measure(
     skip_unreadable: bool,
     fast_decode: bool,
 ) -> ProcessResults:
-    found = ProcessResults({}, {})
+    results: dict[int, ImageResult] = {}
+    skipped: dict[int, tuple[str, str]] = {}
+    probabilities = np.empty((len(numbers), len(ensemble.classes)))
     read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
     for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
         name = source.name(number)
         if isinstance(answer, UnreadableImage):
             if not skip_unreadable:
                 raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
-            found.skipped[number] = (name, str(answer))
+            skipped[number] = (name, str(answer))
         elif np.isfinite(answer).all():
-            found.results[number] = image_result(name, source.label(number), answer)
+            probabilities[len(results)] = answer
+            results[number] = image_result(name, source.label(number), answer)
         else:
             raise UserError(f"{name}: {DAMAGED}")
         progress(1)
-    return found
+    return ProcessResults(results, probabilities[: len(results)], skipped)

@@ -6,7 +6,7 @@ import math
 from bisect import bisect
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -110,7 +110,8 @@ class Evaluation:
     for one image. `calibration_error` is the expected calibration error (Guo et al. 2017) over the
     15 bins in `calibration`. `confusion` has every pair that occurs, including correct ones, sorted
     by label. `skipped` has the path of each unreadable image and the reason; these images count
-    nowhere else. `per_class` is in the order of the classes.
+    nowhere else. `per_class` is in the order of the classes. `probabilities` (images, classes) has
+    a row for each of `images`.
     """
 
     top1: float
@@ -124,6 +125,7 @@ class Evaluation:
     per_class: tuple[ClassResult, ...]
     confusion: tuple[Confusion, ...]
     images: tuple[ImageResult, ...]
+    probabilities: NDArray[np.float64] = field(repr=False, compare=False)
     skipped: tuple[tuple[str, str], ...] = ()
 
 
@@ -142,9 +144,15 @@ def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> I
 
 
 def evaluation_of(
-    images: Sequence[ImageResult], classes: Sequence[ClassName], skipped: Sequence[tuple[str, str]]
+    images: Sequence[ImageResult],
+    probabilities: NDArray[np.float64],
+    classes: Sequence[ClassName],
+    skipped: Sequence[tuple[str, str]],
 ) -> Evaluation:
-    """Compute the measures of at least one image; independent of the images' order in every bit."""
+    """Compute the measures of at least one image; independent of the images' order in every bit.
+
+    `probabilities` (images, classes) has a row for each of `images`.
+    """
     total = len(images)
     right = sum(image.rank == 1 for image in images)
     in_top5 = sum(image.rank <= 5 for image in images)
@@ -170,6 +178,7 @@ def evaluation_of(
         per_class=per_class,
         confusion=tuple(Confusion(*pair, count) for pair, count in sorted(pairs.items())),
         images=tuple(images),
+        probabilities=probabilities,
         skipped=tuple(skipped),
     )
 

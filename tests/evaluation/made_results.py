@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,22 @@ class MadePictures:
         return self.results.images[index].path
 
 
+def made_probabilities(images: Sequence[ImageResult], num_classes: int) -> NDArray[np.float64]:
+    """Rows with the probabilities that the results have; the other classes share the rest."""
+    rows = np.arange(len(images))
+    predicted = [image.predicted for image in images]
+    known = np.zeros((len(images), num_classes), bool)
+    found = np.zeros((len(images), num_classes))
+    for column, value in (
+        ([image.label for image in images], [math.exp(-image.loss) for image in images]),
+        (predicted, [image.probability for image in images]),
+    ):
+        found[rows, column], known[rows, column] = value, True
+    rest = np.maximum(0, 1 - found.sum(1)) / np.maximum(1, (~known).sum(1))
+    filled: NDArray[np.float64] = np.where(known, found, rest[:, None])
+    return filled
+
+
 def made_results(
     num_classes: int, num_images: int, accuracy: float = 0.8, *, hostile: bool = False
 ) -> Evaluation:
@@ -75,7 +93,7 @@ def made_results(
     images = [ImageResult(*row) for row in rows]
     classes = [ClassName(f"n{number:08}", name) for number, name in enumerate(names)]
     skipped = [(f"data/{HOSTILE}</script>.jpg", f"not an image {HOSTILE}")] if hostile else []
-    return evaluation_of(images, classes, skipped)
+    return evaluation_of(images, made_probabilities(images, num_classes), classes, skipped)
 
 
 ORIGIN = Origin(["a.safetensors", "b.safetensors"], "flowers", 12, 3)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -11,9 +13,9 @@ from numpy.typing import NDArray
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
-from inceptcli.evaluation.evaluate import evaluate, share
-from inceptcli.evaluation.measures import Evaluation
-from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.evaluate import evaluate
+from inceptcli.evaluation.measures import Evaluation, image_result
+from inceptcli.evaluation.processes import Item, Processes
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
 from inceptcli.weights.metadata import ClassName
 
@@ -77,14 +79,36 @@ def test_each_image_is_read_once_and_no_batch_size_changes_anything() -> None:
     assert source.read == [1] * 121
     assert [image.path for image in expected.images] == [f"{n}.png" for n in range(121)]
     assert 0 < expected.top1 < expected.top5 < 1
+    for row, image in zip(expected.probabilities, expected.images, strict=True):
+        assert image == image_result(image.path, image.label, row)
     for batch_size in (7, 32, 200):
-        assert measured(Grays(121), batch_size) == expected
+        found = measured(Grays(121), batch_size)
+        assert found == expected
+        assert (found.probabilities == expected.probabilities).all()
+
+
+class Ranks(Processes):
+    """Processes that run one after the other; the last one gathers the results of all."""
+
+    parts: ClassVar[list[Any]] = []
+
+    def gather(self, work: Callable[[], Item]) -> list[Item]:
+        self.parts.append(work())
+        return self.parts
 
 
 @pytest.mark.parametrize(("num_images", "size"), [(121, 2), (121, 7), (3, 4), (8, 8)])
-def test_processes_share_every_image_and_none_twice(num_images: int, size: int) -> None:
-    shares = [share(num_images, Processes(rank, size)) for rank in range(size)]
-    assert sorted(number for numbers in shares for number in numbers) == list(range(num_images))
+def test_processes_share_every_image_and_none_twice(
+    num_images: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ranks, "parts", [])
+    source, expected = Grays(num_images, (2,)), measured(Grays(num_images, (2,)), skip=True)
+    for rank in range(size):
+        ranks = Ranks(rank, size)
+        found = evaluate(Ensemble([Brightness()]), source, 7, [].append, True, ranks)
+    assert source.read == [1] * num_images
+    assert found == expected
+    assert (found.probabilities == expected.probabilities).all()
 
 
 def test_what_cannot_be_read_fails_or_is_listed_in_order() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inceptcli.evaluation import report
@@ -129,7 +130,8 @@ def test_mistakes_are_sorted_by_confidence(page: Page, tmp_path: Path) -> None:
 
 def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -> None:
     classes = [ClassName("a", "a"), ClassName("b", "b")]
-    opened(page, tmp_path, evaluation_of([ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1)], classes, []))
+    image, probabilities = ImageResult("a.jpg", 0, 0, 1.0, 0.0, 1), np.array([[1.0, 0.0]])
+    opened(page, tmp_path, evaluation_of([image], probabilities, classes, []))
     assert "Every prediction is correct." in page.texts("#mistakes ~ p")
     assert page.texts("#pairs caption") == ["No class was mistaken for another."]
     assert page.column("#per-class", 2) == ["100.00%", "–"]

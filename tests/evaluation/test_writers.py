@@ -15,15 +15,18 @@ from inceptcli.evaluation.writers import (
     write_predictions,
 )
 from inceptcli.weights.metadata import ClassName
+from tests.evaluation.made_results import made_probabilities
 
 CLASSES = (ClassName("n0", "=cat"), ClassName("n1", "bell\x07"), ClassName("n2", "fox"))
 ORIGIN = Origin(["a", "b"], "flowers", 12, 4)
+IMAGES = (
+    ImageResult("-a.jpg", 0, 0, 0.75, 0.25, 1),
+    ImageResult("b, c.jpg", 0, 1, 0.5, 1.5, 2),
+    ImageResult("d.jpg", 0, 1, 0.5, 1.0, 3),
+)
 RESULT: Evaluation = evaluation_of(
-    [
-        ImageResult("-a.jpg", 0, 0, 0.75, 0.25, 1),
-        ImageResult("b, c.jpg", 0, 1, 0.5, 1.5, 2),
-        ImageResult("d.jpg", 0, 1, 0.5, 1.0, 3),
-    ],
+    IMAGES,
+    made_probabilities(IMAGES, 3),
     CLASSES,
     [("@e.jpg", "empty file")],
 )
