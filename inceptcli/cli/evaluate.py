@@ -276,11 +276,11 @@ def _outputs(
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
-    shortcuts = origin.shortcuts
+    recorded = origin.recorded
     writes: list[Callable[[Evaluation], None]] = []
     for file, flag, write in (
-        (predictions, "--predictions", partial(write_predictions, shortcuts=shortcuts)),
-        (confusion, "--confusion", partial(write_confusion, shortcuts=shortcuts)),
+        (predictions, "--predictions", partial(write_predictions, recorded=recorded)),
+        (confusion, "--confusion", partial(write_confusion, recorded=recorded)),
         (report, "--report", partial(write_report, source=source, origin=origin)),
     ):
         if file is not None:

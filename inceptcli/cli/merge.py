@@ -84,7 +84,7 @@ def merge(
         Display(stream.isatty()).task("merge", found.inputs, "rows") as task,
     ):
         check_no_terminal(chosen, stream)
-        WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.shortcuts)
+        WRITERS[chosen](_counted(found.answers(), task.advance), stream, found.recorded)
     rows = number_of(found.inputs, "row")
     bad = f"{found.unreadable:,} with an error"
     if output is None:

@@ -316,7 +316,7 @@ class Job(NamedTuple):
         """Write all answers to standard output or --output; return whether all were readable."""
         from inceptcli.prediction.outputs.writers import WRITERS
 
-        output, shortcuts = self.request.output, self.found.request.shortcuts
+        output, recorded = self.request.output, self.found.request.recorded
         with (
             noted(lambda: "" if output else what_stays(self.format)),
             results_stream(output) as stream,
@@ -326,7 +326,7 @@ class Job(NamedTuple):
             display = Display(quiet=stream.isatty())
             write = WRITERS[self.format]
             images, unreadable = self._answer(
-                sources, lambda answers: write(answers, stream, shortcuts), display, keep
+                sources, lambda answers: write(answers, stream, recorded), display, keep
             )
         self._say_written(images, unreadable)
         return not unreadable
@@ -410,7 +410,7 @@ class Job(NamedTuple):
 
     def _kept(self, ensemble: Ensemble, stack: ExitStack) -> list[Keep]:
         """Return functions that write the extras; files are replaced when `stack` closes."""
-        extras, shortcuts = self.request.extras, self.found.request.shortcuts
+        extras, recorded = self.request.extras, self.found.request.recorded
         kept: list[Keep] = []
         if extras.explain is not None:
             flag = f"--explain {extras.explain}"
@@ -419,7 +419,7 @@ class Job(NamedTuple):
             from inceptcli.prediction.outputs.embeddings import embeddings
 
             (engine,) = cast("Sequence[EmbeddingEngine]", ensemble.engines)
-            block = embeddings(extras.embeddings, engine.embedding_width, shortcuts)
+            block = embeddings(extras.embeddings, engine.embedding_width, recorded)
             flag = f"--embeddings {extras.embeddings}"
             kept.append(stack.enter_context(_reporting(flag, block)))
         return kept
@@ -575,7 +575,7 @@ def _gallery(page: Path | None, networks: EnsembleRequest) -> Iterator[Sequence[
 
     with results_stream(page, "--gallery") as stream, Gallery() as gallery:
         yield (gallery.keep,)
-        gallery.write(stream, networks.weights, networks.crops, networks.shortcuts)
+        gallery.write(stream, networks.weights, networks.crops, networks.recorded)
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class EvaluationRequest:
             )
         asked = self.networks
         origin = Origin(
-            asked.weights, found.data, asked.crops, found.excluded, asked.shortcuts, found.split
+            asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split
         )
         return Prepared(self, networks, found, origin)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.weights.metadata import ClassName
 
 CALIBRATION_BINS = 15
@@ -31,7 +31,7 @@ class Origin(NamedTuple):
     data: str
     crops: int
     excluded: int
-    shortcuts: Shortcuts = NO_SHORTCUTS
+    recorded: RecordedOptions = DEFAULT_OPTIONS
     split: str = "all"
 
 

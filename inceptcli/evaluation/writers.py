@@ -7,7 +7,7 @@ import json
 from typing import TextIO
 
 from inceptcli.evaluation.measures import Evaluation, Origin
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import accuracies, defused, printable
 
 PREDICTIONS = (
@@ -19,14 +19,14 @@ MOST_CONFUSED = 5
 
 
 def write_predictions(
-    result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    result: Evaluation, stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
-    `label` and `predicted` are class ids. The last columns record the `shortcuts` used. Text that a
+    `label` and `predicted` are class ids. The last columns are the `recorded` options. Text that a
     spreadsheet would take for a formula is prefixed with an apostrophe; see `defused`.
     """
-    table, said = csv.writer(stream), shortcuts.as_texts()
+    table, said = csv.writer(stream), recorded.as_texts()
     last = said.values()
     table.writerow((*PREDICTIONS, *said))
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
@@ -39,13 +39,13 @@ def write_predictions(
 
 
 def write_confusion(
-    result: Evaluation, stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    result: Evaluation, stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     """Write CONFUSION, a line for each pair of label and prediction that occurs.
 
-    The last columns record the `shortcuts` used.
+    The last columns are the `recorded` options.
     """
-    table, said = csv.writer(stream), shortcuts.as_texts()
+    table, said = csv.writer(stream), recorded.as_texts()
     last = said.values()
     table.writerow((*CONFUSION, *said))
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
@@ -56,7 +56,7 @@ def write_confusion(
 def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
     """Return one JSON object; accuracies are fractions of 1, classes of `confusion` are ids.
 
-    It records the shortcuts used, as `as_table` does.
+    It has the recorded options, as `as_table` does.
     """
     ids = [entry.name.id for entry in result.per_class]
     values = {
@@ -80,7 +80,7 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
             for b in result.calibration
         ],
         "crops": origin.crops,
-        **origin.shortcuts.as_dict(),
+        **origin.recorded.as_dict(),
         "weights": origin.weights,
         "excluded": origin.excluded,
         "per_class": [
@@ -114,7 +114,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
     how += [
         name if value is True else f"{name} {value}"
-        for name, value in origin.shortcuts.as_dict().items()
+        for name, value in origin.recorded.as_dict().items()
     ]
     lines = [
         f"{', '.join(how)}: {accuracies(result.top1, result.top5, len(result.per_class))}, "

@@ -22,7 +22,7 @@ from inceptcli.prediction.engines.engine import (
     Engine,
     load_engine,
 )
-from inceptcli.prediction.shortcuts import Precision, Shortcuts
+from inceptcli.prediction.recorded_options import Precision, RecordedOptions
 from inceptcli.progress.display import doing
 from inceptcli.text import composed, printable
 from inceptcli.weights.fetched.published import find_weights
@@ -194,9 +194,9 @@ class EnsembleRequest:
             raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {shown}")
 
     @property
-    def shortcuts(self) -> Shortcuts:
+    def recorded(self) -> RecordedOptions:
         """The options that change probabilities."""
-        return Shortcuts(self.fast_decode, self.precision)
+        return RecordedOptions(self.fast_decode, self.precision)
 
     def find(self) -> EnsembleFiles:
         """Find the weights, download published ones, and read their metadata; no torch.

@@ -38,7 +38,7 @@ from inceptcli.data.pixels.crops import cut
 from inceptcli.data.pixels.decode import decode
 from inceptcli.prediction.engines.torch_engine import CudaEngine, TorchEngine
 from inceptcli.prediction.readers import readers
-from inceptcli.prediction.shortcuts import Precision
+from inceptcli.prediction.recorded_options import Precision
 from inceptcli.processes.cores import usable_cores
 from inceptcli.weights.file import load_network, read_metadata
 from inceptcli.weights.foreign.importing import convert

@@ -16,7 +16,7 @@ from pyarrow.parquet import read_table
 
 from inceptcli.cli import merge, predict
 from inceptcli.prediction.predict import Answer
-from inceptcli.prediction.shortcuts import Shortcuts
+from inceptcli.prediction.recorded_options import RecordedOptions
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.cli.test_predict import invoke, rows_of
 from tests.data.class_folders import pack, shard
@@ -110,7 +110,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     command = ("predict", folder, *flags, "--shard", "0/1", "--output", output)
     part = output / "part-00000-of-00001"
 
-    def full(answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts) -> None:
+    def full(answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions) -> None:
         stream.write("half a r")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -13,7 +13,7 @@ import torch
 from inceptcli.prediction.engines.torch_engine import CudaEngine, TorchEngine
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.predict import Seen, examine
-from inceptcli.prediction.shortcuts import Precision
+from inceptcli.prediction.recorded_options import Precision
 from tests.cli.conftest import inceptcli
 from tests.prediction.test_precision import BF16_ROUNDING, FLOAT32_ROUNDING, deviations
 from tests.prediction.test_torch_engine import random_crops

@@ -15,7 +15,7 @@ from inceptcli.errors import UsageError
 from inceptcli.prediction.engines.devices import BATCH_SIZE, default_batch_size
 from inceptcli.prediction.engines.engine import load_engine
 from inceptcli.prediction.engines.torch_engine import TorchEngine
-from inceptcli.prediction.shortcuts import Precision, Shortcuts
+from inceptcli.prediction.recorded_options import Precision, RecordedOptions
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.photographs import photographs
 from tests.prediction.test_torch_engine import random_crops
@@ -177,6 +177,9 @@ def test_evaluations_say_it(weights: Path, pictures: Sequence[Path], tmp_path: P
     assert "precision bf16-mixed: top-1" in inceptcli(*arguments).stdout
 
 
-def test_shortcuts_are_said_by_what_differs() -> None:
-    assert Shortcuts().as_dict() == {}
-    assert Shortcuts(True, "16-true").as_texts() == {"fast_decode": "true", "precision": "16-true"}
+def test_recorded_options_are_those_that_differ() -> None:
+    assert RecordedOptions().as_dict() == {}
+    assert RecordedOptions(True, "16-true").as_texts() == {
+        "fast_decode": "true",
+        "precision": "16-true",
+    }

@@ -9,7 +9,7 @@ import pytest
 
 from inceptcli.prediction.outputs.writers import WRITERS
 from inceptcli.prediction.predict import Answer, Prediction
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS
 
 ANSWERS = [
     Answer("a.jpg", (Prediction("cat", 1, 0.75), Prediction("käse", 0, 1 / 7))),
@@ -19,7 +19,7 @@ ANSWERS = [
 
 def written(name: str, answers: list[Answer]) -> str:
     stream = StringIO(newline="")
-    WRITERS[name](answers, stream, NO_SHORTCUTS)
+    WRITERS[name](answers, stream, DEFAULT_OPTIONS)
     return stream.getvalue()
 
 
@@ -100,5 +100,5 @@ def test_each_answer_is_written_before_the_next_is_asked_for(name: str) -> None:
         assert "cat" in stream.getvalue()
         yield ANSWERS[1]
 
-    WRITERS[name](answers(), stream, NO_SHORTCUTS)
+    WRITERS[name](answers(), stream, DEFAULT_OPTIONS)
     assert "empty file" in stream.getvalue()

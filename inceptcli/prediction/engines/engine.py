@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import is_cpu
-from inceptcli.prediction.shortcuts import Precision
+from inceptcli.prediction.recorded_options import Precision
 from inceptcli.weights.metadata import ClassName
 from inceptcli.weights.onnx_file import is_onnx
 

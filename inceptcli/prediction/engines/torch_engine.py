@@ -19,7 +19,7 @@ from inceptcli.networks.folding import fold_batch_norm
 from inceptcli.networks.network import Network
 from inceptcli.prediction.engines.cuda_pipeline import CudaPipeline
 from inceptcli.prediction.engines.engine import Outputs, Pending
-from inceptcli.prediction.shortcuts import Precision
+from inceptcli.prediction.recorded_options import Precision
 from inceptcli.processes.cores import compute_threads
 from inceptcli.weights.file import load_network
 from inceptcli.weights.metadata import WeightsMetadata

@@ -17,7 +17,7 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.files.atomic_file import replacing
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, Keep, Seen
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import defused, utf8
 
 SUFFIXES = (".npy", ".parquet")
@@ -34,15 +34,17 @@ def paths_file(file: Path) -> Path:
 
 
 @contextmanager
-def embeddings(file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS) -> Iterator[Keep]:
+def embeddings(
+    file: Path, width: int, recorded: RecordedOptions = DEFAULT_OPTIONS
+) -> Iterator[Keep]:
     """Write each image's embedding, (width,), to `file`, which appears when the block ends.
 
     Rows are in input order; unreadable images have no row. `.npy` is float32 (N, width), with a CSV
     of row (from 0) and path beside it (`paths_file`). `.parquet` has the columns path and
-    embedding. The last columns name the `shortcuts` used. Memory does not grow with the number of
+    embedding. The last columns are the `recorded` options. Memory does not grow with the number of
     rows.
     """
-    with (_npy if file.suffix == ".npy" else _parquet)(file, width, shortcuts) as add:
+    with (_npy if file.suffix == ".npy" else _parquet)(file, width, recorded) as add:
 
         def keep(source: Source, found: Seen | UnreadableImage, _: Answer) -> None:
             if isinstance(found, Seen):
@@ -53,13 +55,13 @@ def embeddings(file: Path, width: int, shortcuts: Shortcuts = NO_SHORTCUTS) -> I
 
 
 @contextmanager
-def _npy(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
+def _npy(file: Path, width: int, recorded: RecordedOptions) -> Iterator[Add]:
     with ExitStack() as stack:
         rows = stack.enter_context(stack.enter_context(replacing(file)).open("wb"))
         twin = stack.enter_context(replacing(paths_file(file)))
         text = twin.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         table = csv.writer(stack.enter_context(text))
-        said = shortcuts.as_texts()
+        said = recorded.as_texts()
         last = said.values()
         table.writerow(("row", "path", *said))
         _write_header(rows, 0, width)
@@ -82,13 +84,13 @@ def _write_header(rows: BinaryIO, number: int, width: int) -> None:
 
 
 @contextmanager
-def _parquet(file: Path, width: int, shortcuts: Shortcuts) -> Iterator[Add]:
+def _parquet(file: Path, width: int, recorded: RecordedOptions) -> Iterator[Add]:
     import pyarrow
     from pyarrow.parquet import ParquetWriter
 
     embedding_type = pyarrow.list_(pyarrow.float32(), width)
     columns = [("path", pyarrow.string()), ("embedding", embedding_type)]
-    said = shortcuts.as_dict()
+    said = recorded.as_dict()
     columns += [
         (name, pyarrow.bool_() if value is True else pyarrow.string())
         for name, value in said.items()

@@ -14,7 +14,7 @@ from inceptcli.pages.thumbnail import thumbnail
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, Seen, pixels
 from inceptcli.prediction.readers import default_threads
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import printable
 
 LARGEST = 5000
@@ -75,7 +75,7 @@ class Gallery:
         stream: TextIO,
         weights: Sequence[str],
         crops: int,
-        shortcuts: Shortcuts = NO_SHORTCUTS,
+        recorded: RecordedOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Write the page of all recorded answers."""
         first = Counter(card.answer.top[0].index for card in self.cards)
@@ -93,7 +93,7 @@ class Gallery:
             folder=folder,
             weights=weights,
             crops=crops,
-            shortcuts=shortcuts.as_texts(),
+            recorded=recorded.as_texts(),
             classes=[(index, names[index], count) for index, count in by_name],
         )
 

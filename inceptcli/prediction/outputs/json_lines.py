@@ -6,22 +6,22 @@ import json
 from typing import Any
 
 from inceptcli.prediction.predict import Answer, Prediction
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 
 LONGEST_ROW = 64 * 1024**2
 """Bytes; 100,000 classes of 600 bytes each."""
 
 
-def as_line(answer: Answer, shortcuts: Shortcuts = NO_SHORTCUTS) -> str:
+def as_line(answer: Answer, recorded: RecordedOptions = DEFAULT_OPTIONS) -> str:
     """Return an ASCII JSON object with path, predictions (class, index, probability) and error.
 
-    It records the `shortcuts` used.
+    It has the `recorded` options.
     """
     predictions: list[dict[str, Any]] = [
         {"class": p.name, "index": p.index, "probability": p.probability} for p in answer.top
     ]
     row = {"path": answer.path, "predictions": predictions, "error": answer.error}
-    return json.dumps(row | shortcuts.as_dict())
+    return json.dumps(row | recorded.as_dict())
 
 
 def from_line(line: bytes) -> Answer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from inceptcli.errors import UserError
 from inceptcli.prediction.outputs.json_lines import answer_of
 from inceptcli.prediction.predict import Answer
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import utf8
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ def check_pyarrow(flag: str) -> None:
 
 
 def write_parquet(
-    answers: Iterable[Answer], file: BinaryIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    answers: Iterable[Answer], file: BinaryIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     r"""Write a row per answer: path, predictions (class, index, probability), error (null if none).
 
-    Further columns record the `shortcuts` used. Bytes of a path that are not UTF-8 become text,
+    Further columns are the `recorded` options. Bytes of a path that are not UTF-8 become text,
     \udc80 to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
-    schema = _schema(shortcuts)
+    schema = _schema(recorded)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(answers):
-            writer.write_batch(_batch(group, schema, shortcuts))
+            writer.write_batch(_batch(group, schema, recorded))
 
 
 def read_parquet(path: Path) -> Iterator[Answer]:
@@ -93,20 +93,20 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
         yield group
 
 
-def _schema(shortcuts: Shortcuts) -> pyarrow.Schema:
+def _schema(recorded: RecordedOptions) -> pyarrow.Schema:
     import pyarrow as pa
 
     prediction = pa.struct(
         {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
     )
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
-    for name, value in shortcuts.as_dict().items():
+    for name, value in recorded.as_dict().items():
         columns[name] = pa.bool_() if value is True else pa.string()
     return pa.schema(columns.items())
 
 
 def _batch(
-    answers: list[Answer], schema: pyarrow.Schema, shortcuts: Shortcuts
+    answers: list[Answer], schema: pyarrow.Schema, recorded: RecordedOptions
 ) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
@@ -118,7 +118,7 @@ def _batch(
                 for p in answer.top
             ],
             "error": None if answer.error is None else utf8(answer.error),
-            **shortcuts.as_dict(),
+            **recorded.as_dict(),
         }
         for answer in answers
     ]

@@ -1,6 +1,6 @@
 """Write answers: a table for people; JSON, JSON Lines, CSV, TSV, Parquet for programs.
 
-All formats record the shortcuts used, if any.
+All formats record the options that change probabilities.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Literal, TextIO
 from inceptcli.prediction.outputs.json_lines import as_line
 from inceptcli.prediction.outputs.parquet import write_parquet
 from inceptcli.prediction.predict import Answer
-from inceptcli.prediction.shortcuts import NO_SHORTCUTS, Shortcuts
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import defused, printable
 
 CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 
 
 def write_table(
-    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     """Print the path on its own line, then a line per class: probability and name."""
-    for name, value in shortcuts.as_texts().items():
+    for name, value in recorded.as_texts().items():
         print(f"{name}: {value}", file=stream, flush=True)
     for answer in answers:
         lines = [printable(answer.path)]
@@ -34,21 +34,21 @@ def write_table(
 
 
 def write_json_lines(
-    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     """Write one object per line, with path, predictions (class, index, probability) and error."""
     for answer in answers:
-        print(as_line(answer, shortcuts), file=stream, flush=True)
+        print(as_line(answer, recorded), file=stream, flush=True)
 
 
 def write_json(
-    answers: Iterable[Answer], stream: TextIO, shortcuts: Shortcuts = NO_SHORTCUTS
+    answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
     """Write the objects of write_json_lines as one list, each as soon as it is known."""
     stream.write("[")
     separator = "\n"
     for answer in answers:
-        print(separator, as_line(answer, shortcuts), sep="", end="", file=stream, flush=True)
+        print(separator, as_line(answer, recorded), sep="", end="", file=stream, flush=True)
         separator = ",\n"
     stream.write("\n]\n")
 
@@ -56,7 +56,7 @@ def write_json(
 def write_csv(
     answers: Iterable[Answer],
     stream: TextIO,
-    shortcuts: Shortcuts = NO_SHORTCUTS,
+    recorded: RecordedOptions = DEFAULT_OPTIONS,
     dialect: Literal["excel", "excel-tab"] = "excel",
 ) -> None:
     """Write CSV_COLUMNS as in RFC 4180: a line per class with its rank from 1, or one for an error.
@@ -67,7 +67,7 @@ def write_csv(
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
-    said = shortcuts.as_texts()
+    said = recorded.as_texts()
     last = said.values()
     table.writerow((*CSV_COLUMNS, *said))
     for answer in answers:
@@ -79,11 +79,11 @@ def write_csv(
         stream.flush()
 
 
-WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, Shortcuts], None]] = {
+WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, RecordedOptions], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_json_lines,
     "csv": write_csv,
     "tsv": partial(write_csv, dialect="excel-tab"),
-    "parquet": lambda answers, stream, shortcuts: write_parquet(answers, stream.buffer, shortcuts),
+    "parquet": lambda answers, stream, recorded: write_parquet(answers, stream.buffer, recorded),
 }

@@ -28,7 +28,7 @@ class Parts:
     Attributes:
         inputs: Number of images, and of rows.
         unreadable: Number of errors among the answers yielded so far.
-        shortcuts: How all rows were computed; rows record it too.
+        recorded: How all rows were computed; rows record it too.
         files: Files of all parts.
     """
 
@@ -55,7 +55,7 @@ class Parts:
                 )
         self.inputs, self._inputs_sha256 = ends[0].inputs, ends[0].inputs_sha256
         self.unreadable = 0
-        self.shortcuts = first.shortcuts
+        self.recorded = first.recorded
         self._rows = [rows_files(path) for path in folders]
         for path, files in zip(folders, self._rows, strict=True):
             there, expected = sum(rows for _, rows in files), records[path].share.rows(self.inputs)

@@ -184,7 +184,7 @@ class Part:
         end = self.rows + len(self._waiting)
         name = f"rows-{self.rows:09}-{end - 1:09}.{self.record.format}"
         with replacing(self.folder / name) as temporary, temporary.open("w") as file:
-            WRITERS[self.record.format](self._waiting, file, self.record.shortcuts)
+            WRITERS[self.record.format](self._waiting, file, self.record.recorded)
         self.rows = end
         self._waiting.clear()
 

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.regular_file import read_regular
+from inceptcli.prediction.recorded_options import Precision, RecordedOptions
 from inceptcli.prediction.shares.share import Share
-from inceptcli.prediction.shortcuts import Precision, Shortcuts
 from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
 
@@ -61,9 +61,9 @@ class PartRecord(Section):
     finished: Finished | None = None
 
     @property
-    def shortcuts(self) -> Shortcuts:
+    def recorded(self) -> RecordedOptions:
         """How the rows were computed."""
-        return Shortcuts(self.fast_decode, self.precision)
+        return RecordedOptions(self.fast_decode, self.precision)
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
         """Describe the first difference from `other`, as a message ends; None if there is none."""

@@ -1,4 +1,4 @@
-"""Options that save time and change probabilities; results record those that were used."""
+"""Options that change probabilities; results record those that differ from the default."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 """Lightning's names of the precision of a network; with "mixed", its weights stay float32."""
 
 
-class Shortcuts(NamedTuple):
-    """Options that trade exactness for time.
+class RecordedOptions(NamedTuple):
+    """Options of `predict` and `eval` that change probabilities.
 
     Attributes:
         fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.
@@ -32,4 +32,4 @@ class Shortcuts(NamedTuple):
         return {name: str(value).replace("True", "true") for name, value in self.as_dict().items()}
 
 
-NO_SHORTCUTS = Shortcuts()
+DEFAULT_OPTIONS = RecordedOptions()
