@@ -66,7 +66,7 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
             "r.yaml: unknown key trainer.epoch; did you mean trainer.epochs?",
         ),
         ({"optim": {}}, "r.yaml: unknown key optim; did you mean optimizer?"),
-        ({"x": {}}, "unknown key x; known: network, data, augmentation, optimizer, schedule"),
+        ({"x": {}}, "unknown key x; known: network, data, augmentation, loss, optimizer,"),
         ({"averaging": {"x": 1}}, "unknown key averaging.x; known: decay, warm_up"),
         (
             {"optimizer": {"name": "sgd", "learning_rat": 1}},

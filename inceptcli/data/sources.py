@@ -132,6 +132,12 @@ class RemoteSource:
         return str(self.addresses[index])
 
 
+def class_counts(source: ImageSource, num_classes: int) -> NDArray[np.int64]:
+    """Return the number of images of each class, (num_classes,)."""
+    labels = np.fromiter(map(source.label, range(len(source))), np.int64, len(source))
+    return np.bincount(labels, minlength=num_classes)
+
+
 def _sizes(paths: list[str]) -> list[int]:
     return [_size(path) for path in paths]
 

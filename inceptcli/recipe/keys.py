@@ -54,6 +54,7 @@ def _values(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return "|".join(map(str, schema["enum"]))
     if schema["type"] == "array":
-        return f"[{schema['minItems']} of {_values(schema['items'])}]"
+        items = _values(schema["items"])
+        return f"[{schema['minItems']} of {items}]" if "minItems" in schema else f"[{items}, ...]"
     limits = [f"{sign} {schema[word]}" for word, sign in LIMITS.items() if word in schema]
     return " ".join([TYPES[schema["type"]], ", ".join(limits)]).rstrip()

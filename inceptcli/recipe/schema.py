@@ -1,6 +1,7 @@
 """Schema of a recipe, which defines a training run. No torch.
 
-The sections are network, data, augmentation, optimizer, schedule, averaging, trainer, checkpoint.
+The sections are network, data, augmentation, loss, optimizer, schedule, averaging, trainer and
+checkpoint.
 Unknown keys are errors that name the dotted key.
 """
 
@@ -21,6 +22,7 @@ from inceptcli.recipe.sections import (
     AveragingSection,
     CheckpointSection,
     DataSection,
+    LossSection,
     NetworkSection,
     TrainerSection,
 )
@@ -39,6 +41,7 @@ class Recipe(Section):
     network: NetworkSection = NetworkSection()
     data: DataSection = DataSection()
     augmentation: AugmentationSection = AugmentationSection()
+    loss: LossSection = LossSection()
     optimizer: Annotated[
         Annotated[methods.AdamWSettings, Tag("adamw")]
         | Annotated[methods.MomentumSGDSettings, Tag("sgd")]

@@ -24,7 +24,7 @@ def in_order(values: list[float]) -> list[float]:
 PathText = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 """A path; `~` expands to the home folder."""
 
-NAMED_SECTIONS = ("network", "optimizer", "schedule")
+NAMED_SECTIONS = ("network", "loss", "optimizer", "schedule")
 """Sections that may be written as a name alone: `schedule: cosine`."""
 
 

@@ -191,6 +191,25 @@ class AugmentationSection(Section):
     )
 
 
+class LossSection(Section):
+    """Training loss; validation always measures plain cross-entropy."""
+
+    name: Literal["cross-entropy", "binary"] = Field(
+        default="cross-entropy",
+        description="Cross-entropy of the softmax, or binary cross-entropy of a sigmoid per class.",
+    )
+    class_weights: list[Positive] | Literal["balanced"] | None = Field(
+        default=None,
+        description="Weight of each class's images in the order of the classes; balanced: images / "
+        "(classes x images of the class); null: 1.",
+    )
+    focal_gamma: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        description="Focal loss: multiply the loss of a class by (1 - probability) to this power; "
+        "0 for none.",
+    )
+
+
 class AveragingSection(Section):
     """Moving average of the weights, which is validated and saved."""
 

@@ -26,6 +26,7 @@ from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import freeze_parts, frozen_parts
+from inceptcli.training.loss import TrainingLoss
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_network, resolve
 from inceptcli.weights.metadata import ClassName
@@ -148,6 +149,9 @@ class Classifier(ImageClassifier):
         self.auxiliary_weight = plan.recipe.network.auxiliary_weight or 0.0
         self.auxiliary_head = AuxiliaryHead(network.options) if self.auxiliary_weight else None
         augmentation = plan.recipe.augmentation
+        self._loss = TrainingLoss(
+            plan.recipe.loss, plan.class_weights, augmentation.label_smoothing
+        )
         self._mix = mixing(augmentation.mixup, augmentation.cutmix, plan.network.num_classes)
 
     def train(self, mode: bool = True) -> Classifier:
@@ -166,7 +170,7 @@ class Classifier(ImageClassifier):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return cross entropy with label smoothing, and top-1 accuracy.
+        """Return the recipe's loss with label smoothing, and top-1 accuracy.
 
         `batch_loss` is the mean over the batch, including the weighted loss of the auxiliary head
         if there is one; Lightning divides `loss` by `trainer.accumulate_batches`.
@@ -196,10 +200,6 @@ class Classifier(ImageClassifier):
             if name == AUXILIARY_STAGE:
                 auxiliary_logits = head(features)
         return self.network.classify(features).float(), auxiliary_logits.float()
-
-    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        smoothing = self.plan.recipe.augmentation.label_smoothing
-        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
 
     def on_validation_start(self) -> None:
         """Run validation without torch.compile."""

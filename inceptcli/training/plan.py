@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from inceptcli.data.identity import DataIdentity, KeptIdentity
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
-from inceptcli.data.sources import ListedSource
+from inceptcli.data.sources import ListedSource, class_counts
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import AUXILIARY_IMAGE_SIZE, NETWORKS, NetworkOptions
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.text import printable
 from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.resuming import EarlierRun
@@ -24,6 +26,9 @@ from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 SMALLEST_BATCH = 2
 """Smallest batch size; batch norm cannot compute statistics of one image."""
+
+LISTED_CLASSES = 10
+"""Largest number of classes that an error lists."""
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
@@ -59,6 +64,34 @@ class Plan:
     def part(self, name: str) -> ListedSource:
         """Return the images of part train or val."""
         return {"train": self.train, "val": self.val}[name]
+
+    @cached_property
+    def class_weights(self) -> tuple[float, ...] | None:
+        """Return the weight of each class in the training loss; None where all are 1.
+
+        Raises UsageError when the recipe's weights do not fit the classes.
+        """
+        weights, classes = self.recipe.loss.class_weights, len(self.classes)
+        if weights is None:
+            return None
+        if weights != "balanced":
+            if len(weights) != classes:
+                names = ", ".join(name.name for name in self.classes[:LISTED_CLASSES])
+                raise UsageError(
+                    f"loss.class_weights has {len(weights)} numbers for {classes} classes; give "
+                    f"one for each, in the order of the classes: {printable(names)}"
+                    + ", ..."
+                    * (classes > LISTED_CLASSES)
+                )
+            return tuple(weights)
+        counts = class_counts(self.train, classes)
+        if not counts.all():
+            name = printable(self.classes[int(counts.argmin())].name)
+            raise UsageError(
+                f"loss.class_weights balanced: no training image has class {name}; remove the "
+                "class, or give a list of weights"
+            )
+        return tuple((len(self.train) / (classes * counts)).tolist())
 
     @property
     def batch_size(self) -> int:
@@ -139,7 +172,9 @@ def plan(
     _check_saved(WeightsMetadata(network, classes, preprocessing))
     init = recipe.network.init
     path = None if init is None or earlier.has_weights else starting_file(init, network)
-    return Plan(recipe, network, classes, identity, preprocessing, path)
+    planned = Plan(recipe, network, classes, identity, preprocessing, path)
+    _ = planned.class_weights  # raises before anything is loaded
+    return planned
 
 
 def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:

@@ -17,7 +17,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
-from inceptcli.recipe.sections import AveragingSection
+from inceptcli.recipe.sections import AveragingSection, LossSection
 from inceptcli.text import seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
@@ -222,9 +222,17 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _describe_precision(recipe.trainer.precision, trainer),
+        *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
         _describe_averaging(recipe.averaging),
     ]
+
+
+def _describe_loss(plan: Plan) -> str:
+    loss, weights = plan.recipe.loss, plan.class_weights
+    weighted = f", class weights {min(weights):.3g} to {max(weights):.3g}" if weights else ""
+    focal = f", focal loss of gamma {loss.focal_gamma:g}" if loss.focal_gamma else ""
+    return f"training loss {loss.name}{weighted}{focal}; validation measures cross-entropy"
 
 
 def _describe_precision(asked: str, trainer: Trainer) -> str:

@@ -158,11 +158,13 @@ METHODS: dict[str, dict[str, Any]] = {
         "augmentation": {
             "policy": "randaugment", "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0
         },
+        "loss": {"class_weights": "balanced", "focal_gamma": 1.0},
     },
     "large batches": {
         "optimizer": {"name": "lamb"},
         "augmentation": {"policy": "trivialaugment"},
         "averaging": {"decay": 0.9, "warm_up": False},
+        "loss": {"name": "binary", "class_weights": [0.5] * 5 + [2.0] * 5},
     },
 }  # fmt: skip
 
