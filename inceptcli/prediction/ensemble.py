@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict, cast, get_args
@@ -92,10 +92,10 @@ class Ensemble:
         Each network gets at most `batch_size` crops at once. Images for which a network's output is
         not finite have NaN.
         """
-        return self.start(images, batch_size)()
+        return averaged(self.start(images, batch_size)())
 
     def start(self, images: Sequence[Views], batch_size: int) -> Callable[[], NDArray[np.float64]]:
-        """Return a function that waits for `probabilities`.
+        """Return a function that waits for each network's probabilities: see `averaged`.
 
         Computation starts at once if the device is asynchronous and all crops fit one batch.
         """
@@ -106,7 +106,7 @@ class Ensemble:
                 waiting.append(engine.start(views))
             else:
                 waiting.append(partial(_in_batches, engine.logits, views, batch_size))
-        return lambda: self._averaged([wait() for wait in waiting])
+        return lambda: self._of_networks([wait() for wait in waiting])
 
     def probabilities_and_embeddings(
         self, images: Sequence[Views], batch_size: int
@@ -122,19 +122,31 @@ class Ensemble:
 
         assert self.crops == 1
         found = _in_batches(logits, [view for (view,) in images], batch_size)
-        return self._averaged([found]), np.concatenate(embeddings)
+        return averaged(self._of_networks([found])), np.concatenate(embeddings)
 
-    def _averaged(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-        """Convert each network's logits of all crops to mean probabilities (N, num_classes)."""
+    def _of_networks(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+        """Convert logits of all crops to mean probabilities (N, networks, num_classes)."""
         num_images = len(found[0]) // self.crops
-        total: NDArray[np.float64] = np.zeros((num_images, len(self.classes)))
-        for logits, order in zip(found, self.orders, strict=True):
+        means = np.empty((num_images, len(found), len(self.classes)))
+        for number, (logits, order) in enumerate(zip(found, self.orders, strict=True)):
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             each = np.stack([softmax(row) for row in logits])
             for image in range(num_images):
                 of_image = each[image * self.crops : (image + 1) * self.crops]
-                total[image] += of_image.mean(axis=0)[order]
-        return total / len(self.engines)
+                means[image, number] = of_image.mean(axis=0)[order]
+        return means
+
+
+def averaged(
+    probabilities: NDArray[np.float64], networks: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    """Average probabilities (..., networks, num_classes) over networks, by default over all.
+
+    The same networks in the same order give the same bits, whichever others there are.
+    """
+    numbers = range(probabilities.shape[-2]) if networks is None else networks
+    total = reduce(np.add, [probabilities[..., number, :] for number in numbers])
+    return cast("NDArray[np.float64]", total / len(numbers))
 
 
 class EnsembleOptions(TypedDict, total=False):
@@ -273,7 +285,7 @@ def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops)
         if metadata.unnamed or not metadata.has_classifier:
             what = "its classes are unnamed" if metadata.unnamed else "has no trained classifier"
             raise UsageError(
-                f"{name}: {what}, so it cannot be part of an ensemble; import it again with "
+                f"{name}: {what}, so it cannot be used with other weights; import it again with "
                 "--classes FILE|FOLDER"
             )
     match_classes([(name, metadata.classes) for name, metadata in members])

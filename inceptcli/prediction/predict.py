@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage, decode, decode_remote
-from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views
+from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views, averaged
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import read_batches
 from inceptcli.prediction.readers import readers
@@ -37,13 +37,15 @@ class Seen(NamedTuple):
     """Crops of an image as the networks saw them, and their outputs.
 
     `size` is height and width of the decoded image. Probabilities (num_classes,) are NaN if a
-    network's output is not finite.
+    network's output is not finite. `of_networks` (networks, num_classes) are those of each network,
+    None with an embedding.
     """
 
     size: Size
     views: Views
     probabilities: NDArray[np.float64]
     embedding: NDArray[np.float32] | None = None
+    of_networks: NDArray[np.float64] | None = None
 
 
 class Answer(NamedTuple):
@@ -100,10 +102,14 @@ def classify(
     batch_size: int,
     threads: int | None = None,
 ) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
-    """Yield each item with its probabilities (num_classes,) or its error; see `examine`."""
+    """Yield each item with the probabilities (networks, num_classes), or its error; see `examine`."""
     found = examine(items, pixels, ensemble, batch_size=batch_size, threads=threads)
     for item, seen in found:
-        yield item, seen if isinstance(seen, UnreadableImage) else seen.probabilities
+        if isinstance(seen, UnreadableImage):
+            yield item, seen
+        else:
+            assert seen.of_networks is not None
+            yield item, seen.of_networks
 
 
 def examine(
@@ -164,18 +170,23 @@ def _begin(
     """Start a batch on a device; return an iterator that waits for the answers."""
     views = [cut[1] for _, cut in batch if not isinstance(cut, UnreadableImage)]
     if not views:
-        return _together(batch, lambda: ((), ()))
+        return _together(batch, lambda: ((),))
     if embed:
         return _together(batch, partial(ensemble.probabilities_and_embeddings, views, batch_size))
-    probabilities = ensemble.start(views, batch_size)
-    return _together(batch, lambda: (probabilities(), repeat(None)))
+    wait = ensemble.start(views, batch_size)
+
+    def answers() -> tuple[Iterable[Any], ...]:
+        of_networks = wait()
+        return averaged(of_networks), repeat(None), of_networks
+
+    return _together(batch, answers)
 
 
 def _together(
     batch: Sequence[tuple[Item, tuple[Size, Views] | UnreadableImage]],
-    answers: Callable[[], tuple[Iterable[Any], Iterable[Any]]],
+    answers: Callable[[], tuple[Iterable[Any], ...]],
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
-    """Wait for the answers; yield each item with its probabilities and embedding."""
+    """Wait for the answers; yield each item with its probabilities, and what comes with them."""
     found = zip(*answers(), strict=False)
     for item, cut in batch:
         yield item, cut if isinstance(cut, UnreadableImage) else Seen(*cut, *next(found))
