@@ -44,6 +44,7 @@ EPILOG = """Examples:
   inceptcli eval runs/flowers --data flowers --split test
   inceptcli eval model.safetensors --data flowers/val --format json
   inceptcli eval runs/flowers --report flowers.html
+  inceptcli eval runs/b --against runs/a --data flowers --split test --predictions flips.csv
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
@@ -77,6 +78,15 @@ def evaluate(
             help="Split to measure; all: a dataset without splits. Default: val, if the folders, "
             "the names of the shards or the run's --val-data or --val-fraction define it; else "
             "all.",
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME|FILE|RUN",
+            autocompletion=complete_weights,
+            help="Compare with other weights on the same images; repeated, they form an ensemble. "
+            "Default: none.",
         ),
     ] = None,
     crops: Annotated[
@@ -158,6 +168,11 @@ def evaluate(
     reason). Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the
     label. Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV
     files have fast_decode: true only with --fast-decode, and precision only if it is not 32-true.
+    An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
+    member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
+    gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
+    WEIGHTS minus the others, gained counts images that only WEIGHTS predict correctly, and
+    --predictions has the others' predictions and a column flip (gained or lost).
     The report is a single self-contained page; its data is also in the JSON and in the CSV files of
     --predictions and --confusion.
 
@@ -185,7 +200,7 @@ def evaluate(
         )
         images = Wanted(data, split, exclude, allow_outside)
         silence(not is_first)
-        job = EvaluationRequest(networks, images, skip_unreadable).prepare()
+        job = EvaluationRequest(networks, images, skip_unreadable, tuple(against or ())).prepare()
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
+from inceptcli.evaluation.comparison import Sides, compare, members_of
 from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
 from inceptcli.evaluation.measures import (
     Evaluation,
@@ -22,42 +23,80 @@ from inceptcli.evaluation.measures import (
     image_result,
 )
 from inceptcli.evaluation.processes import Processes
-from inceptcli.prediction.ensemble import DAMAGED, Ensemble, EnsembleFiles, EnsembleRequest
+from inceptcli.prediction.ensemble import (
+    DAMAGED,
+    Ensemble,
+    EnsembleFiles,
+    EnsembleRequest,
+    averaged,
+    check_same_classes,
+)
 from inceptcli.prediction.predict import classify
 from inceptcli.progress.display import doing
 
 
 class ProcessResults(NamedTuple):
-    """Results of one process, by image number; `probabilities` has a row for each of `results`."""
+    """Results of one process, by image number; `probabilities` has a row for each of `results`.
 
-    results: dict[int, ImageResult]
+    An image has a result for each of Sides.means; the probabilities are those of the first.
+    """
+
+    results: dict[int, tuple[ImageResult, ...]]
     probabilities: NDArray[np.float64]
     skipped: dict[int, tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """One evaluation: networks, images, and whether unreadable images may be skipped."""
+    """One evaluation: networks, images, and whether unreadable images may be skipped.
+
+    `against` names other weights to compare with; several form an ensemble.
+    """
 
     networks: EnsembleRequest
     images: Wanted
     skip_unreadable: bool = False
+    against: tuple[str, ...] = ()
 
     def prepare(self) -> Prepared:
         """Find weights and images; no torch.
 
         Raises UsageError or UserError if they are missing or do not match.
         """
-        networks = self.networks.find()
+        networks, sides = self._find()
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images, list(zip(networks.files, networks.metadata, strict=True))
             )
         asked = self.networks
         origin = Origin(
-            asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split
-        )
-        return Prepared(self, networks, found, origin)
+            asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split,
+            self.against,
+        )  # fmt: skip
+        return Prepared(self, networks, found, origin, sides)
+
+    def _find(self) -> tuple[EnsembleFiles, Sides]:
+        """Find all weights; those on both sides are loaded once, so that they give the same bits.
+
+        All networks get every image in one pass, and an unreadable image counts for neither side.
+        """
+        networks = self.networks.find()
+        places = {file.resolve(): place for place, file in enumerate(networks.files)}
+        files, metadata = [*networks.files], [*networks.metadata]
+        measured = tuple(range(len(files)))
+        if not self.against:
+            return networks, Sides(measured)
+        others = replace(self.networks, weights=self.against).find()
+        names = [*self.networks.weights]
+        for name, file, about in zip(self.against, others.files, others.metadata, strict=True):
+            if places.setdefault(file.resolve(), len(files)) == len(files):
+                check_same_classes([(names[0], metadata[0]), (f"--against {name}", about)])
+                names.append(name)
+                files.append(file)
+                metadata.append(about)
+        against = tuple(places[file.resolve()] for file in others.files)
+        request = replace(self.networks, weights=tuple(names))
+        return EnsembleFiles(request, files, metadata), Sides(measured, against)
 
 
 class Prepared(NamedTuple):
@@ -67,6 +106,7 @@ class Prepared(NamedTuple):
     networks: EnsembleFiles
     images: MeasuredImages
     origin: Origin
+    sides: Sides
 
     def measure(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
@@ -80,6 +120,7 @@ class Prepared(NamedTuple):
             self.request.skip_unreadable,
             processes,
             self.request.networks.fast_decode,
+            self.sides,
         )
 
 
@@ -91,6 +132,7 @@ def evaluate(
     skip_unreadable: bool = False,
     processes: Processes | None = None,
     fast_decode: bool = False,
+    sides: Sides | None = None,
 ) -> Evaluation:
     """Measure every image of `source` once, divided among joined `processes`; all get the result.
 
@@ -102,30 +144,41 @@ def evaluate(
         skip_unreadable: Skip images that cannot be read.
         processes: By default this process alone.
         fast_decode: Decode JPEGs at reduced size, no smaller than the networks need.
+        sides: The networks to measure, and those to compare them with. By default all are measured.
 
     Raises UserError that names an image that cannot be read; with `skip_unreadable` only if no
     image can be read. Also raises it if a network's output is not finite.
     """
     processes = processes or Processes()
     numbers = share(len(source), processes)
+    sides = sides or Sides(tuple(range(len(ensemble.engines))))
 
     def work() -> ProcessResults:
         return _measure(
-            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode
+            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
         )
 
     found = _joined(processes.gather(work))
     left_out = [found.skipped[number] for number in sorted(found.skipped)]
     if not found.results:
         raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
-    return evaluation_of([*found.results.values()], found.probabilities, ensemble.classes, left_out)
+    results = dict(zip(sides.means, zip(*found.results.values(), strict=True), strict=True))
+    whole = results[sides.measured]
+    measured = evaluation_of(whole, found.probabilities, ensemble.classes, left_out)
+    if len(sides.measured) > 1:
+        alone = [results[number,] for number in sides.measured]
+        without = [results[rest] for rest in sides.without_one]
+        measured = replace(measured, members=members_of(whole, alone, without))
+    if sides.against:
+        measured = replace(measured, against=compare(whole, results[sides.against]))
+    return measured
 
 
 def _joined(parts: Sequence[ProcessResults]) -> ProcessResults:
     """Join the results of all processes, by ascending image number."""
     if len(parts) == 1:
         return parts[0]
-    results: dict[int, ImageResult] = {}
+    results: dict[int, tuple[ImageResult, ...]] = {}
     skipped: dict[int, tuple[str, str]] = {}
     for part in parts:
         results |= part.results
@@ -150,8 +203,9 @@ def _measure(
     progress: Callable[[int], None],
     skip_unreadable: bool,
     fast_decode: bool,
+    sides: Sides,
 ) -> ProcessResults:
-    results: dict[int, ImageResult] = {}
+    results: dict[int, tuple[ImageResult, ...]] = {}
     skipped: dict[int, tuple[str, str]] = {}
     probabilities = np.empty((len(numbers), len(ensemble.classes)))
     read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
@@ -162,8 +216,10 @@ def _measure(
                 raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
             skipped[number] = (name, str(answer))
         elif np.isfinite(answer).all():
-            probabilities[len(results)] = answer
-            results[number] = image_result(name, source.label(number), answer)
+            means = [averaged(answer, networks) for networks in sides.means]
+            probabilities[len(results)] = means[0]
+            label = source.label(number)
+            results[number] = tuple(image_result(name, label, mean) for mean in means)
         else:
             raise UserError(f"{name}: {DAMAGED}")
         progress(1)

@@ -8,13 +8,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.weights.metadata import ClassName
+
+if TYPE_CHECKING:
+    from inceptcli.evaluation.comparison import EnsembleMember, PairedComparison
 
 CALIBRATION_BINS = 15
 Z = NormalDist().inv_cdf((1 + 0.95) / 2)
@@ -24,7 +27,8 @@ Z = NormalDist().inv_cdf((1 + 0.95) / 2)
 class Origin(NamedTuple):
     """Networks, data and options of an evaluation; `excluded` is the number of excluded images.
 
-    `split` is train, val or test, or all if the data has no splits.
+    `split` is train, val or test, or all if the data has no splits. `against` has the weights that
+    the networks are compared with.
     """
 
     weights: Sequence[str]
@@ -33,6 +37,7 @@ class Origin(NamedTuple):
     excluded: int
     recorded: RecordedOptions = DEFAULT_OPTIONS
     split: str = "all"
+    against: Sequence[str] = ()
 
 
 class ImageResult(NamedTuple):
@@ -111,7 +116,8 @@ class Evaluation:
     15 bins in `calibration`. `confusion` has every pair that occurs, including correct ones, sorted
     by label. `skipped` has the path of each unreadable image and the reason; these images count
     nowhere else. `per_class` is in the order of the classes. `probabilities` (images, classes) has
-    a row for each of `images`.
+    a row for each of `images`. `members` has the networks of an ensemble, in order; it is empty for
+    one network. `against` is the comparison with other weights, if any.
     """
 
     top1: float
@@ -127,6 +133,8 @@ class Evaluation:
     images: tuple[ImageResult, ...]
     probabilities: NDArray[np.float64] = field(repr=False, compare=False)
     skipped: tuple[tuple[str, str], ...] = ()
+    members: tuple[EnsembleMember, ...] = ()
+    against: PairedComparison | None = None
 
 
 def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from typing import TextIO
 
+from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
 from inceptcli.evaluation.measures import Evaluation, Origin
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import accuracies, defused, printable
@@ -14,8 +16,13 @@ PREDICTIONS = (
     "path", "label", "label_name", "predicted", "predicted_name", "probability", "loss", "rank",
     "error",
 )  # fmt: skip
+AGAINST = (
+    "against_predicted", "against_predicted_name", "against_probability", "against_loss",
+    "against_rank", "flip",
+)  # fmt: skip
 CONFUSION = ("label", "label_name", "predicted", "predicted_name", "images")
 MOST_CONFUSED = 5
+MOST_CHANGED = 5
 
 
 def write_predictions(
@@ -23,19 +30,25 @@ def write_predictions(
 ) -> None:
     """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
+    A comparison adds AGAINST: the other network's results, and whether the image is gained or lost.
     `label` and `predicted` are class ids. The last columns are the `recorded` options. Text that a
     spreadsheet would take for a formula is prefixed with an apostrophe; see `defused`.
     """
     table, said = csv.writer(stream), recorded.as_texts()
     last = said.values()
-    table.writerow((*PREDICTIONS, *said))
+    against = AGAINST if result.against else ()
+    table.writerow((*PREDICTIONS, *against, *said))
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
-    for image in result.images:
+    others = result.against.images if result.against else result.images
+    for image, other in zip(result.images, others, strict=True):
         classes = (*names[image.label], *names[image.predicted])
         figures = (image.probability, image.loss, image.rank)
-        table.writerow((defused(image.path), *classes, *figures, "", *last))
+        theirs = (*names[other.predicted], other.probability, other.loss, other.rank)
+        changed = (*theirs, flip(image, other)) if against else ()
+        table.writerow((defused(image.path), *classes, *figures, "", *changed, *last))
     for path, reason in result.skipped:
-        table.writerow((defused(path), *[""] * (len(PREDICTIONS) - 2), defused(reason), *last))
+        empty = [""] * (len(PREDICTIONS) - 2)
+        table.writerow((defused(path), *empty, defused(reason), *[""] * len(against), *last))
 
 
 def write_confusion(
@@ -82,6 +95,8 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         "crops": origin.crops,
         **origin.recorded.as_dict(),
         "weights": origin.weights,
+        **_members_as_dict(result, origin),
+        **_against_as_dict(result, origin),
         "excluded": origin.excluded,
         "per_class": [
             {
@@ -104,8 +119,43 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
     return json.dumps(values, indent=2)
 
 
+def _members_as_dict(result: Evaluation, origin: Origin) -> dict[str, object]:
+    members = [
+        {"weights": weights, "top1": member.top1, "loss": member.loss, "gain": member.gain}
+        for weights, member in zip(origin.weights, result.members, strict=False)
+    ]
+    return {"members": members} if members else {}
+
+
+def _against_as_dict(result: Evaluation, origin: Origin) -> dict[str, object]:
+    found = result.against
+    if found is None:
+        return {}
+    names = [entry.name for entry in result.per_class]
+    values = {
+        "weights": origin.against,
+        "top1": found.top1,
+        "difference": found.difference,
+        "difference_interval": found.difference_interval,
+        "mcnemar_p": found.mcnemar_p,
+        "gained": found.gained,
+        "lost": found.lost,
+        "loss": found.loss,
+        "loss_difference": found.loss_difference,
+        "loss_difference_interval": found.loss_difference_interval,
+        "per_class": [
+            {"class": names[label].id, "name": names[label].name, "gained": gained, "lost": lost}
+            for label, gained, lost in found.per_class
+        ],
+    }
+    return {"against": values}
+
+
 def as_table(result: Evaluation, origin: Origin) -> str:
-    """Return overall measures, then a line per class, then the most confused pairs."""
+    """Return overall measures, then a line per class, then the most confused pairs.
+
+    The networks of an ensemble and the comparison with other weights follow.
+    """
     low, high = result.top1_interval
     how = [f"{len(result.images)} images"]
     how += [f"split {origin.split}"] * (origin.split != "all")
@@ -133,4 +183,43 @@ def as_table(result: Evaluation, origin: Origin) -> str:
         lines += ["", f"{'':>8}  {'images':>7}  most confused pairs"]
     for pair in sorted(wrong, key=lambda pair: -pair.images)[:MOST_CONFUSED]:
         lines.append(f"{'':>8}  {pair.images:>7}  {names[pair.label]} as {names[pair.predicted]}")
+    lines += _member_lines(result, origin)
+    if result.against:
+        lines += _against_lines(result.against, origin, names)
     return "\n".join(lines)
+
+
+def _member_lines(result: Evaluation, origin: Origin) -> Iterator[str]:
+    """Yield a line per network of an ensemble, and the gain over the best of them."""
+    if not result.members:
+        return
+    yield ""
+    yield f"{'top-1':>8}  {'gain':>7}  {'loss':>7}  member"
+    for weights, member in zip(origin.weights, result.members, strict=True):
+        figures = f"{member.top1:>8.2%}  {100 * member.gain:>+7.2f}  {member.loss:>7.4f}"
+        yield f"{figures}  {printable(weights)}"
+    best = result.top1 - max(member.top1 for member in result.members)
+    yield f"{'':>8}  {100 * best:>+7.2f}  {'':>7}  the ensemble over its best member"
+
+
+def _against_lines(found: PairedComparison, origin: Origin, names: list[str]) -> Iterator[str]:
+    """Yield the differences with their intervals, the test, and the classes that changed most."""
+    low, high = (100 * bound for bound in found.difference_interval)
+    yield ""
+    yield (
+        f"against {', '.join(map(printable, origin.against))}: top-1 {found.top1:.2%}, loss "
+        f"{found.loss:.4f}"
+    )
+    yield (
+        f"difference of top-1 {100 * found.difference:+.2f} points, 95 % interval {low:+.2f} to "
+        f"{high:+.2f}; McNemar's exact test: p = {found.mcnemar_p:.3g}"
+    )
+    low, high = found.loss_difference_interval
+    yield (
+        f"difference of loss {found.loss_difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    )
+    yield ""
+    yield f"{'gained':>8}  {'lost':>7}  images"
+    yield f"{found.gained:>8}  {found.lost:>7}  of all classes"
+    for label, gained, lost in most_changed(found)[:MOST_CHANGED]:
+        yield f"{gained:>8}  {lost:>7}  {names[label]}"

@@ -27,6 +27,7 @@ def evaluate(
     exclude: PathOrName | None = None,
     allow_outside: bool = False,
     skip_unreadable: bool = False,
+    against: PathOrName | Sequence[PathOrName] | None = None,
     progress: bool = False,
     **options: Unpack[EnsembleOptions],
 ) -> Evaluation:
@@ -40,12 +41,16 @@ def evaluate(
         exclude: file that lists images to exclude.
         allow_outside: allow paths outside the folder of a CSV file.
         skip_unreadable: skip images that cannot be read, and list them in `skipped`.
+        against: other weights to compare with on the same images; several form an ensemble.
         progress: show progress and notices on standard error.
         **options: crops, device and others, as for `load`.
 
     Returns:
         `top1`, `top5` (fractions, not percent) and `loss`, each with its 95 % interval,
-        calibration, `per_class`, `confusion` and `images`.
+        calibration, `per_class`, `confusion` and `images`. For an ensemble `members` has `top1`,
+        `loss` and `gain` of each network, in order. With `against`, `against` has the other
+        weights' `top1` and `loss`, the differences with intervals, `mcnemar_p`, and the numbers of
+        images `gained` and `lost`.
 
     Raises:
         FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise
@@ -60,6 +65,7 @@ def evaluate(
             None if exclude is None else Path(exclude),
             allow_outside,
         )
-        job = EvaluationRequest(networks, wanted, skip_unreadable).prepare()
+        others = () if against is None else weights_names(against)
+        job = EvaluationRequest(networks, wanted, skip_unreadable, others).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:
             return job.measure(Processes(), job.networks.load(), task.advance)

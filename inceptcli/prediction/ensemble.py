@@ -281,7 +281,18 @@ def _in_batches(
 
 def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:
     """Raise UsageError, naming the weights, if they cannot form an ensemble with these crops."""
-    for name, metadata in members if len(members) > 1 else ():
+    if len(members) > 1:
+        check_same_classes(members)
+    for name, metadata in members:
+        try:
+            check_crops(metadata.preprocessing, crops)
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
+
+
+def check_same_classes(members: Sequence[tuple[str, WeightsMetadata]]) -> None:
+    """Raise UsageError, naming the weights, unless all have named classes, and the same ones."""
+    for name, metadata in members:
         if metadata.unnamed or not metadata.has_classifier:
             what = "its classes are unnamed" if metadata.unnamed else "has no trained classifier"
             raise UsageError(
@@ -289,11 +300,6 @@ def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops)
                 "--classes FILE|FOLDER"
             )
     match_classes([(name, metadata.classes) for name, metadata in members])
-    for name, metadata in members:
-        try:
-            check_crops(metadata.preprocessing, crops)
-        except UsageError as error:
-            raise UsageError(f"{name}: {error}") from error
 
 
 def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[list[int]]:
@@ -314,7 +320,7 @@ def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[li
                 break
         else:
             raise UsageError(
-                f"an ensemble needs the same classes: {_lacking(first_name, first, classes)}; "
+                f"the networks must have the same classes: {_lacking(first_name, first, classes)}; "
                 f"{_lacking(name, classes, first)}"
             )
     return orders

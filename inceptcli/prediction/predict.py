@@ -102,7 +102,7 @@ def classify(
     batch_size: int,
     threads: int | None = None,
 ) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
-    """Yield each item with the probabilities (networks, num_classes), or its error; see `examine`."""
+    """Yield each item with probabilities (networks, num_classes), or its error; see `examine`."""
     found = examine(items, pixels, ensemble, batch_size=batch_size, threads=threads)
     for item, seen in found:
         if isinstance(seen, UnreadableImage):
