@@ -77,7 +77,7 @@ def test_the_paper_recipes_hold_what_the_paper_states() -> None:
         ({"optimizer": {"name": "adam"}}, "optimizer.name must be one of 'adamw', 'sgd'"),
         (
             {"optimizer": {"momentum": 0.9}},
-            "unknown key optimizer.momentum; known of adamw: head_learning_rate, betas, name,",
+            "unknown key optimizer.momentum; known of adamw: head_learning_rate, layer_decay,",
         ),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate must be"),
         ({"network": {"repeats": [1, 2]}}, "network.repeats"),

@@ -45,6 +45,19 @@ class Network(nn.Module):
         self.classifier = nn.Linear(self.num_features, options.num_classes)
         initialize(self)
 
+    def layers(self) -> list[nn.Module]:
+        """Return the parts that have parameters, in the order of the figure.
+
+        Each repeated module ("5 x Inception-resnet-A") is a part, and so are every other stage, the
+        embedding if there is one, and the classifier.
+        """
+        parts: list[nn.Module] = []
+        for stage in describe(self.options).stages:
+            module = self.get_submodule(stage.name)
+            parts += [module] if stage.modules is None else module.children()
+        parts += [self.embedding] if self.embedding is not None else []
+        return [*(part for part in parts if any(True for _ in part.parameters())), self.classifier]
+
     def forward_stages(self, images: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield each stage's name and output (N, C', H', W') for images (N, C, H, W).
 

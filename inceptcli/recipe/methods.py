@@ -23,6 +23,11 @@ class Optimized(Section):
     head_learning_rate: Positive | None = Field(
         default=None, description="Learning rate of the classifier; null: same as learning_rate."
     )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Factor on the learning rate from each layer to the one before it, starting "
+        "below the classifier; null: one rate.",
+    )
 
 
 class Adaptive(Optimized):

@@ -258,7 +258,7 @@ class Classifier(ImageClassifier):
         optimizer = optimizers.optimizer(
             self.plan.recipe.optimizer,
             self,
-            self.network.classifier,
+            self.network,
             scaled=self._scaler is not None,
         )
         steps = self.plan.steps_per_epoch(self.trainer.world_size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from inceptcli.networks.network import Network
 from inceptcli.recipe import methods
 
 
@@ -73,25 +74,14 @@ class RMSPropTF(Optimizer):
 
 
 def optimizer(
-    settings: methods.Optimizer, module: nn.Module, head: nn.Module, scaled: bool = False
+    settings: methods.Optimizer, module: nn.Module, network: Network, scaled: bool = False
 ) -> Optimizer:
-    """Build the recipe's optimizer for the trained parameters of `module`, which contains `head`.
+    """Build the recipe's optimizer for the trained parameters of `module`, which has `network`.
 
-    Biases and batch norm have no weight decay; the head may have its own learning rate. AdamW and
-    SGD are torch's fused versions, except SGD with `scaled` gradients (16-mixed): fused SGD updates
-    its momentum even in steps that overflow and are skipped.
+    AdamW and SGD are torch's fused versions, except SGD with `scaled` gradients (16-mixed): fused
+    SGD updates its momentum even in steps that overflow and are skipped.
     """
-    rate = settings.learning_rate
-    of_head = {id(parameter) for parameter in head.parameters()}
-    groups = []
-    for is_head, group_rate in ((False, rate), (True, settings.head_learning_rate or rate)):
-        trained = [
-            p for p in module.parameters() if p.requires_grad and (id(p) in of_head) == is_head
-        ]
-        for decayed, decay in ((True, settings.weight_decay), (False, 0.0)):
-            members = [p for p in trained if (p.ndim > 1) == decayed]
-            groups.append({"params": members, "weight_decay": decay, "lr": group_rate})
-    groups = [group for group in groups if group["params"]]
+    rate, groups = settings.learning_rate, parameter_groups(settings, module, network)
     if isinstance(settings, methods.AdamWSettings):
         first, second = settings.betas
         return AdamW(groups, rate, (first, second), settings.epsilon, fused=True)
@@ -108,6 +98,42 @@ def optimizer(
         )
         return lamb
     return RMSPropTF(groups, rate, settings.decay, settings.momentum, settings.epsilon)
+
+
+def parameter_groups(
+    settings: methods.Optimizer, module: nn.Module, network: Network
+) -> list[dict[str, Any]]:
+    """Group the trained parameters of `module` by learning rate and weight decay.
+
+    Biases and batch norm have no weight decay. The classifier may have its own learning rate.
+    Each layer before it has `layer_decay` times the rate of the next one (see `Network.layers`);
+    an auxiliary head has the full rate. `layer_scale` is the group's power of `layer_decay`.
+    """
+    layers, factor = network.layers(), settings.layer_decay or 1.0
+    scales = {
+        id(parameter): factor ** (len(layers) - 1 - position)
+        for position, layer in enumerate(layers)
+        for parameter in layer.parameters()
+    }
+    of_head = {id(parameter) for parameter in network.classifier.parameters()}
+    groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            is_head, scale = id(parameter) in of_head, scales.get(id(parameter), 1.0)
+            head_rate = settings.head_learning_rate if is_head else None
+            rate = head_rate or settings.learning_rate * scale
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            group = {"params": [], "weight_decay": decay, "lr": rate, "layer_scale": scale}
+            groups.setdefault((is_head, scale, parameter.ndim > 1), group)["params"].append(
+                parameter
+            )
+    return list(groups.values())
+
+
+def current_rate(optimizer: Optimizer) -> float:
+    """Return the current learning rate without layer decay, the classifier's if it trains alone."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"] / group["layer_scale"])
 
 
 def schedule(

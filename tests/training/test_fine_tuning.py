@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.networks.network import AuxiliaryHead
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
-from inceptcli.training.fine_tuning import Freeze, adapt_channels, frozen_parts, start_from
-from inceptcli.training.optimizers import optimizer
+from inceptcli.recipe.schema import check
+from inceptcli.training.fine_tuning import (
+    Freeze,
+    adapt_channels,
+    freeze_parts,
+    frozen_parts,
+    start_from,
+)
+from inceptcli.training.optimizers import current_rate, optimizer, scheduler
 from inceptcli.training.resuming import newest_whole
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
@@ -103,11 +111,59 @@ def test_each_network_has_a_head_and_a_stem(name: str) -> None:
     assert frozen("none") == set()
 
 
-def test_the_head_may_have_a_rate_of_its_own() -> None:
-    network = build(options())
-    settings = methods.AdamWSettings(learning_rate=0.001, head_learning_rate=0.01)
-    groups = optimizer(settings, network, network.classifier).param_groups
-    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+def layers_of(name: str) -> list[str]:
+    """Prefixes of the keys of each layer, written out from Figures 9 and 15."""
+    a, b, c = {"irv1": (5, 10, 5), "iv4": (4, 7, 3), "irv1-facenet": (5, 10, 6)}[name]
+    return [
+        "stem.",
+        *(f"inception_a.{i}." for i in range(a)), "reduction_a.",
+        *(f"inception_b.{i}." for i in range(b)), "reduction_b.",
+        *(f"inception_c.{i}." for i in range(c)),
+        *(["embedding."] if name == "irv1-facenet" else []), "classifier.",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["irv1", "iv4", "irv1-facenet"])
+@pytest.mark.parametrize("layer_decay", [None, 0.9])
+@pytest.mark.parametrize("method_name", ["adamw", "sgd", "rmsprop_tf", "lamb"])
+def test_layers_have_their_rate_and_the_head_its_own(
+    name: str, layer_decay: float | None, method_name: str
+) -> None:
+    with torch.device("meta"):
+        network = build(network_options(name, num_classes=3))
+    rates_of = {"learning_rate": 0.5, "head_learning_rate": 2.0, "layer_decay": layer_decay}
+    settings = check({"optimizer": {"name": method_name, **rates_of}}).optimizer
+    method = optimizer(settings, network, network)
+    scheduler(method, lambda step: 0.1)
+    rates = {id(p): group["lr"] for group in method.param_groups for p in group["params"]}
+    layers = layers_of(name)
     assert len(rates) == len(list(network.parameters()))
-    for name, parameter in network.named_parameters():
-        assert rates[id(parameter)] == (0.01 if name.startswith("classifier") else 0.001)
+    for key, parameter in network.named_parameters():
+        (position,) = [i for i, prefix in enumerate(layers) if key.startswith(prefix)]
+        distance = len(layers) - 1 - position
+        expected = 2.0 if distance == 0 else 0.5 * (layer_decay or 1) ** distance
+        assert rates[id(parameter)] == pytest.approx(0.1 * expected, rel=1e-12), key
+    assert current_rate(method) == pytest.approx(0.05, rel=1e-12)
+
+
+@pytest.mark.parametrize("freeze", ["stem", "all-but-head"])
+def test_layer_decay_is_the_same_for_what_is_not_frozen(freeze: Freeze) -> None:
+    network = build(options())
+    head = AuxiliaryHead(network.options)
+    module = torch.nn.ModuleDict({"network": network, "auxiliary_head": head})
+    freeze_parts(frozen_parts(network, freeze))
+    settings = methods.AdamWSettings(learning_rate=1.0, layer_decay=0.5)
+    groups = optimizer(settings, module, network).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    found = {
+        key.removeprefix("network.").split(".")[0]: rates[id(value)]
+        for key, value in module.named_parameters()
+        if value.requires_grad
+    }
+    below = {
+        "inception_a": 2**-5, "reduction_a": 2**-4, "inception_b": 2**-3, "reduction_b": 2**-2,
+        "inception_c": 2**-1,
+    }  # fmt: skip
+    assert found == {
+        **(below if freeze == "stem" else {}), "classifier": 1.0, "auxiliary_head": 1.0
+    }  # fmt: skip

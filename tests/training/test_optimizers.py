@@ -65,7 +65,7 @@ def test_biases_and_batch_norm_do_not_decay() -> None:
         methods.RMSPropTFSettings(name="rmsprop_tf"),
         methods.LambSettings(name="lamb"),
     ):
-        groups = optimizer(settings, network, network.classifier).param_groups
+        groups = optimizer(settings, network, network).param_groups
         decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
         for name, parameter in network.named_parameters():
             spared = name.endswith("bias") or "batch_norm" in name

@@ -152,8 +152,8 @@ METHODS: dict[str, dict[str, Any]] = {
             "style": "authors", "brightness": 0.125, "contrast": 0.5, "saturation": 0.5, "hue": 0.2
         },
     },
-    "momentum, cosine, policy, erasing, mixing": {
-        "optimizer": {"name": "sgd"},
+    "momentum, layer decay, cosine, policy, erasing, mixing": {
+        "optimizer": {"name": "sgd", "layer_decay": 0.8, "head_learning_rate": 0.2},
         "schedule": {"name": "cosine", "warmup_epochs": 0.5},
         "augmentation": {
             "policy": "randaugment", "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0

@@ -15,6 +15,7 @@ from inceptcli.errors import UserError
 from inceptcli.recipe.schema import Recipe
 from inceptcli.training.callbacks.checkpoints import ResumeCheckpoint
 from inceptcli.training.callbacks.loggers import build_logger
+from inceptcli.training.optimizers import current_rate
 from inceptcli.training.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class LoggedFigures(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
         """Store the learning rate of the coming step."""
-        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._learning_rate = current_rate(trainer.optimizers[0])
 
     def on_train_batch_end(
         self,

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from inceptcli.data.loading.dataset import Batch
 from inceptcli.files.atomic_file import replacing
+from inceptcli.training.optimizers import current_rate
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.run_directory import RunDirectory
@@ -75,7 +76,7 @@ class LossGuard(Callback):
     ) -> None:
         """Store step and learning rate, which change before the batch ends."""
         self._step = trainer.global_step + 1
-        self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._learning_rate = current_rate(trainer.optimizers[0])
         self._norms = None
 
     def on_before_optimizer_step(

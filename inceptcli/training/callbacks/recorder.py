@@ -19,6 +19,7 @@ from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.utilization import model_flops_utilization
 from inceptcli.training.module import Classifier
+from inceptcli.training.optimizers import current_rate
 from inceptcli.training.plan import Plan
 from inceptcli.training.ranks import end_all, from_all_ranks
 from inceptcli.training.resuming import lost_weights
@@ -129,7 +130,7 @@ class Recorder(Callback):
             "epoch": epoch,
             "step": step,
             "seconds": round(self.seconds, 1),
-            "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
+            "learning_rate": f"{current_rate(trainer.optimizers[0]):.6g}",
             "train_loss": round(loss, 6),
             **{name: round(value, 6) for name, value in self.results.items()},
             "images_per_second": round(speed, 2),
