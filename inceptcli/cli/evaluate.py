@@ -17,8 +17,13 @@ from inceptcli.cli.options import (
     Compile,
     Devices,
     FastDecode,
+    OtherCropFraction,
+    OtherImageSize,
+    OtherInterpolation,
+    OtherResize,
     PrecisionFlag,
     checked_devices,
+    image_size_of,
 )
 from inceptcli.cli.outputs import (
     OutputFiles,
@@ -46,6 +51,7 @@ EPILOG = """Examples:
   inceptcli eval runs/flowers --report flowers.html
   inceptcli eval runs/b --against runs/a --data flowers --split test --predictions flips.csv
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
+  inceptcli eval imagenet --data imagenet/val --image-size 331 --crop-fraction 0.95
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
 """
@@ -123,6 +129,10 @@ def evaluate(
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
+    image_size: OtherImageSize = None,
+    crop_fraction: OtherCropFraction = None,
+    interpolation: OtherInterpolation = None,
+    resize: OtherResize = None,
     compile_networks: Compile = False,
     format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
     predictions: Annotated[
@@ -167,7 +177,8 @@ def evaluate(
     top1_interval, predicted, precision), confusion (label, predicted, images) and skipped (path,
     reason). Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the
     label. Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV
-    files have fast_decode: true only with --fast-decode, and precision only if it is not 32-true.
+    files have fast_decode: true only with --fast-decode, precision only if it is not 32-true, and
+    image_size, crop_fraction, interpolation and resize only with these options.
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
@@ -197,6 +208,10 @@ def evaluate(
             precision,
             fast_decode,
             compile_networks,
+            None if image_size is None else image_size_of(image_size),
+            crop_fraction,
+            interpolation,
+            resize,
         )
         images = Wanted(data, split, exclude, allow_outside)
         silence(not is_first)

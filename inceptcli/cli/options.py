@@ -58,6 +58,41 @@ Compile = Annotated[
 ]
 
 
+OtherImageSize = Annotated[
+    str | None,
+    Option(
+        metavar="N|HxW",
+        show_default="the weights' own",
+        help="Input size of the networks in pixels, at least 75; like the next three options, it "
+        "replaces the preprocessing of all weights given, and results record it. Not for ONNX "
+        "files, whose size is fixed.",
+    ),
+]
+
+OtherCropFraction = Annotated[
+    float | None,
+    Option(
+        metavar="F",
+        show_default="the weights' own",
+        help="Side of the crop as a fraction of the resized image's side, 0.01 to 1.",
+    ),
+]
+
+OtherInterpolation = Annotated[
+    Literal["bilinear", "bicubic"] | None,
+    Option(show_default="the weights' own", help="Interpolation for resizing images."),
+]
+
+OtherResize = Annotated[
+    Literal["short-side", "squash"] | None,
+    Option(
+        show_default="the weights' own",
+        help="short-side: resize the shorter side and keep the aspect ratio; squash: resize to the "
+        "input size, ignoring the aspect ratio.",
+    ),
+]
+
+
 def checked_devices(devices: str) -> int | Literal["auto"]:
     """Parse --devices; raise UsageError for anything but a number or auto."""
     if devices == "auto":

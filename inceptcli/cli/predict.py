@@ -21,8 +21,13 @@ from inceptcli.cli.options import (
     Compile,
     Devices,
     FastDecode,
+    OtherCropFraction,
+    OtherImageSize,
+    OtherInterpolation,
+    OtherResize,
     PrecisionFlag,
     checked_devices,
+    image_size_of,
 )
 from inceptcli.cli.outputs import (
     FORMATS,
@@ -155,6 +160,10 @@ def predict(
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
+    image_size: OtherImageSize = None,
+    crop_fraction: OtherCropFraction = None,
+    interpolation: OtherInterpolation = None,
+    resize: OtherResize = None,
     compile_networks: Compile = False,
     explain: Annotated[
         Path | None,
@@ -206,8 +215,9 @@ def predict(
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
     (null, or the reason). CSV has the columns path, rank, class, index, probability and error; text
     that begins with = + - @, a tab or a carriage return is prefixed with an apostrophe, so that no
-    spreadsheet runs it as a formula. Rows have fast_decode: true only with --fast-decode, and
-    precision only if it is not 32-true. Bytes of a file name that are not UTF-8 appear as \udc80 to
+    spreadsheet runs it as a formula. Rows have fast_decode: true only with --fast-decode,
+    precision only if it is not 32-true, and image_size, crop_fraction, interpolation and resize
+    only with these options. Bytes of a file name that are not UTF-8 appear as \udc80 to
     \udcff.
 
     Overlays of --explain show the network input (resized, cropped, gray). Colors go from dark blue
@@ -230,6 +240,10 @@ def predict(
         precision,
         fast_decode,
         compile_networks,
+        None if image_size is None else image_size_of(image_size),
+        crop_fraction,
+        interpolation,
+        resize,
     )
     extras = Extras(gallery, explain, class_name, embeddings)
     request = Request(tuple(paths), networks, top_k, output_format, output, shard, extras, null)
@@ -359,8 +373,7 @@ class Job(NamedTuple):
             weights=weights_digests(self.found.files),
             crops=networks.crops,
             top_k=self.top_k,
-            fast_decode=networks.fast_decode,
-            precision=networks.precision,
+            **networks.recorded._asdict(),
         )
         folder = self.part.folder
         with writing(f"--output {folder}"), open_part(folder, record) as part:

@@ -115,7 +115,7 @@ def _own(
     if data.path is None:
         if tuple(ids) != CLASSES or split not in ("train", "val"):
             raise UsageError(f"{file}: has no {split} images of `shapes`; give --data FOLDER")
-        size, seed = metadata.preprocessing.image_size, recipe.trainer.seed
+        size, seed = data.height_and_width, recipe.trainer.seed
         count = data.train_size if split == "train" else data.val_size
         return MeasuredImages(Shapes(seed, count, size, split), "shapes", split)
     if data.val_path is not None and split == "val":

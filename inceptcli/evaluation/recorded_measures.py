@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from inceptcli.errors import UsageError
 from inceptcli.evaluation.measures import wilson_interval
+from inceptcli.prediction.recorded_options import in_words
 from inceptcli.weights.metadata import WeightsMetadata
 
 MAXIMUM_BYTES = 256 * 1024**2
@@ -76,8 +77,7 @@ def _how(values: dict[str, Any]) -> str:
     how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
     how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
     how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
-    how += ["fast_decode"] * bool(values.get("fast_decode"))
-    how += [f"precision {values['precision']}"] if "precision" in values else []
+    how += in_words(values)
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
     return ", ".join(how)
 

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
 from inceptcli.evaluation.measures import Evaluation, Origin
-from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.text import accuracies, defused, printable
 
 PREDICTIONS = (
@@ -162,10 +162,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
-    how += [
-        name if value is True else f"{name} {value}"
-        for name, value in origin.recorded.as_dict().items()
-    ]
+    how += in_words(origin.recorded.as_dict())
     lines = [
         f"{', '.join(how)}: {accuracies(result.top1, result.top5, len(result.per_class))}, "
         f"loss {result.loss:.4f}",

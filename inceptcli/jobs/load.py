@@ -41,7 +41,9 @@ def load(
         **options: crops (1, 10, 12 or 144 per image; their probabilities are averaged), device
             ("auto", "cpu", "cuda", "cuda:N", "mps"), devices (number of GPUs to spread the batches
             over, or "auto"), batch_size (crops per batch), precision (named as in Lightning),
-            fast_decode (decode large JPEGs at reduced size), compile (torch.compile, on a GPU).
+            fast_decode (decode large JPEGs at reduced size), compile (torch.compile, on a GPU);
+            image_size (N or (H, W) pixels), crop_fraction, interpolation and resize replace the
+            preprocessing of the weights.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -72,7 +74,8 @@ class Model:
     Attributes:
         classes: id and name of each class, in the order of the first network's outputs.
         metadata: metadata of each weights file: network, recipe, epoch, metrics.
-        preprocessing: the first network's image size, resizing, mean and standard deviation.
+        preprocessing: the first network's image size, resizing, mean and standard deviation, with
+            the options given.
     """
 
     def __init__(self, networks: EnsembleFiles) -> None:

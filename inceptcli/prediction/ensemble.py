@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import cycle
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict, cast, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.pixels.crops import Crops, check_crops, cut, needed_side
+from inceptcli.data.pixels.preprocessing import Interpolation, Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
+from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE
 from inceptcli.prediction.engines.devices import BATCH_SIZE, default_batch_size, devices_of
 from inceptcli.prediction.engines.engine import (
     AsynchronousEngine,
@@ -27,7 +29,9 @@ from inceptcli.progress.display import doing
 from inceptcli.text import composed, printable
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import read_metadata
+from inceptcli.weights.header import LONGEST_SIDE, SMALLEST_CROP_FRACTION
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.onnx_file import is_onnx
 
 Views = tuple[NDArray[np.uint8], ...]
 """One image's crops (crops, H, W, 3) for each network."""
@@ -159,6 +163,10 @@ class EnsembleOptions(TypedDict, total=False):
     precision: Precision
     fast_decode: bool
     compile: bool
+    image_size: int | tuple[int, int] | None
+    crop_fraction: float | None
+    interpolation: Interpolation | None
+    resize: ResizeRule | None
 
 
 @dataclass(frozen=True)
@@ -175,6 +183,11 @@ class EnsembleRequest:
         precision: Lightning's name of the precision.
         fast_decode: Decode JPEGs at reduced size, no smaller than the networks need.
         compile: Compile the networks with torch.compile, on a GPU.
+        image_size: Side of the networks' input in pixels, or its height and width; this and the
+            following replace the preprocessing of all weights, None keeps each one's own.
+        crop_fraction: See Preprocessing, as for the following.
+        interpolation: bilinear or bicubic.
+        resize: short-side or squash.
     """
 
     weights: tuple[str, ...] = ("imagenet",)
@@ -185,6 +198,10 @@ class EnsembleRequest:
     precision: Precision = "32-true"
     fast_decode: bool = False
     compile: bool = False
+    image_size: int | tuple[int, int] | None = None
+    crop_fraction: float | None = None
+    interpolation: Interpolation | None = None
+    resize: ResizeRule | None = None
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -204,11 +221,20 @@ class EnsembleRequest:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", str(self.device)):
             shown = printable(str(self.device))
             raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {shown}")
+        _check_preprocessing(self.recorded.preprocessing)
 
     @property
     def recorded(self) -> RecordedOptions:
         """The options that change probabilities."""
-        return RecordedOptions(self.fast_decode, self.precision)
+        size = tuple(self.image_size) if isinstance(self.image_size, list) else self.image_size
+        return RecordedOptions(
+            self.fast_decode,
+            self.precision,
+            (size, size) if isinstance(size, int) else size,
+            self.crop_fraction,
+            self.interpolation,
+            self.resize,
+        )
 
     def find(self) -> EnsembleFiles:
         """Find the weights, download published ones, and read their metadata; no torch.
@@ -216,13 +242,15 @@ class EnsembleRequest:
         Raises UsageError if they cannot form an ensemble, UserError if one cannot be read.
         """
         files = [find_weights(name) for name in self.weights]
-        metadata = [read_metadata(file) for file in files]
+        changes = self.recorded.preprocessing
+        metadata = [read_metadata(file).with_preprocessing(changes) for file in files]
+        _check_onnx_sizes(files, self.recorded.image_size)
         check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
         return EnsembleFiles(self, files, metadata)
 
 
 class EnsembleFiles(NamedTuple):
-    """The weights files of a request, and their metadata."""
+    """The weights files of a request, and their metadata with the preprocessing requested."""
 
     request: EnsembleRequest
     files: Sequence[Path]
@@ -261,6 +289,7 @@ class EnsembleFiles(NamedTuple):
                     compile_network=asked.compile,
                     precision=asked.precision,
                     gradients=gradients,
+                    preprocessing=asked.recorded.preprocessing,
                 )
                 for file in self.files
             ]
@@ -277,6 +306,35 @@ def _in_batches(
     crops = views[0] if len(views) == 1 else np.concatenate(views)
     starts = range(0, len(crops), batch_size)
     return np.concatenate([logits_of(crops[at : at + batch_size]) for at in starts])
+
+
+def _check_preprocessing(changes: Mapping[str, Any]) -> None:
+    """Raise UsageError if a field is of the wrong type or out of the range of weights files."""
+    try:
+        Preprocessing(**{"image_size": (MINIMUM_IMAGE_SIZE,) * 2, **changes})
+    except ValueError as error:
+        field, _, rule = str(error).partition(" ")
+        raise UsageError(f"--{field.replace('_', '-')} {rule}") from error
+    height, width = changes.get("image_size", (MINIMUM_IMAGE_SIZE,) * 2)
+    if not (min(height, width) >= MINIMUM_IMAGE_SIZE and max(height, width) <= LONGEST_SIDE):
+        raise UsageError(
+            f"--image-size must be {MINIMUM_IMAGE_SIZE} to {LONGEST_SIDE} pixels a side, got "
+            f"{height}x{width}"
+        )
+    if changes.get("crop_fraction", 1) < SMALLEST_CROP_FRACTION:
+        raise UsageError(
+            f"--crop-fraction must be {SMALLEST_CROP_FRACTION} to 1, got {changes['crop_fraction']}"
+        )
+
+
+def _check_onnx_sizes(files: Iterable[Path], size: tuple[int, int] | None) -> None:
+    for file in filter(is_onnx, files if size else ()):
+        own = read_metadata(file).preprocessing.image_size
+        if size and size != own:
+            raise UsageError(
+                f"--image-size {size[0]}x{size[1]}: {file} is an ONNX file of fixed size "
+                f"{own[0]}x{own[1]}; give the weights that it was exported from"
+            )
 
 
 def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+from inceptcli.data.pixels.preprocessing import Interpolation, ResizeRule
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 """Lightning's names of the precision of a network; with "mixed", its weights stay float32."""
@@ -14,15 +17,29 @@ class RecordedOptions(NamedTuple):
     Attributes:
         fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.
         precision: Precision of the networks.
+        image_size: Height and width of all networks' input, pixels; None for the weights' own.
+        crop_fraction: See Preprocessing; None for the weights' own.
+        interpolation: See Preprocessing; None for the weights' own.
+        resize: See Preprocessing; None for the weights' own.
     """
 
     fast_decode: bool = False
     precision: Precision = "32-true"
+    image_size: tuple[int, int] | None = None
+    crop_fraction: float | None = None
+    interpolation: Interpolation | None = None
+    resize: ResizeRule | None = None
 
-    def as_dict(self) -> dict[str, bool | str]:
-        """Return the options that differ from the default, by their names in results."""
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The fields of Preprocessing that replace those of the weights."""
+        fields = ("image_size", "crop_fraction", "interpolation", "resize")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+
+    def as_dict(self) -> dict[str, bool | float | str]:
+        """Return the options that differ from the default, by name and as in results."""
         return {
-            name: value
+            name: "x".join(map(str, value)) if isinstance(value, tuple) else value
             for name, value in self._asdict().items()
             if value != self._field_defaults[name]
         }
@@ -30,6 +47,15 @@ class RecordedOptions(NamedTuple):
     def as_texts(self) -> dict[str, str]:
         """Return the same options as text for CSV."""
         return {name: str(value).replace("True", "true") for name, value in self.as_dict().items()}
+
+
+def in_words(values: Mapping[str, object]) -> list[str]:
+    """Return the recorded options among the values of a result, as part of a sentence."""
+    return [
+        name if values[name] is True else f"{name} {values[name]}"
+        for name in RecordedOptions._fields
+        if name in values
+    ]
 
 
 DEFAULT_OPTIONS = RecordedOptions()

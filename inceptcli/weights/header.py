@@ -17,6 +17,7 @@ MOST_REPEATS = 64
 
 MOST_CLASSES = 100_000
 LONGEST_SIDE = 4096
+SMALLEST_CROP_FRACTION = 0.01
 LONGEST_TEXT = 1000
 
 
@@ -68,7 +69,7 @@ class View(Section):
         list[Annotated[int, Field(ge=1, le=LONGEST_SIDE)]], Field(min_length=2, max_length=2)
     ]
     resize: Literal["short-side", "squash"]
-    crop_fraction: Annotated[float, Field(ge=0.01, le=1)]
+    crop_fraction: Annotated[float, Field(ge=SMALLEST_CROP_FRACTION, le=1)]
     interpolation: Literal["bilinear", "bicubic"]
     mean: Annotated[list[Level], Field(min_length=1, max_length=3)]
     std: Annotated[

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
 from inceptcli.weights.header import SCHEMA_VERSION, parse_header
+
+UNCHANGED: Mapping[str, Any] = MappingProxyType({})
+"""No field of Preprocessing replaced; see `WeightsMetadata.with_preprocessing`."""
 
 LONGEST_REASON = 300
 """Limit in characters for error messages that quote a file."""
@@ -75,6 +80,10 @@ class WeightsMetadata:
     def has_classifier(self) -> bool:
         """Whether the classifier was trained; without it only embeddings are meaningful."""
         return not any(key.startswith("classifier.") for key in self.initialized)
+
+    def with_preprocessing(self, changes: Mapping[str, Any]) -> WeightsMetadata:
+        """Return the metadata with some fields of the preprocessing replaced."""
+        return replace(self, preprocessing=replace(self.preprocessing, **changes))
 
     def to_header(self) -> dict[str, str]:
         """Return the metadata for the safetensors header."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import is_cpu
 from inceptcli.prediction.recorded_options import Precision
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.metadata import UNCHANGED, ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
 logger = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def load_engine(
     compile_network: bool = False,
     precision: Precision = "32-true",
     gradients: bool = False,
+    preprocessing: Mapping[str, Any] = UNCHANGED,
 ) -> Engine:
     """Load a weights file: ONNX Runtime on a CPU and for ONNX files, otherwise torch.
 
@@ -101,6 +102,8 @@ def load_engine(
         compile_network: Start later and take less time per image.
         precision: Lightning's name; only 32-true for ONNX Runtime.
         gradients: Use torch even on a CPU.
+        preprocessing: Fields of Preprocessing that replace those of the weights; the image size of
+            an ONNX file cannot change.
 
     Raises UserError if the file cannot be used or the device is missing, UsageError if an ONNX file
     is to be compiled or computed in another `precision`, or if the device does not support the
@@ -129,7 +132,9 @@ def load_engine(
         try:
             from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 
-            return OnnxEngine(weights, device, few_images=few, at_once=at_once)
+            return OnnxEngine(
+                weights, device, few_images=few, at_once=at_once, preprocessing=preprocessing
+            )
         except ImportError as error:
             if is_onnx(weights):
                 raise UserError(f"{weights}: an ONNX file needs ONNX Runtime: {error}") from error
@@ -137,7 +142,12 @@ def load_engine(
     from inceptcli.prediction.engines.torch_engine import TorchEngine
 
     return TorchEngine.load(
-        weights, device, at_once=at_once, compile_network=compile_network, precision=precision
+        weights,
+        device,
+        at_once=at_once,
+        compile_network=compile_network,
+        precision=precision,
+        preprocessing=preprocessing,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from inceptcli.errors import UserError
 from inceptcli.prediction.engines.engine import Outputs
 from inceptcli.prediction.engines.onnx_session import open_session, runtime_error
 from inceptcli.processes.cores import divide_threads
+from inceptcli.weights.metadata import UNCHANGED
 
 ERRORS_ONLY, NOTHING = 3, 4
 """Log levels of ONNX Runtime; its warnings concern its own optimizations.
@@ -27,11 +29,17 @@ class OnnxEngine:
     """A weights file or exported ONNX file; see EmbeddingEngine."""
 
     def __init__(
-        self, weights: Path, device: str = "auto", *, few_images: bool = False, at_once: int = 1
+        self,
+        weights: Path,
+        device: str = "auto",
+        *,
+        few_images: bool = False,
+        at_once: int = 1,
+        preprocessing: Mapping[str, Any] = UNCHANGED,
     ) -> None:
         """Load the network; with `few_images` it starts sooner and runs slower.
 
-        On a CPU, threads are divided among `at_once` images.
+        On a CPU, threads are divided among `at_once` images. See load_engine for `preprocessing`.
         Raises UserError if the file cannot be used, exceeds the limits of our networks, or ONNX
         Runtime has no such device; ImportError if ONNX Runtime is not installed.
         """
@@ -44,7 +52,7 @@ class OnnxEngine:
         images, threads = divide_threads(at_once)
         self.provider = find_provider(device, onnxruntime.get_available_providers())
         metadata, self.session, self._file = open_session(
-            weights, self.provider, partial(_session_options, threads, few_images)
+            weights, self.provider, partial(_session_options, threads, few_images), preprocessing
         )
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it; see the log above")

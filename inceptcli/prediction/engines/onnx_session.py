@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,11 +70,15 @@ def _seen(path: Path) -> tuple[object, object]:
 
 
 def open_session(
-    weights: Path, provider: tuple[str, dict[str, Any]], session_options: Callable[[], Any]
+    weights: Path,
+    provider: tuple[str, dict[str, Any]],
+    session_options: Callable[[], Any],
+    preprocessing: Mapping[str, Any],
 ) -> tuple[WeightsMetadata, Any, MappedFile]:
     """Return the file's metadata, a session that maps its tensors, and the mapped file.
 
-    All are of the same content, although a run replaces its weights after each validation.
+    All are of the same content, although a run replaces its weights after each validation. See
+    load_engine for `preprocessing`.
     Raises UserError if the file cannot be used or exceeds the limits of our networks.
     """
     import onnxruntime
@@ -82,7 +86,7 @@ def open_session(
     for _ in range(MOST_ATTEMPTS):
         mapped = MappedFile(weights)
         try:
-            model, options = _model(weights), session_options()
+            model, options = _model(weights, preprocessing), session_options()
             if model.folder is not None:
                 options.add_session_config_entry(TENSORS_FOLDER, model.folder)
             values = map(onnxruntime.OrtValue.ortvalue_from_numpy, model.converted.values())
@@ -107,8 +111,8 @@ def runtime_error(error: Exception, problem: str) -> Exception:
     return UserError(f"{problem}: {reason}")
 
 
-def _model(weights: Path) -> OnnxModel:
-    metadata = read_metadata(weights)
+def _model(weights: Path, preprocessing: Mapping[str, Any]) -> OnnxModel:
+    metadata = read_metadata(weights).with_preprocessing(preprocessing)
     # ONNX Runtime requires tensors below the given folder, and a link may point elsewhere.
     file = weights.resolve()
     folder = str(file.parent) if _is_text(file) else None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from inceptcli.prediction.engines.engine import Outputs, Pending
 from inceptcli.prediction.recorded_options import Precision
 from inceptcli.processes.cores import compute_threads
 from inceptcli.weights.file import load_network
-from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.metadata import UNCHANGED, WeightsMetadata
 
 Result = TypeVar("Result")
 
@@ -56,16 +56,18 @@ class TorchEngine:
         at_once: int = 1,
         compile_network: bool = False,
         precision: Precision = "32-true",
+        preprocessing: Mapping[str, Any] = UNCHANGED,
     ) -> TorchEngine:
         """Load the network of a weights file on `device`; see find_device.
 
         Batch norm is folded into the convolutions. On CUDA, the result is a CudaEngine for at most
         `at_once` crops. With `compile_network`, torch.compile makes the first images take a minute
-        or more and all others less.
+        or more and all others less. See load_engine for `preprocessing`.
         Raises UserError if the file cannot be used or the device is missing, UsageError if the
         device does not support the precision.
         """
         network, metadata = load_network(weights)
+        metadata = metadata.with_preprocessing(preprocessing)
         torch.set_num_threads(compute_threads())
         found = find_device(device)
         network = network.to(found)

@@ -91,10 +91,7 @@ def _parquet(file: Path, width: int, recorded: RecordedOptions) -> Iterator[Add]
     embedding_type = pyarrow.list_(pyarrow.float32(), width)
     columns = [("path", pyarrow.string()), ("embedding", embedding_type)]
     said = recorded.as_dict()
-    columns += [
-        (name, pyarrow.bool_() if value is True else pyarrow.string())
-        for name, value in said.items()
-    ]
+    columns += [(name, pyarrow.infer_type([value])) for name, value in said.items()]
     schema = pyarrow.schema(columns)
     waiting: list[tuple[str, NDArray[np.float32]]] = []
 

@@ -101,7 +101,7 @@ def _schema(recorded: RecordedOptions) -> pyarrow.Schema:
     )
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
     for name, value in recorded.as_dict().items():
-        columns[name] = pa.bool_() if value is True else pa.string()
+        columns[name] = pa.infer_type([value])
     return pa.schema(columns.items())
 
 

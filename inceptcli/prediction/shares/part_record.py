@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from inceptcli.data.pixels.preprocessing import Interpolation, ResizeRule
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.regular_file import read_regular
 from inceptcli.prediction.recorded_options import Precision, RecordedOptions
@@ -47,6 +48,11 @@ class PartRecord(Section):
         top_k: Most classes per row.
         fast_decode: Whether JPEGs were decoded at reduced size.
         precision: Precision of the networks.
+        image_size: This and the following are the preprocessing that replaced the weights' own;
+            see RecordedOptions.
+        crop_fraction: See above, as for the following.
+        interpolation: bilinear or bicubic.
+        resize: short-side or squash.
         finished: None until the part is finished.
     """
 
@@ -58,12 +64,16 @@ class PartRecord(Section):
     top_k: Number
     fast_decode: bool = False
     precision: Precision = "32-true"
+    image_size: tuple[int, int] | None = None
+    crop_fraction: float | None = None
+    interpolation: Interpolation | None = None
+    resize: ResizeRule | None = None
     finished: Finished | None = None
 
     @property
     def recorded(self) -> RecordedOptions:
         """How the rows were computed."""
-        return RecordedOptions(self.fast_decode, self.precision)
+        return RecordedOptions(*(getattr(self, name) for name in RecordedOptions._fields))
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
         """Describe the first difference from `other`, as a message ends; None if there is none."""
@@ -83,6 +93,10 @@ _FLAGS = {
     "top_k": "--top-k",
     "fast_decode": "--fast-decode",
     "precision": "--precision",
+    "image_size": "--image-size",
+    "crop_fraction": "--crop-fraction",
+    "interpolation": "--interpolation",
+    "resize": "--resize",
     "format": "--format",
 }
 
@@ -90,6 +104,10 @@ _FLAGS = {
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, tuple):
+        return "x".join(map(str, value))
+    if value is None:
+        return "of the weights"
     return str(value)
 
 
