@@ -186,4 +186,4 @@ def test_python_takes_them_too(photos: Path, weights: Path) -> None:
     assert python.load(weights, image_size=90).preprocessing.image_size == (90, 90)
     for wrong in ({"image_size": 74}, {"image_size": True}, {"crop_fraction": "1"}, {"resize": 3}):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')} must be "):
-            python.load(weights, **wrong)  # type: ignore[arg-type]
+            python.load(weights, **wrong)
