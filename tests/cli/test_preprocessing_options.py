@@ -115,9 +115,9 @@ def test_every_output_of_eval_records_them(photos: Path, weights: Path, tmp_path
         assert all(row[key] == str(value) for row in rows for key, value in RECORD.items())
     page = files["page.html"].read_text()
     assert all(f"<dt>{key}</dt><dd>{value}</dd>" in page for key, value in RECORD.items())
-    file = tmp_path / "measures.json"
-    file.write_text(json.dumps(measured(weights, "--data", photos, *FLAGS)))
-    assert measures_in(file, read_metadata(weights)).what == f"1 crop of each image, {words}"
+    written = tmp_path / "measures.json"
+    written.write_text(json.dumps(measured(weights, "--data", photos, *FLAGS)))
+    assert measures_in(written, read_metadata(weights)).what == f"1 crop of each image, {words}"
 
 
 def test_parts_record_them_and_only_equal_ones_are_merged(
