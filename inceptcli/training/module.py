@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 
 from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.data.loading.dataset import Batch
@@ -31,25 +31,72 @@ from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_network, resolve
 from inceptcli.weights.metadata import ClassName
 
+MEASURES = ("loss", "top1", "top5", "macro_f1", "balanced_accuracy")
+
+
+class _ClassCounts(Metric):
+    """Images of each class, predictions of it, and correct ones, summed over all ranks.
+
+    torchmetrics' own classes count pairs in tensors of classes x classes at each batch.
+    """
+
+    full_state_update = False
+    images: Tensor
+    predicted: Tensor
+    right: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        for name in ("images", "predicted", "right"):
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Add a batch: indices of classes (N,); unlike bincount, without synchronization."""
+        ones = torch.ones_like(labels)
+        self.images.index_add_(0, labels, ones)
+        self.predicted.index_add_(0, predicted, ones)
+        self.right.index_add_(0, labels, (predicted == labels).long())
+
+
+class MacroF1(_ClassCounts):
+    """Mean F1 of the classes that occur among labels or predictions, as in `eval`."""
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        either = self.images + self.predicted
+        return (2 * self.right / either)[either > 0].mean()
+
+
+class BalancedAccuracy(_ClassCounts):
+    """Mean recall of the classes that occur among the labels, as in `eval`."""
+
+    def compute(self) -> Tensor:
+        """Return the mean."""
+        return (self.right / self.images)[self.images > 0].mean()
+
 
 class ClassifierMetrics(nn.Module):
-    """Mean loss without label smoothing, top-1 and top-5 (0 to 1), exact over all ranks."""
+    """Measures of `eval` (0 to 1, and the loss without label smoothing), exact over all ranks."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         super().__init__()
         # Checking for NaN would synchronize at each batch, and would drop such losses.
         self.loss, self.top1, self.top5 = (MeanMetric(nan_strategy="disable") for _ in range(3))
+        self.macro_f1, self.balanced_accuracy = MacroF1(num_classes), BalancedAccuracy(num_classes)
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: logits (N, classes) and labels (N,)."""
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
+        predicted = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        best = predicted == labels[:, None]
         self.loss.update(functional.cross_entropy(logits, labels, reduction="none"))
         self.top1.update(best[:, 0].float())
         self.top5.update(best.any(dim=1).float())
+        self.macro_f1.update(predicted[:, 0], labels)
+        self.balanced_accuracy.update(predicted[:, 0], labels)
 
-    def named(self, part: str) -> dict[str, MeanMetric]:
-        """Return the metrics as PART_loss, PART_top1 and PART_top5."""
-        return {f"{part}_{name}": getattr(self, name) for name in ("loss", "top1", "top5")}
+    def named(self, part: str) -> dict[str, Metric]:
+        """Return the metrics as PART_loss, PART_top1 and so on."""
+        return {f"{part}_{name}": getattr(self, name) for name in MEASURES}
 
 
 class ImageClassifier(LightningModule):
@@ -64,7 +111,8 @@ class ImageClassifier(LightningModule):
     ) -> None:
         super().__init__()
         self.network, self.classes, self.preprocessing = network, classes, preprocessing
-        self.val_measures, self.test_measures = ClassifierMetrics(), ClassifierMetrics()
+        self.val_measures = ClassifierMetrics(len(classes))
+        self.test_measures = ClassifierMetrics(len(classes))
 
     @classmethod
     def load(cls, weights: Path | str) -> Self:
@@ -98,7 +146,7 @@ class ImageClassifier(LightningModule):
         self._measure(batch, self.val_measures)
 
     def validation_results(self) -> dict[str, float]:
-        """Return val_loss, val_top1 and val_top5 (0 to 1) over all ranks, and reset them."""
+        """Return val_loss, val_top1 and the others of MEASURES over all ranks, and reset them."""
         results = {}
         for name, metric in self.val_measures.named("val").items():
             results[name] = float(metric.compute())
@@ -106,7 +154,7 @@ class ImageClassifier(LightningModule):
         return results
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log test_loss, test_top1 and test_top5, computed as by `eval`.
+        """Log test_loss, test_top1 and the others of MEASURES, computed as by `eval`.
 
         Raises UserError for an image that cannot be read.
         """

@@ -37,6 +37,8 @@ METRICS = (
     "val_loss",
     "val_top1",
     "val_top5",
+    "val_macro_f1",
+    "val_balanced_accuracy",
     "images_per_second",
     "model_flops_utilization",
     "dead_units",

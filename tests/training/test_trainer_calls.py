@@ -21,7 +21,7 @@ from inceptcli.data.open_data import open_for_evaluation
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.errors import UserError
 from inceptcli.prediction.engines.torch_engine import TorchEngine
-from inceptcli.training.module import ImageClassifier
+from inceptcli.training.module import MEASURES, ImageClassifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import TINY, inceptcli, picture
@@ -79,7 +79,7 @@ def test_test_gives_the_figures_of_eval(run: RunDirectory, accelerator: str) -> 
     module = ImageClassifier.load(run.path)
     (found,) = trainer(accelerator).test(module, loader(images_of(module)), verbose=False)
     shown = json.loads(inceptcli("eval", run.path, "--format", "json").stdout)
-    assert set(found) == {"test_loss", "test_top1", "test_top5"}
+    assert set(found) == {f"test_{name}" for name in MEASURES}
     assert found["test_top1"] == pytest.approx(shown["top1"])
     assert found["test_top5"] == pytest.approx(shown["top5"])
     assert found["test_loss"] == pytest.approx(shown["loss"], rel=1e-3)
