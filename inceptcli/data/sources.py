@@ -132,10 +132,9 @@ class RemoteSource:
         return str(self.addresses[index])
 
 
-def class_counts(source: ImageSource, num_classes: int) -> NDArray[np.int64]:
-    """Return the number of images of each class, (num_classes,)."""
-    labels = np.fromiter(map(source.label, range(len(source))), np.int64, len(source))
-    return np.bincount(labels, minlength=num_classes)
+def labels_of(source: ImageSource) -> NDArray[np.int64]:
+    """Return the label of each image, (N,)."""
+    return np.fromiter(map(source.label, range(len(source))), np.int64, len(source))
 
 
 def _sizes(paths: list[str]) -> list[int]:

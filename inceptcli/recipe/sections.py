@@ -112,6 +112,10 @@ class DataSection(Section):
         default=0.5,
         description="Standard deviation that divides the centered pixels, one number or three.",
     )
+    sampling: Literal["natural", "balanced"] = Field(
+        default="natural",
+        description="Draw every training image once an epoch, or every class equally often.",
+    )
     batch_size: Count | Literal["auto"] = Field(
         default=32, description="Images per device and batch; auto finds the largest that fits."
     )

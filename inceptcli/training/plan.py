@@ -7,11 +7,14 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inceptcli.data.identity import DataIdentity, KeptIdentity
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
-from inceptcli.data.sources import ListedSource, class_counts
+from inceptcli.data.sources import ListedSource, labels_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import AUXILIARY_IMAGE_SIZE, NETWORKS, NetworkOptions
 from inceptcli.recipe.file import override
@@ -66,6 +69,11 @@ class Plan:
         return {"train": self.train, "val": self.val}[name]
 
     @cached_property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Return the number of training images of each class, (classes,)."""
+        return np.bincount(labels_of(self.train), minlength=len(self.classes))
+
+    @cached_property
     def class_weights(self) -> tuple[float, ...] | None:
         """Return the weight of each class in the training loss; None where all are 1.
 
@@ -84,7 +92,7 @@ class Plan:
                     * (classes > LISTED_CLASSES)
                 )
             return tuple(weights)
-        counts = class_counts(self.train, classes)
+        counts = self.class_counts
         if not counts.all():
             name = printable(self.classes[int(counts.argmin())].name)
             raise UsageError(

@@ -154,6 +154,7 @@ def _data(plan: Plan, trainer: Trainer) -> ImageData:
         workers,
         plan.recipe.trainer.seed,
         plan.recipe.trainer.limit_batches,
+        plan.recipe.data.sampling == "balanced",
     )
 
 
@@ -222,10 +223,26 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _describe_precision(recipe.trainer.precision, trainer),
+        *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
         _describe_averaging(recipe.averaging),
     ]
+
+
+def _describe_sampling(plan: Plan, ranks: int) -> list[str]:
+    counts = plan.class_counts[plan.class_counts > 0]
+    images = plan.batches_per_epoch(ranks) * plan.batch_size * ranks
+    lines = [
+        f"balanced sampling: about {images / len(counts):.0f} images of each class per epoch, from "
+        f"classes of {counts.min():,} to {counts.max():,} images"
+    ]
+    if plan.recipe.loss.class_weights == "balanced":
+        lines.append(
+            "data.sampling and loss.class_weights are both balanced: rare classes now outweigh "
+            "common ones; one of the two is enough"
+        )
+    return lines
 
 
 def _describe_loss(plan: Plan) -> str:

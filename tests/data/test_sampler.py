@@ -1,6 +1,16 @@
 from __future__ import annotations
 
-from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler, seed_from
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from inceptcli.data.loading.sampler import (
+    BalancedSampler,
+    PositionedSampler,
+    ShareSampler,
+    seed_from,
+)
 
 
 def sampler(done: int = 0, rank: int = 0, ranks: int = 1, images: int = 23) -> PositionedSampler:
@@ -50,3 +60,58 @@ def test_seeds_of_neighbors_are_unrelated() -> None:
     assert seed_from(1, 0) != seed_from(0, 1)
     differing = [(seed_from(0, i) ^ seed_from(0, i + 1)).bit_count() for i in range(100)]
     assert min(differing) > 20
+
+
+LABELS = np.array([0] * 50 + [3] * 12 + [1] * 1 + [0] * 10)
+"""Three classes of 60, 12 and 1 images; class 2 has none."""
+
+
+def balanced(
+    done: int = 0, rank: int = 0, ranks: int = 1, batch: int = 4, limit: int | None = None
+) -> list[tuple[int, int]]:
+    sampler = BalancedSampler(LABELS, batch, 7, lambda: done, rank, ranks, limit)
+    keys = list(sampler)
+    assert len(keys) == len(sampler) - batch * (done % sampler.batches_per_epoch)
+    return keys
+
+
+def test_a_balanced_epoch_has_every_class_equally_often() -> None:
+    keys = balanced()
+    assert len(keys) == len(list(sampler(images=len(LABELS))))
+    counts = Counter(int(LABELS[draw % len(LABELS)]) for _, draw in keys)
+    assert counts == {0: 24, 3: 24, 1: 24}
+    for end in range(len(keys) + 1):
+        seen = [int(LABELS[draw % len(LABELS)]) for _, draw in keys[:end]]
+        often = [seen.count(label) for label in (0, 1, 3)]
+        assert max(often) - min(often) <= 1
+    assert max(Counter(draw % len(LABELS) for _, draw in keys if draw % 73 < 62).values()) == 2
+
+
+def test_an_image_that_comes_again_in_an_epoch_has_another_number() -> None:
+    for epoch in range(4):
+        draws = [draw for _, draw in balanced(done=18 * epoch)]
+        assert len(set(draws)) == len(draws)
+        assert sum(LABELS[draw % len(LABELS)] == 1 for draw in draws) == 24  # the only one of 1
+
+
+def test_a_class_is_seen_whole_before_an_image_of_it_comes_again() -> None:
+    epochs = [[draw % len(LABELS) for _, draw in balanced(done=18 * epoch)] for epoch in range(5)]
+    common = [draw for draws in epochs for draw in draws if LABELS[draw] == 0]
+    assert Counter(common) == dict.fromkeys(np.flatnonzero(LABELS == 0).tolist(), 2)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_balanced_epoch_entered_midway_goes_on_where_it_was() -> None:
+    for limit in (None, 7):
+        whole = balanced(done=3 * (limit or 18), limit=limit)
+        assert {epoch for epoch, _ in whole} == {3}
+        for batches in range(limit or 18):
+            rest = balanced(done=3 * (limit or 18) + batches, limit=limit)
+            assert rest == whole[4 * batches :]
+
+
+@pytest.mark.parametrize("limit", [None, 3])
+def test_ranks_share_a_balanced_epoch_as_one_process_draws_it(limit: int | None) -> None:
+    alone = balanced(batch=6, limit=limit)
+    ranks = [balanced(rank=rank, ranks=3, batch=2, limit=limit) for rank in range(3)]
+    assert [key for keys in zip(*ranks, strict=True) for key in keys] == alone

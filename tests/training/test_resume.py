@@ -159,6 +159,7 @@ METHODS: dict[str, dict[str, Any]] = {
             "policy": "randaugment", "erasing": 0.5, "mixup": 0.2, "cutmix": 1.0
         },
         "loss": {"class_weights": "balanced", "focal_gamma": 1.0},
+        "data__sampling": "balanced",
     },
     "large batches": {
         "optimizer": {"name": "lamb"},

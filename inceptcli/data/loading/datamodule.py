@@ -16,11 +16,11 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from inceptcli.data.loading.dataset import EvaluationDataset, Sample, TrainingDataset, collate
 from inceptcli.data.loading.forking import loading_context
-from inceptcli.data.loading.sampler import PositionedSampler, ShareSampler
+from inceptcli.data.loading.sampler import BalancedSampler, PositionedSampler, ShareSampler
 from inceptcli.data.loading.shared_memory import Workers
 from inceptcli.data.pixels.augmentation import Transform
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.data.sources import ImageSource
+from inceptcli.data.sources import ImageSource, labels_of
 from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 
@@ -28,7 +28,8 @@ class ImageData(LightningDataModule):
     """Training and validation images of one rank.
 
     Training starts at the trainer's current position. `limit_batches` is the maximum number of
-    batches in a training epoch and in a validation.
+    batches in a training epoch and in a validation. With `balanced`, an epoch has every class
+    equally often.
     """
 
     def __init__(
@@ -41,25 +42,25 @@ class ImageData(LightningDataModule):
         workers: Workers,
         seed: int,
         limit_batches: int | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self.train, self.val = train, val
         self.transform, self.preprocessing = transform, preprocessing
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
-        self.limit_batches = limit_batches
+        self.limit_batches, self.balanced = limit_batches, balanced
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader that starts at the current position; its length is a full epoch."""
         trainer = self.trainer
         assert trainer is not None
-        sampler = PositionedSampler(
-            len(self.train),
-            self.batch_size,
-            self.seed,
-            lambda: batches_done(trainer),
-            trainer.global_rank,
-            trainer.world_size,
-            self.limit_batches,
+        position = lambda: batches_done(trainer)  # noqa: E731
+        ranks = (trainer.global_rank, trainer.world_size)
+        options = (self.batch_size, self.seed, position, *ranks, self.limit_batches)
+        sampler = (
+            BalancedSampler(labels_of(self.train), *options)
+            if self.balanced
+            else PositionedSampler(len(self.train), *options)
         )
         images = TrainingDataset(self.train, self.transform, self.seed)
         return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)

@@ -47,8 +47,8 @@ class Batch(NamedTuple):
 class TrainingDataset(Dataset[Sample]):
     """Augmented images by (epoch, index); augmentation is seeded by (seed, epoch, index).
 
-    An unreadable image is recorded and replaced by the next readable one, so batches keep their
-    size.
+    Indices beyond the last image count through the images again. An unreadable image is recorded
+    and replaced by the next readable one, so batches keep their size.
     """
 
     def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
@@ -72,7 +72,8 @@ class TrainingDataset(Dataset[Sample]):
             image = augment(self.transform, pixels, seed_from(self.seed, epoch, first))
             return Sample(image, self.source.label(index), index, tuple(skipped))
         raise UnreadableImage(
-            f"{self.source.name(first)}: {skipped[0].reason}; the next nine are unreadable too"
+            f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next nine are "
+            "unreadable too"
         )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
@@ -42,11 +46,50 @@ class PositionedSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield from the current position to the end of the epoch."""
         epoch, batch = divmod(self.batches_done(), self.batches_per_epoch)
-        generator = torch.Generator().manual_seed(seed_from(self.seed, epoch))
-        order = torch.randperm(self.num_images, generator=generator)
-        mine = order[self.rank : len(self) * self.num_ranks : self.num_ranks]
+        mine = self._order(epoch)[self.rank : len(self) * self.num_ranks : self.num_ranks]
         for index in mine[batch * self.batch_size :].tolist():
             yield epoch, index
+
+    def _order(self, epoch: int) -> Tensor:
+        """Return the indices of an epoch for all ranks, (num_images,) or fewer."""
+        return torch.randperm(self.num_images, generator=_generator(self.seed, epoch))
+
+
+class BalancedSampler(PositionedSampler):
+    """PositionedSampler whose epochs have every class equally often, as in class-aware sampling.
+
+    Each round has every class once, in random order, so that the counts of the classes in any first
+    part of an epoch differ by at most one. The images of a class are a cycle of permutations, which
+    the next epoch continues. Classes without images take no part.
+
+    An image that comes again in an epoch has its index plus a multiple of the number of images, so
+    that TrainingDataset augments it differently.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], *arguments: Any, **options: Any) -> None:
+        """Take the label of each image, (N,), and the further arguments of PositionedSampler."""
+        super().__init__(len(labels), *arguments, **options)
+        by_label, counts = labels.argsort(kind="stable"), np.bincount(labels)
+        ends = counts.cumsum()[:-1]
+        classes = [images for images in np.split(by_label, ends) if len(images)]
+        self.classes = [torch.from_numpy(images) for images in classes]
+
+    def _order(self, epoch: int) -> Tensor:
+        rounds = -(-len(self) * self.num_ranks // len(self.classes))
+        drawn = [self._draws(number, epoch * rounds, rounds) for number in range(len(self.classes))]
+        turns = torch.rand(rounds, len(drawn), generator=_generator(self.seed, epoch)).argsort(1)
+        return torch.stack(drawn, dim=1).gather(1, turns).flatten()
+
+    def _draws(self, number: int, start: int, count: int) -> Tensor:
+        """Return `count` draws of a class from position `start` of its cycle."""
+        images = self.classes[number]
+        first, last = start // len(images), (start + count - 1) // len(images)
+        passes = [
+            images[torch.randperm(len(images), generator=_generator(self.seed, number, turn))]
+            + (turn - first) * self.num_images
+            for turn in range(first, last + 1)
+        ]
+        return torch.cat(passes)[start - first * len(images) :][:count]
 
 
 class ShareSampler(Sampler[int]):
@@ -70,6 +113,10 @@ class ShareSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """Yield indices in ascending order."""
         return iter(self.indices)
+
+
+def _generator(*parts: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_from(*parts))
 
 
 def seed_from(*parts: int) -> int:
