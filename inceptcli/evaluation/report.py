@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TextIO
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
+from inceptcli.evaluation.comparison import flip, most_changed
 from inceptcli.evaluation.measures import (
     CalibrationBin,
     Confusion,
@@ -28,6 +29,9 @@ MISTAKES = 48
 MISTAKE_SIDE = 224
 """Longest side of their thumbnails, pixels."""
 
+FLIPS = 24
+"""Most gained images shown, and most lost ones."""
+
 PAIRS = 200
 """Number of most confused pairs listed; the matrix has all."""
 
@@ -36,6 +40,9 @@ LARGEST_TABLE = 16
 
 LISTED_IMAGES = 100_000
 """Most images that the page can search, mistakes first."""
+
+FLIP_NUMBERS = {"": 0, "gained": 1, "lost": -1}
+"""Numbers of `flip` in the page's data."""
 
 STYLES = ("style.css", "report.css")
 SCRIPTS = ("table.js", "images.js", "matrix.js")
@@ -48,10 +55,18 @@ class Mistake(NamedTuple):
     thumbnail: str | None
 
 
+class Flip(NamedTuple):
+    """An image that was gained or lost against `other`'s answer, with a thumbnail as above."""
+
+    image: ImageResult
+    other: ImageResult
+    thumbnail: str | None
+
+
 def write_report(
     result: Evaluation, stream: TextIO, *, source: ImageSource, origin: Origin
 ) -> None:
-    """Write the page; read the most confident mistakes from `source` again for thumbnails."""
+    """Write the page; read mistakes and images gained or lost again for thumbnails."""
     names = class_labels([entry.name for entry in result.per_class])
     wrong = sorted(
         (pair for pair in result.confusion if pair.label != pair.predicted),
@@ -78,6 +93,8 @@ def write_report(
         bins=_drawn(result.calibration),
         confidence=math.fsum(image.probability for image in result.images) / len(result.images),
         mistakes=_most_confident(result, source),
+        changed=most_changed(result.against) if result.against else [],
+        flips=_flips(result, source),
         num_mistakes=num_mistakes,
         listed=min(len(result.images), LISTED_IMAGES),
         own_probability=own_probability,
@@ -109,19 +126,41 @@ def own_probability(image: ImageResult) -> float:
 def _most_confident(result: Evaluation, source: ImageSource) -> list[Mistake]:
     wrong = [image for image in result.images if image.rank != 1]
     chosen = sorted(wrong, key=lambda image: -image.probability)[:MISTAKES]
-    wanted = {image.path for image in chosen}
+    return [*map(Mistake, chosen, _thumbnails(chosen, source))]
+
+
+def _flips(result: Evaluation, source: ImageSource) -> dict[str, list[Flip]]:
+    """Return images gained and lost, those whose label's probability changed most first."""
+    if result.against is None:
+        return {}
+    found: dict[str, list[tuple[ImageResult, ImageResult]]] = {"gained": [], "lost": [], "": []}
+    for pair in zip(result.images, result.against.images, strict=True):
+        found[flip(*pair)].append(pair)
+    chosen = {}
+    for change in ("gained", "lost"):
+        pairs = sorted(
+            found[change],
+            key=lambda pair: -abs(own_probability(pair[0]) - own_probability(pair[1])),
+        )[:FLIPS]
+        small = _thumbnails([image for image, _ in pairs], source)
+        chosen[change] = [Flip(*pair, each) for pair, each in zip(pairs, small, strict=True)]
+    return chosen
+
+
+def _thumbnails(images: Sequence[ImageResult], source: ImageSource) -> list[str | None]:
+    """Read images again; return a thumbnail of each, None if it can no longer be read."""
+    wanted = {image.path for image in images}
     number_of = {}
-    for number in range(len(source)):
+    for number in range(len(source)) if wanted else ():
         if (name := source.name(number)) in wanted:
             number_of[name] = number
-    mistakes = []
-    for image in chosen:
+    found: list[str | None] = []
+    for image in images:
         try:
-            small = thumbnail(source.image(number_of[image.path]), MISTAKE_SIDE)
+            found.append(thumbnail(source.image(number_of[image.path]), MISTAKE_SIDE))
         except UnreadableImage:
-            small = None
-        mistakes.append(Mistake(image, small))
-    return mistakes
+            found.append(None)
+    return found
 
 
 def _taken_for(wrong: Sequence[Confusion]) -> dict[int, Confusion]:
@@ -157,9 +196,12 @@ def _drawn(bins: Sequence[CalibrationBin]) -> list[Mapping[str, Any]]:
 
 def _data(result: Evaluation, names: Sequence[str], folder: str) -> Mapping[str, Any]:
     """Return the data in columns, a third of the size of rows; paths are relative to `folder`."""
-    images = result.images
-    if len(images) > LISTED_IMAGES:
-        images = tuple(sorted(images, key=lambda image: image.rank == 1)[:LISTED_IMAGES])
+    others = result.against.images if result.against else result.images
+    pairs = [*zip(result.images, others, strict=True)]
+    if len(pairs) > LISTED_IMAGES:
+        pairs = sorted(pairs, key=lambda pair: pair[0].rank == pair[1].rank == 1)[:LISTED_IMAGES]
+    images = [image for image, _ in pairs]
+    flips = [FLIP_NUMBERS[flip(*pair)] for pair in pairs]
     return {
         "names": names,
         "totals": [entry.images for entry in result.per_class],
@@ -171,4 +213,5 @@ def _data(result: Evaluation, names: Sequence[str], folder: str) -> Mapping[str,
         "probability": [round(image.probability, 4) for image in images],
         "own": [float(f"{own_probability(image):.3g}") for image in images],
         "rank": [image.rank for image in images],
+        **({"flip": flips} if result.against else {}),
     }

@@ -24,11 +24,12 @@ function fillOptions(select, present) {
 
 /** Filters and sorts again, and shows the first rows. */
 function findImages() {
-  const { label, predicted, path, wrong } = filters.elements;
+  const { label, predicted, path, wrong, flip } = filters.elements;
   const part = path.value.trim().toLowerCase();
   found = [];
   for (let image = 0; image < data.path.length; image++) {
-    if (wrong.checked && data.rank[image] === 1) continue;
+    if (flip?.value ? data.flip[image] !== +flip.value : wrong.checked && data.rank[image] === 1)
+      continue;
     if (label.value && data.label[image] !== +label.value) continue;
     if (predicted.value && data.predicted[image] !== +predicted.value) continue;
     if (part && !(data.prefix + data.path[image]).toLowerCase().includes(part)) continue;
@@ -65,6 +66,7 @@ function showImages(label, predicted) {
   filters.elements.label.value = label ?? "";
   filters.elements.predicted.value = predicted ?? "";
   filters.elements.path.value = "";
+  if (filters.elements.flip) filters.elements.flip.value = "";
   filters.elements.wrong.checked = label !== predicted;
   findImages();
   location.hash = "images"; // Back returns to the previous position
@@ -84,7 +86,8 @@ sortable(imageTable, (column, descending) => {
 imageTable.tHead.rows[0].cells[order.column].setAttribute("aria-sort", "descending");
 findImages();
 
-for (const id of ["per-class", "pairs", "unread"]) if (element(id)) sortRows(element(id));
+for (const id of ["per-class", "pairs", "unread", "member-table", "changed"])
+  if (element(id)) sortRows(element(id));
 findRows(element("class-part"), element("per-class"), element("per-class-count"));
 for (const row of element("per-class").tBodies[0].rows)
   pressable(row.cells[0], () => showImages(+row.dataset.class, null), "Show its mistakes");

@@ -57,7 +57,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "printable": printable}
+    environment.filters |= {"percent": percent, "points": points, "printable": printable}
     style, script = ("\n".join(map(_read, names)) for names in (styles, scripts))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; "
@@ -77,6 +77,11 @@ def write_page(
 def percent(fraction: float | None, digits: int = 2) -> str:
     """Format a fraction of 1 as 12.34%, None as a dash."""
     return "–" if fraction is None else f"{fraction:.{digits}%}"
+
+
+def points(difference: float) -> str:
+    """Format a difference of two fractions in percentage points, as +12.34."""
+    return f"{100 * difference:+.2f}"
 
 
 def _read(name: str) -> str:

@@ -96,7 +96,7 @@ def made_results(
     return evaluation_of(images, made_probabilities(images, num_classes), classes, skipped)
 
 
-ORIGIN = Origin(["a.safetensors", "b.safetensors"], "flowers", 12, 3)
+ORIGIN = Origin(["a.safetensors", "b.safetensors"], "flowers", 12, 3, against=["c.safetensors"])
 
 
 def written(folder: Path, result: Evaluation, damaged: str = "") -> Path:

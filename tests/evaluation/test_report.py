@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inceptcli.evaluation import report
+from inceptcli.evaluation.comparison import EnsembleMember, compare
 from inceptcli.evaluation.measures import ImageResult, evaluation_of
-from inceptcli.evaluation.report import MISTAKES, class_labels
+from inceptcli.evaluation.report import FLIPS, MISTAKES, class_labels
 from inceptcli.weights.metadata import ClassName
 from tests.evaluation.made_results import HOSTILE, made_results, opened, written
 from tests.pages.browser import ENTER, NARROW, SPACE, WIDE, Page
@@ -68,6 +70,34 @@ def test_the_table_of_classes_sorts_by_click_and_by_key(page: Page, tmp_path: Pa
     page.press("#class-part", "class 2")
     assert len(page.column("#per-class", 0)) == 11  # 2 and 20 to 29
     assert page.texts("#per-class-count") == ["11 of 30"]
+    page.check_quiet()
+
+
+def test_members_and_the_images_that_changed_are_shown_and_filtered(
+    page: Page, tmp_path: Path
+) -> None:
+    ours, theirs = made_results(4, 100), made_results(4, 200, 0.6).images[::2]
+    found = compare(ours.images, theirs)
+    members = (EnsembleMember(0.6, 1.25, 0.1), EnsembleMember(0.7, 1.5, -0.05))
+    opened(page, tmp_path, replace(ours, members=members, against=found))
+    assert page.column("#member-table", 0) == ["a.safetensors", "b.safetensors"]
+    assert page.column("#member-table", 2) == ["+10.00", "-5.00"]
+    shown = page.texts("#against ~ .figures .value")
+    assert shown[0] == f"{100 * found.difference:+.2f}"
+    assert shown[2] == f"p = {found.mcnemar_p:.3g}"
+    assert page.texts("#against") == ["Against c.safetensors"]
+    page.click("#changed th:nth-child(2) button")
+    assert [int(cell) for cell in page.column("#changed", 1)] == sorted(
+        (change.gained for change in found.per_class), reverse=True
+    )
+    assert found.gained > FLIPS > found.lost > 0
+    cards = page.run(
+        "return [...document.querySelectorAll('#against ~ .cards')].map((c) => c.children.length)"
+    )
+    assert cards == [FLIPS, found.lost]
+    for number, count in ((1, found.gained), (2, found.lost)):
+        page.choose("#image-filters [name=flip]", number)
+        assert page.texts("#image-count") == [f"{count} image{'s' * (count > 1)}"]
     page.check_quiet()
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from io import StringIO
 from unittest.mock import ANY
 
 import pytest
 
+from inceptcli.evaluation.comparison import EnsembleMember, compare
 from inceptcli.evaluation.measures import Evaluation, ImageResult, Origin, evaluation_of
 from inceptcli.evaluation.writers import (
     as_table,
@@ -14,6 +16,7 @@ from inceptcli.evaluation.writers import (
     write_confusion,
     write_predictions,
 )
+from inceptcli.prediction.recorded_options import RecordedOptions
 from inceptcli.weights.metadata import ClassName
 from tests.evaluation.made_results import made_probabilities
 
@@ -120,3 +123,72 @@ def test_the_table_says_how_and_shows_no_control_code() -> None:
     assert lines[-1].split() == ["2", "=cat", "as", "bell\\x07"]
     plain = as_table(RESULT, Origin(["a"], "flowers", 1, 0))
     assert plain.startswith("3 images: top-1 33.33%, loss 0.9167")
+
+
+OTHERS = (
+    ImageResult("-a.jpg", 0, 2, 0.5, 1.25, 2),
+    ImageResult("b, c.jpg", 0, 0, 0.75, 0.5, 1),
+    ImageResult("d.jpg", 0, 1, 0.5, 1.0, 3),
+)
+COMPARED = replace(
+    RESULT,
+    members=(EnsembleMember(0.5, 1.5, -0.25), EnsembleMember(0.25, 2.0, 0.125)),
+    against=compare(RESULT.images, OTHERS),
+)
+
+
+def test_the_other_predictions_and_flips_follow_in_the_same_line() -> None:
+    stream = StringIO(newline="")
+    write_predictions(COMPARED, stream, RecordedOptions(fast_decode=True))
+    rows = [row[8:] for row in csv.reader(stream.getvalue().splitlines())]
+    assert rows == [
+        ["error", "against_predicted", "against_predicted_name", "against_probability",
+         "against_loss", "against_rank", "flip", "fast_decode"],
+        ["", "n2", "fox", "0.5", "1.25", "2", "gained", "true"],
+        ["", "n0", "'=cat", "0.75", "0.5", "1", "lost", "true"],
+        ["", "n1", "bell\x07", "0.5", "1.0", "3", "", "true"],
+        ["empty file", "", "", "", "", "", "", "true"],
+    ]  # fmt: skip
+
+
+def test_json_has_the_members_and_the_comparison() -> None:
+    values = json.loads(evaluation_as_json(COMPARED, ORIGIN._replace(against=["z.onnx"])))
+    assert values["members"] == [
+        {"weights": "a", "top1": 0.5, "loss": 1.5, "gain": -0.25},
+        {"weights": "b", "top1": 0.25, "loss": 2.0, "gain": 0.125},
+    ]
+    found = values["against"]
+    for key in ("difference_interval", "loss_difference_interval"):
+        low, high = found.pop(key)
+        assert low < 0 < high
+    assert found == {
+        "weights": ["z.onnx"],
+        "top1": 1 / 3,
+        "difference": 0.0,
+        "mcnemar_p": 1.0,
+        "gained": 1,
+        "lost": 1,
+        "loss": 2.75 / 3,
+        "loss_difference": 0.0,
+        "per_class": [{"class": "n0", "name": "=cat", "gained": 1, "lost": 1}],
+    }
+
+
+def test_the_table_ends_with_the_members_and_the_comparison() -> None:
+    lines = as_table(COMPARED, ORIGIN._replace(against=["z\x07"])).splitlines()
+    start = lines.index("   top-1     gain     loss  member")
+    assert lines[start + 1 : start + 6] == [
+        "  50.00%   -25.00   1.5000  a",
+        "  25.00%   +12.50   2.0000  b",
+        "           -16.67           the ensemble over its best member",
+        "",
+        r"against z\x07: top-1 33.33%, loss 0.9167",
+    ]
+    assert lines[start + 6].startswith("difference of top-1 +0.00 points, 95 % interval -")
+    assert lines[start + 6].endswith("; McNemar's exact test: p = 1")
+    assert lines[start + 7].startswith("difference of loss +0.0000, 95 % interval -1.0000 to +1.")
+    assert lines[start + 9 :] == [
+        "  gained     lost  images",
+        "       1        1  of all classes",
+        "       1        1  =cat",
+    ]
