@@ -86,7 +86,7 @@ def mcnemar(gained: int, lost: int) -> float:
     for successes in range(min(gained, lost) + 1):
         tail += ways
         ways = ways * (flips - successes) // (successes + 1)
-    return min(1.0, 2 * tail / 2**flips)  # of whole numbers, so exact for any number of images
+    return min(1.0, 2 * tail / (1 << flips))  # of whole numbers: exact however many there are
 
 
 def flip(image: ImageResult, other: ImageResult) -> str:

@@ -150,7 +150,8 @@ def averaged(
     """
     numbers = range(probabilities.shape[-2]) if networks is None else networks
     total = reduce(np.add, [probabilities[..., number, :] for number in numbers])
-    return cast("NDArray[np.float64]", total / len(numbers))
+    mean: NDArray[np.float64] = total / len(numbers)
+    return mean
 
 
 class EnsembleOptions(TypedDict, total=False):
