@@ -109,7 +109,7 @@ def evaluate(
         Option(
             metavar="FILE",
             help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
-            "Default: none.",
+            "Default: none, or without --data that of the run (data.exclude).",
         ),
     ] = None,
     allow_outside: Annotated[
@@ -219,7 +219,7 @@ def evaluate(
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]
-        OutputFiles(written).check(_read(read, data, exclude, source))
+        OutputFiles(written).check(_read(read, data, source))
         outputs: list[Callable[[Evaluation], None]] = []
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
@@ -262,9 +262,7 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
         print_fitted(as_table(result, origin))
 
 
-def _read(
-    files: Iterable[Path], data: str | None, exclude: Path | None, source: ImageSource
-) -> Iterator[Path]:
+def _read(files: Iterable[Path], data: str | None, source: ImageSource) -> Iterator[Path]:
     """Yield all input files: `files` (weights, labels), lists, and images or shards."""
     from inceptcli.data.shards.files import CLASS_FILES
     from inceptcli.data.shards.index import index_path
@@ -272,8 +270,6 @@ def _read(
     from inceptcli.data.sources import FolderSource
 
     yield from files
-    if exclude is not None:
-        yield exclude
     folders = set() if data is None else {Path(data), Path(data).parent}
     if data is not None:
         yield Path(data)

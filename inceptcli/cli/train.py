@@ -148,6 +148,14 @@ def train(
         float | None,
         Option(help="Fraction of the class folders' images to validate on, 0 to 1. Default: none."),
     ] = None,
+    exclude: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="List of images to leave out of validation, as for `eval --exclude`; the paper "
+            "leaves out ILSVRC's blacklist. Training is unchanged. Default: none.",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         Option(
@@ -205,6 +213,7 @@ def train(
         "init": init,
         "freeze": freeze,
         "val_fraction": val_fraction,
+        "exclude": exclude,
     }
     from inceptcli.processes.launchers import is_first_process
     from inceptcli.training.stopping import Stopping

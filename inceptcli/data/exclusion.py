@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from inceptcli.data.folders import LabeledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
+from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
@@ -26,7 +27,23 @@ class Remaining(NamedTuple):
     notes: tuple[str, ...]
 
 
-def exclude(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remaining:
+def exclude(source: ImageSource, file: Path, data: str) -> Remaining:
+    """Return the images of `data`, a folder or a list, without those listed in `file`.
+
+    See `exclude_from`; paths in `file` are relative to the folder of the class folders, the list's
+    folder, or `data`.
+
+    Raises:
+        UsageError: the images are not files in folders.
+    """
+    if not isinstance(source, FolderSource):
+        raise UsageError(f"--exclude {printable(str(file))}: works for folders and lists only")
+    place, root = Path(data), source.images.root
+    roots = {place.parent} if place.is_file() else {place, place / "images", place / "val"}
+    return exclude_from(source.images, file, roots if root is None else {*roots, root})
+
+
+def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remaining:
     """Return the images without those listed in `file`, one per line.
 
     An entry is either the number, 1 to 50000, of an ILSVRC2012 validation image, as in the

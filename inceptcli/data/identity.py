@@ -135,10 +135,14 @@ class KeptIdentity:
         """All images in order."""
         return self._listing[1]
 
-    def validated(self, names: Sequence[str]) -> list[bool] | None:
-        """Return whether each named image validates; None unless names match all images once."""
-        is_val = {image.name: image.part == "val" for image in self.images}
-        if len(is_val) < len(self.images) or sorted(is_val) != sorted(names):
+    def validated(self, names: Sequence[str], excluded: Collection[str] = ()) -> list[bool] | None:
+        """Return whether each named image validates; None unless names match all images once.
+
+        Images in `excluded` are not recorded if they would validate.
+        """
+        recorded = {image.name: image.part == "val" for image in self.images}
+        is_val = dict.fromkeys(excluded, True) | recorded
+        if len(recorded) < len(self.images) or sorted(is_val) != sorted(names):
             return None
         return [is_val[name] for name in names]
 

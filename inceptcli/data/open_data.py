@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import class_folder, labeled_for, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
@@ -265,6 +266,7 @@ def open_for_training(
     val_data: str | None,
     val_fraction: float | None,
     kept: KeptIdentity | None = None,
+    exclude: str | None = None,
 ) -> tuple[ListedSource, ListedSource, tuple[str, ...]]:
     """Return training images, validation images and their class names.
 
@@ -276,11 +278,12 @@ def open_for_training(
         val_fraction: Fraction of each class to validate on, selected by a hash of the file
             content, if there is no other validation data.
         kept: Stored identity of a resumed run's data; its assignment of images is reused.
+        exclude: File that lists images to leave out of validation; they may be training images.
 
     Raises:
         UsageError: `data` is neither class folders nor shards, or there is not exactly one source
             of validation images.
-        UserError: the content of a folder or file is invalid.
+        UserError: the content of a folder or file is invalid, or no validation image remains.
     """
     if val_data is not None and val_fraction is not None:
         raise UsageError(
@@ -294,14 +297,24 @@ def open_for_training(
     train = dataset.images(dataset.training, None)
     classes = train.classes
     if val_fraction is not None:
-        return *_split_by_content(train, val_fraction, kept), classes
-    if val_data is not None:
+        is_val = None if kept is None else _kept_split(train, kept, exclude, data)
+        train, val = _split_by_content(train, val_fraction, is_val)
+    elif val_data is not None:
         val = open_for_evaluation(val_data, classes)
     else:
         val = dataset.images("val", classes)
-    if line := without_images(val, classes):
+    if exclude is not None:
+        val = _without(val, exclude, val_data or data)
+    if val_fraction is None and (line := without_images(val, classes)):
         logger.info(f"{printable(val_data or data)}: {line}")
     return train, val, classes
+
+
+def _without(val: ListedSource, exclude: str, data: str) -> FolderSource:
+    left = leave_out(val, Path(exclude), data)
+    for note in left.notes:
+        logger.info(f"validation: {note}")
+    return FolderSource(left.images)
 
 
 def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
@@ -383,15 +396,26 @@ def training_places(trained: TrainedOn) -> list[Path]:
         return []
 
 
+def _kept_split(
+    images: FolderSource | ShardSource, kept: KeptIdentity, exclude: str | None, data: str
+) -> list[bool] | None:
+    """Return whether each image validates in the run of `kept`; see KeptIdentity.validated."""
+    names = [name for name, _ in images.files()]
+    if exclude is None:
+        return kept.validated(names)
+    left = leave_out(images, Path(exclude), data)
+    assert isinstance(images, FolderSource)
+    remaining = set(left.images.paths)
+    pairs = zip(names, images.images.paths, strict=True)
+    return kept.validated(names, [name for name, path in pairs if path not in remaining])
+
+
 def _split_by_content(
     images: FolderSource | ShardSource,
     val_fraction: float,
-    kept: KeptIdentity | None = None,
+    is_val: list[bool] | None = None,
 ) -> tuple[ListedSource, ListedSource]:
     labels = [images.label(index) for index in range(len(images))]
-    is_val = None
-    if kept is not None:
-        is_val = kept.validated([name for name, _ in images.files()])
     if is_val is None:
         is_val = validation_mask(images.digests(), labels, val_fraction)
     if line := unvalidated(is_val, labels, images.classes, val_fraction):

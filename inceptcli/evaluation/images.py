@@ -68,8 +68,8 @@ def images_to_measure(
     """Find the images, labeled with the classes of the first of `weights`.
 
     Without --data, use the validation images of the first run, according to its recipe: drawn
-    shapes, val/, data.val_path, or the fraction data.val_fraction. Data without a validation split
-    is split by this fraction, too.
+    shapes, val/, data.val_path, or the fraction data.val_fraction, without those that data.exclude
+    lists. Data without a validation split is split by this fraction, too.
 
     Args:
         wanted: Values of the flags.
@@ -88,8 +88,8 @@ def images_to_measure(
         found = _own(wanted, file, metadata, recipes[0])
     else:
         found = _given(wanted, wanted.data, weights[0], recipes[0])
-    if wanted.exclude is not None:
-        found = _without(found, wanted.exclude)
+    if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
+        found = _without(found, exclude)
     notes = [
         note
         for (path, _), recipe in zip(weights, recipes, strict=True)
@@ -221,14 +221,26 @@ def _given(
     return MeasuredImages(source, redacted(data), split, notes=notes, read=read)
 
 
+def _own_exclusion(
+    wanted: Wanted, found: MeasuredImages, file: Path, recipe: Recipe | None
+) -> Path | None:
+    """Return the list of images that the run left out of its validation, if these are measured."""
+    own = recipe.data.exclude if recipe and wanted.data is None and found.split == "val" else None
+    if own is not None and not Path(own).exists():
+        raise UsageError(
+            f"{file}: validated without the images listed in {printable(own)}, which is not in "
+            f"{Path.cwd()}; give its present path as --exclude"
+        )
+    return None if own is None else Path(own)
+
+
 def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
-    if not isinstance(found.source, FolderSource):
-        raise UsageError(f"--exclude {exclude}: works for folders and lists only")
-    place = Path(found.data)
-    roots = {place.parent} if place.is_file() else {place, place / "images", place / "val"}
-    left = leave_out(found.source.images, exclude, roots)
+    left = leave_out(found.source, exclude, found.data)
     return found._replace(
-        source=FolderSource(left.images), excluded=left.excluded, notes=(*found.notes, *left.notes)
+        source=FolderSource(left.images),
+        excluded=left.excluded,
+        notes=(*found.notes, *left.notes),
+        read=(*found.read, exclude),
     )
 
 

@@ -49,6 +49,7 @@ KEYS = {
     "init": "network.init",
     "freeze": "network.freeze",
     "val_fraction": "data.val_fraction",
+    "exclude": "data.exclude",
 }
 """Recipe keys by option of `train`."""
 
@@ -76,6 +77,7 @@ class TrainOptions(TypedDict, total=False):
     init: str | os.PathLike[str]
     freeze: Literal["none", "stem", "all-but-head"]
     val_fraction: float
+    exclude: str | os.PathLike[str]
 
 
 class TrainedRun(NamedTuple):

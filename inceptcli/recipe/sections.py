@@ -89,6 +89,11 @@ class DataSection(Section):
         description="Share of each class to hold out for validation, if there is no other "
         "validation data.",
     )
+    exclude: PathText | None = Field(
+        default=None,
+        description="File that lists images to leave out of validation, as `eval --exclude` takes "
+        "it; null for none.",
+    )
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
         default=299, description="Side of an image in pixels, or its height and width."
     )

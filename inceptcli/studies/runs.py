@@ -76,7 +76,8 @@ def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> 
         kept = earlier_run(directory).data
         if kept is not None:
             recipe = recipe_of(study, run.arm, run.seed, data)
-            place = (recipe.data.path, recipe.data.val_path, recipe.data.val_fraction)
+            used = recipe.data
+            place = (used.path, used.val_path, used.val_fraction, used.exclude)
             if place not in opened:
                 opened[place] = data_of(recipe, kept)
             check_data(directory, opened[place], recipe.data.path)

@@ -192,11 +192,14 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
     """
     data = recipe.data
     if data.path is not None:
-        train, val, names = open_for_training(data.path, data.val_path, data.val_fraction, kept)
+        train, val, names = open_for_training(
+            data.path, data.val_path, data.val_fraction, kept, data.exclude
+        )
         return DataIdentity(names, train, val)
-    if data.val_path is not None or data.val_fraction is not None:
+    if (data.val_path, data.val_fraction, data.exclude) != (None, None, None):
         raise UsageError(
-            "--val-data and --val-fraction need --data: `shapes` has its own validation images"
+            "--val-data, --val-fraction and --exclude need --data: `shapes` has its own validation "
+            "images"
         )
     size, seed = data.height_and_width, recipe.trainer.seed
     return DataIdentity(

@@ -52,6 +52,10 @@ MAY_DIFFER = {
 """Recipe keys that a resumed run may change."""
 
 
+MAY_MOVE = {"data.exclude"}
+"""Recipe keys that a resumed run may change from one path to another, but not set or omit."""
+
+
 BY_EPOCHS = ("cosine", "one-cycle")
 """Schedules whose shape depends on the number of epochs."""
 
@@ -168,6 +172,9 @@ def differing_keys(old: Recipe, new: Recipe) -> list[str]:
         if values.get(key) != old.as_dict()[section].get(key)
         and f"{section}.{key}" not in MAY_DIFFER
         and (section, key, values.get(key)) != ("data", "batch_size", "auto")
+        and not (
+            f"{section}.{key}" in MAY_MOVE and values.get(key) and old.as_dict()[section].get(key)
+        )
     ]
 
 

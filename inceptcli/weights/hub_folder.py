@@ -14,7 +14,7 @@ from inceptcli.weights.foreign.declared import CROP_MODES
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.timm_export import TimmExport, lacking_in_timm, to_timm
 
-PLACES = {"data": ("path", "val_path"), "network": ("init",)}
+PLACES = {"data": ("path", "val_path", "exclude"), "network": ("init",)}
 """Recipe keys that contain paths of the training machine."""
 
 _PUBLIC = ("family", "repository", "revision", "commit", "sha256")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.exclusion import Remaining, exclude
+from inceptcli.data.exclusion import Remaining, exclude_from
 from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.errors import UsageError, UserError
@@ -25,7 +25,7 @@ IMAGES = LabeledImages(
 
 def without(folder: Path, text: str) -> Remaining:
     (folder / "list.txt").write_bytes(text.encode())
-    return exclude(IMAGES, folder / "list.txt", [ROOT])
+    return exclude_from(IMAGES, folder / "list.txt", [ROOT])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_images_are_left_out_by_number_and_by_path(
 def test_absolute_paths_are_known(tmp_path: Path) -> None:
     images = LabeledImages(("a",), (tmp_path / "1.jpg", tmp_path / "2.jpg"), (0, 0))
     (tmp_path / "list.txt").write_text(f"{tmp_path}/x/../1.jpg\n")
-    assert exclude(images, tmp_path / "list.txt", [tmp_path]).images.paths == images.paths[1:]
+    assert exclude_from(images, tmp_path / "list.txt", [tmp_path]).images.paths == images.paths[1:]
 
 
 @pytest.mark.parametrize("number", ["0", "50001"])
@@ -70,7 +70,7 @@ def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="excludes all 4 images"):
         without(tmp_path, "36\n360\nb/36.jpg\nb/käse.jpg")
     with pytest.raises(UsageError, match=r"--exclude .*missing: No such file"):
-        exclude(IMAGES, tmp_path / "missing", [ROOT])
+        exclude_from(IMAGES, tmp_path / "missing", [ROOT])
 
 
 @pytest.mark.given_data
@@ -80,7 +80,7 @@ def test_the_organizers_blacklist_leaves_83_of_120(given_data: Path) -> None:
     images, root, notes, _ = evaluation_images(folder, ids, names)
     assert len(images.paths) == 120
     assert notes == ()
-    left = exclude(images, folder / "blacklist.txt", [folder, root])
+    left = exclude_from(images, folder / "blacklist.txt", [folder, root])
     assert len(left.images.paths) == 83
     assert left.excluded == 37
     assert "1725 of 1762 entries" in left.notes[1]

@@ -12,7 +12,7 @@ from unicodedata import normalize
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 
-from inceptcli.data.exclusion import exclude
+from inceptcli.data.exclusion import exclude_from
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.data.shards.files import class_list
 from inceptcli.prediction.inputs import find_sources
@@ -75,7 +75,7 @@ def test_a_list_names_the_files_that_it_named_where_it_was_saved(
         assert labeled.paths == tuple(root / name for name in names)
         assert labeled.labels == tuple(number % 2 for number in range(len(names)))
         (root / "out.txt").write_bytes(saved(f"{lines[0]}\n", encoding, line_end, there))
-        assert exclude(labeled, root / "out.txt", {root}).images.paths == labeled.paths[1:]
+        assert exclude_from(labeled, root / "out.txt", {root}).images.paths == labeled.paths[1:]
         (root / "classes.txt").write_bytes(saved("\n".join(classes), encoding, line_end, there))
         assert tuple(map(key, class_list([root / "0.tar"]))) == tuple(map(key, classes))
         named = classes_to_import(root / "classes.txt")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.exclusion import exclude
+from inceptcli.data.exclusion import exclude_from
 from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.data.shards.files import class_list
@@ -32,7 +32,7 @@ def test_lists_in_the_encodings_of_windows(tmp_path: Path, encoding: str, line_e
     images = evaluation_images(table, IDS, IDS).images
     assert images.paths == (tmp_path / "é/1.jpg", tmp_path / "b.jpg")
     assert images.labels == (2, 1)
-    left = exclude(images, save("exclude.txt", "é\\1.jpg"), [tmp_path])
+    left = exclude_from(images, save("exclude.txt", "é\\1.jpg"), [tmp_path])
     assert left.images.paths == (tmp_path / "b.jpg",)
     save("classes.txt", "cat", "käse", "")
     assert class_list([tmp_path / "0.tar"]) == ("cat", "käse")
@@ -64,7 +64,7 @@ def test_200_hostile_label_files_are_read_or_refused_in_one_line(tmp_path: Path)
         for work in (
             lambda: evaluation_images(tmp_path / "list.csv", IDS, IDS),
             lambda: class_list([tmp_path / "0.tar"]),
-            lambda: exclude(images, tmp_path / "exclude.txt", [tmp_path]),
+            lambda: exclude_from(images, tmp_path / "exclude.txt", [tmp_path]),
             lambda content=bytes(content): list(find_sources(["-"], BytesIO(content), null=False)),
         ):
             try:
