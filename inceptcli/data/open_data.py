@@ -294,11 +294,12 @@ def open_for_training(
     dataset.check_training(val_data, val_fraction)
     dataset.log_what_is_left_out(val_data)
     assert dataset.training is not None
-    train = dataset.images(dataset.training, None)
-    classes = train.classes
+    whole = dataset.images(dataset.training, None)
+    train: ListedSource = whole
+    classes = whole.classes
     if val_fraction is not None:
-        is_val = None if kept is None else _kept_split(train, kept, exclude, data)
-        train, val = _split_by_content(train, val_fraction, is_val)
+        is_val = None if kept is None else _kept_split(whole, kept, exclude, data)
+        train, val = _split_by_content(whole, val_fraction, is_val)
     elif val_data is not None:
         val = open_for_evaluation(val_data, classes)
     else:
