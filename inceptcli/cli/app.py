@@ -31,6 +31,7 @@ class ReportingGroup(LazyGroup):
         "compare": "compare",
         "import": "import_weights",
         "export": "export",
+        "quantize": "quantize",
         "study": "study",
         "list": "list_names",
         "guide": "guide",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,7 +41,7 @@ EPILOG = """Examples:
 
 ORIGIN = (
     "averaged", "epoch", "metrics", "source", "source_sha256", "initialized", "assumed", "unnamed",
-    "environment", "inceptcli_version",
+    "quantization", "environment", "inceptcli_version",
 )  # fmt: skip
 """Metadata fields about the origin of weights."""
 
@@ -126,7 +127,8 @@ def summarize(
         print_difference(*pairs, as_json=output_format == "json")
         return
     if figure is not None:
-        _draw(summarized, options, figure)
+        int8 = None if metadata is None else metadata.quantization
+        _draw(summarized, options, figure, None if int8 is None else int8["float32"])
     if output_format == "json":
         echo(_as_json(summarized, preprocessing, metadata))
     else:
@@ -142,7 +144,9 @@ def _check_figure(figure: Path, network: str) -> None:
     OutputFiles({"--figure": figure}).check([network, Path(network, WEIGHTS_NAME)])
 
 
-def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
+def _draw(
+    summary: Summary, options: NetworkOptions, figure: Path, float32: Sequence[str] | None
+) -> None:
     from inceptcli.files.atomic_file import replacing
     from inceptcli.networks.registry import NETWORKS
     from inceptcli.plots.network_figure import draw_network
@@ -150,7 +154,7 @@ def _draw(summary: Summary, options: NetworkOptions, figure: Path) -> None:
     title = f"{summary.name}: {NETWORKS[summary.name].title}"
     try:
         with replacing(figure) as temporary:
-            draw_network(summary, options, title, temporary, figure.suffix.lower()[1:])
+            draw_network(summary, options, title, temporary, figure.suffix.lower()[1:], float32)
     except OSError as error:
         raise UsageError(f"--figure {figure}: {error.strerror}") from error
     say_written(figure)

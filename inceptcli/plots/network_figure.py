@@ -50,45 +50,57 @@ class Row:
 
 
 def draw_network(
-    summary: Summary, options: NetworkOptions, title: str, file: Path, format: str
+    summary: Summary,
+    options: NetworkOptions,
+    title: str,
+    file: Path,
+    format: str,
+    float32: Sequence[str] | None = None,
 ) -> None:
     """Write the figure of a network, with `title` above it, as svg, png or pdf.
 
     Each box has its name and number of repeats, the paper's figure that shows it, its output shape
-    (channels x height x width, as in `summarize`), its parameters and its multiply-adds.
+    (channels x height x width, as in `summarize`), its parameters and its multiply-adds. For an
+    int8 network, `float32` has its boxes in float32; their number is shown at their stage.
     """
     import matplotlib as mpl
 
     with mpl.rc_context(STYLE):
         metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(format, {})
-        drawn = network_figure(summary, options, title)
+        drawn = network_figure(summary, options, title, float32)
         drawn.savefig(file, format=format, metadata=metadata)
 
 
-def network_figure(summary: Summary, options: NetworkOptions, title: str) -> Figure:
+def network_figure(
+    summary: Summary, options: NetworkOptions, title: str, float32: Sequence[str] | None = None
+) -> Figure:
     """Make the figure; one unit of its axes is an inch."""
     from matplotlib.figure import Figure
 
-    rows = figure_rows(summary, options)
+    rows = figure_rows(summary, options, float32 or ())
     height = HEADER + ROW * (len(rows) + 1) + FOOTER
     figure = Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, WIDTH), ylim=(0, height))
     axes.axis("off")
-    _draw_header(axes, summary, title, height)
+    precision = "" if float32 is None else ", int8"
+    _draw_header(axes, summary, title, summary.layout + precision, height)
     _draw_rows(axes, summary, options, rows)
     return figure
 
 
-def figure_rows(summary: Summary, options: NetworkOptions) -> list[Row]:
+def figure_rows(
+    summary: Summary, options: NetworkOptions, float32: Sequence[str] = ()
+) -> list[Row]:
     """Return the boxes in order of data flow."""
     rows = []
     for stage in summary.stages:
         title = _title(stage.name, options)
+        kept = sum(box.startswith(f"{stage.name}.") for box in float32)
         rows.append(
             Row(
                 title if stage.repeats == 1 else f"{stage.repeats} x {title}",
-                stage.figure,
+                stage.figure + (f"\n{kept} float32" if kept else ""),
                 stage.output_shape,
                 stage.parameters,
                 stage.multiply_adds,
@@ -121,14 +133,14 @@ def _color(name: str) -> str:
     return COLORS[name[-1]] if name.startswith("inception_") else PLAIN
 
 
-def _draw_header(axes: Any, summary: Summary, title: str, height: float) -> None:
+def _draw_header(axes: Any, summary: Summary, title: str, layout: str, height: float) -> None:
     axes.text(MARGIN, height - 0.25, title, fontsize=11, weight="bold", va="center")
     image = "×".join(map(str, summary.image_size))
     totals = (
         f"{summary.parameters:,} parameters, {summary.multiply_adds / 1e9:.3f} G multiply-adds "
         f"at {image} pixels"
     )
-    for below, line in ((0.48, summary.layout), (0.64, totals)):
+    for below, line in ((0.48, layout), (0.64, totals)):
         axes.text(MARGIN, height - below, line, fontsize=7, color=FAINT, va="center")
     y = height - HEADER + 0.12
     axes.text(MARGIN, y, "Drawn in", color=FAINT, va="center")

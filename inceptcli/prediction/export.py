@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from inceptcli.prediction.engines.engine import EmbeddingEngine
 from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.stored_tensors import stored_tensors
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Target = Literal["timm", "onnx", "hub"]
 
@@ -166,16 +169,27 @@ Tensors = dict[str, NDArray[np.float32]]
 
 
 def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
-    """Write a weights file as ONNX, batch norm folded and tensors inside; see `onnx_graph`.
+    """Write a weights file as ONNX; see `exported_graph`.
 
-    The model's metadata has the header of the weights file, under the same key.
     Raises UserError if the file cannot be used, ImportError without onnx.
     """
-    from onnx import TensorProto, save
+    from onnx import save
+
+    save(exported_graph(weights, read_metadata(weights), opset), output)
+
+
+def exported_graph(
+    weights: Path, metadata: WeightsMetadata, opset: int | None = None
+) -> ModelProto:
+    """Return a weights file as ONNX, batch norm folded and tensors inside; see `onnx_graph`.
+
+    The model's metadata has `metadata`, under the same key as the header of a weights file.
+    Raises UserError if the file cannot be used, ImportError without onnx.
+    """
+    from onnx import TensorProto
 
     from inceptcli.networks.onnx_graph import OPSET, onnx_graph
 
-    metadata = read_metadata(weights)
     view, options = metadata.preprocessing, metadata.network
     stored = stored_tensors(weights, options)
     tensors = folded(
@@ -197,7 +211,7 @@ def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
             parameter.raw_data = tensors.pop(parameter.name).astype("<f4").tobytes()
     for key, value in metadata.to_header().items():
         model.metadata_props.add(key=key, value=value)
-    save(model, output)
+    return model
 
 
 def folded(tensors: Tensors, epsilon: float) -> Tensors:

@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+PROCESSOR = Path("/proc/cpuinfo")
 CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -55,3 +56,15 @@ def _quota() -> float:
         if quota != "max":
             narrowest = min(narrowest, int(quota) / int(period))
     return narrowest
+
+
+def has_int8_instructions() -> bool | None:
+    """Return whether the processor multiplies int8 in hardware: VNNI, or dot products on ARM.
+
+    None if the operating system does not say so.
+    """
+    try:
+        flags = set(PROCESSOR.read_text().split())
+    except OSError:
+        return None
+    return not flags.isdisjoint(("avx512_vnni", "avx_vnni", "asimddp"))

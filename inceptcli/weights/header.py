@@ -77,6 +77,17 @@ class View(Section):
     ]
 
 
+class QuantizationHeader(Section):
+    """Schema of WeightsMetadata.quantization."""
+
+    method: Literal["percentile", "minmax", "entropy"]
+    percentile: Annotated[float, Field(gt=50, le=100)] | None
+    images: Annotated[int, Field(ge=1)]
+    float32: list[Text] = Field(max_length=10_000)
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    weights_sha256: Text
+
+
 class Header(Section):
     """Schema of WeightsMetadata."""
 
@@ -97,6 +108,7 @@ class Header(Section):
     initialized: list[Text] = Field(default_factory=list, max_length=100_000)
     assumed: list[Text] = Field(default_factory=list, max_length=100)
     unnamed: bool = False
+    quantization: QuantizationHeader | None = None
     environment: dict[Any, Text] = Field(default_factory=dict)
     inceptcli_version: Text = ""
 

@@ -57,6 +57,9 @@ class WeightsMetadata:
         initialized: State-dict keys missing in the imported file.
         assumed: "classes" or fields of Preprocessing that the imported file did not state.
         unnamed: Whether the class names are mere numbers, which cannot be matched by name.
+        quantization: For int8 networks: the rule and the number of images that set the ranges of
+            activations, the boxes in float32, the agreement with float32 (share of images for which
+            both predict the same class), and the SHA-256 of the float32 weights file.
         environment: Versions and hardware used for training.
         inceptcli_version: Version that wrote the file.
     """
@@ -73,6 +76,7 @@ class WeightsMetadata:
     initialized: list[str] = field(default_factory=list)
     assumed: list[str] = field(default_factory=list)
     unnamed: bool = False
+    quantization: dict[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     inceptcli_version: str = field(default_factory=_version)
 

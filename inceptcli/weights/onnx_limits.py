@@ -33,11 +33,12 @@ MOST_DIMENSIONS = 16
 LONGEST_NAME = 40
 
 OPERATORS = {
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Expand",
-    "Flatten", "Gemm", "GlobalAveragePool", "Identity", "Max", "MaxPool", "Mul", "ReduceL2",
-    "ReduceMean", "ReduceSum", "Relu", "Shape", "Sub", "Transpose",
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv",
+    "DequantizeLinear", "Div", "Expand", "Flatten", "Gemm", "GlobalAveragePool", "Identity", "Max",
+    "MaxPool", "Mul", "QuantizeLinear", "ReduceL2", "ReduceMean", "ReduceSum", "Relu", "Shape",
+    "Sub", "Transpose",
 }  # fmt: skip
-"""Operators of exported networks; none of them loops or calls another graph."""
+"""Operators of exported and quantized networks; none of them loops or calls another graph."""
 
 HOLDING = ("t", "g", "tensors", "graphs", "sparse_tensor", "sparse_tensors")
 """Fields of a node's attribute that contain tensors or graphs."""
@@ -173,11 +174,13 @@ def _kinds(model: ModelProto) -> Mapping[str, int]:
 
 
 def _allowed_types(operator: str) -> set[int | None]:
-    """Return the allowed output types: float32, and uint8 for the Transpose of the images."""
+    """Return the allowed output types: float32, uint8 for the images, 8 bits if quantized."""
     from onnx import TensorProto
 
-    turned = {TensorProto.UINT8} if operator == "Transpose" else set[int]()
-    return {TensorProto.FLOAT, *turned}
+    if operator == "QuantizeLinear":
+        return {TensorProto.INT8, TensorProto.UINT8}
+    images = {TensorProto.UINT8} if operator == "Transpose" else set[int]()
+    return {TensorProto.FLOAT, *images}
 
 
 def _work(node: NodeProto, inputs: Sequence[Shape], output: Shape) -> int:

@@ -17,6 +17,12 @@ def origin_in_words(metadata: WeightsMetadata) -> list[str]:
         known = {"source sha256": metadata.source_sha256, **source}
         origins = [f"{name} {value}" for name, value in known.items() if value]
         lines.append(f"imported from {family}: {', '.join(origins)}")
+    if (int8 := metadata.quantization) is not None:
+        lines.append(
+            f"int8, ranges by {int8['method']} on {int8['images']} images, predicts the same class "
+            f"as float32 for {int8['agreement']:.2%}"
+        )
+        lines.append(f"boxes in float32: {', '.join(int8['float32']) or 'none'}")
     if metadata.environment:
         found = metadata.environment.items()
         lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))

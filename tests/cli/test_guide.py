@@ -17,7 +17,7 @@ def test_the_list_has_a_line_for_each_page() -> None:
     done = inceptcli("guide")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
     assert lines == [[name, pages.title(name)] for name in pages.names()]
-    assert all(re.fullmatch(r"[a-z-]+", name) and len(title) > 6 for name, title in lines)
+    assert all(re.fullmatch(r"[a-z0-9-]+", name) and len(title) > 6 for name, title in lines)
 
 
 @pytest.mark.parametrize("name", pages.names())

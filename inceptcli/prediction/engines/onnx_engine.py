@@ -52,7 +52,7 @@ class OnnxEngine:
         images, threads = divide_threads(at_once)
         self.provider = find_provider(device, onnxruntime.get_available_providers())
         metadata, self.session, self._file = open_session(
-            weights, self.provider, partial(_session_options, threads, few_images), preprocessing
+            weights, self.provider, partial(session_options, threads, few_images), preprocessing
         )
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it; see the log above")
@@ -121,7 +121,8 @@ class OnnxEngine:
         return found
 
 
-def _session_options(threads: int, few_images: bool) -> Any:
+def session_options(threads: int, few_images: bool = False) -> Any:
+    """Return ONNX Runtime's options; with `few_images` the graph is not optimized."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -1,0 +1,123 @@
+"""Choose images for quantization: some set the ranges of activations, others check the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.data.folders import LabeledImages, find_images, subfolders
+from inceptcli.data.label_files import is_remote_list, lists_images
+from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.data.shards.files import means_shards
+from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.errors import UserError
+from inceptcli.evaluation.images import Wanted, images_to_measure
+from inceptcli.weights.metadata import WeightsMetadata
+
+FEWEST = 16
+"""Fewest images to set the ranges, and to check."""
+
+
+class FoundImages(NamedTuple):
+    """Images, whether they are labeled with the classes of the weights, and notes for people.
+
+    `read` has the files that are read.
+    """
+
+    source: ImageSource
+    are_labeled: bool
+    notes: tuple[str, ...] = ()
+    read: tuple[Path, ...] = ()
+
+
+class ChosenImages(NamedTuple):
+    """Crops (N, H, W, 3) uint8 that set the ranges, and others to check.
+
+    `labels` (N,) are those of `check`, None for unlabeled images. `skipped` has the path of each
+    unreadable image and the reason.
+    """
+
+    calibration: NDArray[np.uint8]
+    check: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    skipped: tuple[tuple[str, str], ...]
+
+
+def find(data: str, file: Path, metadata: WeightsMetadata) -> FoundImages:
+    """Find labeled images as `eval` does; a folder without subfolders is unlabeled.
+
+    Raises UsageError if there are none, UserError if the labels do not match the classes.
+    """
+    folder = Path(data)
+    is_flat = (
+        not means_shards(data)
+        and not is_remote_list(data)
+        and folder.is_dir()
+        and not lists_images(folder)
+        and not subfolders(folder)
+    )
+    if is_flat:
+        paths = tuple(find_images(folder))
+        return FoundImages(
+            FolderSource(LabeledImages((), paths, (0,) * len(paths))), False, (), paths
+        )
+    found = images_to_measure(Wanted(data), [(file, metadata)])
+    paths = found.source.images.paths if isinstance(found.source, FolderSource) else ()
+    return FoundImages(found.source, True, found.notes, (*found.read, *paths))
+
+
+def choose(
+    found: FoundImages,
+    preprocessing: Preprocessing,
+    calibration: int,
+    check: int,
+    seed: int,
+    done: Callable[[int], None],
+) -> ChosenImages:
+    """Read up to `calibration` + `check` images, drawn by `seed`, as many of each class as it has.
+
+    If there are fewer, at most half of the readable ones set the ranges. `done` is called with 1
+    after each image.
+
+    Raises UserError if fewer than 2 * FEWEST images can be read.
+    """
+    crops: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    skipped: list[tuple[str, str]] = []
+    for number in _drawn(found, seed):
+        if len(crops) == calibration + check:
+            break
+        try:
+            crops.append(preprocessing.crop(found.source.image(number)))
+        except UnreadableImage as error:
+            skipped.append((found.source.name(number), str(error)))
+            continue
+        labels.append(found.source.label(number))
+        done(1)
+    if len(crops) < 2 * FEWEST:
+        raise UserError(
+            f"{len(crops)} of {len(found.source)} images can be read; quantization needs at least "
+            f"{2 * FEWEST}: half set the ranges of activations, the others check the result"
+        )
+    setting = min(calibration, len(crops) // 2)
+    pixels = np.stack(crops)
+    known = np.array(labels)[setting:] if found.are_labeled else None
+    return ChosenImages(pixels[:setting], pixels[setting:], known, tuple(skipped))
+
+
+def _drawn(found: FoundImages, seed: int) -> list[int]:
+    """Return all image numbers, shuffled; the classes take turns."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(len(found.source)).tolist()
+    turns: dict[int, int] = {}
+    order: list[tuple[int, int, int]] = []
+    for number in shuffled:
+        label = found.source.label(number)
+        turns[label] = turns.get(label, 0) + 1
+        order.append((turns[label], len(order), number))
+    return [number for _, _, number in sorted(order)]
