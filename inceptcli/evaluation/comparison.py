@@ -61,17 +61,18 @@ class PairedComparison:
 
     `top1` and `loss` are those of B, and `images` has its results, in the order of A's. Differences
     are A minus B, so that a better A has a positive `difference` of top-1 and a negative
-    `loss_difference`; their 95 % intervals come from a paired bootstrap. `gained` counts images
+    `loss_difference`; their 95 % intervals come from a paired bootstrap, and are None for one image
+    or group. `gained` counts images
     that only A predicts correctly, `lost` those that only B does; `mcnemar_p` is the p-value of
     McNemar's exact test of these two. `per_class` has the classes with such images.
     """
 
     top1: float
     difference: float
-    difference_interval: Interval
+    difference_interval: Interval | None
     loss: float
     loss_difference: float
-    loss_difference_interval: Interval
+    loss_difference_interval: Interval | None
     mcnemar_p: float
     gained: int
     lost: int
@@ -114,7 +115,7 @@ def compare(
     total = len(images)
     columns = np.array([[(change == "gained") - (change == "lost") for change in flips], losses])
     drawn = range(total) if groups is None else groups
-    of_top1, of_loss = mean_intervals(columns.T, drawn, resamples)
+    of_top1, of_loss = mean_intervals(columns.T, drawn, resamples) if max(drawn) else (None, None)
     return PairedComparison(
         top1=top1(others),
         difference=(gained - lost) / total,

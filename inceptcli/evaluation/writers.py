@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TextIO
 
+from inceptcli.evaluation.bootstrap import Interval
 from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
 from inceptcli.evaluation.measures import Evaluation, Origin
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
@@ -201,22 +202,24 @@ def _member_lines(result: Evaluation, origin: Origin) -> Iterator[str]:
 
 def _against_lines(found: PairedComparison, origin: Origin, names: list[str]) -> Iterator[str]:
     """Yield the differences with their intervals, the test, and the classes that changed most."""
-    low, high = (100 * bound for bound in found.difference_interval)
     yield ""
     yield (
         f"against {', '.join(map(printable, origin.against))}: top-1 {found.top1:.2%}, loss "
         f"{found.loss:.4f}"
     )
+    of_top1, of_loss = found.difference_interval, found.loss_difference_interval
+    points = of_top1 and (100 * of_top1[0], 100 * of_top1[1])
     yield (
-        f"difference of top-1 {100 * found.difference:+.2f} points, 95 % interval {low:+.2f} to "
-        f"{high:+.2f}; McNemar's exact test: p = {found.mcnemar_p:.3g}"
+        f"difference of top-1 {100 * found.difference:+.2f} points{_interval(points, 2)}; "
+        f"McNemar's exact test: p = {found.mcnemar_p:.3g}"
     )
-    low, high = found.loss_difference_interval
-    yield (
-        f"difference of loss {found.loss_difference:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    )
+    yield f"difference of loss {found.loss_difference:+.4f}{_interval(of_loss, 4)}"
     yield ""
     yield f"{'gained':>8}  {'lost':>7}  images"
     yield f"{found.gained:>8}  {found.lost:>7}  of all classes"
     for label, gained, lost in most_changed(found)[:MOST_CHANGED]:
         yield f"{gained:>8}  {lost:>7}  {names[label]}"
+
+
+def _interval(bounds: Interval | None, digits: int) -> str:
+    return f", 95 % interval {bounds[0]:+.{digits}f} to {bounds[1]:+.{digits}f}" if bounds else ""

@@ -59,9 +59,9 @@ def test_differences_are_the_first_minus_the_second() -> None:
     assert found.images == tuple(theirs)
     back = compare(theirs, ours)
     assert (back.gained, back.lost, back.difference) == (1, 3, -found.difference)
-    assert back.difference_interval == pytest.approx(
-        [-bound for bound in found.difference_interval[::-1]]
-    )
+    assert found.difference_interval is not None
+    low, high = found.difference_interval
+    assert back.difference_interval == pytest.approx((-high, -low))
 
 
 def brute_force(values: NDArray[np.float64], groups: list[int], number: int) -> list[list[float]]:
@@ -90,7 +90,7 @@ def test_intervals_are_those_of_a_brute_force_bootstrap(groups: list[int]) -> No
     found = compare(ours, theirs, groups)
     assert found.difference_interval == pytest.approx(expected[0], abs=1e-12)
     assert found.loss_difference_interval == pytest.approx(expected[1], abs=1e-12)
-    assert found.difference_interval[0] < found.difference < found.difference_interval[1]
+    assert expected[0][0] < found.difference < expected[0][1]
     assert compare(ours, theirs, groups) == found
     assert compare(ours, theirs, groups, 50).difference_interval != found.difference_interval
 
@@ -115,6 +115,15 @@ def test_a_network_against_itself_is_no_better_and_no_worse() -> None:
     assert (found.difference, found.loss_difference, found.mcnemar_p) == (0, 0, 1)
     assert found.difference_interval == found.loss_difference_interval == (0, 0)
     assert (found.gained, found.lost, found.per_class) == (0, 0, ())
+
+
+def test_one_image_or_group_has_no_interval() -> None:
+    ours, theirs = results([True, True], [0.25, 0.5]), results([True, False], [0.75, 1.0])
+    one = compare(ours[:1], theirs[:1])
+    assert one.difference_interval is one.loss_difference_interval is None
+    assert (one.difference, one.loss_difference, one.mcnemar_p) == (0, -0.5, 1)
+    assert compare(ours, theirs, [0, 0]).difference_interval is None
+    assert compare(ours, theirs).difference_interval == (0, 1)
 
 
 def test_the_gain_of_a_network_is_lost_without_it() -> None:

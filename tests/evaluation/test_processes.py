@@ -23,6 +23,7 @@ from inceptcli.evaluation import meeting
 from inceptcli.evaluation.meeting import NobodyThereError, first_host
 from inceptcli.evaluation.processes import Processes
 from inceptcli.processes.launchers import MEETING_POINT
+from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
 
@@ -128,6 +129,15 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def other(weights: Path) -> Path:
+    """Another network with the same classes."""
+    tensors = load_tensors(weights)
+    tensors["classifier.weight"] = tensors["classifier.weight"].roll(1, 1)
+    save(weights.with_name("other.safetensors"), tensors, read_metadata(weights))
+    return weights.with_name("other.safetensors")
+
+
+@pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """121 pictures of four of six classes, and the list of them."""
     folder = tmp_path_factory.mktemp("data")
@@ -210,10 +220,11 @@ def under_torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.system
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_two_processes_measure_each_image_once_and_agree_with_one(
-    weights: Path, data: Path, tmp_path: Path, precision: str
+    weights: Path, other: Path, data: Path, tmp_path: Path, precision: str
 ) -> None:
     flags = (
-        "--precision", precision, "--data", data / "list.csv", "--format", "json", "--predictions",
+        other, "--against", weights, "--precision", precision, "--data", data / "list.csv",
+        "--format", "json", "--predictions",
     )  # fmt: skip
     results: list[dict[str, Any]] = []
     tables: list[list[dict[str, str]]] = []
@@ -234,6 +245,15 @@ def test_two_processes_measure_each_image_once_and_agree_with_one(
             assert result[name] == results[0][name], name
         for name in ("loss", "calibration_error"):
             assert result[name] == pytest.approx(results[0][name], abs=1e-5), name
+        for name in ("top1", "gained", "lost", "mcnemar_p", "difference_interval", "per_class"):
+            assert result["against"][name] == results[0]["against"][name], name
+        for name in ("loss_difference", "loss_difference_interval"):
+            expected = results[0]["against"][name]
+            assert result["against"][name] == pytest.approx(expected, abs=1e-5), name
+        for member, expected in zip(result["members"], results[0]["members"], strict=True):
+            assert (member["top1"], member["gain"]) == (expected["top1"], expected["gain"])
+        assert [row["flip"] for row in table] == [row["flip"] for row in tables[0]]
+    assert results[0]["against"]["gained"] > 0 < results[0]["against"]["lost"]
     assert 0 < results[0]["top1"] < results[0]["top5"] < 1
 
 
