@@ -52,6 +52,7 @@ EPILOG = """Examples:
   inceptcli eval runs/b --against runs/a --data flowers --split test --predictions flips.csv
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval imagenet --data imagenet/val --image-size 331 --crop-fraction 0.95
+  inceptcli eval imagenet --data imagenet-a --classes imagenet-a.txt
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
 """
@@ -110,6 +111,15 @@ def evaluate(
             metavar="FILE",
             help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
             "Default: none, or without --data that of the run (data.exclude).",
+        ),
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="List of the classes that compete, one id (or name, or index) per line, as for "
+            "ImageNet-A and -R; results record it. Images of other classes are left out. Default: "
+            "all classes of the weights.",
         ),
     ] = None,
     allow_outside: Annotated[
@@ -178,7 +188,8 @@ def evaluate(
     reason). Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the
     label. Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV
     files have fast_decode: true only with --fast-decode, precision only if it is not 32-true, and
-    image_size, crop_fraction, interpolation and resize only with these options.
+    image_size, crop_fraction, interpolation, resize and classes only with these options; with
+    --classes, JSON also has of_other_classes, the number of images left out.
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
@@ -212,6 +223,7 @@ def evaluate(
             crop_fraction,
             interpolation,
             resize,
+            classes,
         )
         images = Wanted(data, split, exclude, allow_outside)
         silence(not is_first)
@@ -264,6 +276,7 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
 
 def _read(files: Iterable[Path], data: str | None, source: ImageSource) -> Iterator[Path]:
     """Yield all input files: `files` (weights, labels), lists, and images or shards."""
+    from inceptcli.data.class_subset import SelectedImages
     from inceptcli.data.shards.files import CLASS_FILES
     from inceptcli.data.shards.index import index_path
     from inceptcli.data.shards.source import ShardSource
@@ -273,6 +286,8 @@ def _read(files: Iterable[Path], data: str | None, source: ImageSource) -> Itera
     folders = set() if data is None else {Path(data), Path(data).parent}
     if data is not None:
         yield Path(data)
+    if isinstance(source, SelectedImages):
+        source = source.whole
     if isinstance(source, FolderSource):
         yield from source.images.paths
     if isinstance(source, ShardSource):

@@ -373,7 +373,11 @@ class Job(NamedTuple):
             weights=weights_digests(self.found.files),
             crops=networks.crops,
             top_k=self.top_k,
-            **networks.recorded._asdict(),
+            **{
+                name: value
+                for name, value in networks.recorded._asdict().items()
+                if name in PartRecord.model_fields
+            },
         )
         folder = self.part.folder
         with writing(f"--output {folder}"), open_part(folder, record) as part:

@@ -64,14 +64,17 @@ class EvaluationRequest:
         Raises UsageError or UserError if they are missing or do not match.
         """
         networks, sides = self._find()
+        _ = networks.subset  # raises before the images are looked through
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images, list(zip(networks.files, networks.metadata, strict=True))
             )
         asked = self.networks
+        if asked.classes is not None and networks.subset is not None:
+            found = found.of_classes(asked.classes, networks.subset)
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split,
-            self.against,
+            self.against, found.of_other_classes,
         )  # fmt: skip
         return Prepared(self, networks, found, origin, sides)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from inceptcli.data.class_subset import of_classes
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import subfolders
 from inceptcli.data.label_files import (
@@ -25,7 +26,7 @@ from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.splits import split_folders
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.address import redacted
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import composed, printable
@@ -49,6 +50,8 @@ class Wanted(NamedTuple):
 class MeasuredImages(NamedTuple):
     """Images to measure, with a description, the number excluded, and notes for people.
 
+    With a subset of the classes, `of_other_classes` is the number of images left out.
+
     `val_fraction` is the fraction that split them from the training images, if any. `read` has the
     files that list them.
     """
@@ -60,6 +63,25 @@ class MeasuredImages(NamedTuple):
     notes: tuple[str, ...] = ()
     val_fraction: float | None = None
     read: tuple[Path, ...] = ()
+    of_other_classes: int | None = None
+
+    def of_classes(self, file: Path, subset: Sequence[int]) -> MeasuredImages:
+        """Return only the images of the classes in `file`, at the positions `subset`.
+
+        Raises UserError if there are none.
+        """
+        total, source = len(self.source), of_classes(self.source, subset)
+        listed = printable(str(file))
+        what = f"{total - len(source)} of {total} images are of other classes than {listed} lists"
+        if not len(source):
+            raise UserError(f"{redacted(self.data)}: {what}; there is nothing to measure")
+        notes = (f"{what}, and are left out",) if len(source) < total else ()
+        return self._replace(
+            source=source,
+            notes=(*self.notes, *notes),
+            read=(*self.read, file),
+            of_other_classes=total - len(source),
+        )
 
 
 def images_to_measure(

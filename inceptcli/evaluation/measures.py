@@ -28,7 +28,8 @@ class Origin(NamedTuple):
     """Networks, data and options of an evaluation; `excluded` is the number of excluded images.
 
     `split` is train, val or test, or all if the data has no splits. `against` has the weights that
-    the networks are compared with.
+    the networks are compared with. With a subset of the classes, `of_other_classes` is the number
+    of images left out.
     """
 
     weights: Sequence[str]
@@ -38,6 +39,7 @@ class Origin(NamedTuple):
     recorded: RecordedOptions = DEFAULT_OPTIONS
     split: str = "all"
     against: Sequence[str] = ()
+    of_other_classes: int | None = None
 
 
 class ImageResult(NamedTuple):

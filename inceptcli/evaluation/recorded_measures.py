@@ -76,6 +76,8 @@ def _how(values: dict[str, Any]) -> str:
     how = [f"split {values['split']}"] if values["split"] != "all" else []
     how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
     how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
+    if others := values.get("of_other_classes"):
+        how.append(f"{_count(int(others))} of other classes left out")
     how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
     how += in_words(values)
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)

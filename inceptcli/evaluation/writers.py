@@ -99,6 +99,7 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         **_members_as_dict(result, origin),
         **_against_as_dict(result, origin),
         "excluded": origin.excluded,
+        **({} if (others := origin.of_other_classes) is None else {"of_other_classes": others}),
         "per_class": [
             {
                 "class": e.name.id,
@@ -161,6 +162,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how = [f"{len(result.images)} images"]
     how += [f"split {origin.split}"] * (origin.split != "all")
     how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
+    how += [f"{origin.of_other_classes} of other classes"] * bool(origin.of_other_classes)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
     how += in_words(origin.recorded.as_dict())

@@ -25,6 +25,7 @@ def evaluate(
     *,
     split: Measured | None = None,
     exclude: PathOrName | None = None,
+    classes: PathOrName | None = None,
     allow_outside: bool = False,
     skip_unreadable: bool = False,
     against: PathOrName | Sequence[PathOrName] | None = None,
@@ -39,6 +40,7 @@ def evaluate(
             run validated.
         split: "train", "val", "test" or "all"; by default "val" where the data has it.
         exclude: file that lists images to exclude.
+        classes: file of the classes that compete, one per line; by default all.
         allow_outside: allow paths outside the folder of a CSV file.
         skip_unreadable: skip images that cannot be read, and list them in `skipped`.
         against: other weights to compare with on the same images; several form an ensemble.
@@ -58,7 +60,8 @@ def evaluate(
     """
     check_options(options)
     with python_errors(), notices() if progress else nullcontext():
-        networks = EnsembleRequest(weights_names(weights), **options)
+        subset = None if classes is None else Path(classes)
+        networks = EnsembleRequest(weights_names(weights), classes=subset, **options)
         wanted = Wanted(
             None if data is None else os.fspath(data),
             split,

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.data.class_subset import read_subset
 from inceptcli.data.pixels.crops import Crops, check_crops, cut, needed_side
 from inceptcli.data.pixels.preprocessing import Interpolation, Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
@@ -43,7 +44,7 @@ class Ensemble:
     """Networks whose probabilities are averaged, over the crops and then over the networks.
 
     GoogLeNet (section 7) averages softmax probabilities in the same way. Classes and their order
-    are those of the first network.
+    are those of the first network; with a `subset`, the networks are as if they had no others.
     """
 
     def __init__(
@@ -52,19 +53,23 @@ class Ensemble:
         crops: Crops = 1,
         batch_size: int = BATCH_SIZE,
         others: Sequence[Sequence[Engine]] = (),
+        subset: Sequence[int] | None = None,
     ) -> None:
         """Combine engines for the same classes, in any order; `batch_size` limits crops per batch.
 
-        `others` are the same networks on other devices; batches alternate between devices.
+        `others` are the same networks on other devices; batches alternate between devices. `subset`
+        has the positions of the classes that compete, by default all.
 
         Raises UsageError if the classes differ or a network does not support `crops`.
         """
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
-        self.classes = engines[0].classes
         for engine in engines:
             check_crops(engine.preprocessing, crops)
         numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
-        self.orders = match_classes(numbered)
+        orders = match_classes(numbered)
+        places = range(len(engines[0].classes)) if subset is None else subset
+        self.classes = tuple(engines[0].classes[place] for place in places)
+        self.orders = [[order[place] for place in places] for order in orders]
         self._on_devices = cycle([engines, *others])
         self.num_devices = 1 + len(others)
 
@@ -134,10 +139,12 @@ class Ensemble:
         means = np.empty((num_images, len(found), len(self.classes)))
         for number, (logits, order) in enumerate(zip(found, self.orders, strict=True)):
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
-            each = np.stack([softmax(row) for row in logits])
+            # One logit that is not finite makes all of them NaN, even outside the subset.
+            sound = (np.where(np.isfinite(row).all(), row, np.nan) for row in logits)
+            each = np.stack([softmax(row[order]) for row in sound])
             for image in range(num_images):
                 of_image = each[image * self.crops : (image + 1) * self.crops]
-                means[image, number] = of_image.mean(axis=0)[order]
+                means[image, number] = of_image.mean(axis=0)
         return means
 
 
@@ -189,6 +196,7 @@ class EnsembleRequest:
         crop_fraction: See Preprocessing, as for the following.
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
+        classes: File of the classes that compete, one per line; None for all. Only for `eval`.
     """
 
     weights: tuple[str, ...] = ("imagenet",)
@@ -203,6 +211,7 @@ class EnsembleRequest:
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    classes: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -235,6 +244,7 @@ class EnsembleRequest:
             self.crop_fraction,
             self.interpolation,
             self.resize,
+            None if self.classes is None else printable(str(self.classes)),
         )
 
     def find(self) -> EnsembleFiles:
@@ -256,6 +266,23 @@ class EnsembleFiles(NamedTuple):
     request: EnsembleRequest
     files: Sequence[Path]
     metadata: Sequence[WeightsMetadata]
+
+    @property
+    def subset(self) -> tuple[int, ...] | None:
+        """Positions of the classes that compete, in the first network's order; None for all.
+
+        Raises UsageError or UserError as read_subset.
+        """
+        if self.request.classes is None:
+            return None
+        ids, names = zip(*self.metadata[0].classes, strict=True)
+        return read_subset(self.request.classes, ids, names)
+
+    @property
+    def classes(self) -> Sequence[ClassName]:
+        """The classes that compete, in order."""
+        own, subset = self.metadata[0].classes, self.subset
+        return own if subset is None else [own[place] for place in subset]
 
     @property
     def headless(self) -> str | None:
@@ -296,7 +323,7 @@ class EnsembleFiles(NamedTuple):
             ]
             for device in devices_of(self.files, asked.device, asked.devices)
         ]
-        return Ensemble(first, asked.crops, at_once, others)
+        return Ensemble(first, asked.crops, at_once, others, self.subset)
 
 
 def _in_batches(

@@ -21,6 +21,7 @@ class RecordedOptions(NamedTuple):
         crop_fraction: See Preprocessing; None for the weights' own.
         interpolation: See Preprocessing; None for the weights' own.
         resize: See Preprocessing; None for the weights' own.
+        classes: File of the classes that compete, for `eval`; None for all.
     """
 
     fast_decode: bool = False
@@ -29,6 +30,7 @@ class RecordedOptions(NamedTuple):
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    classes: str | None = None
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def measured(*arguments: object) -> dict[str, Any]:
 
 
 def figures(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name not in ("weights", "crops")}
+    left_out = ("weights", "crops", "members")
+    return {name: value for name, value in result.items() if name not in left_out}
 
 
 def predicted(folder: Path, *arguments: object) -> dict[tuple[str, str], float]:

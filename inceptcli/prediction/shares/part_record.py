@@ -73,7 +73,10 @@ class PartRecord(Section):
     @property
     def recorded(self) -> RecordedOptions:
         """How the rows were computed."""
-        return RecordedOptions(*(getattr(self, name) for name in RecordedOptions._fields))
+        values = dict(self)
+        return RecordedOptions(
+            **{name: values[name] for name in RecordedOptions._fields if name in values}
+        )
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
         """Describe the first difference from `other`, as a message ends; None if there is none."""

@@ -1,0 +1,95 @@
+"""A subset of a network's classes, from a file, and the images of these classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.data.label_files import LONGEST_SHOWN, Labels
+from inceptcli.data.sources import ImageSource
+from inceptcli.data.text_files import text_of
+from inceptcli.errors import UsageError, UserError
+from inceptcli.files.regular_file import read_regular
+from inceptcli.text import printable
+
+MAXIMUM_BYTES = 64 * 1024**2
+
+
+def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions in `ids` of the classes in `file`, one per line, in ascending order.
+
+    A class is given by its id, else its name, else its position from 0, as a label in a CSV file.
+    Empty lines are ignored.
+
+    Raises:
+        UsageError: `file` cannot be read.
+        UserError: a class is unknown or listed twice, or there are fewer than two.
+    """
+    try:
+        text = text_of(read_regular(file, MAXIMUM_BYTES))
+    except OSError as error:
+        raise UsageError(f"--classes {printable(str(file))}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--classes {printable(str(file))}: {error}") from error
+    known, lines = Labels(ids, names, ids), dict[int, int]()
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not (name := line.strip()):
+            continue
+        place = f"{printable(str(file))} line {number}: class {printable(name[:LONGEST_SHOWN])}"
+        try:
+            label = known.find(name)
+        except ValueError as error:
+            raise UserError(f"{place} {error}") from error
+        if label in lines:
+            raise UserError(f"{place} is already in line {lines[label]}")
+        lines[label] = number
+    if len(lines) < 2:
+        raise UserError(
+            f"{printable(str(file))}: at least two classes are needed, got {len(lines)}; give one "
+            "class id per line"
+        )
+    return tuple(sorted(lines))
+
+
+@dataclass(frozen=True)
+class SelectedImages:
+    """Some images of another source, with labels of their own.
+
+    Attributes:
+        whole: The other source.
+        numbers: Number of each image in it, (N,).
+        labels: One per image.
+    """
+
+    whole: ImageSource
+    numbers: tuple[int, ...]
+    labels: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.numbers)
+
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
+        """Return RGB pixels (H, W, 3); raise UnreadableImage if there are none."""
+        return self.whole.image(self.numbers[index], shorter_side)
+
+    def label(self, index: int) -> int:
+        """Return the image's label."""
+        return self.labels[index]
+
+    def name(self, index: int) -> str:
+        """Return the image's name for messages."""
+        return self.whole.name(self.numbers[index])
+
+
+def of_classes(source: ImageSource, subset: Sequence[int]) -> SelectedImages:
+    """Return the images whose label is in `subset`, labeled by the position there."""
+    position = {label: place for place, label in enumerate(subset)}
+    labels = [position.get(source.label(number)) for number in range(len(source))]
+    chosen = [(number, label) for number, label in enumerate(labels) if label is not None]
+    numbers, kept = zip(*chosen, strict=True) if chosen else ((), ())
+    return SelectedImages(source, numbers, kept)
