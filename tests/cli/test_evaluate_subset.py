@@ -154,7 +154,8 @@ def test_nothing_to_measure_and_a_list_as_output_are_refused(
     photos: Path, weights: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "list.csv").write_text(f"path,label\n{photos}/data/n0/0.png,n0\n")
-    flags = ("--data", tmp_path / "list.csv", "--allow-outside", "--classes", photos / "three.txt")
+    listed = ("--data", tmp_path / "list.csv", "--allow-outside")
+    flags: tuple[object, ...] = (*listed, "--classes", photos / "three.txt")
     check_one_line(inceptcli("eval", weights, *flags), 1, "there is nothing to measure")
     (tmp_path / "classes.csv").write_text("n1\nn2\n")
     flags = ("--data", photos / "data", "--classes", tmp_path / "classes.csv")
