@@ -84,9 +84,13 @@ class Network(nn.Module):
             pass
         return features
 
+    def pool(self, features: Tensor) -> Tensor:
+        """Average the last stage's output (N, C, H, W) over the image: (N, C)."""
+        return features.mean(dim=(2, 3))
+
     def read(self, features: Tensor) -> Tensor:
         """Compute penultimate features (N, num_features) from the last stage's (N, C, H, W)."""
-        pooled: Tensor = self.dropout(features.mean(dim=(2, 3)))
+        pooled: Tensor = self.dropout(self.pool(features))
         return pooled if self.embedding is None else self.embedding(pooled)
 
     def embed(self, images: Tensor) -> Tensor:

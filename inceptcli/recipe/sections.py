@@ -151,12 +151,14 @@ class AugmentationSection(Section):
     """Augmentation of training images and labels.
 
     `style` authors follows the authors' released TensorFlow code in crop attempts, resize method,
-    color arithmetic and order.
+    color arithmetic and order. `style` none keeps the validation crop of each image: the keys from
+    crop_area to erasing do nothing.
     """
 
-    style: Literal["usual", "authors"] = Field(
+    style: Literal["usual", "authors", "none"] = Field(
         default="usual",
-        description="Usual augmentation, or the distortion of the authors' released code.",
+        description="Usual augmentation, the distortion of the authors' released code, or none: "
+        "the validation crop, without the keys from crop_area to erasing.",
     )
     crop_area: Annotated[
         list[Fraction], Field(min_length=2, max_length=2), AfterValidator(in_order)

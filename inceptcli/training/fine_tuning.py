@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from inceptcli.data.loading.sampler import seed_from
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead, Network
-from inceptcli.networks.registry import build
+from inceptcli.networks.registry import build, describe
 from inceptcli.text import composed
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_auxiliary_head, load_tensors, read_metadata
@@ -21,6 +21,9 @@ from inceptcli.weights.metadata import ClassName, WeightsMetadata
 logger = logging.getLogger(__name__)
 
 Freeze = Literal["none", "stem", "all-but-head"]
+
+MOST_FEATURE_BYTES = 10 * 2**30
+"""Memory of a process for the features of a frozen network; ImageNet's need up to 10.2 GiB."""
 
 
 def new_network(plan: Plan) -> Network:
@@ -120,7 +123,8 @@ def frozen_parts(network: Network, freeze: Freeze) -> list[nn.Module]:
         return []
     if freeze == "stem":
         return [network.get_submodule(next(iter(network.figures)))]
-    return [part for part in network.children() if part is not network.classifier]
+    trained = (network.dropout, network.classifier)
+    return [part for part in network.children() if part not in trained]
 
 
 def freeze_parts(parts: list[nn.Module]) -> None:
@@ -136,3 +140,41 @@ def describe_frozen(network: Network, freeze: Freeze) -> str:
     total = sum(value.numel() for value in network.parameters())
     what = {"none": "nothing", "stem": "the stem", "all-but-head": "all but the classifier"}[freeze]
     return f"frozen: {what}; {total - frozen:,} of {total:,} parameters train"
+
+
+def has_constant_features(plan: Plan) -> bool:
+    """Return whether each image has the same features in every epoch, and all are used."""
+    recipe, augmentation = plan.recipe, plan.recipe.augmentation
+    return (
+        recipe.network.freeze == "all-but-head"
+        and augmentation.style == "none"
+        and not augmentation.mixup
+        and not augmentation.cutmix
+        and recipe.trainer.limit_batches is None
+    )
+
+
+def keeps_features(plan: Plan) -> bool:
+    """Return whether the run computes each image's features once."""
+    return has_constant_features(plan) and _feature_bytes(plan) <= MOST_FEATURE_BYTES
+
+
+def describe_features(plan: Plan) -> str | None:
+    """Describe features that are constant; None if they are not."""
+    if not has_constant_features(plan):
+        return None
+    size, most = _feature_bytes(plan), MOST_FEATURE_BYTES
+    if size > most:
+        return (
+            "features of the frozen network are computed in every epoch: they need "
+            f"{size / 2**30:.1f} GiB, more than {most / 2**30:g} GiB"
+        )
+    return (
+        f"features of the frozen network are computed once ({size / 2**20:.1f} MiB); epochs train "
+        "the classifier on them"
+    )
+
+
+def _feature_bytes(plan: Plan) -> int:
+    """Return the memory of all images' features in float32."""
+    return 4 * describe(plan.network).pooled_channels * (len(plan.train) + len(plan.val))

@@ -208,6 +208,20 @@ class Classifier(ImageClassifier):
         freeze_parts(self._frozen)
         return self
 
+    def pixels(self, images: Tensor) -> Tensor:
+        """Normalize images, but not the features (N, C, 1, 1) that replace them."""
+        return images if images.is_floating_point() else super().pixels(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify uint8 images or the features that replace them; return logits (N, classes)."""
+        return self._classified(self.pixels(images))
+
+    def _classified(self, pixels: Tensor) -> Tensor:
+        are_features = pixels.shape[-2:] == (1, 1)
+        read = self.network.classify if are_features else self.network
+        logits: Tensor = read(pixels).float()
+        return logits
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, batches processed, rank), so that no state needs saving."""
         seed = seed_from(
@@ -227,7 +241,7 @@ class Classifier(ImageClassifier):
         if self._mix is not None:
             pixels, targets = self._mix(pixels, targets)
         if self.auxiliary_head is None:
-            logits = self.network(pixels).float()
+            logits = self._classified(pixels)
             loss = self._loss(logits, targets)
         else:
             logits, auxiliary_logits = self._with_auxiliary_head(self.auxiliary_head, pixels)

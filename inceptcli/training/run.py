@@ -11,13 +11,18 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from inceptcli.data.loading.datamodule import ImageData
 from inceptcli.data.loading.shared_memory import SHARED_MEMORY, affordable
-from inceptcli.data.pixels.augmentation import Augmentation, Transform, training_transform
+from inceptcli.data.pixels.augmentation import (
+    Augmentation,
+    Transform,
+    training_transform,
+    unaugmented,
+)
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
-from inceptcli.recipe.sections import AveragingSection, LossSection
+from inceptcli.recipe.sections import AugmentationSection, AveragingSection, LossSection
 from inceptcli.text import seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
@@ -26,6 +31,7 @@ from inceptcli.training.callbacks.checkpoints import (
     ResumeCheckpoint,
 )
 from inceptcli.training.callbacks.dead_units import DeadUnits
+from inceptcli.training.callbacks.frozen_features import FrozenFeatures
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.loss_guard import LossGuard
 from inceptcli.training.callbacks.profiling import build_profiler, profile_reported
@@ -34,6 +40,7 @@ from inceptcli.training.callbacks.rank_watch import RankWatch, start_ranks
 from inceptcli.training.callbacks.recorder import Recorder
 from inceptcli.training.failures import explained, reason_logged
 from inceptcli.training.fine_tuning import (
+    describe_features,
     describe_frozen,
     new_network,
     start_auxiliary_head,
@@ -159,6 +166,8 @@ def _data(plan: Plan, trainer: Trainer) -> ImageData:
 
 
 def _transform(plan: Plan) -> Transform:
+    if plan.recipe.augmentation.style == "none":
+        return unaugmented(plan.preprocessing)
     chosen = plan.recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
     return training_transform(plan.preprocessing.image_size, Augmentation(**chosen))
 
@@ -174,11 +183,13 @@ def _trainer(
     dead_units = DeadUnits(directory)
     checkpoint = ResumeCheckpoint(plan, directory, stopping)
     logged = LoggedFigures(plan.recipe, directory, checkpoint)
+    recorder = Recorder(plan, directory, dead_units, logged)
     callbacks: list[Callback] = [  # in any order; Lightning moves checkpoints to the end
         RankWatch(directory),
         dead_units,
         logged,
-        Recorder(plan, directory, dead_units, logged),
+        recorder,
+        FrozenFeatures(plan, stopping, dead_units, recorder),
         LossGuard(plan, directory),
         SharedBatchNorm(average),
         checkpoint,
@@ -226,6 +237,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
+        *filter(None, [_describe_unaugmented(recipe.augmentation), describe_features(plan)]),
         _describe_averaging(recipe.averaging),
     ]
 
@@ -257,6 +269,16 @@ def _describe_precision(asked: str, trainer: Trainer) -> str:
     precision = str(trainer.precision)
     instead = "" if precision == asked else f" ({asked} is for GPUs)"
     return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
+
+
+def _describe_unaugmented(augmentation: AugmentationSection) -> str | None:
+    """Name the keys that change images and do nothing, because `style` is none."""
+    off = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "policy": "none"}
+    off["erasing"] = 0
+    unused = [f"augmentation.{key}" for key in off if getattr(augmentation, key) != off[key]]
+    if augmentation.style != "none" or not unused:
+        return None
+    return f"augmentation.style none: images are not augmented; {', '.join(unused)} not used"
 
 
 def _describe_averaging(averaging: AveragingSection) -> str:

@@ -111,7 +111,7 @@ class Stopping:
     def _leave_untrained(self) -> None:
         if not self._leaving.acquire(blocking=False):
             return
-        line = f"stopped by {self.reason} before training began"
+        line = f"stopped by {self.reason or 'another process'} before training began"
         self.mark(line)
         logger.info(f"{line}; the same command starts it")
         self.requeue_job()

@@ -57,7 +57,7 @@ def test_keys_are_all_that_a_recipe_may_have_with_their_values() -> None:
     assert about["optimizer.name"] == "adamw|sgd|rmsprop_tf|lamb; default adamw"
     assert about["optimizer.momentum"] == "number >= 0, <= 1; default sgd 0.9, rmsprop_tf 0.9"
     assert about["network.repeats"] == "[3 of whole number >= 1] or null; default null"
-    assert about["augmentation.style"] == 'usual|authors; default "usual"'
+    assert about["augmentation.style"] == 'usual|authors|none; default "usual"'
     assert about["trainer.compile"] == "true|false; default false"
     for entry in entries:  # a sentence
         assert re.fullmatch(r"[A-Z][^\n]{10,}\.", entry["about"]), entry
@@ -75,8 +75,14 @@ def test_a_recipe_is_printed_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["recipe"], "list recipe: which recipe? give a NAME; known: demo, finetune, modern,"),
-        (["recipe", "dem"], "list recipe: no such recipe dem; known: demo, finetune, modern,"),
+        (
+            ["recipe"],
+            "list recipe: which recipe? give a NAME; known: demo, finetune, finetune-head,",
+        ),
+        (
+            ["recipe", "dem"],
+            "list recipe: no such recipe dem; known: demo, finetune, finetune-head,",
+        ),
         (["recipe", "studies/scaling"], "no such recipe studies/scaling; known: demo,"),
         (["networks", "irv2"], "list networks takes no name, got irv2"),
     ],

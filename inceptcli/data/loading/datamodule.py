@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing import parent_process
 from typing import Any
 
@@ -14,7 +15,13 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter
 
-from inceptcli.data.loading.dataset import EvaluationDataset, Sample, TrainingDataset, collate
+from inceptcli.data.loading.dataset import (
+    EvaluationDataset,
+    Features,
+    Sample,
+    TrainingDataset,
+    collate,
+)
 from inceptcli.data.loading.forking import loading_context
 from inceptcli.data.loading.sampler import BalancedSampler, PositionedSampler, ShareSampler
 from inceptcli.data.loading.shared_memory import Workers
@@ -29,7 +36,8 @@ class ImageData(LightningDataModule):
 
     Training starts at the trainer's current position. `limit_batches` is the maximum number of
     batches in a training epoch and in a validation. With `balanced`, an epoch has every class
-    equally often.
+    equally often. `compute_features` computes the `features` of training and validation images,
+    which then replace the images.
     """
 
     def __init__(
@@ -49,11 +57,15 @@ class ImageData(LightningDataModule):
         self.transform, self.preprocessing = transform, preprocessing
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.limit_batches, self.balanced = limit_batches, balanced
+        self.features: tuple[Features, Features] | None = None
+        self.compute_features: Callable[[], tuple[Features, Features]] | None = None
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Return a loader that starts at the current position; its length is a full epoch."""
         trainer = self.trainer
         assert trainer is not None
+        if self.compute_features is not None and self.features is None:
+            self.features = self.compute_features()
         position = lambda: batches_done(trainer)  # noqa: E731
         ranks = (trainer.global_rank, trainer.world_size)
         options = (self.batch_size, self.seed, position, *ranks, self.limit_batches)
@@ -62,8 +74,8 @@ class ImageData(LightningDataModule):
             if self.balanced
             else PositionedSampler(len(self.train), *options)
         )
-        images = TrainingDataset(self.train, self.transform, self.seed)
-        return self._loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
+        images = TrainingDataset(self.train, self.transform, self.seed, self._kept(0))
+        return self.loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
         """Return a loader of this rank's validation images, each image on exactly one rank.
@@ -77,7 +89,11 @@ class ImageData(LightningDataModule):
         )
         # Every rank takes part in validation, even one without images.
         batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
-        return self._loader(EvaluationDataset(self.val, self.preprocessing), batch_sampler=batches)
+        images = EvaluationDataset(self.val, self.preprocessing, self._kept(1))
+        return self.loader(images, batch_sampler=batches)
+
+    def _kept(self, part: int) -> Features | None:
+        return None if self.features is None else self.features[part]
 
     def _num_validated(self) -> int:
         if self.limit_batches is None:
@@ -90,17 +106,19 @@ class ImageData(LightningDataModule):
         """Whether batches are copied to a CUDA device, asynchronously from pinned memory."""
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
+    def loader(self, images: Dataset[Sample], **order: Any) -> DataLoader[Sample]:
+        """Return a loader of `images` in an `order` of samples or of batches."""
+        workers = self.workers.number if self.features is None else 0
         return _Loader(
             images,
             **order,
-            num_workers=self.workers.number,
-            prefetch_factor=self.workers.prefetched if self.workers.number else None,
+            num_workers=workers,
+            prefetch_factor=self.workers.prefetched if workers else None,
             collate_fn=collate,
             pin_memory=self._on_gpu,
-            persistent_workers=self.workers.number > 0,
+            persistent_workers=workers > 0,
             worker_init_fn=_leave_signals,
-            multiprocessing_context=loading_context() if self.workers.number else None,
+            multiprocessing_context=loading_context() if workers else None,
             # Else each new iterator would draw from the default generator, which dropout uses.
             generator=torch.Generator(),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from inceptcli.data.loading.sampler import seed_from
-from inceptcli.data.pixels.augmentation import Transform, augment
+from inceptcli.data.pixels.augmentation import Transform, augment, evaluation_crop
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.sources import ImageSource
@@ -44,15 +45,45 @@ class Batch(NamedTuple):
     skipped: list[Skipped]
 
 
+class Features:
+    """Features of images by number that a frozen network has computed; unreadable images.
+
+    A batch of features has them in place of images, as images of one pixel: (N, C, 1, 1) floats.
+    """
+
+    def __init__(self, num_images: int) -> None:
+        self.num_images = num_images
+        self.rows: Tensor | None = None
+        self.unreadable: dict[int, str] = {}
+
+    def add(self, numbers: Tensor, rows: Tensor | None, skipped: Sequence[Skipped]) -> None:
+        """Add the features (N, C) of the images with `numbers` (N,), and unreadable images."""
+        self.unreadable.update(skipped)
+        if rows is not None:
+            if self.rows is None:
+                self.rows = torch.empty(self.num_images, rows.shape[1], dtype=rows.dtype)
+            self.rows[numbers] = rows
+
+    def image(self, number: int) -> Tensor:
+        """Return an image's features (C, 1, 1); raise UnreadableImage if it has none."""
+        if number in self.unreadable or self.rows is None:
+            raise UnreadableImage(self.unreadable[number])
+        return self.rows[number, :, None, None]
+
+
 class TrainingDataset(Dataset[Sample]):
     """Augmented images by (epoch, index); augmentation is seeded by (seed, epoch, index).
 
     Indices beyond the last image count through the images again. An unreadable image is recorded
-    and replaced by the next readable one, so batches keep their size.
+    and replaced by the next readable one, so batches keep their size. `features` replace the
+    images.
     """
 
-    def __init__(self, source: ImageSource, transform: Transform, seed: int) -> None:
+    def __init__(
+        self, source: ImageSource, transform: Transform, seed: int, features: Features | None = None
+    ) -> None:
         self.source, self.transform, self.seed = source, transform, seed
+        self.features = features
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -65,23 +96,36 @@ class TrainingDataset(Dataset[Sample]):
         for attempt in range(10):
             index = (first + attempt) % len(self.source)
             try:
-                pixels = torch.from_numpy(self.source.image(index)).permute(2, 0, 1)
+                image = self._image(index, seed_from(self.seed, epoch, first))
             except UnreadableImage as error:
                 skipped.append(Skipped(index, str(error)))
                 continue
-            image = augment(self.transform, pixels, seed_from(self.seed, epoch, first))
             return Sample(image, self.source.label(index), index, tuple(skipped))
         raise UnreadableImage(
             f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next nine are "
             "unreadable too"
         )
 
+    def _image(self, index: int, seed: int) -> Tensor:
+        if self.features is not None:
+            return self.features.image(index)
+        pixels = torch.from_numpy(self.source.image(index)).permute(2, 0, 1)
+        return augment(self.transform, pixels, seed)
+
 
 class EvaluationDataset(Dataset[Sample]):
-    """Images by index, cropped as in `predict` and `eval`; None for unreadable images."""
+    """Images by index, cropped as in `predict` and `eval`; None for unreadable images.
 
-    def __init__(self, source: ImageSource, preprocessing: Preprocessing) -> None:
-        self.source, self.preprocessing = source, preprocessing
+    `features` replace the images.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        preprocessing: Preprocessing,
+        features: Features | None = None,
+    ) -> None:
+        self.source, self.preprocessing, self.features = source, preprocessing, features
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -91,10 +135,14 @@ class EvaluationDataset(Dataset[Sample]):
         """Return the image, or the reason it cannot be read."""
         label = self.source.label(index)
         try:
-            image = self.preprocessing.crop(self.source.image(index))
+            return Sample(self._image(index), label, index)
         except UnreadableImage as error:
             return Sample(None, label, index, (Skipped(index, str(error)),))
-        return Sample(torch.from_numpy(image).permute(2, 0, 1), label, index)
+
+    def _image(self, index: int) -> Tensor:
+        if self.features is not None:
+            return self.features.image(index)
+        return evaluation_crop(self.preprocessing, self.source.image(index))
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.transforms import v2
 
 from inceptcli.data.pixels.distortion import Distortion
+from inceptcli.data.pixels.preprocessing import Preprocessing
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -129,6 +132,16 @@ def training_transform(image_size: tuple[int, int], chosen: Augmentation) -> Tra
         return image
 
     return transform
+
+
+def unaugmented(preprocessing: Preprocessing) -> Transform:
+    """Return the transform of `augmentation.style: none`, the crop of validation."""
+    return lambda image: evaluation_crop(preprocessing, image.permute(1, 2, 0).numpy())
+
+
+def evaluation_crop(preprocessing: Preprocessing, image: NDArray[np.uint8]) -> Tensor:
+    """Crop an image (H, W, 3) as in `predict` and `eval`: (3, *image_size) uint8."""
+    return torch.from_numpy(preprocessing.crop(image)).permute(2, 0, 1)
 
 
 def mixing(mixup: float, cutmix: float, num_classes: int) -> v2.Transform | None:

@@ -36,6 +36,7 @@ class DeadUnits(Callback):
     def __init__(self, directory: RunDirectory) -> None:
         self.directory = directory
         self.shares: dict[str, float] = {}
+        self.are_constant = False
         self._alive: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
         self._pending_warnings = {"dying", "dead"}
@@ -46,16 +47,26 @@ class DeadUnits(Callback):
         return list(self.shares.values())[-1]
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Register hooks on the ReLU outputs of the stages."""
+        """Watch the network, unless `are_constant`: a frozen network's were counted before."""
         assert isinstance(pl_module, Classifier)
+        if not self.are_constant:
+            self.watch(pl_module.network)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the dead units of the validation."""
+        if not self.are_constant:
+            self.count(trainer)
+
+    def watch(self, network: Network) -> None:
+        """Register hooks on the ReLU outputs of the stages."""
         self._alive = {}
         self._hooks = [
             module.register_forward_hook(partial(self._update_alive, stage))
-            for stage, module in rectified_outputs(pl_module.network).items()
+            for stage, module in rectified_outputs(network).items()
         ]
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compute the shares over all ranks, some of which may have had no images."""
+    def count(self, trainer: Trainer) -> None:
+        """Compute the shares since `watch` over all ranks, some of which may have had no images."""
         for hook in self._hooks:
             hook.remove()
         alive: dict[str, Tensor] = {}

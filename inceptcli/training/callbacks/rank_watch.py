@@ -25,13 +25,13 @@ REMEDY = "the same command continues the run"
 
 
 class RankWatch(Callback):
-    """Callback that watches the other ranks during training."""
+    """Callback that watches the other ranks from the first image that a rank reads."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self._peers = Peers(REMEDY, directory.log_from_any_rank)
         self.children: list[subprocess.Popen[bytes]] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Connect to the other ranks."""
         if trainer.world_size > 1:
             self._peers.connect()

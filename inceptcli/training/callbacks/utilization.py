@@ -10,6 +10,7 @@ from lightning.pytorch import Trainer
 
 from inceptcli.networks.registry import NetworkOptions
 from inceptcli.networks.summary import summarize
+from inceptcli.training.fine_tuning import keeps_features
 from inceptcli.training.plan import Plan
 
 
@@ -50,7 +51,8 @@ def model_flops_utilization(plan: Plan, trainer: Trainer, images_per_second: flo
     peak = peak_flops(_device_name(trainer.strategy.root_device), str(trainer.precision))
     if peak is None:
         return None
-    needed = training_flops(plan.network, plan.preprocessing.image_size, plan.recipe.network.freeze)
+    freeze, size = plan.recipe.network.freeze, plan.preprocessing.image_size
+    needed = training_flops(plan.network, size, freeze, keeps_features(plan))
     return needed * images_per_second / (peak * trainer.world_size)
 
 
@@ -58,13 +60,18 @@ def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else ""
 
 
-def training_flops(options: NetworkOptions, image_size: tuple[int, int], freeze: str) -> int:
+def training_flops(
+    options: NetworkOptions, image_size: tuple[int, int], freeze: str, kept: bool = False
+) -> int:
     """Return the FLOPs to train on one image, two per multiply-add.
 
     The forward pass has one product per layer, and the backward pass two for trained layers.
-    Recomputed activations and the auxiliary head are not counted.
+    Recomputed activations and the auxiliary head are not counted, nor the frozen stages if their
+    features are `kept`.
     """
     stages = summarize(options, image_size).stages
+    if kept:
+        stages = [stage for stage in stages if stage.name == "classifier"]
     total = sum(stage.multiply_adds for stage in stages)
     trained = {
         "none": stages,
