@@ -132,6 +132,11 @@ ASKING: dict[str, Callable[[], object]] = {
     "x, made by Add, has shape 60000x60000, over": lambda: grown(
         helper.make_node("Add", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
     ),
+    "y, made by DequantizeLinear, has shape 2000000, over": lambda: grown(
+        *(helper.make_node("DequantizeLinear", ["a", "s"], [name]) for name in "xy"),
+        a=np.zeros(2_000_000, np.int8),
+        s=np.float32(1),
+    ),
     "x, made by Gemm, has shape 60000x60000, over": lambda: grown(
         helper.make_node("Gemm", ["a", "b"], ["x"]), a=LARGE, b=LARGE.T
     ),
