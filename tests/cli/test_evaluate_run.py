@@ -77,6 +77,7 @@ def names(result: Path) -> set[str]:
         (["plain", "--split", "all", "--data", "splits/test"], 4, "all", ""),
         (["plain", "--data", "splits/test"], 4, "test", ""),
         (["splits", "--data", "plain"], 20, "all", ""),
+        (["splits", "--split", "train", "--against", "runs/two"], 8, "train", "runs/two/model"),
     ],
 )
 def test_what_is_measured_and_what_is_said_of_it(
