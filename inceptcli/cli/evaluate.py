@@ -227,7 +227,9 @@ def evaluate(
         )
         images = Wanted(data, split, exclude, allow_outside)
         silence(not is_first)
-        job = EvaluationRequest(networks, images, skip_unreadable, tuple(against or ())).prepare()
+        job = EvaluationRequest(
+            networks, images, skip_unreadable, tuple(against) if against else None
+        ).prepare()
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]

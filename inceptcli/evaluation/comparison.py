@@ -15,10 +15,14 @@ from inceptcli.evaluation.measures import ImageResult
 
 
 class Sides(NamedTuple):
-    """Numbers of the loaded networks that are measured, and of those they are compared with."""
+    """Numbers of the loaded networks that are measured, and of those they are compared with.
+
+    `names` has the weights of each loaded network, for messages.
+    """
 
     measured: tuple[int, ...]
     against: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def without_one(self) -> list[tuple[int, ...]]:

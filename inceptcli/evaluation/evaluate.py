@@ -56,7 +56,7 @@ class EvaluationRequest:
     networks: EnsembleRequest
     images: Wanted
     skip_unreadable: bool = False
-    against: tuple[str, ...] = ()
+    against: tuple[str, ...] | None = None
 
     def prepare(self) -> Prepared:
         """Find weights and images; no torch.
@@ -74,7 +74,7 @@ class EvaluationRequest:
             found = found.of_classes(asked.classes, networks.subset)
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split,
-            self.against, found.of_other_classes,
+            self.against or (), found.of_other_classes,
         )  # fmt: skip
         return Prepared(self, networks, found, origin, sides)
 
@@ -87,8 +87,8 @@ class EvaluationRequest:
         places = {file.resolve(): place for place, file in enumerate(networks.files)}
         files, metadata = [*networks.files], [*networks.metadata]
         measured = tuple(range(len(files)))
-        if not self.against:
-            return networks, Sides(measured)
+        if self.against is None:
+            return networks, Sides(measured, names=self.networks.weights)
         others = replace(self.networks, weights=self.against).find()
         names = [*self.networks.weights]
         for name, file, about in zip(self.against, others.files, others.metadata, strict=True):
@@ -99,7 +99,7 @@ class EvaluationRequest:
                 metadata.append(about)
         against = tuple(places[file.resolve()] for file in others.files)
         request = replace(self.networks, weights=tuple(names))
-        return EnsembleFiles(request, files, metadata), Sides(measured, against)
+        return EnsembleFiles(request, files, metadata), Sides(measured, against, request.weights)
 
 
 class Prepared(NamedTuple):
@@ -224,6 +224,12 @@ def _measure(
             label = source.label(number)
             results[number] = tuple(image_result(name, label, mean) for mean in means)
         else:
-            raise UserError(f"{name}: {DAMAGED}")
+            raise UserError(f"{name}: {_damage(answer, sides)}")
         progress(1)
     return ProcessResults(results, probabilities[: len(results)], skipped)
+
+
+def _damage(answer: NDArray[np.float64], sides: Sides) -> str:
+    """Return a message that names the first of several networks whose output is not finite."""
+    first = int(np.isfinite(answer).all(axis=-1).argmin())
+    return f"{DAMAGED} ({sides.names[first]})" if len(sides.names) > 1 else DAMAGED

@@ -68,7 +68,7 @@ def evaluate(
             None if exclude is None else Path(exclude),
             allow_outside,
         )
-        others = () if against is None else weights_names(against)
+        others = None if against is None else weights_names(against)
         job = EvaluationRequest(networks, wanted, skip_unreadable, others).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:
             return job.measure(Processes(), job.networks.load(), task.advance)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,12 +20,14 @@ from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import IDS, draw, save_small_network
 
 
-def changed(weights: Path, file: Path, seed: int, order: Sequence[int] = range(6)) -> Path:
+def changed(
+    weights: Path, file: Path, seed: int, order: Sequence[int] = range(6), scale: float = 1
+) -> Path:
     """The same network with noise on its classifier, and its classes in another order."""
     tensors, metadata = load_tensors(weights), read_metadata(weights)
     torch.manual_seed(seed)
     classifier = tensors["classifier.weight"]
-    noise = torch.randn_like(classifier) * classifier.std() * (seed > 0)
+    noise = torch.randn_like(classifier) * classifier.std() * (seed > 0) * scale
     mixed = {
         "classifier.weight": (classifier + noise)[[*order]],
         "classifier.bias": tensors["classifier.bias"][[*order]],
@@ -150,6 +153,13 @@ def test_an_unreadable_image_counts_for_neither(tmp_path: Path) -> None:
     assert len(found["against"]["difference_interval"]) == 2
 
 
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    damaged = changed(Path("b.safetensors"), tmp_path / "damaged.safetensors", 1, scale=np.nan)
+    flags = ("--data", "data", "--skip-unreadable")
+    said = f"output is not finite; its weights are damaged ({damaged})"
+    check_one_line(inceptcli("eval", "a.safetensors", "--against", damaged, *flags), 1, said)
+
+
 def test_other_classes_are_one_line(tmp_path: Path) -> None:
     other = save_small_network(tmp_path / "other.safetensors", [f"x{n}" for n in range(3)])
     done = inceptcli("eval", "a.safetensors", "--against", other, "--data", "data")
@@ -166,3 +176,5 @@ def test_python_compares_too(here: Path) -> None:
     assert found.against.mcnemar_p == expected["mcnemar_p"]
     assert found.against.difference_interval == tuple(expected["difference_interval"])
     assert found.members == ()
+    with pytest.raises(ValueError, match="no weights; give at least one"):
+        package.evaluate("a.safetensors", "data", against=[])
