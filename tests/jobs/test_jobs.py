@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 from pathlib import Path
@@ -139,6 +140,7 @@ def test_a_run_stops_in_time_goes_on_and_is_the_commands(
     stopped = inceptcli.train(run, **OPTIONS, epochs=2, stop_after="0s", changes=SMALL)
     assert not stopped.finished
     done = inceptcli.train(run, **OPTIONS, epochs=2, changes=SMALL)
+    assert gc.isenabled()  # it is not, while Lightning is imported
     assert done.finished
     assert [row["epoch"] for row in done.metrics] == [1, 2]
     assert (done.path, done.weights) == (run, run / "model.safetensors")
