@@ -35,9 +35,9 @@ LONG = tuple(
     f"tests/{name}"
     for name in (
         "cluster/", "training/test_chaos", "training/test_signals", "training/test_processes",
-        "training/test_resume", "training/test_failures", "test_launchers", "prediction/test_chaos",
-        "cli/test_interruption", "cli/test_hub_weights", "test_hostile_files", "test_architecture",
-        "networks/test_onnx_graph",
+        "training/test_devices", "training/test_resume", "training/test_failures", "test_launchers",
+        "prediction/test_chaos", "cli/test_interruption", "cli/test_hub_weights", "cli/test_study",
+        "test_hostile_files", "test_architecture", "networks/test_onnx_graph",
     )
 )  # fmt: skip
 """What runs first, for a worker runs a whole file: a long one at the end would run alone."""

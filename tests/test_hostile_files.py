@@ -1,7 +1,7 @@
 """Whatever stands in a file that another program may have written: a result, or one line.
 
 The commands themselves read it, so that an exception is seen which a reader raises and no command
-expects. A few examples by default, 200 of each kind among the slow tests, and as many as
+expects. A few examples by default, 100 of each kind among the slow tests, and as many as
 INCEPTCLI_EXAMPLES says: 2,000 take a quarter of an hour.
 """
 
@@ -31,7 +31,7 @@ from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import inceptcli
 from tests.prediction.conftest import draw, save_small_network
 
-MANY = int(os.environ.get("INCEPTCLI_EXAMPLES", "200"))
+MANY = int(os.environ.get("INCEPTCLI_EXAMPLES", "100"))
 
 CLASSES = ("n0", "n1")
 MOST_BYTES = 2 * 1024**3

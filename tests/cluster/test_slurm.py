@@ -22,7 +22,7 @@ BATCH_FILE = bundled_folder() / "slurm/train.sbatch"
 SMALLER = [
     "--arch", "irv1", "--accelerator", "cpu", "--image-size", "75", "--batch-size", "4",
     "--workers", "2", "--epochs", "2", "--set", "network.repeats=[1, 1, 1]",
-    "--set", "data.train_size=120", "--set", "data.val_size=12",
+    "--set", "data.train_size=64", "--set", "data.val_size=12",
     "--set", "checkpoint.every_steps=2",
 ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_a_preempted_job_requeues_itself_and_ends_with_the_same_weights(
     assert slurm.job(jobs[1], "Restarts") == "1"
     log = (preempted.path / "train.log").read_text()
     (step,) = re.findall(r"stopped by SIGUSR1 after step (\d+)", log)
-    assert 0 < int(step) < 30
+    assert 0 < int(step) < 16
     assert re.findall(r"start from step (\d+)", log) == ["0", step]
     assert not (preempted.path / "stopped").exists()
     assert_same_run(alone, preempted)

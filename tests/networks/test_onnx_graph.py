@@ -81,7 +81,7 @@ def photographed(
         view = replace(view, **(GRAY if options.in_channels == 1 else UNEQUAL))
     torch.manual_seed(0)
     network = build(options)
-    photos = photographs(8)
+    photos = photographs(5)
     make_able_to_fail(network, batch(photos, view, SIZE))
     images = np.stack([view.crop(photo) for photo in photos[:3]])
     read = batch(photos[:3], view, SIZE)

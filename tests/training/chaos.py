@@ -33,7 +33,6 @@ ROOT = Path(__file__).parents[2]
 CTRL_C = "Ctrl-C"
 STOPS = [CTRL_C, "SIGTERM", "SIGUSR1", "SIGHUP", "SIGKILL"]
 EVERY_STEPS = 3
-TOTAL_STEPS = 72
 TINY = [
     "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size",
     "4", "--set", "data.val_size=10", "--accelerator", "cpu", "--epochs", "3",
@@ -154,14 +153,20 @@ def tensors(folder: Path) -> dict[str, Any]:
     }
 
 
-def compare(folder: Path, kills: int, name: str, seed: int, flags: list[str]) -> Outcome:
-    """One run left alone and one that is killed, below `folder`."""
-    import torch
-
-    alone, disturbed = folder / "alone", folder / "disturbed"
-    code, shown = Training(alone, flags).end()
+def left_alone(folder: Path, flags: list[str]) -> Path:
+    """The folder, with a whole run in it."""
+    code, shown = Training(folder, flags).end()
     if code != 0:
         raise RuntimeError(f"the run that was left alone failed: {shown}")
+    return folder
+
+
+def compare(
+    alone: Path, disturbed: Path, kills: int, name: str, seed: int, flags: list[str]
+) -> Outcome:
+    """A run that was left alone, and one in the folder `disturbed` that is killed."""
+    import torch
+
     done, tracebacks = killed(repeat(disturbed), kills, name, random.Random(seed), flags)
     expected, found = tensors(alone), tensors(disturbed)
     identical = expected.keys() == found.keys() and all(
@@ -219,7 +224,8 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         arguments = (chosen.kills, chosen.signal, chosen.seed, chosen.flags)
-        outcome = compare(folder, *arguments)
+        alone = left_alone(folder / "alone", chosen.flags)
+        outcome = compare(alone, folder / "disturbed", *arguments)
         control = steps_when_starting_over(folder, *arguments) if chosen.control else None
     verdict = "identical" if outcome.identical else "DIFFERENT"
     print(

@@ -10,6 +10,7 @@ import torch
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES
 from inceptcli.networks.registry import build, network_options
+from inceptcli.plots import run_curves
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.plan import plan
@@ -36,6 +37,16 @@ def random_weights(path: Path) -> Path:
 
 
 Train = Callable[..., RunDirectory]
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave curves.png empty: to draw it takes a third of a tiny run; test_curves.py draws it."""
+
+    def draw(folder: Path, num_classes: int) -> None:
+        (folder / "curves.png").touch()
+
+    monkeypatch.setattr(run_curves, "draw_run_curves", draw)
 
 
 @pytest.fixture

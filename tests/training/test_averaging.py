@@ -75,9 +75,10 @@ def share_on(rank: int, store: str, results: str) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's, in the forked processes
 def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
     arguments = str(tmp_path / "store"), str(tmp_path)
-    start_processes(share_on, arguments, nprocs=2)  # type: ignore[no-untyped-call]
+    start_processes(share_on, arguments, nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
     for rank in (0, 1):
         shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert shared.tolist() == [1.0, 11.0]

@@ -17,9 +17,9 @@ from tests.training.test_resume import assert_same_run
 @pytest.mark.train
 @pytest.mark.parametrize("seed", [None, 0, 1], ids=["reversed", "shuffled", "shuffled otherwise"])
 def test_callbacks_in_another_order_make_the_same_run(
-    train: Train, monkeypatch: pytest.MonkeyPatch, seed: int | None
+    train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch, seed: int | None
 ) -> None:
-    listed = train("listed", trainer__logger="csv", checkpoint__every_steps=2)
+    listed = whole_run(trainer__logger="csv", checkpoint__every_steps=2)
 
     def reordered(settings: Any, callbacks: list[Any], **options: Any) -> Trainer:
         others = callbacks[::-1]

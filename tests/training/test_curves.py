@@ -13,6 +13,11 @@ from tests.training.conftest import Train
 from tests.training.test_resume import stop_at
 
 
+@pytest.fixture(autouse=True)
+def undrawn() -> None:
+    """Curves are drawn here."""
+
+
 def test_a_picture_of_all_epochs_is_drawn_after_each(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:

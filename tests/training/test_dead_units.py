@@ -91,13 +91,15 @@ def test_a_network_that_is_nearly_dead_is_said_to_be_dying(
     assert last_shares(directory) == [0.998884, 0.998884]
 
 
-def test_a_resumed_run_holds_no_step_twice(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed = train("undisturbed")
+def test_a_resumed_run_holds_no_step_twice(
+    train: Train, whole_run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = whole_run()
     with monkeypatch.context() as patch:
         stop_at(7, patch)
         with pytest.raises(SystemExit):
             train("stopped")
-    stopped = RunDirectory(undisturbed.path.parent / "stopped")
+    stopped = RunDirectory(tmp_path / "stopped")
     stopped.append_dead_units(2, 10, {"stem": 0.5})  # as of a run killed before its checkpoint
     assert dead_units(train("stopped")) == dead_units(undisturbed)
 
@@ -163,6 +165,7 @@ def count_on(rank: int, store: str, results: str) -> None:
 
 @pytest.mark.system
 def test_a_unit_that_is_alive_on_any_rank_is_alive(tmp_path: Path) -> None:
-    start_processes(count_on, (str(tmp_path / "store"), str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    arguments = str(tmp_path / "store"), str(tmp_path)
+    start_processes(count_on, arguments, nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
     for rank in (0, 1):
         assert json.loads((tmp_path / f"{rank}.json").read_text()) == [0.5, 0.75]

@@ -69,11 +69,11 @@ def check_scalars(found: Scalars, directory: RunDirectory) -> None:
     ("name", "read"), [("tensorboard", tensorboard), ("csv", csv_logger)], ids=lambda value: value
 )
 def test_a_logger_has_the_figures_of_metrics_csv(
-    name: str, read: Callable[[RunDirectory], Scalars], train: Train
+    name: str, read: Callable[[RunDirectory], Scalars], train: Train, whole_run: Train
 ) -> None:
     directory = train(trainer__logger=name)
     check_scalars(read(directory), directory)
-    plain = train("plain")
+    plain = whole_run()
     assert [row["train_loss"] for row in plain.read_metrics()] == [
         row["train_loss"] for row in directory.read_metrics()
     ]

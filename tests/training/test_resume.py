@@ -180,7 +180,8 @@ def test_every_method_resumes_to_the_same_weights(
         with pytest.raises(SystemExit):
             train("stopped", **METHODS[method])
     assert_same_run(undisturbed, train("stopped", **METHODS[method]))
-    plain = train("plain", averaging=METHODS[method].get("averaging", {}))
+    averaging = {key: METHODS[method][key] for key in METHODS[method].keys() & {"averaging"}}
+    plain = whole_run(**averaging)
     assert rows(plain) != rows(undisturbed)
 
 
@@ -203,12 +204,12 @@ def test_the_auxiliary_head_resumes_and_is_no_part_of_the_weights(
     assert rows(without)[0]["train_loss"] != rows(undisturbed)[0]["train_loss"]
 
 
-def test_the_number_of_workers_changes_nothing(train: Train) -> None:
-    assert_same_run(train("alone"), train("fed", data__workers=2))
+def test_the_number_of_workers_changes_nothing(train: Train, whole_run: Train) -> None:
+    assert_same_run(whole_run(), train("fed", data__workers=2))
 
 
-def test_another_seed_is_another_run(train: Train) -> None:
-    assert rows(train("zero")) != rows(train("one", trainer__seed=1))
+def test_another_seed_is_another_run(train: Train, whole_run: Train) -> None:
+    assert rows(whole_run()) != rows(train("one", trainer__seed=1))
 
 
 def test_a_finished_run_trains_nothing(train: Train) -> None:
