@@ -144,6 +144,35 @@ def images_in_remote_csv(
     return RemoteSource(places, numbers)
 
 
+def groups_in_csv(data: str, column: str) -> list[str]:
+    """Return the values of a column of a CSV file or address, one per image, in its order.
+
+    Raises:
+        UsageError: there is no such column.
+        UserError: a row lacks a value, or all have the same one.
+    """
+    file, shown = Path(data), printable(data)
+    if is_remote_list(data):
+        address = data_address(data)
+        file, shown = local_copy(address, MAXIMUM_BYTES), str(address)
+    lines = _lines(file, shown)
+    header = next(lines)[1]
+    if (name := column.strip().lower()) not in header:
+        found = printable(", ".join(header)[:LONGEST_SHOWN])
+        raise UsageError(f"--group {_cut(column)}: {shown} has no such column, only {found}")
+    place = header.index(name)
+    values = []
+    for line, row in lines:
+        if len(row) <= place or not row[place].strip():
+            raise UserError(f"{shown} line {line}: lacks a value in column {_cut(column)}")
+        values.append(row[place].strip())
+    if len({*values}) < 2:
+        raise UserError(
+            f"{shown}: all images have the same {_cut(column)}; --group needs at least two groups"
+        )
+    return values
+
+
 def _placed(
     rows: Iterable[tuple[int, str, str]],
     place_of: Callable[[str], tuple[Entry, bool]],
@@ -350,26 +379,33 @@ def _rows(
 ) -> Iterator[tuple[int, str, str]]:
     """Yield line, path and label of a CSV file; messages show `shown` instead of its path."""
     shown = shown or _shown(file)
+    lines = _lines(file, shown)
+    header = next(lines)[1]
+    columns = [
+        next((header.index(name) for name in known if name in header), None)
+        for known in (path_columns, label_columns)
+    ]
+    path, label = columns
+    if path is None or label is None:
+        found = printable(",".join(header)[:80])
+        wanted = f"{path_columns[0]},{label_columns[0]}"
+        if path_columns == PATH_COLUMNS:
+            wanted += " (or file for path, class_index for label)"
+        raise UsageError(f"{shown}: the first line must name the columns {wanted}, got {found}")
+    for line, row in lines:
+        if len(row) <= max(path, label) or not row[path] or not row[label].strip():
+            raise UserError(f"{shown} line {line}: lacks a path or a label")
+        yield line, row[path], row[label].strip()
+
+
+def _lines(file: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield line and fields of a CSV file: its columns in lower case, then rows, if not empty."""
     lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
     try:
-        header = [name.strip().lower() for name in next(lines, [])]
-        columns = [
-            next((header.index(name) for name in known if name in header), None)
-            for known in (path_columns, label_columns)
-        ]
-        path, label = columns
-        if path is None or label is None:
-            found = printable(",".join(header)[:80])
-            wanted = f"{path_columns[0]},{label_columns[0]}"
-            if path_columns == PATH_COLUMNS:
-                wanted += " (or file for path, class_index for label)"
-            raise UsageError(f"{shown}: the first line must name the columns {wanted}, got {found}")
+        yield 1, [name.strip().lower() for name in next(lines, [])]
         for row in lines:
-            if not row:
-                continue
-            if len(row) <= max(path, label) or not row[path] or not row[label].strip():
-                raise UserError(f"{shown} line {lines.line_num}: lacks a path or a label")
-            yield lines.line_num, row[path], row[label].strip()
+            if row:
+                yield lines.line_num, row
     except csv.Error as error:
         raise UserError(f"{shown} line {lines.line_num}: {error}") from error
 

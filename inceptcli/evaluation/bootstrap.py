@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from inceptcli.evaluation.class_measures import Floats, LabeledPredictions, class_measures, ratio
 
 Interval = tuple[float, float]
 
@@ -14,6 +19,38 @@ RESAMPLES = 1000
 
 SEED = 0
 QUANTILES = (0.025, 0.975)
+
+DRAWN_AT_ONCE = 2**24
+"""Number of draws, one per image and resample, that are held at a time."""
+
+
+class WeightedMean(NamedTuple):
+    """A measure that is the sum of `values` over that of `weights`, each (images,)."""
+
+    values: Floats | NDArray[np.bool_]
+    weights: Floats | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class BootstrapIntervals:
+    """95 % percentile intervals over `resamples` of the images, or of whole groups of them.
+
+    Attributes:
+        resamples: Number of resamples.
+        group: Column that names the group of an image; None if images were drawn.
+        groups: Number of groups; None if images were drawn.
+        intervals: By measure: CLASS_AVERAGES, top1, top5, loss and those asked for. None where the
+            measure is undefined in all resamples, or if there is only one image or group.
+        per_class: By measure of PER_CLASS, one for each class.
+        seed: Seed of the draws.
+    """
+
+    resamples: int
+    group: str | None
+    groups: int | None
+    intervals: Mapping[str, Interval | None]
+    per_class: Mapping[str, Sequence[Interval | None]]
+    seed: int = SEED
 
 
 def resamples(groups: Sequence[int] | NDArray[np.intp], number: int) -> Iterator[NDArray[np.intp]]:
@@ -43,3 +80,49 @@ def mean_intervals(
     """Return the intervals of the means of each column of `values` (images, columns)."""
     means = [times @ values / times.sum() for times in resamples(groups, number)]
     return [percentile_interval(column) for column in np.transpose(means)]
+
+
+def bootstrap_intervals(
+    predictions: LabeledPredictions,
+    means: Mapping[str, WeightedMean],
+    group_numbers: NDArray[np.intp] | None,
+    number: int,
+    group: str | None = None,
+) -> BootstrapIntervals:
+    """Return the intervals of all measures over classes and of `means`; see `resamples`.
+
+    A resample in which a measure is undefined does not count for its interval.
+    """
+    groups = np.arange(len(predictions.labels)) if group_numbers is None else group_numbers
+    found: dict[str, list[Floats]] = {}
+    of_classes: dict[str, list[Floats]] = {}
+    draws = resamples(groups, number)
+    at_once = max(1, DRAWN_AT_ONCE // len(groups))
+    for _ in range(0, number, at_once):
+        # A count above 255 of as many draws as groups never occurs.
+        times = np.array([each.astype(np.uint8) for each in islice(draws, at_once)])
+        measured = class_measures(predictions, times)
+        for name, values in measured.averages.items():
+            found.setdefault(name, []).append(values)
+        for name, values in measured.per_class.items():
+            of_classes.setdefault(name, []).append(values)
+        for name, mean in means.items():
+            # As float64: a product with booleans would stay in uint8.
+            values = ratio(*(times @ each.astype(np.float64) for each in mean))
+            found.setdefault(name, []).append(values)
+    count = int(groups.max()) + 1
+    return BootstrapIntervals(
+        number,
+        group,
+        None if group_numbers is None else count,
+        {name: _interval(np.concatenate(parts), count) for name, parts in found.items()},
+        {
+            name: [_interval(values, count) for values in np.concatenate(parts).T]
+            for name, parts in of_classes.items()
+        },
+    )
+
+
+def _interval(values: Floats, count: int) -> Interval | None:
+    defined = values[~np.isnan(values)]
+    return percentile_interval(defined) if count > 1 and len(defined) else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inceptcli.evaluation.bootstrap import RESAMPLES, Interval, mean_intervals
 from inceptcli.evaluation.measures import ImageResult
@@ -103,7 +104,7 @@ def flip(image: ImageResult, other: ImageResult) -> str:
 def compare(
     images: Sequence[ImageResult],
     others: Sequence[ImageResult],
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] | NDArray[np.intp] | None = None,
     resamples: int = RESAMPLES,
 ) -> PairedComparison:
     """Compare results of A and of B for the same images, at least one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -13,16 +13,21 @@ from numpy.typing import NDArray
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
+from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
+from inceptcli.evaluation.class_measures import LabeledPredictions
 from inceptcli.evaluation.comparison import Sides, compare, members_of
 from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
+from inceptcli.evaluation.measure_options import DEFAULT_MEASURES, MeasureOptions
 from inceptcli.evaluation.measures import (
     Evaluation,
     ImageResult,
     Origin,
     evaluation_of,
     image_result,
+    labeled_predictions,
 )
 from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.two_classes import positive_class, two_classes
 from inceptcli.prediction.ensemble import (
     DAMAGED,
     Ensemble,
@@ -57,6 +62,7 @@ class EvaluationRequest:
     images: Wanted
     skip_unreadable: bool = False
     against: tuple[str, ...] | None = None
+    options: MeasureOptions = DEFAULT_MEASURES
 
     def prepare(self) -> Prepared:
         """Find weights and images; no torch.
@@ -64,10 +70,12 @@ class EvaluationRequest:
         Raises UsageError or UserError if they are missing or do not match.
         """
         networks, sides = self._find()
-        _ = networks.subset  # raises before the images are looked through
+        positive = positive_class(self.options, networks.classes)
         with doing("looking through the images"):
             found = images_to_measure(
-                self.images, list(zip(networks.files, networks.metadata, strict=True))
+                self.images,
+                list(zip(networks.files, networks.metadata, strict=True)),
+                self.options.group,
             )
         asked = self.networks
         if asked.classes is not None and networks.subset is not None:
@@ -76,7 +84,7 @@ class EvaluationRequest:
             asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split,
             self.against or (), found.of_other_classes,
         )  # fmt: skip
-        return Prepared(self, networks, found, origin, sides)
+        return Prepared(self, networks, found, origin, sides, positive)
 
     def _find(self) -> tuple[EnsembleFiles, Sides]:
         """Find all weights; those on both sides are loaded once, so that they give the same bits.
@@ -103,19 +111,26 @@ class EvaluationRequest:
 
 
 class Prepared(NamedTuple):
-    """An evaluation with its weights and images found; `origin` describes it in results."""
+    """An evaluation with its weights and images found; `origin` describes it in results.
+
+    `positive` is the index of the positive class if there are two classes.
+    """
 
     request: EvaluationRequest
     networks: EnsembleFiles
     images: MeasuredImages
     origin: Origin
     sides: Sides
+    positive: int | None
 
     def measure(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
     ) -> Evaluation:
-        """Measure the images; see `evaluate`."""
-        return evaluate(
+        """Measure the images; see `evaluate`. Only the first process draws bootstrap resamples."""
+        options, group_of = self.request.options, self.images.group_of
+        if processes.rank > 0:
+            options = replace(options, bootstrap=None, group=None)
+        found = evaluate(
             ensemble,
             self.images.source,
             ensemble.batch_size,
@@ -125,6 +140,8 @@ class Prepared(NamedTuple):
             self.request.networks.fast_decode,
             self.sides,
         )
+        with doing("drawing bootstrap resamples"):
+            return with_options(found, options, self.positive, group_of)
 
 
 def evaluate(
@@ -175,6 +192,59 @@ def evaluate(
     if sides.against:
         measured = replace(measured, against=compare(whole, results[sides.against]))
     return measured
+
+
+def with_options(
+    found: Evaluation,
+    options: MeasureOptions,
+    positive: int | None = None,
+    group_of: Mapping[str, str] | None = None,
+) -> Evaluation:
+    """Add the measures that `options` ask for, and those of two classes.
+
+    Args:
+        found: Measures so far.
+        options: Further ones.
+        positive: Index of the positive class if there are two classes.
+        group_of: Group of each image by path; by default each image is drawn by itself.
+    """
+    predictions = labeled_predictions(found.images, found.probabilities)
+    two = None if positive is None else two_classes(predictions, positive, options)
+    found = replace(found, top_k=options.top_k, two_classes=two)
+    number = options.bootstrap
+    if number is None:
+        return found
+    groups = None
+    if group_of is not None:
+        names = [group_of[image.path] for image in found.images]
+        groups = np.unique(names, return_inverse=True)[1]
+    intervals = bootstrap_intervals(
+        predictions, _means(found, predictions), groups, number, options.group
+    )
+    against = found.against and compare(found.images, found.against.images, groups, number)
+    return replace(found, bootstrap=intervals, against=against)
+
+
+def _means(found: Evaluation, predictions: LabeledPredictions) -> dict[str, WeightedMean]:
+    """Return the measures that are shares of images or means."""
+    every = np.ones(len(found.images))
+    ranks = np.array([image.rank for image in found.images])
+    means = {
+        "top1": WeightedMean(ranks <= 1, every),
+        "top5": WeightedMean(ranks <= 5, every),
+        "loss": WeightedMean(np.array([image.loss for image in found.images]), every),
+    }
+    if found.top_k is not None:
+        means["topk"] = WeightedMean(ranks <= found.top_k, every)
+    if two := found.two_classes:
+        positive = predictions.labels == two.positive
+        negative = ~positive
+        at_least = predictions.probabilities[:, two.positive] >= (two.threshold or 0)
+        if two.threshold is None:  # undefined in all resamples
+            positive, negative = np.zeros_like(positive), np.zeros_like(positive)
+        means["sensitivity"] = WeightedMean(positive & at_least, positive)
+        means["specificity"] = WeightedMean(negative & ~at_least, negative)
+    return means
 
 
 def _joined(parts: Sequence[ProcessResults]) -> ProcessResults:

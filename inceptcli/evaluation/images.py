@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ from inceptcli.data.class_subset import of_classes
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import subfolders
 from inceptcli.data.label_files import (
+    KAGGLE_LABELS,
     SYNSET,
     evaluation_images,
+    groups_in_csv,
     images_in_remote_csv,
     is_remote_list,
     lists_images,
@@ -53,7 +55,7 @@ class MeasuredImages(NamedTuple):
     With a subset of the classes, `of_other_classes` is the number of images left out.
 
     `val_fraction` is the fraction that split them from the training images, if any. `read` has the
-    files that list them.
+    files that list them. `group_of` has the group of each image by name, if there are groups.
     """
 
     source: ImageSource
@@ -63,6 +65,7 @@ class MeasuredImages(NamedTuple):
     notes: tuple[str, ...] = ()
     val_fraction: float | None = None
     read: tuple[Path, ...] = ()
+    group_of: Mapping[str, str] | None = None
     of_other_classes: int | None = None
 
     def of_classes(self, file: Path, subset: Sequence[int]) -> MeasuredImages:
@@ -85,7 +88,7 @@ class MeasuredImages(NamedTuple):
 
 
 def images_to_measure(
-    wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]]
+    wanted: Wanted, weights: Sequence[tuple[Path, WeightsMetadata]], group: str | None = None
 ) -> MeasuredImages:
     """Find the images, labeled with the classes of the first of `weights`.
 
@@ -96,6 +99,7 @@ def images_to_measure(
     Args:
         wanted: Values of the flags.
         weights: Weights files and their metadata.
+        group: Column of a CSV file of labels with the group of each image.
 
     Raises UsageError if there are no such images, UserError if they do not match the classes.
     """
@@ -110,6 +114,8 @@ def images_to_measure(
         found = _own(wanted, file, metadata, recipes[0])
     else:
         found = _given(wanted, wanted.data, weights[0], recipes[0])
+    if group is not None:
+        found = found._replace(group_of=_groups(wanted.data, found.source, group))
     if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
         found = _without(found, exclude)
     notes = [
@@ -254,6 +260,19 @@ def _own_exclusion(
             f"{Path.cwd()}; give its present path as --exclude"
         )
     return None if own is None else Path(own)
+
+
+def _groups(data: str | None, source: ImageSource, column: str) -> dict[str, str]:
+    is_csv = data is not None and (
+        is_remote_list(data) or (Path(data).suffix.lower() == ".csv" and Path(data).is_file())
+    )
+    if data is None or not is_csv or Path(data).name == KAGGLE_LABELS:
+        raise UsageError(
+            f"--group {printable(column)}: is a column of a CSV file of path,label; give one as "
+            "--data"
+        )
+    groups = groups_in_csv(data, column)
+    return {source.name(number): group for number, group in enumerate(groups)}
 
 
 def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:

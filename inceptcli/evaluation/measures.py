@@ -8,18 +8,37 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.evaluation.class_measures import LabeledPredictions, class_measures
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
+from inceptcli.text import printable, tells_top5
 from inceptcli.weights.metadata import ClassName
 
 if TYPE_CHECKING:
+    from inceptcli.evaluation.bootstrap import BootstrapIntervals
     from inceptcli.evaluation.comparison import EnsembleMember, PairedComparison
+    from inceptcli.evaluation.two_classes import TwoClasses
 
 CALIBRATION_BINS = 15
+RANKED = ("auroc", "average_precision")
+AVERAGE_NAMES = {
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "weighted_precision": "weighted precision",
+    "weighted_f1": "weighted F1",
+    "balanced_accuracy": "balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "matthews": "Matthews correlation",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+}
+"""Names of the averages over classes for people."""
+
 Z = NormalDist().inv_cdf((1 + 0.95) / 2)
 """Standard deviations of a 95 % interval."""
 
@@ -67,17 +86,34 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: its images, the images predicted as it, and those predicted correctly."""
+    """One class: its images, the images predicted as it, and those predicted correctly.
+
+    `auroc` and `average_precision` rank all images by the probability of this class. AUROC is None
+    without images of the class or without others, the average precision without images of it.
+    """
 
     name: ClassName
     images: int
     predicted: int
     right: int
+    auroc: float | None
+    average_precision: float | None
 
     @property
     def top1(self) -> float | None:
-        """Recall, the share of its images predicted correctly; None without images."""
+        """Share of its images predicted correctly; None without images."""
         return self.right / self.images if self.images else None
+
+    @property
+    def recall(self) -> float | None:
+        """The same as `top1`."""
+        return self.top1
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of recall and precision; None if neither labels nor predictions have it."""
+        either = self.images + self.predicted
+        return 2 * self.right / either if either else None
 
     @property
     def top1_interval(self) -> tuple[float, float] | None:
@@ -110,7 +146,30 @@ class CalibrationBin:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ClassAverages:
+    """Measures over all classes, by scikit-learn's definitions; None where undefined.
+
+    Macro averages are means over the classes that occur among labels or predictions; a recall
+    without images and a precision without predictions count as 0 there. Weighted averages weigh
+    classes by their images. `balanced_accuracy` is the mean recall of the classes that have images.
+    `kappa` and `matthews` are None if all labels and all predictions are of one class, `matthews`
+    also if either are. `auroc` and `average_precision` are means over the classes that have one.
+    """
+
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    weighted_precision: float
+    weighted_f1: float
+    balanced_accuracy: float
+    kappa: float | None
+    matthews: float | None
+    auroc: float | None
+    average_precision: float
+
+
+@dataclass(frozen=True)
+class Evaluation(ClassAverages):
     """Measures as fractions, not percent; `loss` is the mean loss of the images.
 
     Intervals are of 95 %: Wilson's for accuracies, and the normal interval of the mean loss, None
@@ -119,7 +178,9 @@ class Evaluation:
     by label. `skipped` has the path of each unreadable image and the reason; these images count
     nowhere else. `per_class` is in the order of the classes. `probabilities` (images, classes) has
     a row for each of `images`. `members` has the networks of an ensemble, in order; it is empty for
-    one network. `against` is the comparison with other weights, if any.
+    one network. `against` is the comparison with other weights, if any. `top_k` has the top-k
+    accuracies asked for, by k. `two_classes` is None unless there are two. `bootstrap` has the
+    intervals that were asked for.
     """
 
     top1: float
@@ -137,6 +198,24 @@ class Evaluation:
     skipped: tuple[tuple[str, str], ...] = ()
     members: tuple[EnsembleMember, ...] = ()
     against: PairedComparison | None = None
+    top_k: int | None = None
+    two_classes: TwoClasses | None = None
+    bootstrap: BootstrapIntervals | None = None
+
+    @property
+    def topk(self) -> float | None:
+        """Share of the images whose label is among the `top_k` most probable classes."""
+        return None if self.top_k is None else self._in_top(self.top_k) / len(self.images)
+
+    @property
+    def topk_interval(self) -> tuple[float, float] | None:
+        """Wilson interval of `topk`."""
+        if self.top_k is None:
+            return None
+        return wilson_interval(self._in_top(self.top_k), len(self.images))
+
+    def _in_top(self, count: int) -> int:
+        return sum(image.rank <= count for image in self.images)
 
 
 def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:
@@ -163,6 +242,13 @@ def evaluation_of(
 
     `probabilities` (images, classes) has a row for each of `images`.
     """
+    found = class_measures(
+        labeled_predictions(images, probabilities), np.ones((1, len(images)), np.uint8)
+    )
+    averages: dict[str, Any] = {
+        name: _defined(values[0]) for name, values in found.averages.items()
+    }
+    ranked = zip(*(found.per_class[name][0] for name in RANKED), strict=True)
     total = len(images)
     right = sum(image.rank == 1 for image in images)
     in_top5 = sum(image.rank <= 5 for image in images)
@@ -173,10 +259,11 @@ def evaluation_of(
     named = Counter(image.label for image in images if image.rank == 1)
     pairs = Counter((image.label, image.predicted) for image in images)
     per_class = tuple(
-        ClassResult(name, counts[label], answers[label], named[label])
-        for label, name in enumerate(classes)
+        ClassResult(name, counts[label], answers[label], named[label], *map(_defined, measures))
+        for (label, name), measures in zip(enumerate(classes), ranked, strict=True)
     )
     return Evaluation(
+        **averages,
         top1=right / total,
         top1_interval=wilson_interval(right, total),
         top5=in_top5 / total,
@@ -191,6 +278,58 @@ def evaluation_of(
         probabilities=probabilities,
         skipped=tuple(skipped),
     )
+
+
+class MeasureRow(NamedTuple):
+    """One measure for people: its name, value and bootstrap interval; None where undefined."""
+
+    name: str
+    value: float | None
+    interval: tuple[float, float] | None
+
+
+def measure_rows(result: Evaluation) -> list[MeasureRow]:
+    """Return the averages over classes and the measures of two classes.
+
+    With bootstrap intervals, accuracies and loss come first.
+    """
+    names = dict(AVERAGE_NAMES)
+    if two := result.two_classes:
+        positive = printable(result.per_class[two.positive].name.name)
+        # All digits: rounded, the threshold would be another one.
+        start = "" if two.threshold is None else f", threshold {two.threshold!r}"
+        names |= {name: f"{name} ({positive}{start})" for name in ("sensitivity", "specificity")}
+    intervals = {} if result.bootstrap is None else result.bootstrap.intervals
+    if intervals:
+        of_images = {"top1": "top-1", "top5": "top-5", "topk": f"top-{result.top_k}"}
+        names = {name: of_images[name] for name in of_images if name in intervals} | {
+            "loss": "loss",
+            **names,
+        }
+    if not tells_top5(len(result.per_class)):
+        names.pop("top5", None)
+    return [
+        MeasureRow(shown, _value(result, name), intervals.get(name))
+        for name, shown in names.items()
+    ]
+
+
+def _value(result: Evaluation, name: str) -> float | None:
+    of_two = name in ("sensitivity", "specificity")
+    found: float | None = getattr(result.two_classes if of_two else result, name)
+    return found
+
+
+def labeled_predictions(
+    images: Sequence[ImageResult], probabilities: NDArray[np.float64]
+) -> LabeledPredictions:
+    """Return labels and predictions of results as arrays."""
+    columns = np.array([(image.label, image.predicted) for image in images], np.intp).T
+    return LabeledPredictions(columns[0], columns[1], probabilities)
+
+
+def _defined(value: np.float64) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:

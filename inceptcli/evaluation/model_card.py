@@ -18,6 +18,9 @@ from inceptcli.weights.origin import origin_in_words
 MOST_CLASSES = 200
 """Longest list of classes."""
 
+METRIC_TYPES = {"top1": "accuracy", "top5": "accuracy", "macro_f1": "f1"}
+"""The hub's names of measures."""
+
 TIMM = """```python
 import timm
 
@@ -74,12 +77,12 @@ def _head(
             dataset_type="imagefolder",
             dataset_name=_data_name(metadata),
             dataset_split=measures.split if measures else None,
-            metric_type="accuracy",
+            metric_type=METRIC_TYPES[figure.key],
             metric_name=NAMES[figure.key],
             metric_value=round(figure.value, 6),
         )
         for figure in (measures.figures if measures else ())
-        if figure.key != "loss"
+        if figure.key in METRIC_TYPES
     ]
     task = "classification" if metadata.has_classifier else "feature-extraction"
     card = ModelCardData(

@@ -15,7 +15,13 @@ MAXIMUM_BYTES = 256 * 1024**2
 
 ROUNDING = 1e-9
 
-NAMES = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "loss": "loss (nats)"}
+NAMES = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "loss": "loss (nats)",
+    "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+}
 
 
 class Measure(NamedTuple):
@@ -62,7 +68,7 @@ def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
             _how(values),
             str(values["split"]),
             int(values["images"]),
-            tuple(_figure(key, values[key], values[f"{key}_interval"]) for key in NAMES),
+            tuple(_figure(key, values[key], values.get(f"{key}_interval")) for key in NAMES),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
@@ -104,7 +110,7 @@ def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures |
         value = metadata.metrics.get(f"val_{key}")
         if value is None or not -1e300 < value < 1e300:
             continue
-        is_share = key != "loss" and images and 0 <= value <= 1
+        is_share = key in ("top1", "top5") and images and 0 <= value <= 1
         interval = wilson_interval(round(value * images), images) if is_share and images else None
         figures.append(Measure(key, value, interval))
     if not figures:

@@ -16,6 +16,7 @@ from inceptcli.evaluation.measures import (
     Evaluation,
     ImageResult,
     Origin,
+    measure_rows,
     wilson_interval,
 )
 from inceptcli.pages.page import common_folder, write_page
@@ -85,6 +86,9 @@ def write_report(
         origin=origin,
         folder=folder,
         accuracies=_accuracies(result),
+        loss_interval=(result.bootstrap and result.bootstrap.intervals["loss"])
+        or result.loss_interval,
+        measures=measure_rows(result),
         names=names,
         pairs=wrong[:PAIRS],
         num_pairs=len(wrong),
@@ -104,9 +108,15 @@ def write_report(
 
 def _accuracies(result: Evaluation) -> list[tuple[str, float, tuple[float, float]]]:
     """Return name, value and interval of each; omit top-5 for few classes."""
-    top5 = ("Top-5", result.top5, result.top5_interval)
-    shown = [("Top-1", result.top1, result.top1_interval)]
-    return [*shown, top5] if tells_top5(len(result.per_class)) else shown
+    intervals = {} if result.bootstrap is None else result.bootstrap.intervals
+
+    def named(name: str, key: str) -> tuple[str, float, tuple[float, float]]:
+        interval = intervals.get(key) or getattr(result, f"{key}_interval")
+        return name, getattr(result, key), interval
+
+    shown = [named("Top-1", "top1")]
+    shown += [named("Top-5", "top5")] * tells_top5(len(result.per_class))
+    return shown + [named(f"Top-{result.top_k}", "topk")] * (result.top_k is not None)
 
 
 def class_labels(classes: Sequence[ClassName]) -> list[str]:

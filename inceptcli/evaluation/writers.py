@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from inceptcli.evaluation.bootstrap import Interval
+from inceptcli.evaluation.class_measures import CLASS_AVERAGES, PER_CLASS
 from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
-from inceptcli.evaluation.measures import Evaluation, Origin
+from inceptcli.evaluation.measures import Evaluation, Origin, measure_rows
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.text import accuracies, defused, printable
 
@@ -82,6 +83,7 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         "top5_interval": result.top5_interval,
         "loss": result.loss,
         "loss_interval": result.loss_interval,
+        **_measures_as_dict(result),
         "calibration_error": result.calibration_error,
         "calibration": [
             {
@@ -108,9 +110,9 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
                 "top1": e.top1,
                 "top1_interval": e.top1_interval,
                 "predicted": e.predicted,
-                "precision": e.precision,
+                **_class_measures_as_dict(result, number),
             }
-            for e in result.per_class
+            for number, e in enumerate(result.per_class)
         ],
         "confusion": [
             {"label": ids[label], "predicted": ids[predicted], "images": images}
@@ -119,6 +121,52 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
     }
     return json.dumps(values, indent=2)
+
+
+def _measures_as_dict(result: Evaluation) -> dict[str, object]:
+    """Return averages over classes, and the measures and intervals that were asked for."""
+    values: dict[str, object] = {}
+    if result.top_k is not None:
+        values |= {
+            "top_k": result.top_k,
+            "topk": result.topk,
+            "topk_interval": result.topk_interval,
+        }
+    values |= {name: getattr(result, name) for name in CLASS_AVERAGES}
+    if two := result.two_classes:
+        values |= {
+            "positive": result.per_class[two.positive].name.id,
+            "threshold": two.threshold,
+            "sensitivity": two.sensitivity,
+            "specificity": two.specificity,
+        }
+    if drawn := result.bootstrap:
+        own = ("top1", "top5", "topk", "loss")  # their other intervals are beside them
+        intervals = {f"{name}_interval": found for name, found in drawn.intervals.items()}
+        values |= {
+            key: found for key, found in intervals.items() if key not in map(_interval_of, own)
+        }
+        values["bootstrap"] = {
+            "resamples": drawn.resamples,
+            "seed": drawn.seed,
+            "group": drawn.group,
+            "groups": drawn.groups,
+            **{key: intervals[key] for key in map(_interval_of, own) if key in intervals},
+        }
+    return values
+
+
+def _interval_of(name: str) -> str:
+    return f"{name}_interval"
+
+
+def _class_measures_as_dict(result: Evaluation, number: int) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name in PER_CLASS:
+        values[name] = getattr(result.per_class[number], name)
+        if result.bootstrap:
+            values[f"{name}_interval"] = result.bootstrap.per_class[name][number]
+    return values
 
 
 def _members_as_dict(result: Evaluation, origin: Origin) -> dict[str, object]:
@@ -166,18 +214,17 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
     how += in_words(origin.recorded.as_dict())
-    lines = [
-        f"{', '.join(how)}: {accuracies(result.top1, result.top5, len(result.per_class))}, "
-        f"loss {result.loss:.4f}",
-        f"95 % interval of top-1 {low:.2%} to {high:.2%}, calibration error "
-        f"{result.calibration_error:.4f}",
-        "",
-        f"{'top-1':>8}  {'images':>7}  class",
-    ]
+    shown = accuracies(result.top1, result.top5, len(result.per_class))
+    if result.topk is not None:
+        shown += f", top-{result.top_k} {result.topk:.2%}"
+    interval = f"95 % interval of top-1 {low:.2%} to {high:.2%}, " if not result.bootstrap else ""
     names = [printable(entry.name.name) for entry in result.per_class]
-    for name, entry in zip(names, result.per_class, strict=True):
-        top1 = "-" if entry.top1 is None else f"{entry.top1:.2%}"
-        lines.append(f"{top1:>8}  {entry.images:>7}  {name}")
+    lines = [
+        f"{', '.join(how)}: {shown}, loss {result.loss:.4f}",
+        f"{interval}calibration error {result.calibration_error:.4f}",
+        *_measure_lines(result),
+        *_class_lines(result, names),
+    ]
     wrong = [pair for pair in result.confusion if pair.label != pair.predicted]
     if wrong:
         lines += ["", f"{'':>8}  {'images':>7}  most confused pairs"]
@@ -187,6 +234,34 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     if result.against:
         lines += _against_lines(result.against, origin, names)
     return "\n".join(lines)
+
+
+def _measure_lines(result: Evaluation) -> Iterator[str]:
+    """Yield a line per measure, with its interval if there is one."""
+    drawn = result.bootstrap
+    yield ""
+    yield f"{'value':>8}  " + f"{'95 % interval':<18}  " * bool(drawn) + "measure"
+    for name, value, interval in measure_rows(result):
+        between = "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+        yield f"{_decimal(value):>8}  " + f"{between:<18}  " * bool(drawn) + name
+    if drawn:
+        what = "images" if drawn.groups is None else f"{drawn.groups} groups ({drawn.group})"
+        yield f"intervals from {drawn.resamples} resamples of {printable(what)}, seed {drawn.seed}"
+
+
+def _class_lines(result: Evaluation, names: list[str]) -> Iterator[str]:
+    """Yield a line per class."""
+    yield ""
+    yield f"{'top-1':>8}  {'F1':>6}  {'AUROC':>6}  {'AP':>6}  {'images':>7}  class"
+    for name, entry in zip(names, result.per_class, strict=True):
+        top1 = "-" if entry.top1 is None else f"{entry.top1:.2%}"
+        measures = (entry.f1, entry.auroc, entry.average_precision)
+        columns = "  ".join(f"{_decimal(value):>6}" for value in measures)
+        yield f"{top1:>8}  {columns}  {entry.images:>7}  {name}"
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _member_lines(result: Evaluation, origin: Origin) -> Iterator[str]:

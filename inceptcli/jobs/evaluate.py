@@ -11,6 +11,7 @@ from typing import Unpack
 from inceptcli.data.open_data import Measured
 from inceptcli.evaluation.evaluate import EvaluationRequest
 from inceptcli.evaluation.images import Wanted
+from inceptcli.evaluation.measure_options import MeasureOptions
 from inceptcli.evaluation.measures import Evaluation
 from inceptcli.evaluation.processes import Processes
 from inceptcli.jobs.load import PathOrName, check_options, weights_names
@@ -29,6 +30,13 @@ def evaluate(
     allow_outside: bool = False,
     skip_unreadable: bool = False,
     against: PathOrName | Sequence[PathOrName] | None = None,
+    top_k: int | None = None,
+    positive: str | None = None,
+    threshold: float | None = None,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    bootstrap: int | None = None,
+    group: str | None = None,
     progress: bool = False,
     **options: Unpack[EnsembleOptions],
 ) -> Evaluation:
@@ -44,15 +52,25 @@ def evaluate(
         allow_outside: allow paths outside the folder of a CSV file.
         skip_unreadable: skip images that cannot be read, and list them in `skipped`.
         against: other weights to compare with on the same images; several form an ensemble.
+        top_k: report `topk`, the top-k accuracy, too.
+        positive: id, name or number of the positive one of two classes; by default the second.
+        threshold: probability from which an image is positive; by default 0.5.
+        sensitivity: choose the threshold that reaches this sensitivity.
+        specificity: choose the threshold that reaches this specificity.
+        bootstrap: number of resamples for 95 % intervals of all measures, 100 to 10,000.
+        group: column of the CSV file; whole groups are drawn.
         progress: show progress and notices on standard error.
         **options: crops, device and others, as for `load`.
 
     Returns:
         `top1`, `top5` (fractions, not percent) and `loss`, each with its 95 % interval,
-        calibration, `per_class`, `confusion` and `images`. For an ensemble `members` has `top1`,
-        `loss` and `gain` of each network, in order. With `against`, `against` has the other
-        weights' `top1` and `loss`, the differences with intervals, `mcnemar_p`, and the numbers of
-        images `gained` and `lost`.
+        calibration, `per_class`, `confusion` and `images`. Averages over classes:
+        `macro_precision`, `macro_recall`, `macro_f1`, `weighted_precision`, `weighted_f1`,
+        `balanced_accuracy`, `kappa`, `matthews`, `auroc` and `average_precision`; None where
+        undefined. `two_classes` has sensitivity and specificity, `bootstrap` the intervals. For an
+        ensemble `members` has `top1`, `loss` and `gain` of each network, in order. With `against`,
+        `against` has the other weights' `top1` and `loss`, the differences with intervals,
+        `mcnemar_p`, and the numbers of images `gained` and `lost`.
 
     Raises:
         FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise
@@ -69,6 +87,9 @@ def evaluate(
             allow_outside,
         )
         others = None if against is None else weights_names(against)
-        job = EvaluationRequest(networks, wanted, skip_unreadable, others).prepare()
+        measures = MeasureOptions(
+            top_k, positive, threshold, sensitivity, specificity, bootstrap, group
+        )
+        job = EvaluationRequest(networks, wanted, skip_unreadable, others, measures).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:
             return job.measure(Processes(), job.networks.load(), task.advance)

@@ -57,7 +57,12 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "points": points, "printable": printable}
+    environment.filters |= {
+        "percent": percent,
+        "decimal": decimal,
+        "points": points,
+        "printable": printable,
+    }
     style, script = ("\n".join(map(_read, names)) for names in (styles, scripts))
     policy = (
         f"default-src 'none'; img-src data:; style-src {_source(style)}; "
@@ -77,6 +82,11 @@ def write_page(
 def percent(fraction: float | None, digits: int = 2) -> str:
     """Format a fraction of 1 as 12.34%, None as a dash."""
     return "–" if fraction is None else f"{fraction:.{digits}%}"
+
+
+def decimal(value: float | None) -> str:
+    """Format a value with four decimals, None as a dash."""
+    return "–" if value is None else f"{value:.4f}"
 
 
 def points(difference: float) -> str:

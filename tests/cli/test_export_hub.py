@@ -248,7 +248,8 @@ def test_wrong_use_is_one_line_and_leaves_nothing(
     measured: dict[str, Any] = {
         "per_class": [{"class": "x"}], "split": "val", "images": 4, "crops": 1, "skipped": [],
         "excluded": 0, "weights": ["w"], "top1": 0.5, "top1_interval": [0.1, 0.9], "top5": 1,
-        "top5_interval": [0.9, 1], "loss": 1, "loss_interval": None,
+        "top5_interval": [0.9, 1], "loss": 1, "loss_interval": None, "macro_f1": 0.5,
+        "balanced_accuracy": 0.5,
     }  # fmt: skip
     (tmp_path / "FULL/other").write_text(json.dumps(measured))
     (tmp_path / "FULL/nan").write_text(json.dumps({**measured, "top1": float("nan")}))
