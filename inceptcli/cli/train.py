@@ -263,11 +263,17 @@ def ending(directory: RunDirectory) -> list[str]:
     lines = []
     if rows:
         best = read_metadata(directory.weights)
-        figures = best.metrics
+        figures, recipe = best.metrics, directory.read_recipe()
+        epochs = rows[-1]["epoch"]
+        when = f"{epochs} epochs: {best.epoch}"
+        if float(epochs) != len(rows):
+            when = f"{len(rows)} validations: in epoch {best.epoch}"
+        by = "val_top1" if recipe is None else recipe.trainer.best_by
+        chosen = "" if by in ("val_top1", "val_loss") else f", {by} {figures[by]:.4f}"
         lines.append(
-            f"best of {rows[-1]['epoch']} epochs: {best.epoch}, "
+            f"best of {when}, "
             f"{accuracies(figures['val_top1'], figures['val_top5'], best.network.num_classes)}, "
-            f"val loss {figures['val_loss']:.3f}; {duration(float(rows[-1]['seconds']))}"
+            f"val loss {figures['val_loss']:.3f}{chosen}; {duration(float(rows[-1]['seconds']))}"
         )
     run = quote(str(directory.path))
     skipping = " --skip-unreadable" * bool(directory.skipped())

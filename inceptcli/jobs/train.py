@@ -87,8 +87,9 @@ class TrainedRun(NamedTuple):
     Attributes:
         path: the run directory.
         weights: its weights file, for `load`; exists after the first validation.
-        finished: whether the last epoch is done; the same call continues a stopped run.
-        metrics: numbers of metrics.csv by column, one dictionary per epoch; None if empty.
+        finished: whether the run is done, also by trainer.patience; the same call continues a
+            stopped run.
+        metrics: numbers of metrics.csv by column, one dictionary per validation; None if empty.
     """
 
     path: Path

@@ -21,7 +21,7 @@ LARGEST_NUMBER = 1e30
 
 @dataclass(frozen=True)
 class History:
-    """One entry per epoch; `columns` are those of metrics.csv, None for empty fields."""
+    """One entry per validation; `columns` are those of metrics.csv, None for empty fields."""
 
     epochs: list[float]
     steps: list[float]
@@ -33,8 +33,8 @@ class History:
 class DeadUnitShares:
     """`shares[stage][epoch]`, 0 to 1; stages in order of data flow."""
 
-    epochs: list[int]
-    shares: dict[str, dict[int, float]]
+    epochs: list[float]
+    shares: dict[str, dict[float, float]]
 
 
 def read_history(folder: Path) -> History:
@@ -63,11 +63,11 @@ def read_dead_units(folder: Path) -> DeadUnitShares | None:
     path = folder / "dead_units.csv"
     if not path.is_file():
         return None
-    shares: dict[str, dict[int, float]] = {}
+    shares: dict[str, dict[float, float]] = {}
     for number, row in _rows(path, ("epoch", "stage", "share")):
         epoch, share = (_number(path, number, name, row[name]) for name in ("epoch", "share"))
         if epoch is not None and share is not None:
-            shares.setdefault(row["stage"], {})[int(epoch)] = share
+            shares.setdefault(row["stage"], {})[epoch] = share
     epochs = sorted({epoch for by_epoch in shares.values() for epoch in by_epoch})
     return DeadUnitShares(epochs, shares) if epochs else None
 

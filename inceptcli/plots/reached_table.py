@@ -88,7 +88,7 @@ def _fields(at: Reached | None) -> dict[str, Any]:
         return {"reached": "no", "epoch": None, "step": None, "hours": None}
     return {
         "reached": "before" if at.before else "yes",
-        "epoch": int(at.epoch),
+        "epoch": int(at.epoch) if at.epoch.is_integer() else at.epoch,
         "step": None if at.step is None else int(at.step),
         "hours": None if at.hours is None else round(at.hours, 5),
     }
@@ -105,5 +105,5 @@ def _is_first(at: Reached | None, column: Sequence[Reached | None], by: By) -> b
 def _cell(at: Reached | None, by: By) -> str:
     if at is None:
         return "-"
-    spent = f"{at.spent(by):.2f}" if by == "hours" else f"{at.spent(by):.0f}"
+    spent = f"{at.spent(by):.2f}" if by == "hours" else f"{at.spent(by):.10g}"
     return f"<{spent}" if at.before else spent

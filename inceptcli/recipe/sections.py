@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -13,6 +14,18 @@ from inceptcli.text import seconds_in
 def _duration(text: str) -> str:
     seconds_in(text)
     return text
+
+
+def _interval(value: int | str) -> int | str:
+    """Return a number of epochs, or of steps such as 500steps."""
+    if isinstance(value, str):
+        number = re.fullmatch(r"([1-9]\d{0,9}) ?steps?", value.strip())
+        if number is None:
+            raise ValueError("must be a number of epochs, or of steps such as 500steps")
+        return f"{number[1]}steps"
+    if value < 1:
+        raise ValueError("must be at least 1")
+    return value
 
 
 class NetworkSection(Section):
@@ -280,6 +293,21 @@ class TrainerSection(Section):
         default=None,
         description="Largest number of batches per device in an epoch and in its validation; null "
         "for all.",
+    )
+    validate_every: Annotated[int | str, AfterValidator(_interval)] = Field(
+        default=1,
+        description="Epochs from one validation to the next, or steps, such as 500steps; the last "
+        "step is always followed by one.",
+    )
+    best_by: Literal["val_top1", "val_loss", "val_macro_f1", "val_balanced_accuracy"] = Field(
+        default="val_top1",
+        description="Measure of the validation that selects the best weights: the lowest val_loss, "
+        "the highest of the others.",
+    )
+    patience: Count | None = Field(
+        default=None,
+        description="Stop after this many validations in a row without a better trainer.best_by; "
+        "null for never.",
     )
     profiler: Literal["none", "simple", "advanced", "pytorch"] = Field(
         default="none", description="Lightning profiler to run."

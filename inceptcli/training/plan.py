@@ -19,7 +19,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import AUXILIARY_IMAGE_SIZE, NETWORKS, NetworkOptions
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.text import printable
+from inceptcli.text import listed, printable
 from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.resuming import EarlierRun
@@ -29,9 +29,6 @@ from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 SMALLEST_BATCH = 2
 """Smallest batch size; batch norm cannot compute statistics of one image."""
-
-LISTED_CLASSES = 10
-"""Largest number of classes that an error lists."""
 
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
@@ -84,12 +81,10 @@ class Plan:
             return None
         if weights != "balanced":
             if len(weights) != classes:
-                names = ", ".join(name.name for name in self.classes[:LISTED_CLASSES])
+                names = listed([name.name for name in self.classes], 10)
                 raise UsageError(
                     f"loss.class_weights has {len(weights)} numbers for {classes} classes; give "
-                    f"one for each, in the order of the classes: {printable(names)}"
-                    + ", ..."
-                    * (classes > LISTED_CLASSES)
+                    f"one for each, in the order of the classes: {names}"
                 )
             return tuple(weights)
         counts = self.class_counts
@@ -129,6 +124,25 @@ class Plan:
     def steps_per_epoch(self, num_ranks: int) -> int:
         """Return the optimizer steps per epoch; the last may average fewer batches."""
         return -(-self.batches_per_epoch(num_ranks) // self.recipe.trainer.accumulate_batches)
+
+    def total_steps(self, num_ranks: int) -> int:
+        """Return the optimizer steps of the whole run."""
+        return self.steps_per_epoch(num_ranks) * self.recipe.trainer.epochs
+
+    def validates_after(self, step: int, num_ranks: int) -> bool:
+        """Return whether a validation follows optimizer step `step` (1-based)."""
+        every = self.recipe.trainer.validate_every
+        interval = (
+            every * self.steps_per_epoch(num_ranks)
+            if isinstance(every, int)
+            else int(every.removesuffix("steps"))
+        )
+        return step % interval == 0 or step == self.total_steps(num_ranks)
+
+    def epochs_after(self, step: int, num_ranks: int) -> float:
+        """Return the epochs after `step` steps: a whole number at the end of an epoch."""
+        whole, steps = divmod(step, self.steps_per_epoch(num_ranks))
+        return round(whole + steps / self.steps_per_epoch(num_ranks), 4) if steps else whole
 
     def effective_batch(self, num_ranks: int) -> int:
         """Return the images per optimizer step, except an epoch's last."""

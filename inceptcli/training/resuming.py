@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STATE_KEY = "ResumeCheckpoint"
-"""Key of the callback whose state records whether the epoch has been validated."""
+STATE_KEY, RECORDER_KEY = "ResumeCheckpoint", "Recorder"
+"""Keys of the callbacks whose states record whether the step has been validated, and the number of
+validations in a row without a better one."""
 
 NEEDED = {
     "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
@@ -38,6 +39,7 @@ MOST_STEPS = 2**40
 
 MAY_DIFFER = {
     "trainer.epochs",
+    "trainer.patience",
     "trainer.logger",
     "trainer.profiler",
     "trainer.checkpoint_activations",
@@ -77,7 +79,7 @@ class Start:
     """Start of a run: new without a `checkpoint`, else resumed after `step` unless `finished`.
 
     `recipe` is written to recipe.yaml. `validated` is false if the validation after `step` is
-    still to be done.
+    still to be done. `early` is true for a finished run that `trainer.patience` stopped.
     """
 
     recipe: Recipe
@@ -85,6 +87,7 @@ class Start:
     step: int = 0
     validated: bool = True
     finished: bool = False
+    early: bool = False
 
     @property
     def known_step(self) -> int:
@@ -139,6 +142,7 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
     if found is None:
         return Start(plan.recipe)
     there, epochs = directory.read_recipe(), plan.recipe.trainer.epochs
+    patience = plan.recipe.trainer.patience
     steps = plan.steps_per_epoch(num_ranks)
     if found.step > steps * epochs:
         raise UsageError(
@@ -146,18 +150,21 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
             f"{-(-found.step // steps)}; give more, or another --output"
         )
     trained = found.step == steps * epochs
-    finished = trained and found.validated
+    early = not trained and patience is not None and found.waited >= patience
+    finished = found.validated and (trained or early)
     if finished and (loss := lost_weights(directory)) is not None:
         raise UserError(
-            f"{loss}; the run is finished, and its best weights are lost; give more --epochs to "
-            "save the best of those, or train again with another --output"
+            f"{loss}; the run is finished, and its best weights are lost; give "
+            f"{'a larger trainer.patience' if early else 'more --epochs'} to save the best of "
+            "those, or train again with another --output"
         )
     recipe = plan.recipe
-    if there is not None and trained:  # recipe.yaml keeps the number of trained epochs
-        recipe = check(override(recipe.as_dict(), {"trainer.epochs": there.trainer.epochs}))
+    if there is not None and (trained or finished):  # recipe.yaml keeps why the run ended
+        kept = {f"trainer.{key}": getattr(there.trainer, key) for key in ("epochs", "patience")}
+        recipe = check(override(recipe.as_dict(), kept))
     if there is not None and not finished and (other := _other_schedule(there, plan.recipe)):
         logger.info(other)
-    return Start(recipe, found.path, found.step, found.validated, finished)
+    return Start(recipe, found.path, found.step, found.validated, finished, early)
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
@@ -241,11 +248,15 @@ def lost_weights(directory: RunDirectory) -> str | None:
 
 
 class WholeCheckpoint(NamedTuple):
-    """Intact checkpoint; `validated` is false if the validation after its step is to be done."""
+    """Intact checkpoint; `validated` is false if the validation after its step is to be done.
+
+    `waited` is the number of validations in a row without a better one.
+    """
 
     path: Path
     step: int
     validated: bool
+    waited: int
 
 
 def newest_whole(directory: RunDirectory) -> WholeCheckpoint | None:
@@ -304,7 +315,7 @@ def _resumable(path: Path) -> WholeCheckpoint:
     try:
         content = _content(path)
         validated = bool(content["callbacks"][STATE_KEY]["validated"])
-        step = content["global_step"]
+        step, waited = content["global_step"], int(content["callbacks"][RECORDER_KEY]["waited"])
         if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
             raise ValueError("global_step must be a number of steps")
         if missing := NEEDED - content.keys():
@@ -314,4 +325,4 @@ def _resumable(path: Path) -> WholeCheckpoint:
         raise UserError(
             f"{path}: is intact, but this version cannot resume from it: {reason}"
         ) from error
-    return WholeCheckpoint(path, step, validated)
+    return WholeCheckpoint(path, step, validated, waited)

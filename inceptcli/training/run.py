@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, suppress
 from functools import partial
+from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies import DDPStrategy
@@ -22,7 +23,12 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
-from inceptcli.recipe.sections import AugmentationSection, AveragingSection, LossSection
+from inceptcli.recipe.sections import (
+    AugmentationSection,
+    AveragingSection,
+    LossSection,
+    TrainerSection,
+)
 from inceptcli.text import seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
@@ -125,7 +131,9 @@ def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     for line in _announcement(plan, network, trainer):
         logger.info(line)
     if start.finished:
-        logger.info(f"already finished after {start.step} steps; more --epochs would continue")
+        more = "a larger trainer.patience" if start.early else "more --epochs"
+        how = "stopped early" if start.early else "finished"
+        logger.info(f"already {how} after {start.step} steps; {more} would continue")
         return
     forget_repaired(plan, directory)
     directory.forget_metrics_after(start.known_step)
@@ -206,6 +214,14 @@ def _trainer(
         profiler=build_profiler(settings.profiler, directory),
         default_root_dir=directory.path,
     )
+    loop: Any = trainer.fit_loop.epoch_loop
+
+    def validates_now(data_fetcher: object) -> bool:
+        step = trainer.global_step
+        return not loop._should_accumulate() and plan.validates_after(step, trainer.world_size)
+
+    # Lightning's settings count batches, not steps, and leave out the run's last step.
+    loop._should_check_val_fx = validates_now
     if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
         # Keeps the first gradient buckets: rebuilt ones, after a resume, sum in another order.
         trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
@@ -234,12 +250,27 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _describe_precision(recipe.trainer.precision, trainer),
+        *_describe_validation(recipe.trainer),
         *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
         *filter(None, [_describe_unaugmented(recipe.augmentation), describe_features(plan)]),
         _describe_averaging(recipe.averaging),
     ]
+
+
+def _describe_validation(settings: TrainerSection) -> list[str]:
+    every = settings.validate_every
+    lines = []
+    if every != 1:
+        epochs = f"{every} epochs" if isinstance(every, int) else every.replace("steps", " steps")
+        lines.append(f"validating every {epochs} and after the last step")
+    if settings.patience is not None:
+        lines.append(
+            f"stopping early after {settings.patience} validations without a better "
+            f"{settings.best_by}"
+        )
+    return lines
 
 
 def _describe_sampling(plan: Plan, ranks: int) -> list[str]:

@@ -209,7 +209,7 @@ class RunDirectory:
         """Append a row to metrics.csv."""
         self._append("metrics.csv", METRICS, [row])
 
-    def append_dead_units(self, epoch: int, step: int, shares: Mapping[str, float]) -> None:
+    def append_dead_units(self, epoch: float, step: int, shares: Mapping[str, float]) -> None:
         """Append a row per stage to dead_units.csv; shares are 0 to 1."""
         rows = [
             {"epoch": epoch, "step": step, "stage": stage, "share": round(share, 6)}

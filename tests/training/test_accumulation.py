@@ -172,7 +172,10 @@ def test_the_effective_batch_is_one_that_is_trained(
 
 @pytest.mark.system
 def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
-    """Five batches of eight images in steps of three and two, by one process and by two."""
+    """Five batches of eight images in steps of three and two, by one process and by two.
+
+    Classes are sampled and weighted, and each step is validated.
+    """
     weights = random_weights(tmp_path / "start.safetensors")
     for name, flags in (
         ("one", ["--batch-size", "8"]),
@@ -184,7 +187,9 @@ def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
             "75", "--freeze", "all-but-head", "--set", "network.dropout=0", "--set",
             "averaging.decay=0", "--set", "optimizer.name=sgd", "--lr", "0.5", "--accelerator",
             "cpu", "--set", "data.train_size=44", "--set", "data.val_size=4", "--set",
-            "trainer.accumulate_batches=3", "--output", str(tmp_path / name), *flags,
+            "trainer.accumulate_batches=3", "--set", "data.sampling=balanced", "--set",
+            "loss.class_weights=[.5,1,1,1,1,1,1,1,1,4]", "--set", "loss.focal_gamma=1", "--set",
+            "trainer.validate_every=1steps", "--output", str(tmp_path / name), *flags,
         ]  # fmt: skip
         if name != "two":
             assert inceptcli(*words).exit_code == 0
@@ -197,5 +202,8 @@ def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
     )
     assert torch.allclose(one, two, atol=1e-5)
     assert not torch.allclose(one, divided, atol=1e-3)
-    losses = [RunDirectory(tmp_path / n).read_metrics()[0]["train_loss"] for n in ("one", "two")]
-    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-4)
+    runs = [RunDirectory(tmp_path / name).read_metrics() for name in ("one", "two")]
+    for name in ("epoch", "step", "train_loss", "val_loss"):
+        alone, together = ([float(row[name]) for row in run] for run in runs)
+        assert alone == pytest.approx(together, rel=1e-4)
+        assert len(alone) == 2

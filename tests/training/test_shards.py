@@ -44,8 +44,12 @@ def shards(folder: Path) -> str:
 def test_shards_end_with_the_weights_and_figures_of_their_folder(
     train: Train, folder: Path, shards: str
 ) -> None:
+    changes = {"data__sampling": "balanced", "loss": {"class_weights": "balanced"}}
+    assert_same_run(
+        train("balanced folder", data__path=str(folder), **changes),
+        train("balanced shards", data__path=shards, **changes),
+    )
     plain = train("folder", data__path=str(folder))
-    assert_same_run(plain, train("shards", data__path=shards))
     shard(folder, folder.with_name("others"), 9, seed=3)
     others = f"{folder.with_name('others')}/*.tar"
     assert_same_run(plain, train("others", data__path=others, data__workers=2))

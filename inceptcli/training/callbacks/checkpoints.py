@@ -64,7 +64,7 @@ class ResumeCheckpoint(Checkpoint):
         self._ranks = Agreement()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the weights of a finished epoch have been validated."""
+        """Return whether the validation after the step, if one is due, is done."""
         return {"validated": self.validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -116,10 +116,19 @@ class ResumeCheckpoint(Checkpoint):
         if batch_idx < common and self._ranks.any(trainer, self.stopping.reason is not None):
             self._exit(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the epoch's validation."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after a validation within an epoch; after others the end of the epoch is saved."""
         self.validated = True
-        self._save(trainer)
+        if not self._at_end_of_epoch(trainer):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of the epoch, unless the run stops early within it."""
+        if self._at_end_of_epoch(trainer):
+            self._save(trainer)
+
+    def _at_end_of_epoch(self, trainer: Trainer) -> bool:
+        return trainer.global_step % self.plan.steps_per_epoch(trainer.world_size) == 0
 
     def _save(self, trainer: Trainer) -> None:
         self._write(trainer)

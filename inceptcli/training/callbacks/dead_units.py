@@ -75,12 +75,12 @@ class DeadUnits(Callback):
                 alive[stage] = alive[stage] | units if stage in alive else units
         self.shares = {stage: 1 - float(units.double().mean()) for stage, units in alive.items()}
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Append the shares to dead_units.csv; warn once of a dying and once of a dead network."""
         assert isinstance(pl_module, Classifier)
-        self.directory.append_dead_units(
-            trainer.current_epoch + 1, trainer.global_step, self.shares
-        )
+        step = trainer.global_step
+        epoch = pl_module.plan.epochs_after(step, trainer.world_size)
+        self.directory.append_dead_units(epoch, step, self.shares)
         last = self.last_share
         state = "dead" if last >= DEAD else "dying" if last > DYING else "alive"
         if state in self._pending_warnings:

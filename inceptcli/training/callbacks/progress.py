@@ -38,11 +38,8 @@ class TrainingProgress(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch, starting at the batches that an earlier process did."""
-        batches = self.plan.batches_per_epoch(trainer.world_size)
-        images = self.plan.batch_size * trainer.world_size
         self._named_right, self._trained = 0.0, 0
-        label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
-        self._show(label, batches * images, (batches_done(trainer) % batches) * images)
+        self._show_epoch(trainer)
 
     def on_train_batch_end(
         self,
@@ -77,14 +74,25 @@ class TrainingProgress(Callback):
         self._task.advance(len(batch.labels) * trainer.world_size)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Hide the validation."""
+        """Hide the validation; show the rest of the epoch."""
         self._open.close()
+        if not trainer.should_stop and self._batches_left(trainer):
+            self._show_epoch(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Restore the terminal."""
         self._open.close()
+
+    def _batches_left(self, trainer: Trainer) -> int:
+        return -batches_done(trainer) % self.plan.batches_per_epoch(trainer.world_size)
+
+    def _show_epoch(self, trainer: Trainer) -> None:
+        batches = self.plan.batches_per_epoch(trainer.world_size)
+        images = self.plan.batch_size * trainer.world_size
+        label = f"epoch {trainer.current_epoch + 1}/{self.plan.recipe.trainer.epochs}"
+        self._show(label, batches * images, (batches_done(trainer) % batches) * images)
 
     def _show(self, label: str, total: int, done: int = 0) -> None:
         self._open.close()

@@ -1,8 +1,9 @@
-"""Record each epoch: best weights, a row of metrics.csv, curves and a log line."""
+"""Record each validation: best weights, a row of metrics.csv, curves and a log line."""
 
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import time
 from typing import Any
@@ -34,9 +35,10 @@ LIST_EVERY = 50
 
 
 class Recorder(Callback):
-    """Callback that records each epoch in metrics.csv, the logger and the log, and draws curves.
+    """Callback that records each validation: best weights, metrics.csv, logger, log and curves.
 
-    Checkpoints contain the sums of an unfinished epoch.
+    It also stops the run when `trainer.patience` validations in a row were not better. Checkpoints
+    contain the sums of the batches since the last validation.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class Recorder(Callback):
         self.loss_count = 0
         self.train_seconds = 0.0
         self.seconds = 0.0
-        self.best_top1 = -1.0
+        self.best: float | None = None  # higher is better
+        self.waited = 0  # validations since then
         self.results: dict[str, float] = {}
         self.skipped: set[ImageNumber] = set()  # listed in skipped.csv
         self._unlisted: dict[ImageNumber, str] = {}  # reasons by image
@@ -60,11 +63,11 @@ class Recorder(Callback):
         self._cannot_draw = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; forget the best accuracy if the best weights are lost."""
+        """Start the clock; forget the best result if the best weights are lost."""
         self.skipped = set(self.directory.skipped())
         self._counted_at = time.monotonic()
-        if self.best_top1 >= 0 and (loss := lost_weights(self.directory)) is not None:
-            self.best_top1 = -1.0
+        if self.best is not None and (loss := lost_weights(self.directory)) is not None:
+            self.best = None
             logger.info(f"{loss}; the best of the coming epochs replaces it")
 
     def on_train_batch_start(
@@ -111,16 +114,21 @@ class Recorder(Callback):
         """Save the validated weights if they are the best so far."""
         assert isinstance(pl_module, Classifier)
         self.results = pl_module.validation_results()
-        if self.results["val_top1"] > self.best_top1:
-            self.best_top1 = self.results["val_top1"]
+        by = self.plan.recipe.trainer.best_by
+        value = -self.results[by] if by == "val_loss" else self.results[by]
+        value = -math.inf if math.isnan(value) else value
+        self.waited += 1
+        if self.best is None or value > self.best:
+            self.best, self.waited = value, 0
             if trainer.is_global_zero and self.directory.keeps:
                 self._save(trainer, pl_module)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the epoch's row and log line."""
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the validation's row and log line; stop if the patience is exhausted."""
         self._count_seconds()
         self._list_skipped(trainer)
-        epoch, step = trainer.current_epoch + 1, trainer.global_step
+        step = trainer.global_step
+        epoch = self.plan.epochs_after(step, trainer.world_size)
         assert self.loss_sum is not None
         loss = float(trainer.strategy.reduce(self.loss_sum / self.loss_count, reduce_op="mean"))
         images = self.loss_count * self.plan.batch_size * trainer.world_size
@@ -147,6 +155,19 @@ class Recorder(Callback):
             f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
         )
         self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
+        self._stop_early(trainer)
+
+    def _stop_early(self, trainer: Trainer) -> None:
+        settings, step = self.plan.recipe.trainer, trainer.global_step
+        if settings.patience is None or self.waited < settings.patience:
+            return
+        if step < self.plan.total_steps(trainer.world_size):
+            trainer.should_stop = True
+            assert self.best is not None
+            logger.info(
+                f"stopped early after step {step}: no better {settings.best_by} than "
+                f"{abs(self.best):.4f} in {self.waited} validations (trainer.patience)"
+            )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -164,13 +185,14 @@ class Recorder(Callback):
             logger.info(f"{images} skipped{self.directory.see('skipped.csv', ', ')}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the sums of the unfinished epoch."""
+        """Return the sums since the last validation, and the best result so far."""
         return {
             "loss_sum": 0.0 if self.loss_sum is None else float(self.loss_sum),
             "loss_count": self.loss_count,
             "train_seconds": self.train_seconds,
             "seconds": self.seconds,
-            "best_top1": self.best_top1,
+            "best": self.best,
+            "waited": self.waited,
             "results": self.results,
         }
 
