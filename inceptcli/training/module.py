@@ -210,15 +210,14 @@ class Classifier(ImageClassifier):
 
     def pixels(self, images: Tensor) -> Tensor:
         """Normalize images, but not the features (N, C, 1, 1) that replace them."""
-        return images if images.is_floating_point() else super().pixels(images)
+        return images if _are_features(images) else super().pixels(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify uint8 images or the features that replace them; return logits (N, classes)."""
         return self._classified(self.pixels(images))
 
     def _classified(self, pixels: Tensor) -> Tensor:
-        are_features = pixels.shape[-2:] == (1, 1)
-        read = self.network.classify if are_features else self.network
+        read = self.network.classify if _are_features(pixels) else self.network
         logits: Tensor = read(pixels).float()
         return logits
 
@@ -331,3 +330,8 @@ class Classifier(ImageClassifier):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+
+def _are_features(images: Tensor) -> bool:
+    """Return whether features of a frozen network replace the images (see Features)."""
+    return images.is_floating_point() and images.shape[-2:] == (1, 1)

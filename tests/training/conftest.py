@@ -26,10 +26,10 @@ TINY = {
 }
 
 
-def random_weights(path: Path) -> Path:
+def random_weights(path: Path, name: str = "irv1") -> Path:
     """A weights file of the tiny network, of the classes of `shapes`, that was never trained."""
     torch.manual_seed(5)
-    options = network_options("irv1", num_classes=len(CLASSES), repeats=[1, 1, 1])
+    options = network_options(name, num_classes=len(CLASSES), repeats=[1, 1, 1])
     classes = tuple(ClassName(name, name) for name in CLASSES)
     metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
     save(path, build(options).state_dict(), metadata)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.networks.network import AuxiliaryHead
+from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.recipe import methods
 from inceptcli.recipe.schema import check
@@ -109,6 +110,13 @@ def test_each_network_has_a_head_and_a_stem(name: str) -> None:
     assert every - frozen("all-but-head") == {"classifier.weight", "classifier.bias"}
     assert frozen("stem") == {key for key in every if key.startswith("stem.")} != set()
     assert frozen("none") == set()
+    assert network.dropout not in frozen_parts(network, "all-but-head")
+
+
+@cache
+def described(name: str) -> Network:
+    with torch.device("meta"):
+        return build(network_options(name, num_classes=3))
 
 
 def layers_of(name: str) -> list[str]:
@@ -125,17 +133,16 @@ def layers_of(name: str) -> list[str]:
 
 @pytest.mark.parametrize("name", ["irv1", "iv4", "irv1-facenet"])
 @pytest.mark.parametrize("layer_decay", [None, 0.9])
-@pytest.mark.parametrize("method_name", ["adamw", "sgd", "rmsprop_tf", "lamb"])
+@pytest.mark.parametrize("method", ["adamw", "sgd", "rmsprop_tf", "lamb"])
 def test_layers_have_their_rate_and_the_head_its_own(
-    name: str, layer_decay: float | None, method_name: str
+    name: str, layer_decay: float | None, method: str
 ) -> None:
-    with torch.device("meta"):
-        network = build(network_options(name, num_classes=3))
+    network = described(name)
     rates_of = {"learning_rate": 0.5, "head_learning_rate": 2.0, "layer_decay": layer_decay}
-    settings = check({"optimizer": {"name": method_name, **rates_of}}).optimizer
-    method = optimizer(settings, network, network)
-    scheduler(method, lambda step: 0.1)
-    rates = {id(p): group["lr"] for group in method.param_groups for p in group["params"]}
+    settings = check({"optimizer": {"name": method, **rates_of}}).optimizer
+    built = optimizer(settings, network, network)
+    scheduler(built, lambda step: 0.1)
+    rates = {id(p): group["lr"] for group in built.param_groups for p in group["params"]}
     layers = layers_of(name)
     assert len(rates) == len(list(network.parameters()))
     for key, parameter in network.named_parameters():
@@ -143,7 +150,7 @@ def test_layers_have_their_rate_and_the_head_its_own(
         distance = len(layers) - 1 - position
         expected = 2.0 if distance == 0 else 0.5 * (layer_decay or 1) ** distance
         assert rates[id(parameter)] == pytest.approx(0.1 * expected, rel=1e-12), key
-    assert current_rate(method) == pytest.approx(0.05, rel=1e-12)
+    assert current_rate(built) == pytest.approx(0.05, rel=1e-12)
 
 
 @pytest.mark.parametrize("freeze", ["stem", "all-but-head"])
