@@ -135,13 +135,16 @@ def images_in_remote_csv(
         place = joined(address.folder, path)
         return place, place.text.startswith(address.folder)
 
-    try:
-        file = local_copy(address, MAXIMUM_BYTES)
-    except FetchError as error:
-        raise UserError(f"--data {address}: cannot be fetched: {error}") from error
-    rows, labels = _rows(file, shown=str(address)), Labels(ids, names, ids)
+    rows, labels = _rows(_fetched(address), shown=str(address)), Labels(ids, names, ids)
     places, numbers = _placed(rows, place_of, labels, str(address), allow_outside)
     return RemoteSource(places, numbers)
+
+
+def _fetched(address: Address) -> Path:
+    try:
+        return local_copy(address, MAXIMUM_BYTES)
+    except FetchError as error:
+        raise UserError(f"--data {address}: cannot be fetched: {error}") from error
 
 
 def groups_in_csv(data: str, column: str) -> list[str]:
@@ -151,11 +154,11 @@ def groups_in_csv(data: str, column: str) -> list[str]:
         UsageError: there is no such column.
         UserError: a row lacks a value, or all have the same one.
     """
-    file, shown = Path(data), printable(data)
     if is_remote_list(data):
         address = data_address(data)
-        file, shown = local_copy(address, MAXIMUM_BYTES), str(address)
-    lines = _lines(file, shown)
+        lines, shown = _lines(_fetched(address), str(address)), str(address)
+    else:
+        lines, shown = _lines(Path(data), printable(data)), printable(data)
     header = next(lines)[1]
     if (name := column.strip().lower()) not in header:
         found = printable(", ".join(header)[:LONGEST_SHOWN])

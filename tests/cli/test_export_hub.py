@@ -187,6 +187,7 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     for key in ("top1", "top5", "loss"):
         low, high = values[f"{key}_interval"]
         assert f"| {values[key]:.4f} | {low:.4f} to {high:.4f} |" in measured
+    assert f"| macro F1 | {values['macro_f1']:.4f} | not known |" in measured
 
 
 def test_names_of_strangers_are_neither_markup_nor_yaml(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def test_eval_gives_what_training_logged(run: Path) -> None:
     assert result["images"] == 10
     metrics = read_metadata(run / "model.safetensors").metrics
     assert result["top1"] == pytest.approx(metrics["val_top1"])
-    assert result["top5"] == pytest.approx(metrics["val_top5"])
+    for name in ("top5", "macro_f1", "balanced_accuracy"):
+        assert result[name] == pytest.approx(metrics[f"val_{name}"])
     assert result["loss"] == pytest.approx(metrics["val_loss"], rel=1e-4)
     assert sum(entry["images"] for entry in result["per_class"]) == 10
 
