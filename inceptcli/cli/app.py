@@ -25,6 +25,7 @@ class ReportingGroup(LazyGroup):
     modules = {  # noqa: RUF012 (as in its base)
         "train": "train",
         "eval": "evaluate",
+        "calibrate": "calibrate",
         "predict": "predict",
         "merge": "merge",
         "summarize": "summarize",

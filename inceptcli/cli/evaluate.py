@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.options import (
     BatchSize,
     Compile,
+    Coverage,
     Devices,
     FastDecode,
     OtherCropFraction,
@@ -28,6 +29,7 @@ from inceptcli.cli.options import (
 from inceptcli.cli.outputs import (
     OutputFiles,
     check_suffix,
+    input_files,
     number_of,
     print_fitted,
     results_stream,
@@ -52,6 +54,7 @@ EPILOG = """Examples:
   inceptcli eval runs/flowers --bootstrap 1000 --top-k 3
   inceptcli eval runs/retina --data test.csv --bootstrap 1000 --group patient --sensitivity 0.95
   inceptcli eval runs/b --against runs/a --data flowers --split test --predictions flips.csv
+  inceptcli eval runs/flowers --data flowers/test --coverage 0.9
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval imagenet --data imagenet/val --image-size 331 --crop-fraction 0.95
   inceptcli eval imagenet --data imagenet-a --classes imagenet-a.txt
@@ -130,6 +133,7 @@ def evaluate(
             "--allow-outside", help="Allow paths outside the folder of the CSV file. Default: off."
         ),
     ] = False,
+    coverage: Coverage = None,
     batch_size: BatchSize = None,
     device: Annotated[
         str,
@@ -242,7 +246,9 @@ def evaluate(
     undefined), calibration_error, calibration (15 bins: low, high, images, probability, top1),
     crops, weights, excluded, per_class (class, name, images, top1, top1_interval, predicted,
     recall, precision, f1, auroc, average_precision), confusion (label, predicted, images) and
-    skipped (path, reason). Two classes add positive, threshold, sensitivity and specificity,
+    skipped (path, reason). Prediction sets give coverage, coverage_interval, mean_set_size and
+    coverage_level (0.95 without --coverage), and per_class the first three; they are null if the
+    weights are not calibrated. Two classes add positive, threshold, sensitivity and specificity,
     --top-k adds top_k and topk. --bootstrap adds the interval of each measure (macro_f1_interval,
     ...) and bootstrap (resamples, seed, group, groups, and intervals of top1, top5, topk, loss).
     Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the label.
@@ -288,7 +294,7 @@ def evaluate(
         )
         images = Wanted(data, split, exclude, allow_outside)
         options = MeasureOptions(
-            top_k, positive, threshold, sensitivity, specificity, bootstrap, group
+            top_k, positive, threshold, sensitivity, specificity, bootstrap, group, coverage
         )
         silence(not is_first)
         others = tuple(against) if against else None
@@ -296,7 +302,7 @@ def evaluate(
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]
-        OutputFiles(written).check(_read(read, data, source))
+        OutputFiles(written).check(input_files(read, data, source))
         outputs: list[Callable[[Evaluation], None]] = []
         if is_first:
             outputs = _outputs(stack, predictions, confusion, report, source, origin)
@@ -337,31 +343,6 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
         echo(evaluation_as_json(result, origin))
     else:
         print_fitted(as_table(result, origin))
-
-
-def _read(files: Iterable[Path], data: str | None, source: ImageSource) -> Iterator[Path]:
-    """Yield all input files: `files` (weights, labels), lists, and images or shards."""
-    from inceptcli.data.class_subset import SelectedImages
-    from inceptcli.data.shards.files import CLASS_FILES
-    from inceptcli.data.shards.index import index_path
-    from inceptcli.data.shards.source import ShardSource
-    from inceptcli.data.sources import FolderSource
-
-    yield from files
-    folders = set() if data is None else {Path(data), Path(data).parent}
-    if data is not None:
-        yield Path(data)
-    if isinstance(source, SelectedImages):
-        source = source.whole
-    if isinstance(source, FolderSource):
-        yield from source.images.paths
-    if isinstance(source, ShardSource):
-        yield from source.shards
-        yield from map(index_path, source.shards)
-        folders |= {folder for shard in source.shards for folder in shard.absolute().parents[:2]}
-    for folder in folders:
-        for name in CLASS_FILES:
-            yield folder / name
 
 
 def _check_suffixes(predictions: Path | None, confusion: Path | None, report: Path | None) -> None:

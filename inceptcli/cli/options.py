@@ -57,6 +57,17 @@ Compile = Annotated[
     ),
 ]
 
+Coverage = Annotated[
+    float | None,
+    Option(
+        metavar="SHARE",
+        show_default=False,
+        help="Answer with prediction sets that contain the true class for this share of new "
+        "images, such as 0.95; for weights that `inceptcli calibrate` has calibrated with the same "
+        "--crops, --precision and --fast-decode.",
+    ),
+]
+
 
 OtherImageSize = Annotated[
     str | None,

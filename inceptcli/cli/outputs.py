@@ -20,6 +20,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.text import fitted, printable
 
 if TYPE_CHECKING:
+    from inceptcli.data.sources import ImageSource
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer
 
@@ -254,3 +255,28 @@ def _key(path: Path | str | int) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino
+
+
+def input_files(files: Iterable[Path], data: str | None, source: ImageSource) -> Iterator[Path]:
+    """Yield all input files: `files` (weights, labels), lists, and images or shards."""
+    from inceptcli.data.class_subset import SelectedImages
+    from inceptcli.data.shards.files import CLASS_FILES
+    from inceptcli.data.shards.index import index_path
+    from inceptcli.data.shards.source import ShardSource
+    from inceptcli.data.sources import FolderSource
+
+    yield from files
+    folders = set() if data is None else {Path(data), Path(data).parent}
+    if data is not None:
+        yield Path(data)
+    if isinstance(source, SelectedImages):
+        source = source.whole
+    if isinstance(source, FolderSource):
+        yield from source.images.paths
+    if isinstance(source, ShardSource):
+        yield from source.shards
+        yield from map(index_path, source.shards)
+        folders |= {folder for shard in source.shards for folder in shard.absolute().parents[:2]}
+    for folder in folders:
+        for name in CLASS_FILES:
+            yield folder / name

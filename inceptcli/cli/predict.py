@@ -19,6 +19,7 @@ from inceptcli.cli.interruption import noted
 from inceptcli.cli.options import (
     BatchSize,
     Compile,
+    Coverage,
     Devices,
     FastDecode,
     OtherCropFraction,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from inceptcli.prediction.ensemble import Ensemble, EnsembleFiles, EnsembleRequest
     from inceptcli.prediction.inputs import Source
     from inceptcli.prediction.predict import Answer, Keep, Seen
+    from inceptcli.prediction.recorded_options import RecordedOptions
     from inceptcli.prediction.shares.share import Share
     from inceptcli.weights.metadata import ClassName
 
@@ -76,6 +78,7 @@ Examples:
   inceptcli predict photos --weights runs/pets --explain maps --embeddings photos.npy
   find photos -name "*.jpg" -print0 | inceptcli predict - -0 --weights runs/pets --format jsonl
   inceptcli predict photos/ --weights runs/pets --shard 0/4 --output answers/
+  inceptcli predict photos/ --weights runs/pets --coverage 0.95 --format jsonl
 """
 
 
@@ -114,6 +117,7 @@ def predict(
     top_k: Annotated[
         int, Option(min=1, help="Number of classes per image, most probable first.")
     ] = 5,
+    coverage: Coverage = None,
     output_format: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
@@ -215,9 +219,11 @@ def predict(
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
     (null, or the reason). CSV has the columns path, rank, class, index, probability and error; text
     that begins with = + - @, a tab or a carriage return is prefixed with an apostrophe, so that no
-    spreadsheet runs it as a formula. Rows have fast_decode: true only with --fast-decode,
-    precision only if it is not 32-true, and image_size, crop_fraction, interpolation and resize
-    only with these options. Bytes of a file name that are not UTF-8 appear as \udc80 to
+    spreadsheet runs it as a formula. With --coverage, rows also have set (the names of its classes,
+    most probable first; in CSV joined by semicolons, in an image's first row) and coverage_level.
+    Rows have fast_decode: true only with --fast-decode, precision only if it is not 32-true, and
+    image_size, crop_fraction, interpolation and resize only with these options. Bytes of a file
+    name that are not UTF-8 appear as \udc80 to
     \udcff.
 
     Overlays of --explain show the network input (resized, cropped, gray). Colors go from dark blue
@@ -246,7 +252,9 @@ def predict(
         resize,
     )
     extras = Extras(gallery, explain, class_name, embeddings)
-    request = Request(tuple(paths), networks, top_k, output_format, output, shard, extras, null)
+    request = Request(
+        tuple(paths), networks, top_k, coverage, output_format, output, shard, extras, null
+    )
     job = checked(request)
     left_out, sources = job.sources()
     complete = job.answer_share(sources) if job.part else job.answer_all(sources)
@@ -272,6 +280,7 @@ class Request:
     paths: tuple[str, ...]
     networks: EnsembleRequest
     top_k: int
+    coverage: float | None
     format: str | None
     output: Path | None
     shard: str | None
@@ -292,6 +301,8 @@ def checked(request: Request) -> Job:
 
     Raises UsageError or UserError if the request cannot be carried out.
     """
+    from inceptcli.prediction.sets import set_rule
+
     extras = request.extras
     part = None if request.shard is None else _part(request.shard, request)
     if part and (extras.explain or extras.embeddings or extras.gallery):
@@ -304,7 +315,9 @@ def checked(request: Request) -> Job:
     paths = request.paths
     outputs.check([*paths, *found.files, *[STANDARD_INPUT] * ("-" in paths)])
     _check_extras(request, found)
-    return Job(request, part, written, outputs, found, _named_classes(request, found))
+    named = _named_classes(request, found)
+    set_rule(request.coverage, request.networks, [m.calibration for m in found.metadata])
+    return Job(request, part, written, outputs, found, named)
 
 
 class Job(NamedTuple):
@@ -316,6 +329,11 @@ class Job(NamedTuple):
     outputs: OutputFiles
     found: EnsembleFiles
     top_k: int
+
+    @property
+    def recorded(self) -> RecordedOptions:
+        """The options that change answers."""
+        return self.found.request.recorded._replace(coverage_level=self.request.coverage)
 
     def sources(self) -> tuple[LeftOut, Iterator[Source]]:
         """Return the images, found lazily, and a count of other files in the same folders."""
@@ -330,7 +348,8 @@ class Job(NamedTuple):
         """Write all answers to standard output or --output; return whether all were readable."""
         from inceptcli.prediction.outputs.writers import WRITERS
 
-        output, recorded = self.request.output, self.found.request.recorded
+        output = self.request.output
+        recorded = self.recorded
         with (
             noted(lambda: "" if output else what_stays(self.format)),
             results_stream(output) as stream,
@@ -375,7 +394,7 @@ class Job(NamedTuple):
             top_k=self.top_k,
             **{
                 name: value
-                for name, value in networks.recorded._asdict().items()
+                for name, value in self.recorded._asdict().items()
                 if name in PartRecord.model_fields
             },
         )
@@ -399,11 +418,14 @@ class Job(NamedTuple):
         """Write answers; return the number of images and how many of them have an error."""
         from inceptcli.prediction.inputs import is_image_file
         from inceptcli.prediction.predict import predict as answers_of
+        from inceptcli.prediction.sets import set_rule
 
         paths, failed = self.request.paths, list[str]()
         few = self.part is None and all(map(is_image_file, paths))
         explain, embeddings = self.request.extras.explain, self.request.extras.embeddings
         ensemble = self.found.load(len(paths) if few else None, gradients=explain is not None)
+        calibrations = [engine.calibration for engine in ensemble.engines]
+        rule = set_rule(self.request.coverage, self.found.request, calibrations)
         if not display.quiet and sys.stderr.isatty() and "-" not in paths:
             with doing("looking through the images"):
                 sources = list(sources)  # the progress bar needs the total
@@ -420,6 +442,7 @@ class Job(NamedTuple):
                 embed=embeddings is not None,
                 fast_decode=self.found.request.fast_decode,
                 keep=[*keep, *self._kept(ensemble, stack)],
+                rule=rule,
             )
             stack.callback(answers.close)
             write(reported(answers, failed, task.advance))

@@ -139,6 +139,11 @@ def quantize(
     for path, reason in found.images.skipped:
         logger.warning(f"skipped {path}: {reason}")
     say_written(output)
+    if job.metadata.calibration is not None:
+        logger.info(
+            "the calibration of the weights does not hold for int8 and was left out; make one with "
+            f"inceptcli calibrate {output} --data DIR"
+        )
     if format == "json":
         echo(_as_json(found))
     else:

@@ -169,6 +169,11 @@ def _as_json(
     fields["preprocessing"] = preprocessing.as_dict()
     if metadata is not None:
         fields["weights"] = {name: getattr(metadata, name) for name in ORIGIN}
+        fields["weights"]["calibration"] = None
+        if metadata.calibration is not None:
+            calibration = dataclasses.asdict(metadata.calibration)
+            del calibration["scores"]
+            fields["weights"]["calibration"] = calibration
     return json.dumps(fields, indent=2)
 
 

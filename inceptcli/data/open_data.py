@@ -73,6 +73,11 @@ class Dataset(ABC):
     def training_places(self) -> list[Path]:
         """The class folders or the tar files of the training images."""
 
+    @property
+    @abstractmethod
+    def validation_places(self) -> list[Path]:
+        """The folders or tar files of the val split; without one, those of all images."""
+
     @abstractmethod
     def left_out(self, val_data: str | None) -> list[Path]:
         """Return folders or shards used neither for training nor for validation."""
@@ -190,6 +195,11 @@ class Folders(Dataset):
         return [folder for folder in subfolders(self._training_folder) if folder not in apart]
 
     @property
+    def validation_places(self) -> list[Path]:
+        """See `Dataset`."""
+        return [self.folders.get("val", self.root)]
+
+    @property
     def _training_folder(self) -> Path:
         return self.folders.get("train", self.root)
 
@@ -243,6 +253,11 @@ class Shards(Dataset):
     def training_places(self) -> list[Path]:
         """See `Dataset`."""
         return self.trains
+
+    @property
+    def validation_places(self) -> list[Path]:
+        """See `Dataset`."""
+        return of_split(self.shards, "val") or self.shards
 
     def left_out(self, val_data: str | None) -> list[Path]:
         """See `Dataset`; leaves out the data of `val_data`."""
@@ -409,6 +424,20 @@ def _kept_split(
     remaining = set(left.images.paths)
     pairs = zip(names, images.images.paths, strict=True)
     return kept.validated(names, [name for name, path in pairs if path not in remaining])
+
+
+def validation_places(trained: TrainedOn) -> list[Path]:
+    """Return the local folders or tar files of a run's validation images; empty if not found.
+
+    A `val_fraction` of the training images has none.
+    """
+    data = trained.val_path or trained.path
+    if "://" in data or trained.val_fraction is not None:
+        return []
+    try:
+        return open_dataset(data).validation_places
+    except UsageError:
+        return []
 
 
 def _split_by_content(

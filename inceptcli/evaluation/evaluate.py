@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.sources import ImageSource
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
 from inceptcli.evaluation.class_measures import LabeledPredictions
 from inceptcli.evaluation.comparison import Sides, compare, members_of
+from inceptcli.evaluation.coverage import measure_sets
 from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
 from inceptcli.evaluation.measure_options import DEFAULT_MEASURES, MeasureOptions
 from inceptcli.evaluation.measures import (
@@ -37,7 +39,12 @@ from inceptcli.prediction.ensemble import (
     check_same_classes,
 )
 from inceptcli.prediction.predict import classify
+from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.progress.display import doing
+
+USUAL_COVERAGE = 0.95
+
+logger = logging.getLogger(__name__)
 
 
 class ProcessResults(NamedTuple):
@@ -70,6 +77,9 @@ class EvaluationRequest:
         Raises UsageError or UserError if they are missing or do not match.
         """
         networks, sides = self._find()
+        if self.options.coverage is not None:
+            measured = [networks.metadata[place].calibration for place in sides.measured]
+            set_rule(self.options.coverage, self.networks, measured)
         positive = positive_class(self.options, networks.classes)
         with doing("looking through the images"):
             found = images_to_measure(
@@ -140,8 +150,23 @@ class Prepared(NamedTuple):
             self.request.networks.fast_decode,
             self.sides,
         )
+        if (rule := self._set_rule(ensemble)) is not None:
+            sets = measure_sets(found.images, found.probabilities, rule)
+            found = replace(found, sets=sets)
         with doing("drawing bootstrap resamples"):
             return with_options(found, options, self.positive, group_of)
+
+    def _set_rule(self, ensemble: Ensemble) -> SetRule | None:
+        """Return the rule of the prediction sets; None if no calibration holds for them."""
+        asked, networks = self.request.options.coverage, self.request.networks
+        calibrations = [ensemble.engines[place].calibration for place in self.sides.measured]
+        if asked is not None or not any(calibrations):
+            return set_rule(asked, networks, calibrations)
+        try:
+            return set_rule(USUAL_COVERAGE, networks, calibrations)
+        except UsageError as error:
+            logger.info(f"no coverage is measured: {error}")
+            return None
 
 
 def evaluate(

@@ -22,7 +22,13 @@ from inceptcli.data.label_files import (
     is_remote_list,
     lists_images,
 )
-from inceptcli.data.open_data import Measured, TrainedOn, open_split, training_places
+from inceptcli.data.open_data import (
+    Measured,
+    TrainedOn,
+    open_split,
+    training_places,
+    validation_places,
+)
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
@@ -56,6 +62,7 @@ class MeasuredImages(NamedTuple):
 
     `val_fraction` is the fraction that split them from the training images, if any. `read` has the
     files that list them. `group_of` has the group of each image by name, if there are groups.
+    `trained_on` are the notes that a network was trained on some of them.
     """
 
     source: ImageSource
@@ -66,6 +73,7 @@ class MeasuredImages(NamedTuple):
     val_fraction: float | None = None
     read: tuple[Path, ...] = ()
     group_of: Mapping[str, str] | None = None
+    trained_on: tuple[str, ...] = ()
     of_other_classes: int | None = None
 
     def of_classes(self, file: Path, subset: Sequence[int]) -> MeasuredImages:
@@ -123,7 +131,7 @@ def images_to_measure(
         for (path, _), recipe in zip(weights, recipes, strict=True)
         if recipe and (note := _trained_on(path, recipe, found))
     ]
-    return found._replace(notes=(*found.notes, *notes))
+    return found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
 
 
 def _recipe(metadata: WeightsMetadata) -> Recipe | None:
@@ -304,6 +312,19 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
             f"which has {count} of the {images} images; `inceptcli eval {file}` measures the rest"
         )
     return f"{file}: was trained on {count} of these {images} images"
+
+
+def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
+    """Return whether some of the images are the validation images that selected the weights."""
+    recipe = _recipe(metadata)
+    if recipe is None:
+        return False
+    trained = _trained(recipe)
+    if trained is None:
+        return found.data == "shapes" and found.split == "val"
+    if trained.val_fraction is not None:
+        return found.split == "val" and found.val_fraction == trained.val_fraction
+    return _count_in(found.source, validation_places(trained)) > 0
 
 
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:

@@ -22,6 +22,8 @@ class MeasureOptions:
         specificity: Choose the threshold that reaches this specificity, above 0 and at most 1.
         bootstrap: Number of resamples for intervals of all measures.
         group: Column of the CSV file of labels; whole groups are drawn.
+        coverage: Coverage of the prediction sets; by default USUAL_COVERAGE, if the calibration of
+            the weights can give it.
     """
 
     top_k: int | None = None
@@ -31,6 +33,7 @@ class MeasureOptions:
     specificity: float | None = None
     bootstrap: int | None = None
     group: str | None = None
+    coverage: float | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for a value out of range, and for options that exclude each other."""

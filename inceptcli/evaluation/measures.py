@@ -21,6 +21,7 @@ from inceptcli.weights.metadata import ClassName
 if TYPE_CHECKING:
     from inceptcli.evaluation.bootstrap import BootstrapIntervals
     from inceptcli.evaluation.comparison import EnsembleMember, PairedComparison
+    from inceptcli.evaluation.coverage import SetMeasures
     from inceptcli.evaluation.two_classes import TwoClasses
 
 CALIBRATION_BINS = 15
@@ -180,7 +181,8 @@ class Evaluation(ClassAverages):
     a row for each of `images`. `members` has the networks of an ensemble, in order; it is empty for
     one network. `against` is the comparison with other weights, if any. `top_k` has the top-k
     accuracies asked for, by k. `two_classes` is None unless there are two. `bootstrap` has the
-    intervals that were asked for.
+    intervals that were asked for. `sets` are measures of prediction sets, None if the weights are
+    not calibrated.
     """
 
     top1: float
@@ -201,6 +203,7 @@ class Evaluation(ClassAverages):
     top_k: int | None = None
     two_classes: TwoClasses | None = None
     bootstrap: BootstrapIntervals | None = None
+    sets: SetMeasures | None = None
 
     @property
     def topk(self) -> float | None:
@@ -216,6 +219,16 @@ class Evaluation(ClassAverages):
 
     def _in_top(self, count: int) -> int:
         return sum(image.rank <= count for image in self.images)
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of the images whose prediction set contains the label; None if not calibrated."""
+        return self.sets.overall.coverage if self.sets else None
+
+    @property
+    def mean_set_size(self) -> float | None:
+        """Mean number of classes in a prediction set; None if not calibrated."""
+        return self.sets.overall.mean_size if self.sets else None
 
 
 def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:

@@ -116,7 +116,10 @@ def _accuracies(result: Evaluation) -> list[tuple[str, float, tuple[float, float
 
     shown = [named("Top-1", "top1")]
     shown += [named("Top-5", "top5")] * tells_top5(len(result.per_class))
-    return shown + [named(f"Top-{result.top_k}", "topk")] * (result.top_k is not None)
+    shown += [named(f"Top-{result.top_k}", "topk")] * (result.top_k is not None)
+    if result.sets and result.coverage is not None and result.sets.overall.interval is not None:
+        shown.append(("Coverage", result.coverage, result.sets.overall.interval))
+    return shown
 
 
 def class_labels(classes: Sequence[ClassName]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from inceptcli.evaluation.bootstrap import Interval
 from inceptcli.evaluation.class_measures import CLASS_AVERAGES, PER_CLASS
 from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
+from inceptcli.evaluation.coverage import SetCounts
 from inceptcli.evaluation.measures import Evaluation, Origin, measure_rows
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.text import accuracies, defused, printable
@@ -95,6 +96,10 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
             }
             for b in result.calibration
         ],
+        "coverage": result.coverage,
+        "coverage_interval": result.sets and result.sets.overall.interval,
+        "mean_set_size": result.mean_set_size,
+        "coverage_level": result.sets and result.sets.level,
         "crops": origin.crops,
         **origin.recorded.as_dict(),
         "weights": origin.weights,
@@ -111,8 +116,13 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
                 "top1_interval": e.top1_interval,
                 "predicted": e.predicted,
                 **_class_measures_as_dict(result, number),
+                "coverage": counts and counts.coverage,
+                "coverage_interval": counts and counts.interval,
+                "mean_set_size": counts and counts.mean_size,
             }
-            for number, e in enumerate(result.per_class)
+            for number, (e, counts) in enumerate(
+                zip(result.per_class, sets_per_class(result), strict=True)
+            )
         ],
         "confusion": [
             {"label": ids[label], "predicted": ids[predicted], "images": images}
@@ -201,6 +211,11 @@ def _against_as_dict(result: Evaluation, origin: Origin) -> dict[str, object]:
     return {"against": values}
 
 
+def sets_per_class(result: Evaluation) -> Sequence[SetCounts | None]:
+    """Return the prediction sets of each class; None for each without calibration."""
+    return result.sets.per_class if result.sets else [None] * len(result.per_class)
+
+
 def as_table(result: Evaluation, origin: Origin) -> str:
     """Return overall measures, then a line per class, then the most confused pairs.
 
@@ -222,6 +237,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     lines = [
         f"{', '.join(how)}: {shown}, loss {result.loss:.4f}",
         f"{interval}calibration error {result.calibration_error:.4f}",
+        *_sets_in_words(result),
         *_measure_lines(result),
         *_class_lines(result, names),
     ]
@@ -252,12 +268,13 @@ def _measure_lines(result: Evaluation) -> Iterator[str]:
 def _class_lines(result: Evaluation, names: list[str]) -> Iterator[str]:
     """Yield a line per class."""
     yield ""
-    yield f"{'top-1':>8}  {'F1':>6}  {'AUROC':>6}  {'AP':>6}  {'images':>7}  class"
-    for name, entry in zip(names, result.per_class, strict=True):
+    sets = f"{'coverage':>8}  {'set size':>8}  " if result.sets else ""
+    yield f"{'top-1':>8}  {'F1':>6}  {'AUROC':>6}  {'AP':>6}  {'images':>7}  {sets}class"
+    for name, entry, counts in zip(names, result.per_class, sets_per_class(result), strict=True):
         top1 = "-" if entry.top1 is None else f"{entry.top1:.2%}"
         measures = (entry.f1, entry.auroc, entry.average_precision)
         columns = "  ".join(f"{_decimal(value):>6}" for value in measures)
-        yield f"{top1:>8}  {columns}  {entry.images:>7}  {name}"
+        yield f"{top1:>8}  {columns}  {entry.images:>7}  {_set_columns(counts)}{name}"
 
 
 def _decimal(value: float | None) -> str:
@@ -300,3 +317,21 @@ def _against_lines(found: PairedComparison, origin: Origin, names: list[str]) ->
 
 def _interval(bounds: Interval | None, digits: int) -> str:
     return f", 95 % interval {bounds[0]:+.{digits}f} to {bounds[1]:+.{digits}f}" if bounds else ""
+
+
+def _sets_in_words(result: Evaluation) -> list[str]:
+    if result.sets is None or (interval := result.sets.overall.interval) is None:
+        return []
+    low, high = interval
+    return [
+        f"sets for a coverage of {result.sets.level:.6g}: {result.coverage:.2%} contain the class "
+        f"(95 % interval {low:.2%} to {high:.2%}), mean size {result.mean_set_size:.2f}"
+    ]
+
+
+def _set_columns(counts: SetCounts | None) -> str:
+    if counts is None:
+        return ""
+    if counts.coverage is None:
+        return f"{'-':>8}  {'-':>8}  "
+    return f"{counts.coverage:>8.2%}  {counts.mean_size:>8.2f}  "

@@ -1,1 +1,1 @@
-"""Commands as Python functions: load, train, evaluate, summarize, network."""
+"""Commands as Python functions: load, train, evaluate, calibrate, summarize, network."""

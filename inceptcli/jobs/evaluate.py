@@ -27,6 +27,7 @@ def evaluate(
     split: Measured | None = None,
     exclude: PathOrName | None = None,
     classes: PathOrName | None = None,
+    coverage: float | None = None,
     allow_outside: bool = False,
     skip_unreadable: bool = False,
     against: PathOrName | Sequence[PathOrName] | None = None,
@@ -49,6 +50,7 @@ def evaluate(
         split: "train", "val", "test" or "all"; by default "val" where the data has it.
         exclude: file that lists images to exclude.
         classes: file of the classes that compete, one per line; by default all.
+        coverage: coverage of the prediction sets of calibrated weights; by default 0.95.
         allow_outside: allow paths outside the folder of a CSV file.
         skip_unreadable: skip images that cannot be read, and list them in `skipped`.
         against: other weights to compare with on the same images; several form an ensemble.
@@ -67,7 +69,8 @@ def evaluate(
         calibration, `per_class`, `confusion` and `images`. Averages over classes:
         `macro_precision`, `macro_recall`, `macro_f1`, `weighted_precision`, `weighted_f1`,
         `balanced_accuracy`, `kappa`, `matthews`, `auroc` and `average_precision`; None where
-        undefined. `two_classes` has sensitivity and specificity, `bootstrap` the intervals. For an
+        undefined. `two_classes` has sensitivity and specificity, `bootstrap` the intervals.
+        `coverage` and `mean_set_size` are None if the weights are not calibrated. For an
         ensemble `members` has `top1`, `loss` and `gain` of each network, in order. With `against`,
         `against` has the other weights' `top1` and `loss`, the differences with intervals,
         `mcnemar_p`, and the numbers of images `gained` and `lost`.
@@ -88,7 +91,7 @@ def evaluate(
         )
         others = None if against is None else weights_names(against)
         measures = MeasureOptions(
-            top_k, positive, threshold, sensitivity, specificity, bootstrap, group
+            top_k, positive, threshold, sensitivity, specificity, bootstrap, group, coverage
         )
         job = EvaluationRequest(networks, wanted, skip_unreadable, others, measures).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:

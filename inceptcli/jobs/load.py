@@ -19,6 +19,7 @@ from inceptcli.prediction.engines.engine import EmbeddingEngine
 from inceptcli.prediction.ensemble import EnsembleFiles, EnsembleOptions, EnsembleRequest
 from inceptcli.prediction.inputs import Source, find_sources
 from inceptcli.prediction.predict import Answer, Keep, Seen, predict
+from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 CHUNK_BYTES = 2**20
@@ -90,6 +91,7 @@ class Model:
         images: ImageInput | Iterable[ImageInput],
         *,
         top_k: int = 5,
+        coverage: float | None = None,
         errors: Literal["raise", "return"] = "raise",
     ) -> Iterator[Answer]:
         """Yield an answer for each image, in input order, as soon as it is ready.
@@ -98,12 +100,15 @@ class Model:
             images: one image or several. Folders are searched recursively, patterns such as
                 `photos/*.jpg` are expanded, and a .tar file stands for its images.
             top_k: number of classes per image, most probable first.
+            coverage: share of images, such as 0.95, whose set contains the truth; for weights that
+                `calibrate` has calibrated with the same crops, precision and fast_decode.
             errors: "raise" raises an error for an image that cannot be read; "return" yields an
                 answer whose `error` is the reason.
 
         Returns:
             Answers with `path` (`images[N]` if input N is not a path), `top` (each with `name`,
-            `index` and `probability`) and `error` (None, or the reason).
+            `index` and `probability`), `error` (None, or the reason) and `set` (names of classes,
+            or None without coverage).
 
         Raises:
             FileNotFoundError: a file does not exist; other kinds of OSError likewise.
@@ -115,7 +120,11 @@ class Model:
             raise ValueError(f'errors must be "raise" or "return", got {errors!r}')
         if self._networks.headless is not None:
             raise ValueError(f"{self._networks.headless}: has no trained classifier; use embed")
-        return self._answers(images, top_k, [raise_unreadable] if errors == "raise" else [])
+        with python_errors():
+            found = [engine.calibration for engine in self._ensemble.engines]
+            rule = set_rule(coverage, self._networks.request, found)
+        keep = [raise_unreadable] if errors == "raise" else []
+        return self._answers(images, top_k, keep, rule=rule)
 
     def embed(self, images: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
         """Return the penultimate features of images: (N, num_features), float32, in input order.
@@ -139,7 +148,12 @@ class Model:
         return np.array(rows, np.float32).reshape(len(rows), engine.embedding_width)
 
     def _answers(
-        self, images: Any, top_k: int, keep: Sequence[Keep], embed: bool = False
+        self,
+        images: Any,
+        top_k: int,
+        keep: Sequence[Keep],
+        embed: bool = False,
+        rule: SetRule | None = None,
     ) -> Iterator[Answer]:
         with python_errors():
             yield from predict(
@@ -150,6 +164,7 @@ class Model:
                 embed=embed,
                 fast_decode=self._networks.request.fast_decode,
                 keep=keep,
+                rule=rule,
             )
 
 

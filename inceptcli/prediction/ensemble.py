@@ -44,7 +44,8 @@ class Ensemble:
     """Networks whose probabilities are averaged, over the crops and then over the networks.
 
     GoogLeNet (section 7) averages softmax probabilities in the same way. Classes and their order
-    are those of the first network; with a `subset`, the networks are as if they had no others.
+    are those of the first network; with a `subset`, the networks are as if they had no others. The
+    temperature of each calibrated network is applied to its average over the crops.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Ensemble:
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         for engine in engines:
             check_crops(engine.preprocessing, crops)
+        self.temperatures = [e.calibration.temperature if e.calibration else 1.0 for e in engines]
         numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
         orders = match_classes(numbered)
         places = range(len(engines[0].classes)) if subset is None else subset
@@ -137,14 +139,15 @@ class Ensemble:
         """Convert logits of all crops to mean probabilities (N, networks, num_classes)."""
         num_images = len(found[0]) // self.crops
         means = np.empty((num_images, len(found), len(self.classes)))
-        for number, (logits, order) in enumerate(zip(found, self.orders, strict=True)):
+        members = zip(found, self.orders, self.temperatures, strict=True)
+        for number, (logits, order, temperature) in enumerate(members):
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             # One logit that is not finite makes all of them NaN, even outside the subset.
             sound = (np.where(np.isfinite(row).all(), row, np.nan) for row in logits)
             each = np.stack([softmax(row[order]) for row in sound])
             for image in range(num_images):
                 of_image = each[image * self.crops : (image + 1) * self.crops]
-                means[image, number] = of_image.mean(axis=0)
+                means[image, number] = tempered(of_image.mean(axis=0), temperature)
         return means
 
 
@@ -431,3 +434,19 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
     probabilities: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     finite = np.isfinite(logits).all(axis=-1, keepdims=True)
     return np.where(finite, probabilities, np.nan)
+
+
+def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Apply a temperature to probabilities (num_classes,) of one image; 1 changes no bit.
+
+    For one crop, this is the softmax of the logits divided by the temperature. The first of the
+    most probable classes stays the same, even where rounding makes others equal to it.
+    """
+    if temperature == 1:
+        return probabilities
+    powers = (probabilities / probabilities.max()) ** (1 / temperature)
+    found: NDArray[np.float64] = powers / powers.sum()
+    best = probabilities.argmax()
+    if found.argmax() != best:
+        found[best] = np.nextafter(found.max(), 1)
+    return found

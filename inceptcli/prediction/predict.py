@@ -18,6 +18,7 @@ from inceptcli.prediction.ensemble import DAMAGED, Ensemble, Views, averaged
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.read_ahead import read_batches
 from inceptcli.prediction.readers import readers
+from inceptcli.prediction.sets import SetRule
 from inceptcli.weights.metadata import ClassName
 
 Item = TypeVar("Item")
@@ -49,11 +50,16 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The most probable classes of an image, in descending order, or why there are none."""
+    """The most probable classes of an image, in descending order, or why there are none.
+
+    `set` has the names of the classes in the prediction set, the most probable first; None if no
+    coverage was asked for.
+    """
 
     path: str
     top: tuple[Prediction, ...] = ()
     error: str | None = None
+    set: tuple[str, ...] | None = None
 
 
 Keep = Callable[[Source, "Seen | UnreadableImage", Answer], None]
@@ -70,6 +76,7 @@ def predict(
     embed: bool = False,
     fast_decode: bool = False,
     keep: Sequence[Keep] = (),
+    rule: SetRule | None = None,
 ) -> Generator[Answer, None, None]:
     """Yield one answer per source, in order, as soon as it is known.
 
@@ -82,13 +89,14 @@ def predict(
         embed: See `examine`.
         fast_decode: Decode JPEGs at reduced size, no smaller than the networks need; see `decode`.
         keep: Functions called with each image with its pixels, probabilities and embedding.
+        rule: Rule of the prediction sets, if answers have them.
     """
     read = partial(pixels, shorter_side=ensemble.needed_side if fast_decode else None)
     images = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
     for source, found in images:
         if isinstance(found, Seen) and not np.isfinite(found.probabilities).all():
             found = UnreadableImage(DAMAGED)
-        answer = answer_for(source.path, found, ensemble.classes, top_k)
+        answer = answer_for(source.path, found, ensemble.classes, top_k, rule)
         for each in keep:
             each(source, found, answer)
         yield answer
@@ -212,11 +220,16 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
 
 
 def answer_for(
-    path: str, found: Seen | UnreadableImage, classes: Sequence[ClassName], top_k: int
+    path: str,
+    found: Seen | UnreadableImage,
+    classes: Sequence[ClassName],
+    top_k: int,
+    rule: SetRule | None = None,
 ) -> Answer:
     """Name the `top_k` most probable classes of an image; ties keep the order of the classes."""
     if isinstance(found, UnreadableImage):
-        return Answer(path, error=str(found))
+        return Answer(path, error=str(found), set=() if rule else None)
     best = np.argsort(-found.probabilities, kind="stable")[:top_k].tolist()
     top = (Prediction(classes[n].name, n, float(found.probabilities[n])) for n in best)
-    return Answer(path, tuple(top))
+    members = rule and tuple(classes[n].name for n in rule.members(found.probabilities).tolist())
+    return Answer(path, tuple(top), set=members)

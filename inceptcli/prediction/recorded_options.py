@@ -1,4 +1,4 @@
-"""Options that change probabilities; results record those that differ from the default."""
+"""Options that change answers; results record those that differ from the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 
 
 class RecordedOptions(NamedTuple):
-    """Options of `predict` and `eval` that change probabilities.
+    """Options of `predict` and `eval` that change answers.
 
     Attributes:
         fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.
@@ -22,6 +22,7 @@ class RecordedOptions(NamedTuple):
         interpolation: See Preprocessing; None for the weights' own.
         resize: See Preprocessing; None for the weights' own.
         classes: File of the classes that compete, for `eval`; None for all.
+        coverage_level: Coverage asked for; answers have prediction sets unless it is None.
     """
 
     fast_decode: bool = False
@@ -31,6 +32,7 @@ class RecordedOptions(NamedTuple):
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
     classes: str | None = None
+    coverage_level: float | None = None
 
     @property
     def preprocessing(self) -> dict[str, Any]:

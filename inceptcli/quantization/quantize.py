@@ -220,7 +220,7 @@ def _quantized(
         "agreement": cost.agreement,
         "weights_sha256": _sha256(job.file),
     }
-    file = networks.final(kept, replace(job.metadata, quantization=record))
+    file = networks.final(kept, replace(job.metadata, quantization=record, calibration=None))
     sizes = file.stat().st_size, job.file.stat().st_size
     return Quantization(file, cost, images, kept, tuple(boxes), *sizes)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from inceptcli.files.atomic_file import replacing
 from inceptcli.networks.registry import build
 from inceptcli.weights.formats.sorted_table import is_sorted_table
 from inceptcli.weights.metadata import WeightsMetadata
-from inceptcli.weights.onnx_file import is_onnx, read_onnx_header
+from inceptcli.weights.onnx_file import copy_onnx, is_onnx, read_onnx_header
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -150,6 +152,20 @@ def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> N
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with replacing(path) as temporary:
         save_file(plain, temporary, metadata.to_header())
+
+
+def copy_with_metadata(source: Path, output: Path, metadata: WeightsMetadata) -> None:
+    """Copy a weights or ONNX file with other metadata; all else is copied byte for byte."""
+    if is_onnx(source):
+        copy_onnx(source, output, metadata.to_header())
+        return
+    with source.open("rb") as file, output.open("wb") as copy:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header["__metadata__"] |= metadata.to_header()
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # tensors stay aligned, so that runtimes can map them
+        copy.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(file, copy)
 
 
 def is_safetensors(start: bytes) -> bool:

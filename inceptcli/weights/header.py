@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import reprlib
 from collections import Counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from inceptcli.recipe.section import Section
+from inceptcli.recipe.section import Fraction, Section
+from inceptcli.weights.calibration import COLDEST, HOTTEST, kept_ranks
 
 SCHEMA_VERSION = 1
 MOST_REPEATS = 64
@@ -88,6 +89,24 @@ class QuantizationHeader(Section):
     weights_sha256: Text
 
 
+class CalibrationHeader(Section):
+    """Schema of Calibration."""
+
+    temperature: Annotated[float, Field(ge=COLDEST, le=HOTTEST)]
+    images: Annotated[int, Field(ge=1, lt=2**31)]
+    scores: list[Fraction]
+    data: Text
+    split: Text
+    crops: Literal[1, 10, 12, 144]
+    options: Annotated[dict[Any, bool | int | float | Text], Field(max_length=100)]
+
+    @model_validator(mode="after")
+    def _check_scores(self) -> Self:
+        if len(self.scores) != len(kept_ranks(self.images)) or self.scores != sorted(self.scores):
+            raise ValueError(f"must have the ascending scores of {self.images} images")
+        return self
+
+
 class Header(Section):
     """Schema of WeightsMetadata."""
 
@@ -110,6 +129,7 @@ class Header(Section):
     unnamed: bool = False
     quantization: QuantizationHeader | None = None
     environment: dict[Any, Text] = Field(default_factory=dict)
+    calibration: CalibrationHeader | None = None
     inceptcli_version: Text = ""
 
 

@@ -49,7 +49,10 @@ def without_places(metadata: WeightsMetadata) -> WeightsMetadata:
     recipe = None
     if metadata.recipe is not None:
         recipe = {name: _without_paths(name, section) for name, section in metadata.recipe.items()}
-    return replace(metadata, recipe=recipe, source=source)
+    calibration = metadata.calibration
+    if calibration is not None:
+        calibration = replace(calibration, data=PurePath(calibration.data).name)
+    return replace(metadata, recipe=recipe, source=source, calibration=calibration)
 
 
 def _without_paths(name: str, section: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
+from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.header import SCHEMA_VERSION, parse_header
 
 UNCHANGED: Mapping[str, Any] = MappingProxyType({})
@@ -61,6 +62,7 @@ class WeightsMetadata:
             activations, the boxes in float32, the agreement with float32 (share of images for which
             both predict the same class), and the SHA-256 of the float32 weights file.
         environment: Versions and hardware used for training.
+        calibration: Temperature and thresholds, if `calibrate` has added them.
         inceptcli_version: Version that wrote the file.
     """
 
@@ -78,6 +80,7 @@ class WeightsMetadata:
     unnamed: bool = False
     quantization: dict[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    calibration: Calibration | None = None
     inceptcli_version: str = field(default_factory=_version)
 
     @property
@@ -109,6 +112,9 @@ class WeightsMetadata:
             classes = tuple(ClassName(*entry) for entry in fields.pop("classes"))
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             _check(preprocessing, options)
+            if (found := fields["calibration"]) is not None:
+                scores = tuple(found.pop("scores"))
+                fields["calibration"] = Calibration(**found, scores=scores)
             metadata = cls(options, classes, preprocessing, **fields)
         except (ValueError, OverflowError) as error:
             raise ValueError(f"its metadata is damaged: {str(error)[:LONGEST_REASON]}") from error

@@ -75,6 +75,21 @@ def without_tensors(path: Path, name: str) -> bytes:
         )
 
 
+def copy_onnx(path: Path, output: Path, header: dict[str, str]) -> None:
+    """Copy a model with other entries of `metadata_props`; its graph is copied byte for byte.
+
+    Raises ValueError if the file is damaged.
+    """
+    entries = read_onnx_header(path) | header
+    with _model(path) as (data, parts), output.open("wb") as copy:
+        for part in parts:
+            if part.number != METADATA_PROPS:
+                copy.write(data[part.begin : part.end])
+        for key, value in entries.items():
+            entry = text_field(KEY, key.encode()) + text_field(VALUE, value.encode())
+            copy.write(text_field(METADATA_PROPS, entry))
+
+
 @contextmanager
 def _model(path: Path) -> Iterator[tuple[mmap, list[Field]]]:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:

@@ -26,6 +26,10 @@ def origin_in_words(metadata: WeightsMetadata) -> list[str]:
     if metadata.environment:
         found = metadata.environment.items()
         lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))
+    if (calibration := metadata.calibration) is not None:
+        count = f"{calibration.images:,} image{'s' * (calibration.images != 1)}"
+        temperature = f"temperature {calibration.temperature:.4g}"
+        lines.append(f"calibrated on {count} of {calibration.data}: {temperature}")
     if metadata.assumed:
         lines.append(f"assumed at import: {', '.join(metadata.assumed)}")
     if metadata.unnamed:

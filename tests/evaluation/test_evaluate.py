@@ -25,6 +25,7 @@ class Brightness:
 
     classes = tuple(ClassName(f"n{number}", str(number)) for number in range(11))
     preprocessing = Preprocessing((4, 4))
+    calibration = None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         centers = np.arange(11, dtype=np.float32) * 25

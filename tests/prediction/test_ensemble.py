@@ -16,6 +16,7 @@ from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble, match_classes, softmax
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import predict
+from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.metadata import ClassName
 from tests.prediction.conftest import draw
 
@@ -24,6 +25,8 @@ COLORS = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue")
 
 class Corner:
     """An engine whose three logits are a picture's color in its upper left corner."""
+
+    calibration: Calibration | None = None
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ class MeanColor:
 
     classes = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
     preprocessing = Preprocessing((8, 8))
+    calibration = None
 
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []

@@ -34,6 +34,7 @@ class Device:
 
     classes = tuple(ClassName(name, name) for name in ("red", "green", "blue"))
     preprocessing = Preprocessing((8, 8))
+    calibration = None
 
     def __init__(self) -> None:
         self.events: list[str] = []

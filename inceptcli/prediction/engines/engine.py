@@ -15,6 +15,7 @@ from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import is_cpu
 from inceptcli.prediction.recorded_options import Precision
+from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.metadata import UNCHANGED, ClassName
 from inceptcli.weights.onnx_file import is_onnx
 
@@ -38,6 +39,10 @@ class Engine(Protocol):
     @property
     def preprocessing(self) -> Preprocessing:
         """Preprocessing that makes crops for `logits` from a decoded image."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Calibration of the weights, if any; logits are without it."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute logits (N, num_classes) of crops (N, H, W, 3), RGB of 0 to 255, N at least 1.

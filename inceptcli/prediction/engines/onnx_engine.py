@@ -57,6 +57,7 @@ class OnnxEngine:
         if self.session.get_providers()[0] != self.provider[0]:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it; see the log above")
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
+        self.calibration = metadata.calibration
         self._weights, self._has_classifier = weights, metadata.has_classifier
         self._quietly = onnxruntime.RunOptions()
         self._quietly.log_severity_level = NOTHING

@@ -41,6 +41,7 @@ class TorchEngine:
         precision: Precision = "32-true",
     ) -> None:
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
+        self.calibration = metadata.calibration
         self.device = find_device(device)
         check_precision(precision, self.device)
         bits, kind = precision.split("-")

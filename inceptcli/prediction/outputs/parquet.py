@@ -41,8 +41,8 @@ def write_parquet(
 ) -> None:
     r"""Write a row per answer: path, predictions (class, index, probability), error (null if none).
 
-    Further columns are the `recorded` options. Bytes of a path that are not UTF-8 become text,
-    \udc80 to \udcff.
+    Further columns are set, with a coverage level, and the `recorded` options. Bytes of a path that
+    are not UTF-8 become text, \udc80 to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
@@ -85,7 +85,7 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
     predictions = 0
     for answer in answers:
         group.append(answer)
-        predictions += len(answer.top)
+        predictions += len(answer.top) + len(answer.set or ())
         if len(group) == ROWS or predictions >= PREDICTIONS:
             yield group
             group, predictions = [], 0
@@ -100,6 +100,8 @@ def _schema(recorded: RecordedOptions) -> pyarrow.Schema:
         {"class": pa.string(), "index": pa.int32(), "probability": pa.float64()}.items()
     )
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
+    if recorded.coverage_level is not None:
+        columns["set"] = pa.list_(pa.string())
     for name, value in recorded.as_dict().items():
         columns[name] = pa.infer_type([value])
     return pa.schema(columns.items())
@@ -118,6 +120,7 @@ def _batch(
                 for p in answer.top
             ],
             "error": None if answer.error is None else utf8(answer.error),
+            "set": [utf8(name) for name in answer.set or ()],  # ignored if the schema has none
             **recorded.as_dict(),
         }
         for answer in answers

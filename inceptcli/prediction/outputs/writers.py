@@ -1,12 +1,12 @@
 """Write answers: a table for people; JSON, JSON Lines, CSV, TSV, Parquet for programs.
 
-All formats record the options that change probabilities.
+All formats record the options that change answers. With a coverage level, answers have sets.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal, TextIO
 
@@ -18,6 +18,9 @@ from inceptcli.text import defused, printable
 
 CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 
+SHOWN = 10
+"""Number of classes of a set that a table shows."""
+
 
 def write_table(
     answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
@@ -28,6 +31,8 @@ def write_table(
     for answer in answers:
         lines = [printable(answer.path)]
         lines += [f"  {p.probability:.6f}  {printable(p.name)}" for p in answer.top]
+        if answer.set:
+            lines.append(f"  set of {len(answer.set)}: {_names(answer.set)}")
         if answer.error is not None:
             lines.append(f"  error: {printable(answer.error)}")
         print(*lines, sep="\n", file=stream, flush=True)
@@ -63,20 +68,30 @@ def write_csv(
 
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
     return) is prefixed with an apostrophe. On a terminal, control characters are escaped. With the
-    dialect "excel-tab", columns are separated by tabs.
+    dialect "excel-tab", columns are separated by tabs. With a coverage level, `set` follows
+    `error`: the names of the classes, joined by semicolons, in the first line of an image.
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
     said = recorded.as_texts()
     last = said.values()
-    table.writerow((*CSV_COLUMNS, *said))
+    has_sets = recorded.coverage_level is not None
+    table.writerow((*CSV_COLUMNS, *["set"] * has_sets, *said))
     for answer in answers:
         path = safe(answer.path)
+        members = [safe(";".join(answer.set or ()))] * has_sets
         for rank, p in enumerate(answer.top, start=1):
-            table.writerow((path, rank, safe(p.name), p.index, p.probability, "", *last))
+            figures = (path, rank, safe(p.name), p.index, p.probability, "")
+            table.writerow((*figures, *(members if rank == 1 else [""] * has_sets), *last))
         if answer.error is not None or not answer.top:
-            table.writerow((path, "", "", "", "", safe(answer.error or ""), *last))
+            table.writerow((path, "", "", "", "", safe(answer.error or ""), *members, *last))
         stream.flush()
+
+
+def _names(members: Sequence[str]) -> str:
+    """Join the first names, and count the others: a set may have a thousand."""
+    more = f" and {len(members) - SHOWN} more" if len(members) > SHOWN else ""
+    return ", ".join(map(printable, members[:SHOWN])) + more
 
 
 WRITERS: dict[str, Callable[[Iterable[Answer], TextIO, RecordedOptions], None]] = {

@@ -162,7 +162,7 @@ class Part:
             for answer in answers:
                 self._waiting.append(answer)
                 self.unreadable += answer.error is not None
-                predictions += len(answer.top)
+                predictions += len(answer.top) + len(answer.set or ())
                 full = len(self._waiting) >= ROWS or predictions >= PREDICTIONS
                 if full or time.monotonic() - begun >= SECONDS:
                     self._write_file()

@@ -53,6 +53,7 @@ class PartRecord(Section):
         crop_fraction: See above, as for the following.
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
+        coverage_level: Coverage of the prediction sets; None without sets.
         finished: None until the part is finished.
     """
 
@@ -68,6 +69,7 @@ class PartRecord(Section):
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    coverage_level: float | None = None
     finished: Finished | None = None
 
     @property
@@ -85,7 +87,8 @@ class PartRecord(Section):
             if name not in ignored and ours != theirs:
                 if name == "weights":
                     return "other weights"
-                return f"{flag} {_shown(ours)}, not {_shown(theirs)}"
+                unset = "off" if name == "coverage_level" else "of the weights"
+                return f"{flag} {_shown(ours, unset)}, not {_shown(theirs, unset)}"
         return None
 
 
@@ -100,18 +103,17 @@ _FLAGS = {
     "crop_fraction": "--crop-fraction",
     "interpolation": "--interpolation",
     "resize": "--resize",
+    "coverage_level": "--coverage",
     "format": "--format",
 }
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, unset: str) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, tuple):
+    if type(value) is tuple:  # not a Share
         return "x".join(map(str, value))
-    if value is None:
-        return "of the weights"
-    return str(value)
+    return unset if value is None else str(value)
 
 
 class PathDigest:
