@@ -25,7 +25,7 @@ from inceptcli.training.plan import plan
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors
 from tests.training.conftest import TINY, Train, random_weights
-from tests.training.test_resume import assert_same_run, stop_at, stop_in_validation
+from tests.training.test_resume import assert_same_run, rows, stop_at, stop_in_validation
 from tests.training.test_skipped import broken, listed, photographs
 
 __all__ = ["photographs"]
@@ -57,7 +57,9 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "plain": {"averaging__decay": 0.0, "network__dropout": 0.0},
+    "plain": {
+        "averaging__decay": 0.0, "network__dropout": 0.0, "trainer__validate_every": "3 steps",
+    },
     "averaged, dropout, smoothing, an embedding": {
         "network__dropout": 0.5, "augmentation__label_smoothing": 0.2, "data__batch_size": 5,
         "trainer__accumulate_batches": 3, "network__name": "irv1-facenet",
@@ -83,7 +85,7 @@ def test_the_run_is_the_one_that_computes_them_in_every_epoch(
     images.clear()
     without(monkeypatch)
     every_epoch = train("every epoch", **changes)
-    assert sum(images) == 3 * (22 // size * size + 10)
+    assert sum(images) == 3 * (22 // size * size) + 10 * len(rows(every_epoch))
     assert_same_run(kept, every_epoch)
     dead_units = "dead_units.csv"
     assert (kept.path / dead_units).read_text() == (every_epoch.path / dead_units).read_text()
