@@ -17,6 +17,7 @@ import torch
 import inceptcli as package
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import check_one_line, inceptcli
+from tests.evaluation.test_comparison import brute_force
 from tests.prediction.conftest import IDS, draw, save_small_network
 
 
@@ -151,6 +152,29 @@ def test_an_unreadable_image_counts_for_neither(tmp_path: Path) -> None:
     assert [entry["reason"] for entry in found["skipped"]] == ["empty file"]
     assert [row["error"] for row in rows(tmp_path / "rows.csv")] == [""] * 9 + ["empty file"]
     assert len(found["against"]["difference_interval"]) == 2
+
+
+def test_groups_are_drawn_whole_for_the_comparison_too(tmp_path: Path) -> None:
+    files = sorted(Path("data").rglob("*.png"))
+    lines = [f"{file.absolute()},{file.parent.name},{n // 5}" for n, file in enumerate(files)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,patient", *lines]))
+    done = inceptcli(
+        "eval", "a.safetensors", "--against", "b.safetensors", "--data", tmp_path / "list.csv",
+        "--allow-outside", "--bootstrap", 200, "--group", "patient", "--format", "json",
+        "--predictions", tmp_path / "rows.csv",
+    )  # fmt: skip
+    found = json.loads(done.stdout)["against"]
+    columns = [
+        [
+            (row["flip"] == "gained") - (row["flip"] == "lost"),
+            float(row["loss"]) - float(row["against_loss"]),
+        ]
+        for row in rows(tmp_path / "rows.csv")
+    ]
+    groups = [number // 5 for number in range(36)]
+    expected = brute_force(np.array(columns, float), groups, 200)
+    assert found["difference_interval"] == pytest.approx(expected[0], abs=1e-12)
+    assert found["loss_difference_interval"] == pytest.approx(expected[1], abs=1e-12)
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
