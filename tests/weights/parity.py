@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from inceptcli.data.pixels.normalization import normalize
 from inceptcli.data.pixels.preprocessing import Preprocessing
 
-SIZES = ((299, 299), (331, 331), (299, 395))
+SIZES = ((299, 299), (299, 395))
+"""Grids of 35, 17 and 8, and of 47, 23 and 11: odd and even, square and not."""
+
 CLASSES = 11
 LIMIT = 1e-4
 SPREAD = 0.5

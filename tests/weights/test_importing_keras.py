@@ -34,10 +34,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `keras_reference` leaves, and our two files."""
     folder = tmp_path_factory.mktemp("keras")
     preprocessing = Preprocessing((299, 299))
-    images = batch(photographs(6), preprocessing, (299, 299))
+    images = batch(photographs(4), preprocessing, (299, 299))
     np.save(folder / "train", images.permute(0, 2, 3, 1).numpy())
     for height, width in SIZES:
-        images = batch(photographs(4), preprocessing, (height, width))
+        images = batch(photographs(3), preprocessing, (height, width))
         np.save(folder / f"{height}x{width}", images.permute(0, 2, 3, 1).numpy())
     done = subprocess.run(
         [sys.executable, "-m", "tests.weights.keras_reference", str(folder)],
