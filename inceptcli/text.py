@@ -3,7 +3,7 @@
 import os
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 from unicodedata import normalize
 
@@ -85,6 +85,14 @@ def accuracies(top1: float, top5: float, num_classes: int) -> str:
     """Format accuracies (fractions) as top-1 69.20%, top-5 98.13%; see `tells_top5`."""
     words = f"top-1 {top1:.2%}"
     return f"{words}, top-5 {top5:.2%}" if tells_top5(num_classes) else words
+
+
+def validation_figures(metrics: Mapping[str, float], num_classes: int) -> str:
+    """Format the measures of a validation: accuracies, or mAP and F1 of multi-label data."""
+    if "val_average_precision" not in metrics:
+        return accuracies(metrics["val_top1"], metrics["val_top5"], num_classes)
+    figures = {"mAP": "average_precision", "micro F1": "micro_f1", "macro F1": "macro_f1"}
+    return ", ".join(f"{words} {metrics[f'val_{name}']:.2%}" for words, name in figures.items())
 
 
 def tells_top5(num_classes: int) -> bool:

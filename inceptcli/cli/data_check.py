@@ -28,9 +28,10 @@ def data_check(
     data: Annotated[
         str,
         Argument(
-            metavar="DIR|SHARDS",
-            help="Dataset: a folder of class folders, or one with train/, val/ and test/; or tar "
-            "shards: a folder, or a pattern such as 'shards/*.tar'.",
+            metavar="DIR|CSV|SHARDS",
+            help="Dataset: a folder of class folders, or one with train/, val/ and test/; a CSV "
+            "file of path,label or path,labels; or tar shards: a folder, or a pattern such as "
+            "'shards/*.tar'.",
         ),
     ],
     format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
@@ -51,9 +52,9 @@ def data_check(
     JSON has clean, images (number of readable ones), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
-    both or none; files: path, split, class), empty_classes and one_split_only (split, class), and
-    left_out (files: number by extension, hidden or outside class folders; folders: number by name).
-    The splits are train, val and test, or all.
+    both or none; files: path, split, class, or a;b for several), empty_classes and one_split_only
+    (split, class), and left_out (files: number by extension, hidden or outside class folders;
+    folders: number by name). The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check_dataset
 

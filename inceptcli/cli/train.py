@@ -18,7 +18,7 @@ from inceptcli.cli.completion import (
 )
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import hush, silence
-from inceptcli.text import accuracies, duration
+from inceptcli.text import duration, validation_figures
 
 if TYPE_CHECKING:
     from inceptcli.training.run_directory import RunDirectory
@@ -271,8 +271,7 @@ def ending(directory: RunDirectory) -> list[str]:
         by = "val_top1" if recipe is None else recipe.trainer.best_by
         chosen = "" if by in ("val_top1", "val_loss") else f", {by} {figures[by]:.4f}"
         lines.append(
-            f"best of {when}, "
-            f"{accuracies(figures['val_top1'], figures['val_top5'], best.network.num_classes)}, "
+            f"best of {when}, {validation_figures(figures, best.network.num_classes)}, "
             f"val loss {figures['val_loss']:.3f}{chosen}; {duration(float(rows[-1]['seconds']))}"
         )
     run = quote(str(directory.path))

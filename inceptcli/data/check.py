@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.folders import files_by_class, is_image
+from inceptcli.data.folders import files_by_class, is_image, positions
+from inceptcli.data.label_files import SEPARATOR, images_to_train_on, is_list_to_train_on
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
@@ -30,19 +31,25 @@ ODD_SHARE = 0.01
 
 
 class CheckedFile(NamedTuple):
-    """A file in a class folder, or an image in a shard.
+    """A file in a class folder or of a CSV file, or an image in a shard.
 
     Attributes:
         path: The file; for an image in a shard, the shard's path followed by the member's name.
         split: train, val or test; all if the dataset has no splits.
-        class_name: Name of its class; empty for an unreadable image in a shard.
+        classes: Names of its classes: one, any number for multi-label data, none for an unreadable
+            image in a shard.
         in_tar: Its location in the shard.
     """
 
     path: Path
     split: str
-    class_name: str
+    classes: tuple[str, ...]
     in_tar: TarImage | None = None
+
+    @property
+    def class_name(self) -> str:
+        """Names of its classes, separated by semicolons."""
+        return SEPARATOR.join(self.classes)
 
 
 class Inspected(NamedTuple):
@@ -164,17 +171,18 @@ def check_dataset(
     """Read every image of `data` and report problems.
 
     Args:
-        data: Class folders, alone or in train/, val/ and test/, or shards.
+        data: Class folders, alone or in train/, val/ and test/, a CSV file, or shards.
         workers: Number of processes; None for one per usable core.
         progress: Called with the number of finished files and the total.
 
     Raises:
-        UsageError: `data` is missing, or neither a folder nor shards.
-        UserError: there are no class folders, one cannot be read, or a shard has a label that is
-            not in the class list beside it.
+        UsageError: `data` is missing, or neither a folder nor a CSV file nor shards.
+        UserError: there are no class folders, one cannot be read, a row of the CSV file cannot be
+            understood, or a shard has a label that is not in the class list beside it.
     """
     left_out = LeftOut()
     find = _files_in_shards if means_shards(data) else _files_in_folders
+    find = _files_in_list if is_list_to_train_on(data) else find
     names, files = find(data, left_out)
     inspected = []
     for done, entry in enumerate(in_processes(inspect, files, workers, chunk=8), start=1):
@@ -183,6 +191,16 @@ def check_dataset(
         if not entry.digest and not entry.problem:
             left_out.add_file(entry.place.path.name)
     return _report(names, inspected, left_out)
+
+
+def _files_in_list(data: str, left_out: LeftOut) -> Found:
+    """Return the files of a CSV file; images without a label are counted in a notice."""
+    images = images_to_train_on(Path(data), allow_unlabeled=True)
+    named = [tuple(images.classes[place] for place in positions(label)) for label in images.labels]
+    if unlabeled := named.count(()):
+        logger.info(f"{printable(data)}: {unlabeled} of {len(named)} images have no label")
+    files = [CheckedFile(path, "all", own) for path, own in zip(images.paths, named, strict=True)]
+    return {"all": list(images.classes)}, files
 
 
 def _files_in_shards(data: str, left_out: LeftOut) -> Found:
@@ -207,7 +225,7 @@ def _files_in_shards(data: str, left_out: LeftOut) -> Found:
             for file in _files_in(shard, split if has_splits else "all", classes, left_out)
         ]
         if found:
-            occurring = sorted({file.class_name for file in of_split_files if file.class_name})
+            occurring = sorted({name for file in of_split_files for name in file.classes})
             listed = [*dict.fromkeys(map(composed, classes))] if trains else occurring
             names[split if has_splits else "all"] = listed
         files += of_split_files
@@ -224,8 +242,8 @@ def _files_in(
         name = f"{shard}/{member}".rstrip("/")
         image = TarImage(name, shard, offset, size, index.problems.get(place))
         # The class of an unreadable image is unknown.
-        class_name = composed(classes[label]) if image.problem is None else ""
-        yield CheckedFile(Path(name), split, class_name, image)
+        own = (composed(classes[label]),) if image.problem is None else ()
+        yield CheckedFile(Path(name), split, own, image)
 
 
 def _files_in_folders(data: str, left_out: LeftOut) -> Found:
@@ -240,7 +258,7 @@ def _files_in_folders(data: str, left_out: LeftOut) -> Found:
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
     files = {split: files_by_class(folder, splits.values(), left_out) for split, folder in folders}
     places = [
-        CheckedFile(path, split, name)
+        CheckedFile(path, split, (name,))
         for split, classes in files.items()
         for name, paths in classes.items()
         for path in paths
@@ -281,7 +299,9 @@ def _report(
     readable = [entry for entry in inspected if entry.digest]
     formats = Counter(entry.format for entry in readable)
     odd = {name for name, count in formats.items() if count < ODD_SHARE * len(readable)}
-    counts = Counter((entry.place.split, entry.place.class_name) for entry in readable)
+    counts = Counter(
+        (entry.place.split, name) for entry in readable for name in entry.place.classes
+    )
     classes = sorted({name for found in names.values() for name in found})
     return Report(
         tuple(names),

@@ -18,21 +18,29 @@ from inceptcli.text import composed, printable
 
 logger = logging.getLogger(__name__)
 
+Label = int | tuple[int, ...]
+"""A position in the list of classes, 0-based; of multi-label data all positions, ascending."""
+
+
+def positions(label: Label) -> tuple[int, ...]:
+    """Return all positions of a label: one, or those of a multi-label image, possibly none."""
+    return label if isinstance(label, tuple) else (label,)
+
 
 @dataclass(frozen=True)
 class LabeledImages:
     """Images with labels.
 
     Attributes:
-        classes: Class names; a label is a position in this list, 0-based.
+        classes: Class names.
         paths: One per image.
         labels: One per image, in the order of `paths`.
-        root: The folder that contains the class folders; None for listed images.
+        root: The folder that contains the class folders or the CSV file of a run; else None.
     """
 
     classes: tuple[str, ...]
     paths: tuple[Path, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
     root: Path | None = None
 
 

@@ -2,8 +2,9 @@
 
 The identity is stored as JSON Lines in `data.jsonl.gz`. The first line has the numbers of images
 and a hash of the following lines; the second, the classes. Each further line has an image's part,
-label, name and size in bytes, -1 if unknown. The first image of each class and part also has a hash
-of its first bytes. It detects swapped classes where names and sizes agree, as with BMP files.
+label (a list if the data is multi-label), name and size in bytes, -1 if unknown. The first image of
+each class and part also has a hash of its first bytes. It detects swapped classes where names and
+sizes agree, as with BMP files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+from inceptcli.data.folders import Label, positions
 from inceptcli.data.sources import ListedSource
 from inceptcli.errors import UserError
 from inceptcli.text import listed, printable
@@ -45,7 +47,7 @@ class Listed(NamedTuple):
     """An image of a dataset; `start` is the hash of its first bytes, if recorded."""
 
     part: str
-    label: int
+    label: Label
     name: str
     bytes: int
     start: str = ""
@@ -73,8 +75,8 @@ class DataIdentity:
             seen: set[int] = set()
             for number, (name, size) in enumerate(source.files()):
                 label, start = source.label(number), ""
-                if label not in seen:
-                    seen.add(label)
+                if not seen.issuperset(positions(label)):
+                    seen.update(positions(label))
                     start = hashlib.sha256(source.start(number, START)).hexdigest()[:16]
                 yield Listed(part, label, name, size, start)
 
@@ -158,15 +160,16 @@ def _lines_of(file: gzip.GzipFile, most: int) -> Iterator[bytes]:
 
 def _checked(image: Listed, classes: int) -> Listed:
     """Return the image; raise ValueError if a field has the wrong type or range."""
-    numbers = (image.label, image.bytes)
+    label = tuple(image.label) if isinstance(image.label, list) else image.label
+    numbers = (*positions(label), image.bytes)
     if (
         image.part not in PARTS
         or not all(isinstance(text, str) for text in (image.name, image.start))
         or not all(type(number) is int for number in numbers)
-        or not 0 <= image.label < classes
+        or not all(0 <= place < classes for place in positions(label))
     ):
         raise ValueError("a line is not an image")
-    return image
+    return image._replace(label=label)
 
 
 def difference_of_data(

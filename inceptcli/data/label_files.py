@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from inceptcli.data.folders import LabeledImages
+from inceptcli.data.folders import Label, LabeledImages
 from inceptcli.data.sources import RemoteSource
 from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
@@ -18,7 +19,9 @@ from inceptcli.files.regular_file import read_regular
 from inceptcli.files.remote.address import Address, data_address, joined, redacted, scheme_of
 from inceptcli.files.remote.copies import local_copy
 from inceptcli.files.remote.transport import FetchError
-from inceptcli.text import composed, printable
+from inceptcli.text import composed, listed, printable
+
+logger = logging.getLogger(__name__)
 
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
 """File names of the validation images; the number is 1 to 50000."""
@@ -27,6 +30,10 @@ SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
 LABEL_COLUMNS = ("label", "class_index")
+SEVERAL_LABELS = "labels"
+"""Column of any number of labels per image, separated by `SEPARATOR`."""
+
+SEPARATOR = ";"
 KAGGLE_LABELS = "LOC_val_solution.csv"
 """Columns ImageId (a name without suffix) and PredictionString (synset and box, repeated)."""
 
@@ -43,6 +50,7 @@ MAXIMUM_BYTES = 256 * 1024**2
 
 
 Entry = TypeVar("Entry")
+Found = TypeVar("Found")
 
 
 class ListedImages(NamedTuple):
@@ -62,7 +70,12 @@ class ListedImages(NamedTuple):
 
 
 def evaluation_images(
-    data: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool = False
+    data: Path,
+    ids: Sequence[str],
+    names: Sequence[str],
+    *,
+    allow_outside: bool = False,
+    allow_unlabeled: bool = False,
 ) -> ListedImages:
     """Return the images of a CSV file (`images_in_csv`) or of ILSVRC's flat folder (`flat`).
 
@@ -75,7 +88,9 @@ def evaluation_images(
     if data.is_file() and data.name == KAGGLE_LABELS:
         return flat(_kaggle_folder(data), ids, names, data)
     if data.is_file() and data.suffix.lower() == ".csv":
-        images = images_in_csv(data, ids, names, allow_outside=allow_outside)
+        images = images_in_csv(
+            data, ids, names, allow_outside=allow_outside, allow_unlabeled=allow_unlabeled
+        )
         return ListedImages(images, data.parent, read=(data,))
     if data.is_file():
         raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of paths and labels")
@@ -90,39 +105,89 @@ def lists_images(data: Path) -> bool:
     return data.is_file() or _flat_folder(data) is not None
 
 
+def is_list_to_train_on(data: str) -> bool:
+    """Return whether `data` is a CSV file, for `images_to_train_on`.
+
+    Raises UsageError for one at an address.
+    """
+    if is_remote_list(data):
+        raise UsageError(f"--data {redacted(data)}: `train` reads CSV files on local disks only")
+    return scheme_of(data) is None and data.lower().endswith(".csv") and not Path(data).is_dir()
+
+
 def is_remote_list(data: str) -> bool:
     """Return whether `data` is the address of a CSV file."""
     return scheme_of(data) is not None and data.partition("?")[0].lower().endswith(".csv")
 
 
 def images_in_csv(
-    file: Path, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
+    file: Path,
+    ids: Sequence[str],
+    names: Sequence[str],
+    *,
+    allow_outside: bool,
+    allow_unlabeled: bool = False,
 ) -> LabeledImages:
     """Return the images listed in a CSV file, in its order.
 
-    The first line names the columns: `path` (or `file`), relative to the CSV's folder, and `label`
-    (or `class_index`). Other columns are ignored. A label is a class's id (synset, folder), else
-    its name, else its position among the weights' classes, 0-based. Positions are not accepted if
-    an id or a name is itself a number.
+    The first line names the columns: `path` (or `file`), relative to the CSV's folder, and either
+    `label` (or `class_index`), or `labels` of any number of labels separated by semicolons, or a
+    column of 0 and 1 per class. Other columns are ignored. A label is a class's id (synset,
+    folder), else its name, else its position among the weights' classes, 0-based. Positions are not
+    accepted if an id or a name is itself a number, and not as names of columns.
 
     Raises:
         UsageError: the columns are missing.
-        UserError: a label is unknown, a path is listed twice, or a path leaves the CSV's folder,
-            directly or by a link, without `allow_outside`; the message names the line.
+        UserError: a label is unknown or given twice, a path is listed twice, or a path leaves the
+            CSV's folder, directly or by a link, without `allow_outside`; or, without
+            `allow_unlabeled`, `labels` is empty. The message names the line.
     """
-    root, real_folders = os.path.realpath(file.parent), dict[str, str]()
+    table = LabelTable(file, Labels(ids, names, ids), allow_unlabeled=allow_unlabeled)
+    paths, labels = _placed(table, _place_below(file.parent), allow_outside)
+    return LabeledImages(tuple(ids), tuple(map(Path, paths)), labels)
+
+
+def images_to_train_on(
+    file: Path, classes: Sequence[str] | None = None, *, allow_unlabeled: bool
+) -> LabeledImages:
+    """Return the images of a CSV file, labeled by position in `classes`, or in its own if None.
+
+    Its own classes are the columns of 0 and 1 in their order, else the labels in alphabetical
+    order. Columns are those of `images_in_csv`, but a label is always a class's name, and without
+    `classes` each column besides the path is a class's.
+
+    Raises UsageError or UserError as `images_in_csv`; also if all images have the same one label.
+    """
+    if not file.exists():
+        raise UsageError(f"{_shown(file)}: no such file")
+    known = None if classes is None else Labels(classes, classes, None)
+    table = LabelTable(file, known, allow_unlabeled=allow_unlabeled)
+    if known is None:
+        table = table.with_own_classes()
+    paths, labels = _placed(table, _place_below(file.parent), allow_outside=False)
+    assert table.known is not None
+    root = Path(os.path.normpath(file.parent))
+    return LabeledImages(tuple(table.known.ids), tuple(map(Path, paths)), labels, root)
+
+
+def _place_below(folder: Path) -> Callable[[str], tuple[str, bool]]:
+    """Return a function from a listed path to its place and whether that is inside `folder`."""
+    root, real_folders = os.path.realpath(folder), dict[str, str]()
 
     def place_of(path: str) -> tuple[str, bool]:
-        place = os.path.normpath(as_it_lies(file.parent, path))
+        place = os.path.normpath(as_it_lies(folder, path))
         return place, Path(_real(place, real_folders)).is_relative_to(root)
 
-    rows, labels = _rows(file), Labels(ids, names, ids)
-    paths, numbers = _placed(rows, place_of, labels, _shown(file), allow_outside)
-    return LabeledImages(tuple(ids), tuple(map(Path, paths)), numbers)
+    return place_of
 
 
 def images_in_remote_csv(
-    data: str, ids: Sequence[str], names: Sequence[str], *, allow_outside: bool
+    data: str,
+    ids: Sequence[str],
+    names: Sequence[str],
+    *,
+    allow_outside: bool,
+    allow_unlabeled: bool = False,
 ) -> RemoteSource:
     """Return the images listed in a CSV file at an address, without fetching them.
 
@@ -135,9 +200,10 @@ def images_in_remote_csv(
         place = joined(address.folder, path)
         return place, place.text.startswith(address.folder)
 
-    rows, labels = _rows(_fetched(address), shown=str(address)), Labels(ids, names, ids)
-    places, numbers = _placed(rows, place_of, labels, str(address), allow_outside)
-    return RemoteSource(places, numbers)
+    table = LabelTable(
+        _fetched(address), Labels(ids, names, ids), str(address), allow_unlabeled=allow_unlabeled
+    )
+    return RemoteSource(*_placed(table, place_of, allow_outside))
 
 
 def _fetched(address: Address) -> Path:
@@ -159,7 +225,7 @@ def groups_in_csv(data: str, column: str) -> list[str]:
         lines, shown = _lines(_fetched(address), str(address)), str(address)
     else:
         lines, shown = _lines(Path(data), printable(data)), printable(data)
-    header = next(lines)[1]
+    header = [entry.strip().lower() for entry in next(lines)[1]]
     if (name := column.strip().lower()) not in header:
         found = printable(", ".join(header)[:LONGEST_SHOWN])
         raise UsageError(f"--group {_cut(column)}: {shown} has no such column, only {found}")
@@ -177,19 +243,15 @@ def groups_in_csv(data: str, column: str) -> list[str]:
 
 
 def _placed(
-    rows: Iterable[tuple[int, str, str]],
-    place_of: Callable[[str], tuple[Entry, bool]],
-    labels: Labels,
-    shown: str,
-    allow_outside: bool,
-) -> tuple[tuple[Entry, ...], tuple[int, ...]]:
+    table: LabelTable, place_of: Callable[[str], tuple[Entry, bool]], allow_outside: bool
+) -> tuple[tuple[Entry, ...], tuple[Label, ...]]:
     """Return the place and the label of each row.
 
     `place_of` returns the place of a path, and whether it is inside the list's folder.
     """
     lines: dict[Entry, int] = {}
-    numbers = []
-    for line, path, label in rows:
+    labels, shown = [], table.shown
+    for line, path, texts in table.rows():
         try:
             place, is_inside = place_of(path)
         except UsageError as error:
@@ -197,16 +259,16 @@ def _placed(
         if not allow_outside and not is_inside:
             raise UserError(
                 f"{shown} line {line}: path {_cut(redacted(path))} leaves the file's folder; "
-                "--allow-outside permits it"
+                + ("--allow-outside permits it" if table.is_measured else "put the file above it")
             )
         if place in lines:
             first = f"{_cut(redacted(path))} is already listed in line {lines[place]}"
             raise UserError(f"{shown} line {line}: {first}")
         lines[place] = line
-        numbers.append(_find(labels, label, shown, line))
+        labels.append(table.label(line, texts))
     if not lines:
         raise UserError(f"{shown}: lists no images")
-    return tuple(lines), tuple(numbers)
+    return tuple(lines), tuple(labels)
 
 
 def flat(
@@ -231,12 +293,12 @@ def flat(
     if (file.parent / "synsets.txt").is_file():
         order = _read(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
-    label_of = {}
+    label_of: dict[str, int] = {}
     for line, name, label in _labeled_names(file):
         key = Path(name).stem
         if key in label_of:
             raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
-        label_of[key] = _find(labels, label, _shown(file), line)
+        label_of[key] = _find(labels.find, label, f"{_shown(file)} line {line}: label")
     images = _validation_images(folder)
     unlabeled = [name for name in images if Path(name).stem not in label_of]
     if unlabeled:
@@ -268,7 +330,11 @@ class Labels:
     Names that differ only in Unicode normalization are equal.
     """
 
-    def __init__(self, ids: Sequence[str], names: Sequence[str], order: Sequence[str]) -> None:
+    def __init__(
+        self, ids: Sequence[str], names: Sequence[str], order: Sequence[str] | None
+    ) -> None:
+        """Index the classes; without `order` they are those of training images."""
+        self.ids = ids
         self.by_id = _labels_by(ids)
         self.by_name = _labels_by(names)
         self.order = order
@@ -277,11 +343,10 @@ class Labels:
     def find(self, text: str) -> int:
         """Return the label of a class; raise ValueError with a predicate about `text`."""
         text = composed(text)
-        labels = self.by_id.get(text) or self.by_name.get(text, set())
-        if len(labels) > 1 or (labels and labels != self.by_name.get(text, labels)):
-            raise ValueError("names several classes; give the class's id")
-        if labels:
-            return next(iter(labels))
+        if (label := self.named(text)) is not None:
+            return label
+        if self.order is None:
+            raise ValueError(f"is not one of the {len(self.ids)} classes trained on")
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
             raise ValueError("is not a class of the weights; give its id, name or number")
         if not self.order:
@@ -298,6 +363,17 @@ class Labels:
             raise ValueError(f"means {shown}, which is not a class of the weights")
         return next(iter(meant))
 
+    def named(self, text: str) -> int | None:
+        """Return the label of the class with this id or name, or None.
+
+        Raises ValueError if there are several.
+        """
+        text = composed(text)
+        labels = self.by_id.get(text) or self.by_name.get(text, set())
+        if len(labels) > 1 or (labels and labels != self.by_name.get(text, labels)):
+            raise ValueError("names several classes; give the class's id")
+        return next(iter(labels), None)
+
 
 def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
     """Return labels by name in Unicode's composed form."""
@@ -307,12 +383,12 @@ def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
     return labels
 
 
-def _find(labels: Labels, text: str, shown: str, line: int) -> int:
+def _find(find: Callable[[str], Found], text: str, place: str) -> Found:
+    """Return what `find` finds for the label or column `text` at `place`."""
     try:
-        return labels.find(text)
+        return find(text)
     except ValueError as error:
-        place = f"{shown} line {line}: label {_cut(text)}"
-        raise UserError(f"{place} {error}") from error
+        raise UserError(f"{place} {_cut(text)} {error}") from error
 
 
 def _flat_folder(data: Path) -> Path | None:
@@ -356,13 +432,208 @@ def _kaggle_folder(file: Path) -> Path:
     )
 
 
+class Row(NamedTuple):
+    """A line of a label file: its number, a path, and the texts of its labels."""
+
+    line: int
+    path: str
+    labels: tuple[str, ...]
+
+
+class LabelTable:
+    """A CSV file of images and labels; rows are read when `rows` is called.
+
+    Attributes:
+        known: The classes; None until `with_own_classes` for images to train on.
+        shown: Name of the file in messages.
+        is_multi_label: Whether an image has any number of labels.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        known: Labels | None,
+        shown: str | None = None,
+        *,
+        allow_unlabeled: bool = False,
+    ) -> None:
+        """Read the header.
+
+        Raises UsageError if columns are missing, UserError if one is there twice.
+        """
+        self.known, self.shown = known, shown or _shown(file)
+        self.allow_unlabeled = allow_unlabeled
+        self._lines = _lines(file, self.shown)
+        _, self._header = next(self._lines)
+        lower = [name.strip().lower() for name in self._header]
+        self._path = self._column(lower, PATH_COLUMNS)
+        self._label = self._column(lower, LABEL_COLUMNS)
+        self._several = self._column(lower, (SEVERAL_LABELS,))
+        self.is_multi_label = self._label is None
+        self._class_columns: dict[str, int] = {}
+        if self._label is not None and self._several is not None:
+            raise UsageError(f"{self.shown}: has a column label and a column labels; remove one")
+        if self._path is not None and self._label is None and self._several is None:
+            self._class_columns = self._by_class(self._path)
+        if self._path is None or (
+            self._label is None and self._several is None and not self._class_columns
+        ):
+            raise UsageError(_missing_columns(self.shown, self._header))
+        self._rows: list[Row] | None = None
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the images are those of an evaluation, not of a training run."""
+        return self.known is not None and self.known.order is not None
+
+    def _column(self, header: Sequence[str], names: Sequence[str]) -> int | None:
+        """Return the place of the first of `names`, or None; raise UserError for two of it."""
+        name = next((name for name in names if name in header), None)
+        if name is None:
+            return None
+        if header.count(name) > 1:
+            raise UserError(f"{self.shown} line 1: column {name} is there twice")
+        return header.index(name)
+
+    def _by_class(self, path: int) -> dict[str, int]:
+        """Return the columns of 0 and 1 by class; all columns but the path if none is known."""
+        found: dict[str, int] = {}
+        others = []
+        for place, name in enumerate(self._header):
+            text = composed(name.strip())
+            if place == path:
+                continue
+            label = None
+            if self.known is not None:
+                label = _find(self.known.named, text, f"{self.shown} line 1: column")
+            if self.known is not None and label is None:
+                others.append(text)
+                continue
+            key = text if self.known is None or label is None else self.known.ids[label]
+            if not key:
+                raise UserError(f"{self.shown} line 1: column {place + 1} has no name")
+            if key in found:
+                raise UserError(f"{self.shown} line 1: column {_cut(text)} is there twice")
+            found[key] = place
+        lacking = [] if self.known is None else [id for id in self.known.ids if id not in found]
+        if found and lacking:
+            raise UserError(
+                f"{self.shown} line 1: lacks the columns of {len(lacking)} classes "
+                f"({listed(lacking)}); add them, with 0 for no such image"
+            )
+        if found and others:
+            logger.info(f"{self.shown}: columns left out, no classes: {listed(others)}")
+        return found
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows; raise UserError, naming the line, if one cannot be understood."""
+        yield from self._read_rows() if self._rows is None else self._rows
+
+    def _read_rows(self) -> Iterator[Row]:
+        assert self._path is not None
+        places = (self._label, self._several, *self._class_columns.values())
+        width = 1 + max(self._path, *(place for place in places if place is not None))
+        for line, fields in self._lines:
+            if len(fields) < width or not fields[self._path]:
+                raise UserError(f"{self.shown} line {line}: lacks a path or a label")
+            try:
+                yield Row(line, fields[self._path], self._texts(fields))
+            except ValueError as error:
+                raise UserError(f"{self.shown} line {line}: {error}") from error
+
+    def _texts(self, fields: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels of a row as they are written; raise ValueError with the reason."""
+        if self._label is not None:
+            if not (text := fields[self._label].strip()):
+                raise ValueError("lacks a path or a label")
+            return (text,)
+        if self._several is None:
+            return tuple(
+                name
+                for name, place in self._class_columns.items()
+                if _is_one(name, fields[place].strip())
+            )
+        whole = fields[self._several].strip()
+        texts = tuple(text.strip() for text in whole.split(SEPARATOR)) if whole else ()
+        if not texts and not self.allow_unlabeled:
+            raise ValueError(
+                "has no label; data.allow_unlabeled in the recipe permits it, and so does a column "
+                "of 0 and 1 per class"
+            )
+        if "" in texts:
+            raise ValueError(f"labels {_cut(whole)} has an empty label")
+        return texts
+
+    def with_own_classes(self) -> LabelTable:
+        """Read all rows and take the classes from them; see `images_to_train_on`."""
+        self._rows = list(self._read_rows())
+        names = list(self._class_columns)
+        if not names:
+            names = sorted({composed(text) for row in self._rows for text in row.labels})
+        if self._rows and len(names) < 1 + (not self.is_multi_label):
+            least = "one class is" if self.is_multi_label else "two classes are"
+            got = f", got only {printable(names[0])}" if names else ""
+            raise UserError(f"{self.shown}: at least {least} needed{got}")
+        self.known = Labels(names, names, None)
+        return self
+
+    def label(self, line: int, texts: Sequence[str]) -> Label:
+        """Return the label of a row; raise UserError if it is unknown or given twice."""
+        assert self.known is not None
+        place = f"{self.shown} line {line}: label"
+        found = [_find(self.known.find, text, place) for text in texts]
+        if not self.is_multi_label:
+            return found[0]
+        for number, text in enumerate(texts):
+            if found[number] in found[:number]:
+                raise UserError(f"{place} {_cut(text)} is given twice")
+        return tuple(sorted(found))
+
+
+def _is_one(name: str, value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError(
+            f"column {_cut(name)} must be 0 or 1, got {_cut(value) or 'nothing'}; name a column of "
+            "labels label (one each) or labels (a;b)"
+        )
+    return value == "1"
+
+
+def _missing_columns(
+    shown: str,
+    header: Sequence[str],
+    wanted: str = "path,label (or file for path, class_index for label), or path,labels (a;b), or "
+    "path and a column of 0 and 1 per class",
+) -> str:
+    found = printable(",".join(header)[:80])
+    return f"{shown}: the first line must name the columns {wanted}, got {found}"
+
+
 def _labeled_names(file: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, name and label; all of an image's boxes in Kaggle's file have its synset."""
     if file.name == KAGGLE_LABELS:
-        for line, name, boxes in _rows(file, ("imageid",), ("predictionstring",)):
-            yield line, name, boxes.split()[0]
+        yield from _kaggle_rows(file)
+    elif file.suffix == ".csv":
+        table = LabelTable(file, Labels((), (), ()))
+        if table.is_multi_label:
+            raise UsageError(
+                f"{_shown(file)}: ILSVRC's images have one label each, in column label"
+            )
+        yield from ((line, path, labels[0]) for line, path, labels in table.rows())
     else:
-        yield from _rows(file) if file.suffix == ".csv" else _words(file)
+        yield from _words(file)
+
+
+def _kaggle_rows(file: Path) -> Iterator[tuple[int, str, str]]:
+    lines = _lines(file, _shown(file))
+    header = [name.strip().lower() for name in next(lines)[1]]
+    if not {"imageid", "predictionstring"} <= set(header):
+        raise UsageError(_missing_columns(_shown(file), header, "imageid,predictionstring"))
+    name, boxes = header.index("imageid"), header.index("predictionstring")
+    for line, row in lines:
+        if len(row) <= max(name, boxes) or not row[name] or not row[boxes].strip():
+            raise UserError(f"{_shown(file)} line {line}: lacks a path or a label")
+        yield line, row[name], row[boxes].split()[0]
 
 
 def _read(file: Path) -> str:
@@ -374,41 +645,15 @@ def _read(file: Path) -> str:
         raise UserError(f"{_shown(file)}: {error}") from error
 
 
-def _rows(
-    file: Path,
-    path_columns: Sequence[str] = PATH_COLUMNS,
-    label_columns: Sequence[str] = LABEL_COLUMNS,
-    shown: str | None = None,
-) -> Iterator[tuple[int, str, str]]:
-    """Yield line, path and label of a CSV file; messages show `shown` instead of its path."""
-    shown = shown or _shown(file)
-    lines = _lines(file, shown)
-    header = next(lines)[1]
-    columns = [
-        next((header.index(name) for name in known if name in header), None)
-        for known in (path_columns, label_columns)
-    ]
-    path, label = columns
-    if path is None or label is None:
-        found = printable(",".join(header)[:80])
-        wanted = f"{path_columns[0]},{label_columns[0]}"
-        if path_columns == PATH_COLUMNS:
-            wanted += " (or file for path, class_index for label)"
-        raise UsageError(f"{shown}: the first line must name the columns {wanted}, got {found}")
-    for line, row in lines:
-        if len(row) <= max(path, label) or not row[path] or not row[label].strip():
-            raise UserError(f"{shown} line {line}: lacks a path or a label")
-        yield line, row[path], row[label].strip()
-
-
 def _lines(file: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line and fields of a CSV file: its columns in lower case, then rows, if not empty."""
+    """Yield the number and the fields of the first line of a CSV file, then of each nonempty one.
+
+    Messages show `shown` instead of its path.
+    """
     lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
     try:
-        yield 1, [name.strip().lower() for name in next(lines, [])]
-        for row in lines:
-            if row:
-                yield lines.line_num, row
+        yield 1, next(lines, [])
+        yield from ((lines.line_num, row) for row in lines if row)
     except csv.Error as error:
         raise UserError(f"{shown} line {lines.line_num}: {error}") from error
 

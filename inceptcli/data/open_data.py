@@ -1,4 +1,4 @@
-"""Open `--data` for training or evaluation: class folders or shards. No torch."""
+"""Open `--data` for training or evaluation: class folders, a CSV file or shards. No torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import class_folder, labeled_for, subfolders
+from inceptcli.data.folders import class_folder, labeled_for, positions, subfolders
 from inceptcli.data.identity import KeptIdentity
+from inceptcli.data.label_files import images_to_train_on, is_list_to_train_on
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
-from inceptcli.data.sources import FolderSource, ListedSource
+from inceptcli.data.sources import FolderSource, ListedSource, is_multi_label
 from inceptcli.data.splits import (
     NAMES,
     Split,
@@ -26,7 +27,7 @@ from inceptcli.data.splits import (
     unvalidated,
     validation_mask,
 )
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.text import listed, printable
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class TrainedOn(NamedTuple):
     path: str
     val_path: str | None = None
     val_fraction: float | None = None
+    allow_unlabeled: bool = False
 
 
 class Chosen(NamedTuple):
@@ -56,8 +58,8 @@ class Dataset(ABC):
 
     Attributes:
         data: The argument of `--data`.
-        splits: Its splits among train, val and test; empty for plain class folders and for shards
-            that name no split.
+        splits: Its splits among train, val and test; empty for plain class folders, CSV files and
+            shards that name no split.
         training: The images to train on; None if there are none.
     """
 
@@ -71,7 +73,7 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def training_places(self) -> list[Path]:
-        """The class folders or the tar files of the training images."""
+        """The class folders, tar files or listed files of the training images."""
 
     @property
     @abstractmethod
@@ -118,6 +120,11 @@ class Dataset(ABC):
                 f"give --val-fraction 0.1 to split the train images{test}"
             )
         folder = Path(self.data)
+        if isinstance(self, Listing):
+            raise UsageError(
+                f"--data {place}: no validation images; give --val-fraction 0.1, or another CSV "
+                "file as --val-data"
+            )
         if folder.is_dir() and not means_shards(self.data) and not subfolders(folder):
             raise UsageError(
                 f"--data {place}: no class folders; put each class's images into a folder of its "
@@ -143,18 +150,27 @@ class Dataset(ABC):
         return "test" in self.splits
 
 
-def open_dataset(data: str, val_data: str | None = None, classes: Sequence[str] = ()) -> Dataset:
-    """Open class folders or shards.
+def open_dataset(
+    data: str,
+    val_data: str | None = None,
+    classes: Sequence[str] = (),
+    *,
+    allow_unlabeled: bool = False,
+) -> Dataset:
+    """Open class folders, a CSV file or shards.
 
     Args:
         data: The argument of `--data`.
         val_data: The argument of `--val-data`; excluded from training if it is inside `data`.
         classes: Known classes; folders of these names are classes, not splits.
+        allow_unlabeled: Whether images of a CSV file may have no label.
 
     Raises:
-        UsageError: `data` is neither class folders nor shards.
+        UsageError: `data` is neither class folders nor a CSV file nor shards.
         UserError: shards cannot be fetched.
     """
+    if is_list_to_train_on(data):
+        return Listing(data, allow_unlabeled)
     if means_shards(data):
         return Shards(data, val_data)
     return Folders(data, val_data, classes)
@@ -223,6 +239,28 @@ class Folders(Dataset):
         return sorted(folder for folder in unused if not self._validates(folder))
 
 
+class Listing(Dataset):
+    """A CSV file of paths and labels."""
+
+    def __init__(self, data: str, allow_unlabeled: bool) -> None:
+        self.allow_unlabeled = allow_unlabeled
+        super().__init__(data, (), "all")
+
+    def images(self, which: Measured, classes: Sequence[str] | None) -> FolderSource:
+        """See `Dataset`."""
+        images = images_to_train_on(Path(self.data), classes, allow_unlabeled=self.allow_unlabeled)
+        return FolderSource(images)
+
+    @property
+    def training_places(self) -> list[Path]:
+        """See `Dataset`."""
+        return list(self.images("all", None).images.paths)
+
+    def left_out(self, val_data: str | None) -> list[Path]:
+        """See `Dataset`."""
+        return []
+
+
 class Shards(Dataset):
     """Tar shards."""
 
@@ -282,6 +320,8 @@ def open_for_training(
     val_fraction: float | None,
     kept: KeptIdentity | None = None,
     exclude: str | None = None,
+    *,
+    allow_unlabeled: bool = False,
 ) -> tuple[ListedSource, ListedSource, tuple[str, ...]]:
     """Return training images, validation images and their class names.
 
@@ -294,10 +334,11 @@ def open_for_training(
             content, if there is no other validation data.
         kept: Stored identity of a resumed run's data; its assignment of images is reused.
         exclude: File that lists images to leave out of validation; they may be training images.
+        allow_unlabeled: Whether images of a CSV file may have no label.
 
     Raises:
-        UsageError: `data` is neither class folders nor shards, or there is not exactly one source
-            of validation images.
+        UsageError: `data` is neither class folders nor a CSV file nor shards, there is not exactly
+            one source of validation images, or only one of the two is multi-label.
         UserError: the content of a folder or file is invalid, or no validation image remains.
     """
     if val_data is not None and val_fraction is not None:
@@ -305,7 +346,7 @@ def open_for_training(
             f"--val-fraction {val_fraction}: --val-data {printable(val_data)} already selects the "
             "validation images; leave out one of the two"
         )
-    dataset = open_dataset(data, val_data)
+    dataset = open_dataset(data, val_data, allow_unlabeled=allow_unlabeled)
     dataset.check_training(val_data, val_fraction)
     dataset.log_what_is_left_out(val_data)
     assert dataset.training is not None
@@ -316,7 +357,8 @@ def open_for_training(
         is_val = None if kept is None else _kept_split(whole, kept, exclude, data)
         train, val = _split_by_content(whole, val_fraction, is_val)
     elif val_data is not None:
-        val = open_for_evaluation(val_data, classes)
+        val = open_for_evaluation(val_data, classes, allow_unlabeled=allow_unlabeled)
+        _check_same_labels(whole, val, data, val_data)
     else:
         val = dataset.images("val", classes)
     if exclude is not None:
@@ -324,6 +366,16 @@ def open_for_training(
     if val_fraction is None and (line := without_images(val, classes)):
         logger.info(f"{printable(val_data or data)}: {line}")
     return train, val, classes
+
+
+def _check_same_labels(train: ListedSource, val: ListedSource, data: str, val_data: str) -> None:
+    """Raise UsageError if only one of the two is multi-label."""
+    if is_multi_label(train) != is_multi_label(val):
+        one, several = (val_data, data) if is_multi_label(train) else (data, val_data)
+        raise UsageError(
+            f"--val-data {printable(val_data)}: images of {printable(one)} have one label, those of "
+            f"{printable(several)} any number; give CSV files with the same columns"
+        )
 
 
 def _without(val: ListedSource, exclude: str, data: str) -> FolderSource:
@@ -335,16 +387,19 @@ def _without(val: ListedSource, exclude: str, data: str) -> FolderSource:
 
 def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
     """Return a line about the classes without validation images; None if there are none."""
-    seen = {val.label(number) for number in range(len(val))}
+    seen = {label for number in range(len(val)) for label in positions(val.label(number))}
     names = [name for label, name in enumerate(classes) if label not in seen]
     if not names:
         return None
     return f"no validation images of {len(names)} of {len(classes)} classes: {listed(names)}"
 
 
-def open_for_evaluation(data: str, classes: Sequence[str]) -> ListedSource:
+def open_for_evaluation(
+    data: str, classes: Sequence[str], *, allow_unlabeled: bool = False
+) -> ListedSource:
     """Return the images of the default split; see `open_split`."""
-    return open_split(data, classes).source
+    trained = TrainedOn(data, allow_unlabeled=allow_unlabeled)
+    return open_split(data, classes, trained=trained).source
 
 
 def open_split(
@@ -363,10 +418,15 @@ def open_split(
             not itself named val or test, unless the run's own data has the same name.
 
     Raises:
-        UsageError: `data` is neither class folders nor shards, or has no such split.
+        UsageError: `data` is neither class folders nor a CSV file nor shards, or has no such split.
         UserError: a class is not in `classes`, or there are no images.
     """
-    dataset = open_dataset(data, trained.val_path if trained else None, classes)
+    dataset = open_dataset(
+        data,
+        trained.val_path if trained else None,
+        classes,
+        allow_unlabeled=trained is not None and trained.allow_unlabeled,
+    )
     named = None if dataset.splits else _split_of(data)
     val_fraction = trained.val_fraction if trained else None
     if dataset.training is None or "val" in dataset.splits:
@@ -403,12 +463,16 @@ def _split_of(data: str) -> Split | None:
 
 
 def training_places(trained: TrainedOn) -> list[Path]:
-    """Return the local class folders or tar files of the training images; empty if not found."""
+    """Return the class folders, tar files or listed files of the training images, if local.
+
+    Empty if they are not found.
+    """
     if "://" in trained.path:
         return []
     try:
-        return open_dataset(trained.path, val_data=trained.val_path).training_places
-    except UsageError:
+        dataset = open_dataset(trained.path, trained.val_path, allow_unlabeled=True)
+        return dataset.training_places
+    except (UsageError, UserError):
         return []
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.folders import LabeledImages, digests, where
+from inceptcli.data.folders import Label, LabeledImages, digests, positions, where
 from inceptcli.data.pixels.decode import decode, decode_remote
 from inceptcli.files.remote.address import Address
 
@@ -31,11 +31,16 @@ class ImageSource(Protocol):
         See `decode` for `shorter_side`.
         """
 
-    def label(self, index: int) -> int:
-        """Return the image's label, a position in the list of classes."""
+    def label(self, index: int) -> Label:
+        """Return the image's label, a position in the list of classes; see `Label`."""
 
     def name(self, index: int) -> str:
         """Return the image's name for messages."""
+
+
+def is_multi_label(source: ImageSource) -> bool:
+    """Return whether the images of a source, at least one, have any number of labels each."""
+    return isinstance(source.label(0), tuple)
 
 
 class ListedSource(ImageSource, Protocol):
@@ -53,7 +58,7 @@ class ListedSource(ImageSource, Protocol):
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Images in class folders."""
+    """Images in class folders or of a CSV file."""
 
     images: LabeledImages
 
@@ -70,8 +75,8 @@ class FolderSource:
         """Return RGB pixels (H, W, 3); raise UnreadableImage if the file cannot be decoded."""
         return decode(self.images.paths[index], shorter_side)
 
-    def label(self, index: int) -> int:
-        """Return the image's label, the position of its folder in `classes`."""
+    def label(self, index: int) -> Label:
+        """Return the image's label, as positions in `classes`."""
         return self.images.labels[index]
 
     def name(self, index: int) -> str:
@@ -79,7 +84,7 @@ class FolderSource:
         return str(self.images.paths[index])
 
     def files(self) -> list[tuple[str, int]]:
-        """Return paths relative to the folder of the class folders, and sizes in bytes.
+        """Return paths relative to the root of the images, and sizes in bytes.
 
         Uses several threads, since network file systems have a high latency.
         """
@@ -113,7 +118,7 @@ class RemoteSource:
     """Images at remote addresses, each fetched when it is read; for evaluation."""
 
     addresses: tuple[Address, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -123,8 +128,8 @@ class RemoteSource:
         """Return RGB pixels (H, W, 3); raise UnreadableImage if fetching or decoding fails."""
         return decode_remote(self.addresses[index], shorter_side)
 
-    def label(self, index: int) -> int:
-        """Return the image's label, a position in the list of classes."""
+    def label(self, index: int) -> Label:
+        """Return the image's label, a position in the list of classes; see `Label`."""
         return self.labels[index]
 
     def name(self, index: int) -> str:
@@ -133,8 +138,9 @@ class RemoteSource:
 
 
 def labels_of(source: ImageSource) -> NDArray[np.int64]:
-    """Return the label of each image, (N,)."""
-    return np.fromiter(map(source.label, range(len(source))), np.int64, len(source))
+    """Return the labels of all images in order: one each, or any number for multi-label data."""
+    labels = (place for index in range(len(source)) for place in positions(source.label(index)))
+    return np.fromiter(labels, np.int64)
 
 
 def _sizes(paths: list[str]) -> list[int]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from inceptcli.data.folders import (
+    Label,
     check_folder,
     files_and_outputs,
     has_images,
     has_only_outputs,
     is_image,
+    positions,
     subfolders,
 )
 from inceptcli.errors import UsageError, UserError
@@ -26,6 +28,9 @@ NAMES: Mapping[Split, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 """Accepted names of each split, in any case."""
+
+UNLABELED = -1
+"""Stands for the class of images without a label."""
 
 
 def split_named(word: str) -> Split | None:
@@ -100,15 +105,15 @@ def _images(folder: Path) -> bool:
 
 
 def validation_mask(
-    digests: Sequence[bytes | None], labels: Sequence[int], val_fraction: float
+    digests: Sequence[bytes | None], labels: Sequence[Label], val_fraction: float
 ) -> list[bool]:
-    """Return whether each image is for validation, from its SHA-256 and its label.
+    """Return whether each image is for validation, from its SHA-256 and its labels.
 
     An image validates if its hash, scaled to [0, 1), is below `val_fraction`. A class with at least
     two different images keeps one on each side: if no hash is below, the smallest validates; if all
     are, the largest trains. Identical images always stay together. Adding an image does not move
     others, unless it becomes the smallest or largest of these. Unreadable images (None) and the
-    only image of a class train.
+    only image of a class train. Images without a label are split like a class of their own.
 
     Raises:
         UsageError: `val_fraction` is not between 0 and 1.
@@ -118,7 +123,8 @@ def validation_mask(
     classes: defaultdict[int, set[bytes]] = defaultdict(set)
     for digest, label in zip(digests, labels, strict=True):
         if digest is not None:
-            classes[label].add(digest)
+            for place in positions(label) or (UNLABELED,):
+                classes[place].add(digest)
     order = [classes[label] for label in sorted(classes)]
     val = {d for found in order for d in found if int.from_bytes(d[:6]) / 2**48 < val_fraction}
     for found in order:
@@ -140,7 +146,7 @@ def _first(candidates: Sequence[bytes], left: Sequence[set[bytes]]) -> set[bytes
 
 
 def unvalidated(
-    is_val: Sequence[bool], labels: Sequence[int], classes: Sequence[str], val_fraction: float
+    is_val: Sequence[bool], labels: Sequence[Label], classes: Sequence[str], val_fraction: float
 ) -> str | None:
     """Return a line about classes with images but no validation image; None if there are none.
 
@@ -152,7 +158,9 @@ def unvalidated(
             f"val_fraction {val_fraction}: no class has two different images to split; add images, "
             "or give --val-data"
         )
-    seen = set(labels) - {label for label, val in zip(labels, is_val, strict=True) if val}
+    seen = {place for label in labels for place in positions(label)}
+    for label, val in zip(labels, is_val, strict=True):
+        seen -= set(positions(label)) if val else set()
     if not seen:
         return None
     names = [classes[label] for label in sorted(seen)]

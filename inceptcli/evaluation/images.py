@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from inceptcli.data.class_subset import of_classes
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import subfolders
+from inceptcli.data.folders import is_image, subfolders
 from inceptcli.data.label_files import (
     KAGGLE_LABELS,
     SYNSET,
@@ -25,6 +25,7 @@ from inceptcli.data.label_files import (
 from inceptcli.data.open_data import (
     Measured,
     TrainedOn,
+    open_for_evaluation,
     open_split,
     training_places,
     validation_places,
@@ -153,10 +154,12 @@ def _own(
             raise UsageError(f"{file}: has no {split} images of `shapes`; give --data FOLDER")
         size, seed = data.height_and_width, recipe.trainer.seed
         count = data.train_size if split == "train" else data.val_size
-        return MeasuredImages(Shapes(seed, count, size, split), "shapes", split)
+        shapes = Shapes(seed, count, size, split, data.shapes == "pairs")
+        return MeasuredImages(shapes, "shapes", split)
     if data.val_path is not None and split == "val":
         _check_there(data.val_path, "validated", file)
-        return MeasuredImages(open_split(data.val_path, ids).source, data.val_path, "val")
+        val = open_for_evaluation(data.val_path, ids, allow_unlabeled=data.allow_unlabeled)
+        return MeasuredImages(val, data.val_path, "val", read=_lists(data.val_path))
     _check_there(data.path, "trained", file)
     return _split(data.path, ids, split, recipe)
 
@@ -165,7 +168,12 @@ def _split(
     data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None
 ) -> MeasuredImages:
     chosen = open_split(data, ids, split, _trained(recipe) if recipe else None)
-    return MeasuredImages(chosen.source, data, chosen.split, val_fraction=chosen.val_fraction)
+    fraction = chosen.val_fraction
+    return MeasuredImages(chosen.source, data, chosen.split, 0, (), fraction, _lists(data))
+
+
+def _lists(data: str) -> tuple[Path, ...]:
+    return (Path(data),) if Path(data).is_file() else ()
 
 
 def _by_folder(data: str, ids: Sequence[str], names: Sequence[str]) -> Sequence[str]:
@@ -210,7 +218,9 @@ def _numbered(folders: Iterable[str]) -> dict[str, int]:
 
 def _trained(recipe: Recipe) -> TrainedOn | None:
     data = recipe.data
-    return None if data.path is None else TrainedOn(data.path, data.val_path, data.val_fraction)
+    if data.path is None:
+        return None
+    return TrainedOn(data.path, data.val_path, data.val_fraction, data.allow_unlabeled)
 
 
 def _check_there(data: str, what: str, file: Path) -> None:
@@ -238,16 +248,18 @@ def _given(
             )
         return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
     source: ImageSource
+    allowed = {
+        "allow_outside": wanted.allow_outside,
+        "allow_unlabeled": recipe is not None and recipe.data.allow_unlabeled,
+    }
     if is_remote_list(data):
         split: Measured = "all"
-        source = images_in_remote_csv(data, ids, names, allow_outside=wanted.allow_outside)
+        source = images_in_remote_csv(data, ids, names, **allowed)
         notes: tuple[str, ...] = ()
         read: tuple[Path, ...] = ()
     else:
         split = "all" if Path(data).is_file() else "val"
-        images, _, notes, read = evaluation_images(
-            Path(data), ids, names, allow_outside=wanted.allow_outside
-        )
+        images, _, notes, read = evaluation_images(Path(data), ids, names, **allowed)
         source = FolderSource(images)
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
@@ -328,13 +340,16 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
 
 
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
-    """Count the images that are in one of the places (folders or tar files)."""
+    """Count the images that are in one of the places: folders, tar files or the images."""
     roots = {os.path.realpath(place) for place in places}
     if isinstance(source, ShardSource):
         numbers = Counter(source.shard_of.tolist())
         counts = Counter({str(source.shards[number]): n for number, n in numbers.items()})
     elif isinstance(source, FolderSource):
-        counts = Counter(str(path.parent) for path in source.images.paths)
+        paths = source.images.paths
+        if any(map(is_image, places)):  # of a CSV file
+            return sum(os.path.realpath(path) in roots for path in paths)
+        counts = Counter(str(path.parent) for path in paths)
     else:
         return 0
     total = 0

@@ -282,7 +282,7 @@ def evaluation_of(
         top5=in_top5 / total,
         top5_interval=wilson_interval(in_top5, total),
         loss=loss,
-        loss_interval=_mean_interval([image.loss for image in images], loss),
+        loss_interval=mean_interval([image.loss for image in images], loss),
         calibration_error=_calibration_error(bins, total),
         calibration=bins,
         per_class=per_class,
@@ -355,7 +355,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (center - spread) / scale), min(1.0, (center + spread) / scale)
 
 
-def _mean_interval(values: Sequence[float], mean: float) -> tuple[float, float] | None:
+def mean_interval(values: Sequence[float], mean: float) -> tuple[float, float] | None:
+    """Return the normal 95 % interval of a mean of at least 0; None for one value."""
     if len(values) < 2:
         return None
     variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)

@@ -43,14 +43,15 @@ def draw_run_curves(folder: Path, num_classes: int) -> None:
         top = figure.add_gridspec(1, 2, **SIDES, top=0.89, bottom=0.53, wspace=0.16)
         bottom = figure.add_gridspec(1, 3, **SIDES, top=0.42, bottom=0.08, wspace=0.38)
         loss = figure.add_subplot(top[0], title="Loss (cross entropy)")
-        accuracy = figure.add_subplot(top[1], title="Validation accuracy, %")
+        measures = _measures(history, num_classes)
+        title = "Validation accuracy, %" if "val_top1" in measures else "Validation mAP and F1, %"
+        accuracy = figure.add_subplot(top[1], title=title)
         rate = figure.add_subplot(bottom[0], title="Learning rate")
         speed = figure.add_subplot(bottom[1], title="Training speed, images/s")
         units = figure.add_subplot(bottom[2], title="Dead units, % of channels")
         _lines(loss, history, {"val_loss": "validation", "train_loss": "training"})
-        top5 = {"val_top5": "top-5"} if tells_top5(num_classes) else {}
-        _lines(accuracy, history, {"val_top1": "top-1", **top5}, factor=100)
-        _mark_best(accuracy, history)
+        _lines(accuracy, history, measures, factor=100)
+        _mark_best(accuracy, history, *next(iter(measures.items())))
         _lines(rate, history, {"learning_rate": ""})
         _lines(speed, history, {"images_per_second": ""})
         for axes in (rate, speed):
@@ -61,6 +62,16 @@ def draw_run_curves(folder: Path, num_classes: int) -> None:
         done = f"{history.epochs[-1]:g}" if history.epochs else "0"
         title = f"{shown(folder.resolve().name)}, epoch {done}"
         figure.suptitle(title, x=SIDES["left"], y=0.98, ha="left", size=13, weight="bold")
+
+
+def _measures(history: History, num_classes: int) -> dict[str, str]:
+    """Return the columns of the validation to draw with their names, first that of the best epoch.
+
+    Those of multi-label runs are mAP and F1.
+    """
+    if any(value is not None for value in history.columns.get("val_average_precision", [])):
+        return {"val_average_precision": "mAP", "val_micro_f1": "micro F1"}
+    return {"val_top1": "top-1"} | ({"val_top5": "top-5"} if tells_top5(num_classes) else {})
 
 
 def _lines(axes: Axes, history: History, names: dict[str, str], factor: float = 1) -> None:
@@ -89,14 +100,14 @@ def _lines(axes: Axes, history: History, names: dict[str, str], factor: float = 
     whole_numbers(axes)
 
 
-def _mark_best(axes: Axes, history: History) -> None:
-    top1 = [value or 0 for value in history.columns.get("val_top1", [])]
-    if not top1:
+def _mark_best(axes: Axes, history: History, measure: str, name: str) -> None:
+    values = [value or 0 for value in history.columns.get(measure, [])]
+    if not values:
         return
-    best = max(top1)
-    epoch = history.epochs[top1.index(best)]
+    best = max(values)
+    epoch = history.epochs[values.index(best)]
     axes.axvline(epoch, color=INK, linewidth=0.8, linestyle=DASHES[2])
-    axes.set_title(f"best top-1 {best:.1%}, epoch {epoch:g}", loc="right", weight="normal", size=9)
+    axes.set_title(f"best {name} {best:.1%}, epoch {epoch:g}", loc="right", weight="normal", size=9)
 
 
 def _dead_units(axes: Axes, dead: DeadUnitShares | None) -> None:

@@ -31,7 +31,7 @@ from inceptcli.text import composed, printable
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.header import LONGEST_SIDE, SMALLEST_CROP_FRACTION
-from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.metadata import ClassName, OutputKind, WeightsMetadata
 from inceptcli.weights.onnx_file import is_onnx
 
 Views = tuple[NDArray[np.uint8], ...]
@@ -45,7 +45,8 @@ class Ensemble:
 
     GoogLeNet (section 7) averages softmax probabilities in the same way. Classes and their order
     are those of the first network; with a `subset`, the networks are as if they had no others. The
-    temperature of each calibrated network is applied to its average over the crops.
+    temperature of each calibrated network is applied to its average over the crops. `thresholds` of
+    multi-label networks (num_classes,) are averaged too; otherwise they are None.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Ensemble:
         `others` are the same networks on other devices; batches alternate between devices. `subset`
         has the positions of the classes that compete, by default all.
 
-        Raises UsageError if the classes differ or a network does not support `crops`.
+        Raises UsageError if the classes or outputs differ, or a network does not support `crops`.
         """
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         for engine in engines:
@@ -72,6 +73,17 @@ class Ensemble:
         places = range(len(engines[0].classes)) if subset is None else subset
         self.classes = tuple(engines[0].classes[place] for place in places)
         self.orders = [[order[place] for place in places] for order in orders]
+        check_same_outputs(
+            [
+                (name, engine.output_kind, engine.thresholds is not None)
+                for (name, _), engine in zip(numbered, engines, strict=True)
+            ]
+        )
+        self.thresholds: NDArray[np.float64] | None = None
+        if engines[0].thresholds is not None:
+            members = zip(engines, self.orders, strict=True)
+            own = [np.array(engine.thresholds)[order] for engine, order in members]
+            self.thresholds = np.mean(own, axis=0)
         self._on_devices = cycle([engines, *others])
         self.num_devices = 1 + len(others)
 
@@ -138,13 +150,14 @@ class Ensemble:
     def _of_networks(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Convert logits of all crops to mean probabilities (N, networks, num_classes)."""
         num_images = len(found[0]) // self.crops
+        function = softmax if self.engines[0].output_kind == "softmax" else sigmoid
         means = np.empty((num_images, len(found), len(self.classes)))
         members = zip(found, self.orders, self.temperatures, strict=True)
         for number, (logits, order, temperature) in enumerate(members):
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             # One logit that is not finite makes all of them NaN, even outside the subset.
             sound = (np.where(np.isfinite(row).all(), row, np.nan) for row in logits)
-            each = np.stack([softmax(row[order]) for row in sound])
+            each = np.stack([function(row[order]) for row in sound])
             for image in range(num_images):
                 of_image = each[image * self.crops : (image + 1) * self.crops]
                 means[image, number] = tempered(of_image.mean(axis=0), temperature)
@@ -372,6 +385,7 @@ def check_ensemble(members: Sequence[tuple[str, WeightsMetadata]], crops: Crops)
     """Raise UsageError, naming the weights, if they cannot form an ensemble with these crops."""
     if len(members) > 1:
         check_same_classes(members)
+        check_same_outputs([(name, m.outputs, m.is_multi_label) for name, m in members])
     for name, metadata in members:
         try:
             check_crops(metadata.preprocessing, crops)
@@ -389,6 +403,21 @@ def check_same_classes(members: Sequence[tuple[str, WeightsMetadata]]) -> None:
                 "--classes FILE|FOLDER"
             )
     match_classes([(name, metadata.classes) for name, metadata in members])
+
+
+def check_same_outputs(members: Sequence[tuple[str, OutputKind, bool]]) -> None:
+    """Raise UsageError unless all networks (name, outputs, multi-label) are of one kind."""
+    (first, *kind), *others = members
+    for name, *own in others:
+        if own != kind:
+            raise UsageError(
+                f"an ensemble needs the same outputs: {first} has {_kind(*kind)}, {name} has "
+                f"{_kind(*own)}"
+            )
+
+
+def _kind(outputs: object, is_multi_label: object) -> str:
+    return f"{outputs} outputs and {'any number of labels' if is_multi_label else 'one label'}"
 
 
 def match_classes(members: Sequence[tuple[str, Sequence[ClassName]]]) -> list[list[int]]:
@@ -450,3 +479,15 @@ def tempered(probabilities: NDArray[np.float64], temperature: float) -> NDArray[
     if found.argmax() != best:
         found[best] = np.nextafter(found.max(), 1)
     return found
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Convert logits (..., num_classes) to a probability of each class, computed in float64.
+
+    All are NaN if one of the logits is not finite.
+    """
+    wide = logits.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-wide))
+    finite = np.isfinite(logits).all(axis=-1, keepdims=True)
+    return np.where(finite, probabilities, np.nan)

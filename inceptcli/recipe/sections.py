@@ -91,11 +91,13 @@ class DataSection(Section):
     """Images, preprocessing and loading; a null path draws `shapes`."""
 
     path: PathText | None = Field(
-        default=None, description="Class folders or tar shards to train on; null draws shapes."
+        default=None,
+        description="Class folders, CSV file or tar shards to train on; null draws shapes.",
     )
     val_path: PathText | None = Field(
         default=None,
-        description="Class folders or tar shards to validate on, if data.path has no val.",
+        description="Class folders, CSV file or tar shards to validate on, if data.path has no "
+        "val.",
     )
     val_fraction: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         default=None,
@@ -106,6 +108,14 @@ class DataSection(Section):
         default=None,
         description="File that lists images to leave out of validation, as `eval --exclude` takes "
         "it; null for none.",
+    )
+    allow_unlabeled: bool = Field(
+        default=False,
+        description="Whether an image of a CSV file may have an empty field labels: no class.",
+    )
+    shapes: Literal["single", "pairs"] = Field(
+        default="single",
+        description="Shapes to draw if data.path is null: one, or a pair, which is multi-label.",
     )
     image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] = Field(
         default=299, description="Side of an image in pixels, or its height and width."

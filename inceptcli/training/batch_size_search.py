@@ -127,11 +127,14 @@ class _BlackImages(IterableDataset[Batch]):
 
     def __init__(self, size: int, plan: Plan) -> None:
         self.size, self.image_size = size, plan.preprocessing.image_size
+        self.num_classes = plan.network.num_classes if plan.is_multi_label else None
 
     def __iter__(self) -> Iterator[Batch]:
         images = torch.zeros(self.size, *self.image_size, 3, dtype=torch.uint8)
-        labels = torch.zeros(self.size, dtype=torch.int64)
-        yield from [Batch(images.permute(0, 3, 1, 2), labels, labels, [])] * STEPS
+        numbers = torch.zeros(self.size, dtype=torch.int64)
+        several = self.num_classes is not None
+        labels = torch.zeros(self.size, self.num_classes or 0) if several else numbers
+        yield from [Batch(images.permute(0, 3, 1, 2), labels, numbers, [])] * STEPS
 
 
 class _MemoryCheckpointIO(CheckpointIO):

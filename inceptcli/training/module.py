@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.training import optimizers
 from inceptcli.training.fine_tuning import freeze_parts, frozen_parts
 from inceptcli.training.loss import TrainingLoss
+from inceptcli.training.multi_label_metrics import MultiLabelMetrics
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_network, resolve
 from inceptcli.weights.metadata import ClassName
@@ -78,6 +79,8 @@ class BalancedAccuracy(_ClassCounts):
 class ClassifierMetrics(nn.Module):
     """Measures of `eval` (0 to 1, and the loss without label smoothing), exact over all ranks."""
 
+    thresholds: list[float] | None = None
+
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         # Checking for NaN would synchronize at each batch, and would drop such losses.
@@ -98,21 +101,40 @@ class ClassifierMetrics(nn.Module):
         """Return the metrics as PART_loss, PART_top1 and so on."""
         return {f"{part}_{name}": getattr(self, name) for name in MEASURES}
 
+    def results(self, part: str, trainer: Trainer) -> dict[str, float]:
+        """Return the values of `named` over all ranks, and reset them."""
+        results = {}
+        for name, metric in self.named(part).items():
+            results[name] = float(metric.compute())
+            metric.reset()
+        return results
+
 
 class ImageClassifier(LightningModule):
     """LightningModule for `validate`, `test` and `predict` with Lightning's Trainer.
 
     A batch is a Batch, or starts with uint8 images (N, 3, H, W), cropped as `preprocessing`
-    defines, and labels (N,), indices into `classes`. `predict` also accepts images alone.
+    defines, and labels (N,), indices into `classes`; or, for multi-label weights, (N, classes) of 0
+    and 1. `predict` also accepts images alone. `thresholds` are those of multi-label weights.
     """
 
     def __init__(
-        self, network: nn.Module, classes: Sequence[ClassName], preprocessing: Preprocessing
+        self,
+        network: nn.Module,
+        classes: Sequence[ClassName],
+        preprocessing: Preprocessing,
+        *,
+        is_multi_label: bool = False,
+        thresholds: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.classes, self.preprocessing = network, classes, preprocessing
-        self.val_measures = ClassifierMetrics(len(classes))
-        self.test_measures = ClassifierMetrics(len(classes))
+        self.val_measures, self.test_measures = (
+            MultiLabelMetrics(len(classes), thresholds)
+            if is_multi_label
+            else ClassifierMetrics(len(classes))
+            for _ in range(2)
+        )
 
     @classmethod
     def load(cls, weights: Path | str) -> Self:
@@ -126,7 +148,13 @@ class ImageClassifier(LightningModule):
         if not metadata.has_classifier:
             raise UserError(f"{path}: has no trained classifier")
         network = network.to(memory_format=torch.channels_last)
-        return cls(network, metadata.classes, metadata.preprocessing)
+        return cls(
+            network,
+            metadata.classes,
+            metadata.preprocessing,
+            is_multi_label=metadata.is_multi_label,
+            thresholds=metadata.thresholds,
+        )
 
     def pixels(self, images: Tensor) -> Tensor:
         """Normalize images (N, 3, H, W), uint8, to network input (N, C, H, W), float32."""
@@ -146,21 +174,20 @@ class ImageClassifier(LightningModule):
         self._measure(batch, self.val_measures)
 
     def validation_results(self) -> dict[str, float]:
-        """Return val_loss, val_top1 and the others of MEASURES over all ranks, and reset them."""
-        results = {}
-        for name, metric in self.val_measures.named("val").items():
-            results[name] = float(metric.compute())
-            metric.reset()
-        return results
+        """Return val_loss and the other measures over all ranks, and reset them."""
+        return self.val_measures.results("val", self.trainer)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Log test_loss, test_top1 and the others of MEASURES, computed as by `eval`.
+        """Update the test metrics.
 
         Raises UserError for an image that cannot be read.
         """
         self._check_whole(batch)
         self._measure(batch, self.test_measures)
-        self.log_dict(self.test_measures.named("test"), batch_size=len(batch[0]))
+
+    def on_test_epoch_end(self) -> None:
+        """Log test_loss and the other measures over all ranks, computed as by `eval`."""
+        self.log_dict(self.test_measures.results("test", self.trainer), rank_zero_only=True)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return logits (N, classes), float32, in input order.
@@ -172,7 +199,7 @@ class ImageClassifier(LightningModule):
         logits: Tensor = self(images)
         return logits
 
-    def _measure(self, batch: Batch, measures: ClassifierMetrics) -> None:
+    def _measure(self, batch: Batch, measures: ClassifierMetrics | MultiLabelMetrics) -> None:
         images, labels = batch[:2]
         if len(labels):
             measures.update(self(images), labels)
@@ -190,7 +217,9 @@ class Classifier(ImageClassifier):
     network: Network
 
     def __init__(self, network: Network, plan: Plan) -> None:
-        super().__init__(network, plan.classes, plan.preprocessing)
+        super().__init__(
+            network, plan.classes, plan.preprocessing, is_multi_label=plan.is_multi_label
+        )
         self.plan = plan
         self._frozen = frozen_parts(network, plan.recipe.network.freeze)
         freeze_parts(self._frozen)
@@ -231,7 +260,7 @@ class Classifier(ImageClassifier):
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Return the recipe's loss with label smoothing, and top-1 accuracy.
+        """Return the recipe's loss with label smoothing, and top-1 accuracy or F1 of the batch.
 
         `batch_loss` is the mean over the batch, including the weighted loss of the auxiliary head
         if there is one; Lightning divides `loss` by `trainer.accumulate_batches`.
@@ -246,9 +275,9 @@ class Classifier(ImageClassifier):
             logits, auxiliary_logits = self._with_auxiliary_head(self.auxiliary_head, pixels)
             loss = self._loss(logits, targets)
             loss = loss + self.auxiliary_weight * self._loss(auxiliary_logits, targets)
-        top1 = (logits.detach().argmax(1) == batch.labels).float().mean()
         scaled = loss * self._accumulation_factor(batch_idx)
-        return {"loss": scaled, "batch_loss": loss.detach(), "top1": top1}
+        accuracy = batch_accuracy(logits.detach(), batch.labels)
+        return {"loss": scaled, "batch_loss": loss.detach(), "accuracy": accuracy}
 
     def _accumulation_factor(self, batch_idx: int) -> float:
         """Return the factor that averages an epoch's last step over its fewer batches; else 1."""
@@ -335,3 +364,12 @@ class Classifier(ImageClassifier):
 def _are_features(images: Tensor) -> bool:
     """Return whether features of a frozen network replace the images (see Features)."""
     return images.is_floating_point() and images.shape[-2:] == (1, 1)
+
+
+def batch_accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return top-1 accuracy for labels (N,), micro F1 at 0.5 for labels (N, classes) of 0 and 1."""
+    if labels.ndim == 1:
+        return (logits.argmax(1) == labels).float().mean()
+    predicted = logits > 0
+    right = (predicted * labels).sum()
+    return 2 * right / (predicted.sum() + labels.sum()).clamp(min=1)

@@ -14,7 +14,7 @@ from inceptcli.data.identity import DataIdentity, KeptIdentity
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
-from inceptcli.data.sources import ListedSource, labels_of
+from inceptcli.data.sources import ListedSource, is_multi_label, labels_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import AUXILIARY_IMAGE_SIZE, NETWORKS, NetworkOptions
 from inceptcli.recipe.file import override
@@ -24,7 +24,7 @@ from inceptcli.training.callbacks.loggers import check_logger
 from inceptcli.training.initial_weights import starting_file
 from inceptcli.training.resuming import EarlierRun
 from inceptcli.weights.header import parse_header
-from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from inceptcli.weights.metadata import ClassName, OutputKind, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
 
 SMALLEST_BATCH = 2
@@ -64,6 +64,16 @@ class Plan:
     def part(self, name: str) -> ListedSource:
         """Return the images of part train or val."""
         return {"train": self.train, "val": self.val}[name]
+
+    @cached_property
+    def is_multi_label(self) -> bool:
+        """Return whether an image may have any number of labels."""
+        return is_multi_label(self.train)
+
+    @property
+    def outputs(self) -> OutputKind:
+        """Return the function that makes probabilities of the network's logits."""
+        return "sigmoid" if self.recipe.loss.name == "binary" else "softmax"
 
     @cached_property
     def class_counts(self) -> NDArray[np.int64]:
@@ -175,6 +185,7 @@ def plan(
     check_logger(recipe.trainer.logger)
     identity = data_of(recipe, earlier.data)
     names = identity.classes
+    _check_labels(recipe, identity)
     try:
         network = network_of(recipe, len(names))
     except ValueError as error:
@@ -207,7 +218,12 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
     data = recipe.data
     if data.path is not None:
         train, val, names = open_for_training(
-            data.path, data.val_path, data.val_fraction, kept, data.exclude
+            data.path,
+            data.val_path,
+            data.val_fraction,
+            kept,
+            data.exclude,
+            allow_unlabeled=data.allow_unlabeled,
         )
         return DataIdentity(names, train, val)
     if (data.val_path, data.val_fraction, data.exclude) != (None, None, None):
@@ -215,12 +231,30 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
             "--val-data, --val-fraction and --exclude need --data: `shapes` has its own validation "
             "images"
         )
-    size, seed = data.height_and_width, recipe.trainer.seed
+    size, seed, pairs = data.height_and_width, recipe.trainer.seed, data.shapes == "pairs"
     return DataIdentity(
         CLASSES,
-        Shapes(seed, data.train_size, size, "train"),
-        Shapes(seed, data.val_size, size, "val"),
+        Shapes(seed, data.train_size, size, "train", pairs),
+        Shapes(seed, data.val_size, size, "val", pairs),
     )
+
+
+def _check_labels(recipe: Recipe, identity: DataIdentity) -> None:
+    """Raise UsageError if the data is multi-label and the recipe or the labels do not fit."""
+    if not is_multi_label(identity.train):
+        return
+    place = printable(recipe.data.path or "shapes: pairs")
+    if recipe.loss.name != "binary":
+        raise UsageError(
+            f"{place}: an image may have several labels, which needs sigmoid outputs; give --set "
+            "loss.name=binary, or a column label with one label per image"
+        )
+    if recipe.data.sampling == "balanced":
+        raise UsageError(
+            "data.sampling balanced needs one label per image; use loss.class_weights=balanced"
+        )
+    if not any(identity.val.label(index) for index in range(len(identity.val))):
+        raise UsageError(f"{place}: no validation image has a label, so nothing can be measured")
 
 
 def _check_saved(metadata: WeightsMetadata) -> None:

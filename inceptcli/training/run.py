@@ -170,6 +170,7 @@ def _data(plan: Plan, trainer: Trainer) -> ImageData:
         plan.recipe.trainer.seed,
         plan.recipe.trainer.limit_batches,
         plan.recipe.data.sampling == "balanced",
+        plan.network.num_classes if plan.is_multi_label else None,
     )
 
 
@@ -292,7 +293,8 @@ def _describe_loss(plan: Plan) -> str:
     loss, weights = plan.recipe.loss, plan.class_weights
     weighted = f", class weights {min(weights):.3g} to {max(weights):.3g}" if weights else ""
     focal = f", focal loss of gamma {loss.focal_gamma:g}" if loss.focal_gamma else ""
-    return f"training loss {loss.name}{weighted}{focal}; validation measures cross-entropy"
+    measured = "binary cross-entropy" if plan.is_multi_label else "cross-entropy"
+    return f"training loss {loss.name}{weighted}{focal}; validation measures {measured}"
 
 
 def _describe_precision(asked: str, trainer: Trainer) -> str:

@@ -39,6 +39,8 @@ METRICS = (
     "val_top5",
     "val_macro_f1",
     "val_balanced_accuracy",
+    "val_average_precision",
+    "val_micro_f1",
     "images_per_second",
     "model_flops_utilization",
     "dead_units",

@@ -7,7 +7,7 @@ import reprlib
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
 from inceptcli.recipe.section import Fraction, Section
 from inceptcli.weights.calibration import COLDEST, HOTTEST, kept_ranks
@@ -35,6 +35,12 @@ def _all_differ(classes: list[Any]) -> list[Any]:
         twice = next(key for key, count in Counter(ids).items() if count > 1)
         raise ValueError(f"must have unique ids; {reprlib.repr(twice)} appears twice")
     return classes
+
+
+def _of_sigmoid(thresholds: list[float], info: ValidationInfo) -> list[float]:
+    if info.data.get("outputs") != "sigmoid":
+        raise ValueError("needs outputs sigmoid")
+    return thresholds
 
 
 Text = Annotated[Any, AfterValidator(_text)]
@@ -130,6 +136,8 @@ class Header(Section):
     quantization: QuantizationHeader | None = None
     environment: dict[Any, Text] = Field(default_factory=dict)
     calibration: CalibrationHeader | None = None
+    outputs: Literal["softmax", "sigmoid"] = "softmax"
+    thresholds: Annotated[list[Fraction], AfterValidator(_of_sigmoid)] | None = None
     inceptcli_version: Text = ""
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, network_options
@@ -24,6 +24,9 @@ def _version() -> str:
     from importlib.metadata import version  # takes 20 ms, and reading a file does not need it
 
     return version("inceptcli")
+
+
+OutputKind = Literal["softmax", "sigmoid"]
 
 
 class ClassName(NamedTuple):
@@ -63,6 +66,8 @@ class WeightsMetadata:
             both predict the same class), and the SHA-256 of the float32 weights file.
         environment: Versions and hardware used for training.
         calibration: Temperature and thresholds, if `calibrate` has added them.
+        outputs: Function that makes probabilities of logits: softmax, or sigmoid of each class.
+        thresholds: Multi-label weights only: a label's least probability, for each class.
         inceptcli_version: Version that wrote the file.
     """
 
@@ -81,7 +86,14 @@ class WeightsMetadata:
     quantization: dict[str, Any] | None = None
     environment: dict[str, str] = field(default_factory=dict)
     calibration: Calibration | None = None
+    outputs: OutputKind = "softmax"
+    thresholds: list[float] | None = None
     inceptcli_version: str = field(default_factory=_version)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have any number of labels."""
+        return self.thresholds is not None
 
     @property
     def has_classifier(self) -> bool:
@@ -121,4 +133,6 @@ class WeightsMetadata:
         if len(metadata.classes) != options.num_classes:
             counts = f"{len(metadata.classes)} class names for {options.num_classes} classes"
             raise ValueError(f"its metadata is damaged: {counts}")
+        if len(metadata.thresholds or metadata.classes) != options.num_classes:
+            raise ValueError("its metadata is damaged: thresholds must have one per class")
         return metadata

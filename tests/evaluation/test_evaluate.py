@@ -17,7 +17,7 @@ from inceptcli.evaluation.evaluate import evaluate
 from inceptcli.evaluation.measures import Evaluation, image_result
 from inceptcli.evaluation.processes import Item, Processes
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.metadata import ClassName, OutputKind
 
 
 class Brightness:
@@ -26,6 +26,8 @@ class Brightness:
     classes = tuple(ClassName(f"n{number}", str(number)) for number in range(11))
     preprocessing = Preprocessing((4, 4))
     calibration = None
+    output_kind: OutputKind = "softmax"
+    thresholds = None
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         centers = np.arange(11, dtype=np.float32) * 25

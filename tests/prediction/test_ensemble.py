@@ -17,7 +17,7 @@ from inceptcli.prediction.ensemble import Ensemble, match_classes, softmax
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import predict
 from inceptcli.weights.calibration import Calibration
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.metadata import ClassName, OutputKind
 from tests.prediction.conftest import draw
 
 COLORS = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
@@ -27,6 +27,8 @@ class Corner:
     """An engine whose three logits are a picture's color in its upper left corner."""
 
     calibration: Calibration | None = None
+    output_kind: OutputKind = "softmax"
+    thresholds: list[float] | None = None
 
     def __init__(
         self,

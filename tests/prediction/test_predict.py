@@ -14,7 +14,7 @@ from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.ensemble import Ensemble, softmax
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, predict
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.metadata import ClassName, OutputKind
 
 
 class MeanColor:
@@ -23,6 +23,8 @@ class MeanColor:
     classes = (ClassName("r", "red"), ClassName("g", "green"), ClassName("b", "blue"))
     preprocessing = Preprocessing((8, 8))
     calibration = None
+    output_kind: OutputKind = "softmax"
+    thresholds = None
 
     def __init__(self) -> None:
         self.batch_sizes: list[int] = []

@@ -24,7 +24,7 @@ from inceptcli.prediction.engines.engine import Pending
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.predict import examine
 from inceptcli.prediction.readers import ReadingProcesses, readers
-from inceptcli.weights.metadata import ClassName
+from inceptcli.weights.metadata import ClassName, OutputKind
 
 pytestmark = pytest.mark.skipif(loading_context() is None, reason="processes are not forked here")
 
@@ -35,6 +35,8 @@ class Device:
     classes = tuple(ClassName(name, name) for name in ("red", "green", "blue"))
     preprocessing = Preprocessing((8, 8))
     calibration = None
+    output_kind: OutputKind = "softmax"
+    thresholds = None
 
     def __init__(self) -> None:
         self.events: list[str] = []

@@ -36,8 +36,8 @@ class ImageData(LightningDataModule):
 
     Training starts at the trainer's current position. `limit_batches` is the maximum number of
     batches in a training epoch and in a validation. With `balanced`, an epoch has every class
-    equally often. `compute_features` computes the `features` of training and validation images,
-    which then replace the images.
+    equally often. `num_classes` is needed for multi-label data. `compute_features` computes the
+    `features` of training and validation images, which then replace the images.
     """
 
     def __init__(
@@ -51,12 +51,14 @@ class ImageData(LightningDataModule):
         seed: int,
         limit_batches: int | None = None,
         balanced: bool = False,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.train, self.val = train, val
         self.transform, self.preprocessing = transform, preprocessing
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.limit_batches, self.balanced = limit_batches, balanced
+        self.num_classes = num_classes
         self.features: tuple[Features, Features] | None = None
         self.compute_features: Callable[[], tuple[Features, Features]] | None = None
 
@@ -74,7 +76,9 @@ class ImageData(LightningDataModule):
             if self.balanced
             else PositionedSampler(len(self.train), *options)
         )
-        images = TrainingDataset(self.train, self.transform, self.seed, self._kept(0))
+        images = TrainingDataset(
+            self.train, self.transform, self.seed, self._kept(0), self.num_classes
+        )
         return self.loader(images, sampler=sampler, batch_size=self.batch_size, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -89,7 +93,7 @@ class ImageData(LightningDataModule):
         )
         # Every rank takes part in validation, even one without images.
         batches = list(BatchSampler(share, self.batch_size, drop_last=False)) or [[]]
-        images = EvaluationDataset(self.val, self.preprocessing, self._kept(1))
+        images = EvaluationDataset(self.val, self.preprocessing, self._kept(1), self.num_classes)
         return self.loader(images, batch_sampler=batches)
 
     def _kept(self, part: int) -> Features | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from inceptcli.data.folders import Label
 from inceptcli.data.loading.sampler import seed_from
 from inceptcli.data.pixels.augmentation import Transform, augment, evaluation_crop
 from inceptcli.data.pixels.decode import UnreadableImage
@@ -24,10 +27,13 @@ class Skipped(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image (3, H, W) uint8, its label and its number; the image is None if unreadable."""
+    """One image (3, H, W) uint8, its label and its number; the image is None if unreadable.
+
+    The label of multi-label data is 0 or 1 for each class.
+    """
 
     image: Tensor | None
-    label: int
+    label: int | NDArray[np.float32]
     number: int
     skipped: tuple[Skipped, ...] = ()
 
@@ -35,7 +41,8 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """A batch: images (N, 3, H, W) uint8, labels (N,) int64, numbers (N,) int64, skipped images.
 
-    A number is an image's index in the source. An image that replaces an unreadable one keeps its
+    Labels of multi-label data are (N, classes) float32, 0 or 1. A number is an image's index in the
+    source. An image that replaces an unreadable one keeps its
     own number.
     """
 
@@ -76,14 +83,19 @@ class TrainingDataset(Dataset[Sample]):
 
     Indices beyond the last image count through the images again. An unreadable image is recorded
     and replaced by the next readable one, so batches keep their size. `features` replace the
-    images.
+    images. `num_classes` is needed for multi-label data.
     """
 
     def __init__(
-        self, source: ImageSource, transform: Transform, seed: int, features: Features | None = None
+        self,
+        source: ImageSource,
+        transform: Transform,
+        seed: int,
+        features: Features | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.source, self.transform, self.seed = source, transform, seed
-        self.features = features
+        self.features, self.num_classes = features, num_classes
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -100,7 +112,8 @@ class TrainingDataset(Dataset[Sample]):
             except UnreadableImage as error:
                 skipped.append(Skipped(index, str(error)))
                 continue
-            return Sample(image, self.source.label(index), index, tuple(skipped))
+            label = as_target(self.source.label(index), self.num_classes)
+            return Sample(image, label, index, tuple(skipped))
         raise UnreadableImage(
             f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next nine are "
             "unreadable too"
@@ -116,7 +129,7 @@ class TrainingDataset(Dataset[Sample]):
 class EvaluationDataset(Dataset[Sample]):
     """Images by index, cropped as in `predict` and `eval`; None for unreadable images.
 
-    `features` replace the images.
+    `features` replace the images. `num_classes` is needed for multi-label data.
     """
 
     def __init__(
@@ -124,8 +137,10 @@ class EvaluationDataset(Dataset[Sample]):
         source: ImageSource,
         preprocessing: Preprocessing,
         features: Features | None = None,
+        num_classes: int | None = None,
     ) -> None:
         self.source, self.preprocessing, self.features = source, preprocessing, features
+        self.num_classes = num_classes
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -133,7 +148,7 @@ class EvaluationDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         """Return the image, or the reason it cannot be read."""
-        label = self.source.label(index)
+        label = as_target(self.source.label(index), self.num_classes)
         try:
             return Sample(self._image(index), label, index)
         except UnreadableImage as error:
@@ -145,6 +160,17 @@ class EvaluationDataset(Dataset[Sample]):
         return evaluation_crop(self.preprocessing, self.source.image(index))
 
 
+def as_target(label: Label, num_classes: int | None) -> int | NDArray[np.float32]:
+    """Return one label as it is; several as 0 or 1 for each class, (num_classes,)."""
+    if not isinstance(label, tuple):
+        return label
+    if num_classes is None:
+        raise ValueError("multi-label data needs num_classes")
+    target = np.zeros(num_classes, np.float32)
+    target[list(label)] = 1
+    return target
+
+
 def collate(samples: list[Sample]) -> Batch:
     """Combine samples into a batch, channels last in memory; leave out unreadable images."""
     readable = [sample for sample in samples if sample.image is not None]
@@ -152,7 +178,7 @@ def collate(samples: list[Sample]) -> Batch:
     images = torch.stack(rows) if rows else torch.empty(0, 1, 1, 3, dtype=torch.uint8)
     return Batch(
         images.permute(0, 3, 1, 2),
-        torch.tensor([sample.label for sample in readable]),
+        torch.from_numpy(np.array([sample.label for sample in readable])),
         torch.tensor([sample.number for sample in readable]),
         [entry for sample in samples for entry in sample.skipped],
     )

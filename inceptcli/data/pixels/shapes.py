@@ -1,15 +1,18 @@
-"""Ten classes of drawn shapes at any size: a dataset without files or downloads."""
+"""Ten classes of drawn shapes, one or two an image, of any size: a dataset without files."""
 
 from __future__ import annotations
 
 import cmath
 import math
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
+
+from inceptcli.data.folders import Label
 
 ShapesSplit = Literal["train", "val"]
 Outline = NDArray[np.complex128]
@@ -17,6 +20,12 @@ Outline = NDArray[np.complex128]
 
 SIDE = (0.38, 0.45)
 """Range of the square root of a shape's area, as a fraction of the image's shorter side."""
+
+SIDE_IN_PAIR = (0.28, 0.34)
+"""The same of each shape of a pair."""
+
+ATTEMPTS = 40
+"""Most attempts to draw the shapes of a pair side by side."""
 
 TURN = math.radians(30)
 """Largest rotation either way; a network takes far longer to learn arbitrary rotations."""
@@ -74,35 +83,48 @@ OUTLINES: dict[str, Outline] = {
     "triangle": arc(1, -90, 150, 3),
 }
 CLASSES = tuple(sorted(OUTLINES))
+PAIRS = tuple(combinations(range(len(CLASSES)), 2))
 
 
-def label(index: int) -> int:
-    """Return the class of image `index`, a position in CLASSES; classes alternate evenly."""
-    return index % len(CLASSES)
+def label(index: int, pairs: bool = False) -> Label:
+    """Return the label of image `index`, as positions in CLASSES; classes alternate evenly.
+
+    With `pairs`, the label has two classes.
+    """
+    return PAIRS[index % len(PAIRS)] if pairs else index % len(CLASSES)
 
 
 def draw(
-    seed: int, index: int, image_size: tuple[int, int], split: ShapesSplit = "train"
+    seed: int,
+    index: int,
+    image_size: tuple[int, int],
+    split: ShapesSplit = "train",
+    pairs: bool = False,
 ) -> NDArray[np.uint8]:
     """Draw image `index` of the dataset given by `seed` and `split`: RGB (H, W, 3), uint8.
 
-    One shape of class `label(index)` lies entirely inside a cluttered image. Its area, color and
-    rotation have the same distributions for all classes, so only its form identifies the class.
-    The image depends only on the arguments.
+    One shape of class `label(index)`, or with `pairs` two smaller ones side by side, lies entirely
+    inside a cluttered image. Area, color and rotation have the same distributions for all classes,
+    so only its form identifies the class. The image depends only on the arguments.
 
     Args:
         seed: At least 0.
         index: At least 0.
         image_size: Height and width in pixels, each at least 32.
         split: "train" and "val" use separate random streams.
+        pairs: Whether to draw two shapes of different classes.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(("train", "val").index(split), index))
     random = np.random.default_rng(stream)
     front, behind = draw_colors(random)
     image = draw_background(random, image_size, behind)
     draw_clutter(random, image)
-    mask = draw_mask(random, image_size, OUTLINES[CLASSES[label(index)]])
-    image.paste(as_color(front), mask=mask)
+    if pairs:
+        one, other = draw_two_masks(random, image_size, PAIRS[index % len(PAIRS)])
+        image.paste(as_color(contrasting(random, behind)), mask=other)
+    else:
+        one = draw_mask(random, image_size, OUTLINES[CLASSES[index % len(CLASSES)]])
+    image.paste(as_color(front), mask=one)
     return add_noise(random, image)
 
 
@@ -114,6 +136,7 @@ class Shapes:
     size: int
     image_size: tuple[int, int]
     split: ShapesSplit
+    pairs: bool = False
 
     def __len__(self) -> int:
         return self.size
@@ -123,11 +146,11 @@ class Shapes:
 
         `shorter_side` has no effect, since no file is decoded.
         """
-        return draw(self.seed, self.checked(index), self.image_size, self.split)
+        return draw(self.seed, self.checked(index), self.image_size, self.split, self.pairs)
 
-    def label(self, index: int) -> int:
+    def label(self, index: int) -> Label:
         """Return the label of image `index`; raise IndexError outside 0 to size - 1."""
-        return label(self.checked(index))
+        return label(self.checked(index), self.pairs)
 
     def name(self, index: int) -> str:
         """Return the name of image `index` for messages."""
@@ -159,6 +182,14 @@ def draw_colors(random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray
         behind = np.stack((first, (first + step).clip(0, 255)))
         if np.abs(behind @ LUMINANCE - shape @ LUMINANCE).min() >= MINIMUM_CONTRAST:
             return shape, behind
+
+
+def contrasting(random: np.random.Generator, behind: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a color (3,), 0 to 255, with enough contrast to the background colors (2, 3)."""
+    while True:
+        color: NDArray[np.int64] = random.integers(256, size=3)
+        if np.abs(behind @ LUMINANCE - color @ LUMINANCE).min() >= MINIMUM_CONTRAST:
+            return color
 
 
 def draw_background(
@@ -196,12 +227,31 @@ def draw_clutter(random: np.random.Generator, image: Image.Image) -> None:
         canvas.line(corners, color, width=max(1, round(short * random.uniform(0.01, 0.025))))
 
 
+def draw_two_masks(
+    random: np.random.Generator, image_size: tuple[int, int], classes: tuple[int, int]
+) -> tuple[Image.Image, Image.Image]:
+    """Return the masks of two shapes side by side; the first may hide a part of the second.
+
+    They overlap only if ATTEMPTS places do not suffice.
+    """
+    first, second = (OUTLINES[CLASSES[place]] for place in classes)
+    for _ in range(ATTEMPTS):
+        one = draw_mask(random, image_size, first, SIDE_IN_PAIR)
+        other = draw_mask(random, image_size, second, SIDE_IN_PAIR)
+        if ImageChops.multiply(one, other).getbbox() is None:
+            break
+    return one, other
+
+
 def draw_mask(
-    random: np.random.Generator, image_size: tuple[int, int], outline: Outline
+    random: np.random.Generator,
+    image_size: tuple[int, int],
+    outline: Outline,
+    range_of_side: tuple[float, float] = SIDE,
 ) -> Image.Image:
     """Return the mask of a randomly rotated, scaled and placed shape, 0 to 255, antialiased."""
     height, width = image_size
-    side = random.uniform(*SIDE) * min(image_size) / math.sqrt(area(outline))
+    side = random.uniform(*range_of_side) * min(image_size) / math.sqrt(area(outline))
     corners = outline * cmath.rect(side, random.uniform(-TURN, TURN))
     x, y = corners.real, corners.imag
     x = x + random.uniform(1 - x.min(), width - 2 - x.max())

@@ -68,9 +68,15 @@ def shard_folder(
         progress: Called with the number of finished images and the total.
 
     Raises:
-        UsageError: `root` has no class folders, `output` does not fit it or holds other shards.
+        UsageError: `root` is a file or has no class folders, `output` does not fit it or holds
+            other shards.
         UserError: a class is empty, a file cannot be written or does not read back as written.
     """
+    if root.is_file():
+        raise UsageError(
+            f"{printable(str(root))}: shards are made of class folders, with one label per image; "
+            "train on the CSV file itself"
+        )
     splits = _splits(root)
     patterns = _patterns(output, root, list(splits))
     classes = next(iter(splits.values())).classes
@@ -139,6 +145,7 @@ def _ordered(root: Path, images: LabeledImages, seed: int, *, shuffled: bool) ->
     entries = [
         ImageToWrite(position, str(path.relative_to(root)), label)
         for position, (path, label) in enumerate(zip(images.paths, images.labels, strict=True))
+        if isinstance(label, int)  # as of class folders
     ]
     if shuffled:  # by a hash, which is stable across versions of random generators
         entries.sort(key=lambda entry: hashlib.sha256(f"{seed} {entry.position}".encode()).digest())

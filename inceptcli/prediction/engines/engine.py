@@ -16,7 +16,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import is_cpu
 from inceptcli.prediction.recorded_options import Precision
 from inceptcli.weights.calibration import Calibration
-from inceptcli.weights.metadata import UNCHANGED, ClassName
+from inceptcli.weights.metadata import UNCHANGED, ClassName, OutputKind
 from inceptcli.weights.onnx_file import is_onnx
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,14 @@ class Engine(Protocol):
     @property
     def calibration(self) -> Calibration | None:
         """Calibration of the weights, if any; logits are without it."""
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """Function that makes probabilities of the logits."""
+
+    @property
+    def thresholds(self) -> Sequence[float] | None:
+        """Thresholds of multi-label weights, in the order of the classes; else None."""
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Compute logits (N, num_classes) of crops (N, H, W, 3), RGB of 0 to 255, N at least 1.

@@ -58,6 +58,7 @@ class OnnxEngine:
             raise UserError(f"--device {device}: ONNX Runtime cannot use it; see the log above")
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         self.calibration = metadata.calibration
+        self.output_kind, self.thresholds = metadata.outputs, metadata.thresholds
         self._weights, self._has_classifier = weights, metadata.has_classifier
         self._quietly = onnxruntime.RunOptions()
         self._quietly.log_severity_level = NOTHING

@@ -42,6 +42,7 @@ class TorchEngine:
     ) -> None:
         self.classes, self.preprocessing = metadata.classes, metadata.preprocessing
         self.calibration = metadata.calibration
+        self.output_kind, self.thresholds = metadata.outputs, metadata.thresholds
         self.device = find_device(device)
         check_precision(precision, self.device)
         bits, kind = precision.split("-")

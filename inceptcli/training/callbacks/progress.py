@@ -18,9 +18,10 @@ from inceptcli.training.plan import Plan
 
 
 class TrainingProgress(Callback):
-    """Callback that shows progress of each epoch and validation: loss, top-1, rate, time left.
+    """Callback that shows progress of each epoch and validation: loss, accuracy, rate, time left.
 
-    The loss is of the last batch; top-1 is the mean over the epoch's images so far in this process.
+    The loss is of the last batch; top-1 (of multi-label data: F1 of a batch) is the mean over the
+    epoch's images so far in this process.
     Tensors are read only when figures are due, because each read synchronizes with the device.
     """
 
@@ -29,7 +30,7 @@ class TrainingProgress(Callback):
         self._task = Task()
         self._open = ExitStack()
         self._started, self._done_before = 0.0, 0
-        self._named_right: Tensor | float = 0.0
+        self._accuracies: Tensor | float = 0.0
         self._trained = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -38,7 +39,7 @@ class TrainingProgress(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch, starting at the batches that an earlier process did."""
-        self._named_right, self._trained = 0.0, 0
+        self._accuracies, self._trained = 0.0, 0
         self._show_epoch(trainer)
 
     def on_train_batch_end(
@@ -51,7 +52,7 @@ class TrainingProgress(Callback):
     ) -> None:
         """Advance by the batch."""
         if count := len(batch.labels):
-            self._named_right = self._named_right + count * outputs["top1"]
+            self._accuracies = self._accuracies + count * outputs["accuracy"]
             self._trained += count
         figures = self._figures(trainer, outputs) if self._task.due else ()
         images = self.plan.batch_size * trainer.world_size
@@ -106,6 +107,7 @@ class TrainingProgress(Callback):
         return (
             f"loss {float(outputs['batch_loss']):.3f}",
             f"run {duration(left)} left",
-            f"top-1 {float(self._named_right) / max(1, self._trained):.0%}",
+            f"{'F1' if self.plan.is_multi_label else 'top-1'} "
+            f"{float(self._accuracies) / max(1, self._trained):.0%}",
             f"step {trainer.global_step:,}",
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inceptcli.data.identity import ImageNumber
 from inceptcli.data.loading.dataset import Batch, Skipped
-from inceptcli.text import accuracies, printable
+from inceptcli.text import printable, validation_figures
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
 from inceptcli.training.callbacks.utilization import model_flops_utilization
@@ -114,7 +114,7 @@ class Recorder(Callback):
         """Save the validated weights if they are the best so far."""
         assert isinstance(pl_module, Classifier)
         self.results = pl_module.validation_results()
-        by = self.plan.recipe.trainer.best_by
+        by = self.plan.best_by
         value = -self.results[by] if by == "val_loss" else self.results[by]
         value = -math.inf if math.isnan(value) else value
         self.waited += 1
@@ -148,10 +148,10 @@ class Recorder(Callback):
         self.directory.append_metrics(row)
         self.logged.keep_epoch(row)
         self._draw_curves()
-        top = self.results["val_top1"], self.results["val_top5"]
         logger.info(
             f"epoch {epoch}/{self.plan.recipe.trainer.epochs}: train loss {loss:.3f}, val loss "
-            f"{row['val_loss']:.3f}, {accuracies(*top, self.plan.network.num_classes)}, "
+            f"{row['val_loss']:.3f}, "
+            f"{validation_figures(self.results, self.plan.network.num_classes)}, "
             f"{row['images_per_second']:.0f} images/s, {self.seconds:.0f} s"
         )
         self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
@@ -257,6 +257,8 @@ class Recorder(Callback):
             averaged=plan.recipe.averaging.decay > 0,
             metrics=self.results,
             environment=environment(trainer),
+            outputs=plan.outputs,
+            thresholds=module.val_measures.thresholds,
         )
         save(self.directory.weights, module.network.state_dict(), metadata)
 
