@@ -115,9 +115,23 @@ def predict(
         ),
     ] = 1,
     top_k: Annotated[
-        int, Option(min=1, help="Number of classes per image, most probable first.")
+        int,
+        Option(
+            min=1,
+            help="Number of classes per image, most probable first. Multi-label weights add all "
+            "classes that reach their thresholds.",
+        ),
     ] = 5,
     coverage: Coverage = None,
+    threshold: Annotated[
+        float | None,
+        Option(
+            min=0,
+            max=1,
+            show_default="the weights' own",
+            help="Threshold of all classes, for weights with sigmoid outputs.",
+        ),
+    ] = None,
     output_format: Annotated[
         Literal["table", "json", "jsonl", "csv", "tsv", "parquet"] | None,
         Option(
@@ -217,7 +231,9 @@ def predict(
     a share are kept; other files are unchanged.
 
     JSON and Parquet have for each image: path, predictions (class, index, probability) and error
-    (null, or the reason). CSV has the columns path, rank, class, index, probability and error; text
+    (null, or the reason). CSV has the columns path, rank, class, index, probability and error. For
+    multi-label weights, JSON and Parquet also have labels, the predictions that reach their
+    thresholds; CSV has is_label, and a table marks them with an asterisk. In CSV, text
     that begins with = + - @, a tab or a carriage return is prefixed with an apostrophe, so that no
     spreadsheet runs it as a formula. With --coverage, rows also have set (the names of its classes,
     most probable first; in CSV joined by semicolons, in an image's first row) and coverage_level.
@@ -250,6 +266,7 @@ def predict(
         crop_fraction,
         interpolation,
         resize,
+        threshold,
     )
     extras = Extras(gallery, explain, class_name, embeddings)
     request = Request(

@@ -373,8 +373,8 @@ def _check_same_labels(train: ListedSource, val: ListedSource, data: str, val_da
     if is_multi_label(train) != is_multi_label(val):
         one, several = (val_data, data) if is_multi_label(train) else (data, val_data)
         raise UsageError(
-            f"--val-data {printable(val_data)}: images of {printable(one)} have one label, those of "
-            f"{printable(several)} any number; give CSV files with the same columns"
+            f"--val-data {printable(val_data)}: images of {printable(one)} have one label, those "
+            f"of {printable(several)} any number; give CSV files with the same columns"
         )
 
 

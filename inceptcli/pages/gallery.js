@@ -10,7 +10,7 @@ function findCards() {
   const part = path.value.trim().toLowerCase();
   let shown = 0;
   cards.forEach((card, number) => {
-    const isAnswer = !answer.value || card.dataset.answer === answer.value;
+    const isAnswer = !answer.value || card.dataset.answer.split(" ").includes(answer.value);
     card.hidden = !isAnswer || !paths[number].toLowerCase().includes(part);
     shown += !card.hidden;
   });

@@ -191,6 +191,7 @@ class EnsembleOptions(TypedDict, total=False):
     crop_fraction: float | None
     interpolation: Interpolation | None
     resize: ResizeRule | None
+    threshold: float | None
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ class EnsembleRequest:
         crop_fraction: See Preprocessing, as for the following.
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
+        threshold: Threshold of all classes, 0 to 1, for networks with sigmoid outputs.
         classes: File of the classes that compete, one per line; None for all. Only for `eval`.
     """
 
@@ -227,6 +229,7 @@ class EnsembleRequest:
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    threshold: float | None = None
     classes: Path | None = None
 
     def __post_init__(self) -> None:
@@ -247,6 +250,8 @@ class EnsembleRequest:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", str(self.device)):
             shown = printable(str(self.device))
             raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {shown}")
+        if not (self.threshold is None or 0 <= self.threshold <= 1):  # also true for NaN
+            raise UsageError(f"--threshold must be 0 to 1, got {self.threshold}")
         _check_preprocessing(self.recorded.preprocessing)
 
     @property
@@ -260,6 +265,7 @@ class EnsembleRequest:
             self.crop_fraction,
             self.interpolation,
             self.resize,
+            self.threshold,
             None if self.classes is None else printable(str(self.classes)),
         )
 
@@ -273,6 +279,11 @@ class EnsembleRequest:
         metadata = [read_metadata(file).with_preprocessing(changes) for file in files]
         _check_onnx_sizes(files, self.recorded.image_size)
         check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
+        if self.threshold is not None and metadata[0].outputs == "softmax":
+            raise UsageError(
+                f"--threshold: {self.weights[0]} has softmax outputs, for one label per image; "
+                "thresholds need sigmoid outputs"
+            )
         return EnsembleFiles(self, files, metadata)
 
 
@@ -339,7 +350,10 @@ class EnsembleFiles(NamedTuple):
             ]
             for device in devices_of(self.files, asked.device, asked.devices)
         ]
-        return Ensemble(first, asked.crops, at_once, others, self.subset)
+        ensemble = Ensemble(first, asked.crops, at_once, others, self.subset)
+        if asked.threshold is not None:
+            ensemble.thresholds = np.full(len(ensemble.classes), asked.threshold)
+        return ensemble
 
 
 def _in_batches(

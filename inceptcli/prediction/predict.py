@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -53,13 +53,15 @@ class Answer(NamedTuple):
     """The most probable classes of an image, in descending order, or why there are none.
 
     `set` has the names of the classes in the prediction set, the most probable first; None if no
-    coverage was asked for.
+    coverage was asked for. `labels` has the classes that reach their thresholds, which `top` has
+    too; None unless the weights are multi-label.
     """
 
     path: str
     top: tuple[Prediction, ...] = ()
     error: str | None = None
     set: tuple[str, ...] | None = None
+    labels: tuple[Prediction, ...] | None = None
 
 
 Keep = Callable[[Source, "Seen | UnreadableImage", Answer], None]
@@ -83,7 +85,8 @@ def predict(
     Args:
         sources: Images.
         ensemble: Networks and the number of crops.
-        top_k: Number of classes per answer, at least 1; capped at the number of classes.
+        top_k: Number of classes per answer, at least 1; capped at the number of classes. Answers of
+            multi-label weights have more if more reach their thresholds.
         batch_size: See `examine`.
         threads: See `examine`.
         embed: See `examine`.
@@ -96,7 +99,8 @@ def predict(
     for source, found in images:
         if isinstance(found, Seen) and not np.isfinite(found.probabilities).all():
             found = UnreadableImage(DAMAGED)
-        answer = answer_for(source.path, found, ensemble.classes, top_k, rule)
+        thresholds = ensemble.thresholds
+        answer = answer_for(source.path, found, ensemble.classes, top_k, rule, thresholds)
         for each in keep:
             each(source, found, answer)
         yield answer
@@ -219,17 +223,37 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
     return decode(Path(source.path), shorter_side)
 
 
+def peek(answers: Iterable[Answer]) -> tuple[bool, Iterator[Answer]]:
+    """Return whether the answers are of multi-label weights, and all of them."""
+    rest = iter(answers)
+    first = list(islice(rest, 1))
+    return bool(first) and first[0].labels is not None, chain(first, rest)
+
+
 def answer_for(
     path: str,
     found: Seen | UnreadableImage,
     classes: Sequence[ClassName],
     top_k: int,
     rule: SetRule | None = None,
+    thresholds: NDArray[np.float64] | None = None,
 ) -> Answer:
-    """Name the `top_k` most probable classes of an image; ties keep the order of the classes."""
+    """Name the `top_k` most probable classes of an image; ties keep the order of the classes.
+
+    With `thresholds` (num_classes,), name all that reach theirs; with a `top_k` of 0, none.
+    """
     if isinstance(found, UnreadableImage):
-        return Answer(path, error=str(found), set=() if rule else None)
-    best = np.argsort(-found.probabilities, kind="stable")[:top_k].tolist()
-    top = (Prediction(classes[n].name, n, float(found.probabilities[n])) for n in best)
+        labels = None if thresholds is None else ()
+        return Answer(path, error=str(found), set=() if rule else None, labels=labels)
+    order = np.argsort(-found.probabilities, kind="stable")
+    above = np.zeros(len(order), bool)
+    if thresholds is not None and top_k:
+        above = (found.probabilities >= thresholds)[order]
+        top_k = max([top_k, *(np.flatnonzero(above) + 1).tolist()])
+    top = tuple(
+        Prediction(classes[n].name, n, float(found.probabilities[n]))
+        for n in order[:top_k].tolist()
+    )
+    labels = tuple(one for one, is_label in zip(top, above, strict=False) if is_label)
     members = rule and tuple(classes[n].name for n in rule.members(found.probabilities).tolist())
-    return Answer(path, tuple(top), set=members)
+    return Answer(path, top, None, members, None if thresholds is None else labels)

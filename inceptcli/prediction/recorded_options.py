@@ -21,6 +21,7 @@ class RecordedOptions(NamedTuple):
         crop_fraction: See Preprocessing; None for the weights' own.
         interpolation: See Preprocessing; None for the weights' own.
         resize: See Preprocessing; None for the weights' own.
+        threshold: Threshold of all classes; None for the weights' own.
         classes: File of the classes that compete, for `eval`; None for all.
         coverage_level: Coverage asked for; answers have prediction sets unless it is None.
     """
@@ -31,6 +32,7 @@ class RecordedOptions(NamedTuple):
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    threshold: float | None = None
     classes: str | None = None
     coverage_level: float | None = None
 

@@ -12,7 +12,7 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.pages.page import common_folder, write_page
 from inceptcli.pages.thumbnail import thumbnail
 from inceptcli.prediction.inputs import Source
-from inceptcli.prediction.predict import Answer, Seen, pixels
+from inceptcli.prediction.predict import Answer, Prediction, Seen, pixels
 from inceptcli.prediction.readers import default_threads
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import printable
@@ -32,6 +32,11 @@ class Card(NamedTuple):
 
     answer: Answer
     thumbnail: str | None
+
+    @property
+    def predicted(self) -> tuple[Prediction, ...]:
+        """The most probable class, or the labels that multi-label weights give the image."""
+        return self.answer.top[:1] if self.answer.labels is None else self.answer.labels
 
 
 class Gallery:
@@ -78,7 +83,7 @@ class Gallery:
         recorded: RecordedOptions = DEFAULT_OPTIONS,
     ) -> None:
         """Write the page of all recorded answers."""
-        first = Counter(card.answer.top[0].index for card in self.cards)
+        first = Counter(p.index for card in self.cards for p in card.predicted)
         names = {p.index: printable(p.name) for c in self.cards for p in c.answer.top}
         shown = [card.answer.path for card in self.cards]
         folder = common_folder([*shown, *(path for path, _ in self.failures)])

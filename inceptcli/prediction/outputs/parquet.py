@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from inceptcli.errors import UserError
-from inceptcli.prediction.outputs.json_lines import answer_of
-from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.outputs.json_lines import answer_of, as_dict
+from inceptcli.prediction.predict import Answer, Prediction, peek
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import utf8
 
@@ -41,12 +41,14 @@ def write_parquet(
 ) -> None:
     r"""Write a row per answer: path, predictions (class, index, probability), error (null if none).
 
-    Further columns are set, with a coverage level, and the `recorded` options. Bytes of a path that
-    are not UTF-8 become text, \udc80 to \udcff.
+    Answers of multi-label weights have labels, in the same form as predictions. Further columns are
+    set, with a coverage level, and the `recorded` options. Bytes of a path that are not UTF-8
+    become text, \udc80 to \udcff.
     """
     from pyarrow.parquet import ParquetWriter
 
-    schema = _schema(recorded)
+    is_multi_label, answers = peek(answers)
+    schema = _schema(recorded, is_multi_label)
     with ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(answers):
             writer.write_batch(_batch(group, schema, recorded))
@@ -93,7 +95,7 @@ def _groups(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
         yield group
 
 
-def _schema(recorded: RecordedOptions) -> pyarrow.Schema:
+def _schema(recorded: RecordedOptions, is_multi_label: bool) -> pyarrow.Schema:
     import pyarrow as pa
 
     prediction = pa.struct(
@@ -102,6 +104,8 @@ def _schema(recorded: RecordedOptions) -> pyarrow.Schema:
     columns = {"path": pa.string(), "predictions": pa.list_(prediction), "error": pa.string()}
     if recorded.coverage_level is not None:
         columns["set"] = pa.list_(pa.string())
+    if is_multi_label:
+        columns["labels"] = pa.list_(prediction)
     for name, value in recorded.as_dict().items():
         columns[name] = pa.infer_type([value])
     return pa.schema(columns.items())
@@ -115,10 +119,8 @@ def _batch(
     rows: list[dict[str, Any]] = [
         {
             "path": utf8(answer.path),
-            "predictions": [
-                {"class": utf8(p.name), "index": p.index, "probability": p.probability}
-                for p in answer.top
-            ],
+            "predictions": list(map(_as_dict, answer.top)),
+            "labels": list(map(_as_dict, answer.labels or ())),
             "error": None if answer.error is None else utf8(answer.error),
             "set": [utf8(name) for name in answer.set or ()],  # ignored if the schema has none
             **recorded.as_dict(),
@@ -126,3 +128,7 @@ def _batch(
         for answer in answers
     ]
     return pa.RecordBatch.from_pylist(rows, schema=schema)
+
+
+def _as_dict(prediction: Prediction) -> dict[str, Any]:
+    return as_dict(prediction) | {"class": utf8(prediction.name)}

@@ -12,7 +12,7 @@ from typing import Literal, TextIO
 
 from inceptcli.prediction.outputs.json_lines import as_line
 from inceptcli.prediction.outputs.parquet import write_parquet
-from inceptcli.prediction.predict import Answer
+from inceptcli.prediction.predict import Answer, peek
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import defused, printable
 
@@ -25,12 +25,19 @@ SHOWN = 10
 def write_table(
     answers: Iterable[Answer], stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
-    """Print the path on its own line, then a line per class: probability and name."""
+    """Print the path on its own line, then a line per class: probability and name.
+
+    Labels of multi-label weights are marked with an asterisk.
+    """
     for name, value in recorded.as_texts().items():
         print(f"{name}: {value}", file=stream, flush=True)
     for answer in answers:
         lines = [printable(answer.path)]
-        lines += [f"  {p.probability:.6f}  {printable(p.name)}" for p in answer.top]
+        labels = answer.labels or ()
+        lines += [
+            f"{'*' if p in labels else ' '} {p.probability:.6f}  {printable(p.name)}"
+            for p in answer.top
+        ]
         if answer.set:
             lines.append(f"  set of {len(answer.set)}: {_names(answer.set)}")
         if answer.error is not None:
@@ -66,6 +73,7 @@ def write_csv(
 ) -> None:
     """Write CSV_COLUMNS as in RFC 4180: a line per class with its rank from 1, or one for an error.
 
+    For multi-label weights, `is_label` follows: true if the class reaches its threshold, or false.
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
     return) is prefixed with an apostrophe. On a terminal, control characters are escaped. With the
     dialect "excel-tab", columns are separated by tabs. With a coverage level, `set` follows
@@ -76,15 +84,20 @@ def write_csv(
     said = recorded.as_texts()
     last = said.values()
     has_sets = recorded.coverage_level is not None
-    table.writerow((*CSV_COLUMNS, *["set"] * has_sets, *said))
+    is_multi_label, answers = peek(answers)
+    further = (*["set"] * has_sets, *["is_label"] * is_multi_label)
+    table.writerow((*CSV_COLUMNS, *further, *said))
     for answer in answers:
-        path = safe(answer.path)
+        path, labels = safe(answer.path), answer.labels or ()
         members = [safe(";".join(answer.set or ()))] * has_sets
         for rank, p in enumerate(answer.top, start=1):
             figures = (path, rank, safe(p.name), p.index, p.probability, "")
-            table.writerow((*figures, *(members if rank == 1 else [""] * has_sets), *last))
+            is_label = ["true" if p in labels else "false"] * is_multi_label
+            shown = members if rank == 1 else [""] * has_sets
+            table.writerow((*figures, *shown, *is_label, *last))
         if answer.error is not None or not answer.top:
-            table.writerow((path, "", "", "", "", safe(answer.error or ""), *members, *last))
+            error = (path, "", "", "", "", safe(answer.error or ""))
+            table.writerow((*error, *members, *[""] * is_multi_label, *last))
         stream.flush()
 
 

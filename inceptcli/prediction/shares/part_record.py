@@ -54,6 +54,7 @@ class PartRecord(Section):
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
         coverage_level: Coverage of the prediction sets; None without sets.
+        threshold: Threshold of all classes, if it replaced the weights' own.
         finished: None until the part is finished.
     """
 
@@ -70,6 +71,7 @@ class PartRecord(Section):
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
     coverage_level: float | None = None
+    threshold: float | None = None
     finished: Finished | None = None
 
     @property
@@ -104,6 +106,7 @@ _FLAGS = {
     "interpolation": "--interpolation",
     "resize": "--resize",
     "coverage_level": "--coverage",
+    "threshold": "--threshold",
     "format": "--format",
 }
 
