@@ -290,7 +290,7 @@ def evaluate(
             crop_fraction,
             interpolation,
             resize,
-            classes,
+            classes=classes,
         )
         images = Wanted(data, split, exclude, allow_outside)
         options = MeasureOptions(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.label_files import LONGEST_SHOWN, Labels
-from inceptcli.data.sources import ImageSource
+from inceptcli.data.sources import ImageSource, only_label
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
@@ -89,7 +89,7 @@ class SelectedImages:
 def of_classes(source: ImageSource, subset: Sequence[int]) -> SelectedImages:
     """Return the images whose label is in `subset`, labeled by the position there."""
     position = {label: place for place, label in enumerate(subset)}
-    labels = [position.get(source.label(number)) for number in range(len(source))]
+    labels = [position.get(only_label(source, number)) for number in range(len(source))]
     chosen = [(number, label) for number, label in enumerate(labels) if label is not None]
     numbers, kept = zip(*chosen, strict=True) if chosen else ((), ())
     return SelectedImages(source, numbers, kept)

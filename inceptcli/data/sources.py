@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.folders import Label, LabeledImages, digests, positions, where
 from inceptcli.data.pixels.decode import decode, decode_remote
+from inceptcli.errors import UsageError
 from inceptcli.files.remote.address import Address
 
 THREADS = 16
@@ -41,6 +42,14 @@ class ImageSource(Protocol):
 def is_multi_label(source: ImageSource) -> bool:
     """Return whether the images of a source, at least one, have any number of labels each."""
     return isinstance(source.label(0), tuple)
+
+
+def only_label(source: ImageSource, index: int) -> int:
+    """Return the label of an image with one; raise UsageError for multi-label data."""
+    label = source.label(index)
+    if isinstance(label, tuple):
+        raise UsageError(f"{source.name(index)}: is of multi-label data; one label is needed here")
+    return label
 
 
 class ListedSource(ImageSource, Protocol):

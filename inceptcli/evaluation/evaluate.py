@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.pixels.decode import UnreadableImage
-from inceptcli.data.sources import ImageSource
+from inceptcli.data.sources import ImageSource, only_label
 from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
 from inceptcli.evaluation.class_measures import LabeledPredictions
@@ -316,7 +316,7 @@ def _measure(
         elif np.isfinite(answer).all():
             means = [averaged(answer, networks) for networks in sides.means]
             probabilities[len(results)] = means[0]
-            label = source.label(number)
+            label = only_label(source, number)
             results[number] = tuple(image_result(name, label, mean) for mean in means)
         else:
             raise UserError(f"{name}: {_damage(answer, sides)}")

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.folders import LabeledImages, find_images, subfolders
+from inceptcli.data.folders import Label, LabeledImages, find_images, subfolders
 from inceptcli.data.label_files import is_remote_list, lists_images
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.shards.files import means_shards
-from inceptcli.data.sources import FolderSource, ImageSource
+from inceptcli.data.sources import FolderSource, ImageSource, is_multi_label
 from inceptcli.errors import UserError
 from inceptcli.evaluation.images import Wanted, images_to_measure
 from inceptcli.weights.metadata import WeightsMetadata
@@ -68,7 +68,8 @@ def find(data: str, file: Path, metadata: WeightsMetadata) -> FoundImages:
         )
     found = images_to_measure(Wanted(data), [(file, metadata)])
     paths = found.source.images.paths if isinstance(found.source, FolderSource) else ()
-    return FoundImages(found.source, True, found.notes, (*found.read, *paths))
+    are_labeled = not is_multi_label(found.source)
+    return FoundImages(found.source, are_labeled, found.notes, (*found.read, *paths))
 
 
 def choose(
@@ -87,7 +88,7 @@ def choose(
     Raises UserError if fewer than 2 * FEWEST images can be read.
     """
     crops: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
+    labels: list[Label] = []
     skipped: list[tuple[str, str]] = []
     for number in _drawn(found, seed):
         if len(crops) == calibration + check:
@@ -114,7 +115,7 @@ def _drawn(found: FoundImages, seed: int) -> list[int]:
     """Return all image numbers, shuffled; the classes take turns."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(found.source)).tolist()
-    turns: dict[int, int] = {}
+    turns: dict[Label, int] = {}
     order: list[tuple[int, int, int]] = []
     for number in shuffled:
         label = found.source.label(number)
