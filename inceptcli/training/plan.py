@@ -30,6 +30,10 @@ from inceptcli.weights.trained_network import network_of, preprocessing_of
 SMALLEST_BATCH = 2
 """Smallest batch size; batch norm cannot compute statistics of one image."""
 
+MULTI_LABEL_MEASURES = ("val_average_precision", "val_micro_f1")
+ONE_LABEL_MEASURES = ("val_balanced_accuracy",)
+"""Measures of a validation that only this kind of data has; val_top1 stands for a default."""
+
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
 
@@ -69,6 +73,12 @@ class Plan:
     def is_multi_label(self) -> bool:
         """Return whether an image may have any number of labels."""
         return is_multi_label(self.train)
+
+    @property
+    def best_by(self) -> str:
+        """Return the measure that selects the best weights."""
+        by = self.recipe.trainer.best_by
+        return "val_average_precision" if self.is_multi_label and by == "val_top1" else by
 
     @property
     def outputs(self) -> OutputKind:
@@ -240,8 +250,14 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
 
 
 def _check_labels(recipe: Recipe, identity: DataIdentity) -> None:
-    """Raise UsageError if the data is multi-label and the recipe or the labels do not fit."""
-    if not is_multi_label(identity.train):
+    """Raise UsageError if the recipe or the labels do not fit, mostly those of multi-label data."""
+    several, by = is_multi_label(identity.train), recipe.trainer.best_by
+    if by in (ONE_LABEL_MEASURES if several else MULTI_LABEL_MEASURES):
+        raise UsageError(
+            f"trainer.best_by {by}: is not measured on "
+            + ("multi-label data" if several else "data with one label per image")
+        )
+    if not several:
         return
     place = printable(recipe.data.path or "shapes: pairs")
     if recipe.loss.name != "binary":

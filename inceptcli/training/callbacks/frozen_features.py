@@ -99,7 +99,7 @@ def _training_batches(trainer: Trainer, data: ImageData) -> DataLoader[Sample]:
         for start in [*range(0, last, data.batch_size), last]
     ]
     mine = batches[trainer.global_rank :: trainer.world_size] or [[]]
-    images = EvaluationDataset(data.train, data.preprocessing)
+    images = EvaluationDataset(data.train, data.preprocessing, num_classes=data.num_classes)
     return data.loader(images, batch_sampler=mine)
 
 

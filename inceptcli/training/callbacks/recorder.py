@@ -165,7 +165,7 @@ class Recorder(Callback):
             trainer.should_stop = True
             assert self.best is not None
             logger.info(
-                f"stopped early after step {step}: no better {settings.best_by} than "
+                f"stopped early after step {step}: no better {self.plan.best_by} than "
                 f"{abs(self.best):.4f} in {self.waited} validations (trainer.patience)"
             )
 
