@@ -251,7 +251,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{steps}, {recipe.trainer.epochs} epochs",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _describe_precision(recipe.trainer.precision, trainer),
-        *_describe_validation(recipe.trainer),
+        *_describe_validation(recipe.trainer, plan.best_by),
         *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
@@ -260,7 +260,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     ]
 
 
-def _describe_validation(settings: TrainerSection) -> list[str]:
+def _describe_validation(settings: TrainerSection, best_by: str) -> list[str]:
     every = settings.validate_every
     lines = []
     if every != 1:
@@ -269,7 +269,7 @@ def _describe_validation(settings: TrainerSection) -> list[str]:
     if settings.patience is not None:
         lines.append(
             f"stopping early after {settings.patience} validations without a better "
-            f"{settings.best_by}"
+            f"{best_by}"
         )
     return lines
 
