@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option, echo
 
@@ -41,6 +41,7 @@ from inceptcli.progress.display import Display, hush, silence
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
     from inceptcli.evaluation.measures import Evaluation, Origin
+    from inceptcli.evaluation.multi_label import MultiLabelEvaluation
 
 logger = logging.getLogger(__name__)
 
@@ -264,6 +265,12 @@ def evaluate(
     The report is a single self-contained page; its data is also in the JSON and in the CSV files of
     --predictions and --confusion.
 
+    Multi-label images (a CSV file of path,labels or with a column of 0 and 1 per class) are
+    measured by average_precision (mAP), auroc, micro_f1, macro_f1 and loss (binary cross-entropy);
+    per_class has class, name, images, predicted, threshold, recall, precision, f1, auroc and
+    average_precision; top1, top5, calibration and confusion are null. F1 is that at the thresholds
+    of the weights, or at --threshold.
+
     Under torchrun or srun, the processes share the images, and only the first one prints.
     """
     from inceptcli.evaluation.processes import Processes
@@ -275,6 +282,7 @@ def evaluate(
         from inceptcli.evaluation.evaluate import EvaluationRequest, share
         from inceptcli.evaluation.images import Wanted
         from inceptcli.evaluation.measure_options import MeasureOptions
+        from inceptcli.evaluation.measures import Evaluation
         from inceptcli.prediction.ensemble import EnsembleRequest
 
         networks = EnsembleRequest(
@@ -303,20 +311,27 @@ def evaluate(
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
         read = [*job.networks.files, *job.images.read]
         OutputFiles(written).check(input_files(read, data, source))
-        outputs: list[Callable[[Evaluation], None]] = []
+        outputs: list[Callable[[Any], None]] = []
+        if job.is_multi_label and (confusion or report):
+            flag = "--confusion" if confusion else "--report"
+            raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
         if is_first:
-            outputs = _outputs(stack, predictions, confusion, report, source, origin)
+            outputs = _outputs(
+                stack, predictions, confusion, report, source, origin, job.is_multi_label
+            )
         for note in job.images.notes:
             logger.warning(note)
         stack.enter_context(processes.joined())
         ensemble = job.networks.load()
         with Display().task("eval", len(share(len(source), processes))) as task:
-            result = job.measure(processes, ensemble, task.advance)
+            measure = job.measure_labels if job.is_multi_label else job.measure
+            result = measure(processes, ensemble, task.advance)
         for write in outputs:
             write(result)
     if is_first:
         say_written(predictions, number_of(len(result.images) + len(result.skipped), "image"))
-        say_written(confusion, number_of(len(result.confusion), "pair"))
+        if confusion is not None and isinstance(result, Evaluation):
+            say_written(confusion, number_of(len(result.confusion), "pair"))
         say_written(report, number_of(len(result.images), "image"))
         _tell(result, origin, format)
 
@@ -330,8 +345,10 @@ def _devices(devices: str, processes: int) -> int | Literal["auto"]:
     return found
 
 
-def _tell(result: Evaluation, origin: Origin, form: str) -> None:
+def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) -> None:
     """Log the skipped images, then print the figures on standard output."""
+    from inceptcli.evaluation.measures import Evaluation
+    from inceptcli.evaluation.multi_label import labels_as_json, labels_as_table
     from inceptcli.evaluation.writers import as_table, evaluation_as_json
 
     for name, reason in result.skipped:
@@ -339,10 +356,15 @@ def _tell(result: Evaluation, origin: Origin, form: str) -> None:
     if result.skipped:
         total = len(result.images) + len(result.skipped)
         logger.warning(f"{len(result.skipped)} of {total} images skipped")
-    if form == "json":
-        echo(evaluation_as_json(result, origin))
+    if isinstance(result, Evaluation):
+        shown = evaluation_as_json if form == "json" else as_table
+        text = shown(result, origin)
     else:
-        print_fitted(as_table(result, origin))
+        text = (labels_as_json if form == "json" else labels_as_table)(result, origin)
+    if form == "json":
+        echo(text)
+    else:
+        print_fitted(text)
 
 
 def _check_suffixes(predictions: Path | None, confusion: Path | None, report: Path | None) -> None:
@@ -358,15 +380,18 @@ def _outputs(
     report: Path | None,
     source: ImageSource,
     origin: Origin,
-) -> list[Callable[[Evaluation], None]]:
+    is_multi_label: bool,
+) -> list[Callable[[Any], None]]:
     """Return one writer per output file; files are replaced when `stack` closes."""
+    from inceptcli.evaluation.multi_label import write_labels
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
     recorded = origin.recorded
-    writes: list[Callable[[Evaluation], None]] = []
+    writes: list[Callable[[Any], None]] = []
+    write_rows = write_labels if is_multi_label else write_predictions
     for file, flag, write in (
-        (predictions, "--predictions", partial(write_predictions, recorded=recorded)),
+        (predictions, "--predictions", partial(write_rows, recorded=recorded)),
         (confusion, "--confusion", partial(write_confusion, recorded=recorded)),
         (report, "--report", partial(write_report, source=source, origin=origin)),
     ):

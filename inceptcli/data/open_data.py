@@ -256,6 +256,11 @@ class Listing(Dataset):
         """See `Dataset`."""
         return list(self.images("all", None).images.paths)
 
+    @property
+    def validation_places(self) -> list[Path]:
+        """See `Dataset`."""
+        return self.training_places
+
     def left_out(self, val_data: str | None) -> list[Path]:
         """See `Dataset`."""
         return []

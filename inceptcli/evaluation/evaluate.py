@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from inceptcli.data.folders import positions
 from inceptcli.data.pixels.decode import UnreadableImage
-from inceptcli.data.sources import ImageSource, only_label
+from inceptcli.data.sources import ImageSource, is_multi_label, only_label
 from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
 from inceptcli.evaluation.class_measures import LabeledPredictions
@@ -28,6 +29,7 @@ from inceptcli.evaluation.measures import (
     image_result,
     labeled_predictions,
 )
+from inceptcli.evaluation.multi_label import MultiLabelEvaluation, evaluation_of_labels
 from inceptcli.evaluation.processes import Processes
 from inceptcli.evaluation.two_classes import positive_class, two_classes
 from inceptcli.prediction.ensemble import (
@@ -40,6 +42,7 @@ from inceptcli.prediction.ensemble import (
 )
 from inceptcli.prediction.predict import classify
 from inceptcli.prediction.sets import SetRule, set_rule
+from inceptcli.prediction.thresholds import UNKNOWN
 from inceptcli.progress.display import doing
 
 USUAL_COVERAGE = 0.95
@@ -80,13 +83,17 @@ class EvaluationRequest:
         if self.options.coverage is not None:
             measured = [networks.metadata[place].calibration for place in sides.measured]
             set_rule(self.options.coverage, self.networks, measured)
-        positive = positive_class(self.options, networks.classes)
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images,
                 list(zip(networks.files, networks.metadata, strict=True)),
                 self.options.group,
             )
+        if is_multi_label(found.source):
+            self._check_multi_label(networks)
+            positive = None
+        else:
+            positive = positive_class(self.options, networks.classes)
         asked = self.networks
         if asked.classes is not None and networks.subset is not None:
             found = found.of_classes(asked.classes, networks.subset)
@@ -95,6 +102,19 @@ class EvaluationRequest:
             self.against or (), found.of_other_classes,
         )  # fmt: skip
         return Prepared(self, networks, found, origin, sides, positive)
+
+    def _check_multi_label(self, networks: EnsembleFiles) -> None:
+        """Raise UsageError if the weights or an option do not fit multi-label images."""
+        if networks.metadata[0].outputs == "softmax":
+            raise UsageError(
+                f"{self.networks.weights[0]}: has softmax outputs, for one label per image, but "
+                "the images have any number; train with loss.name binary, or give a column label"
+            )
+        options = replace(self.options, threshold=None)
+        given = {"--against": self.against, "--classes": self.networks.classes}
+        given |= {f"--{name.replace('_', '-')}": value for name, value in vars(options).items()}
+        if flag := next((flag for flag, value in given.items() if value is not None), None):
+            raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
 
     def _find(self) -> tuple[EnsembleFiles, Sides]:
         """Find all weights; those on both sides are loaded once, so that they give the same bits.
@@ -132,6 +152,26 @@ class Prepared(NamedTuple):
     origin: Origin
     sides: Sides
     positive: int | None
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether `measure_labels` measures the images, not `measure`."""
+        return is_multi_label(self.images.source)
+
+    def measure_labels(
+        self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
+    ) -> MultiLabelEvaluation:
+        """Measure multi-label images; see `evaluate_labels`."""
+        return evaluate_labels(
+            ensemble,
+            self.images.source,
+            ensemble.batch_size,
+            progress,
+            self.request.skip_unreadable,
+            processes,
+            self.request.networks.fast_decode,
+            self.request.options.threshold,
+        )
 
     def measure(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
@@ -192,21 +232,21 @@ def evaluate(
         sides: The networks to measure, and those to compare them with. By default all are measured.
 
     Raises UserError that names an image that cannot be read; with `skip_unreadable` only if no
-    image can be read. Also raises it if a network's output is not finite.
+    image can be read. Also raises it if a network's output is not finite. Raises UsageError for
+    multi-label data; see `evaluate_labels`.
     """
-    processes = processes or Processes()
-    numbers = share(len(source), processes)
+    only_label(source, 0)
     sides = sides or Sides(tuple(range(len(ensemble.engines))))
-
-    def work() -> ProcessResults:
-        return _measure(
-            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
-        )
-
-    found = _joined(processes.gather(work))
-    left_out = [found.skipped[number] for number in sorted(found.skipped)]
-    if not found.results:
-        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
+    found, left_out = _gathered(
+        ensemble,
+        source,
+        batch_size,
+        progress,
+        skip_unreadable,
+        processes or Processes(),
+        fast_decode,
+        sides,
+    )
     results = dict(zip(sides.means, zip(*found.results.values(), strict=True), strict=True))
     whole = results[sides.measured]
     measured = evaluation_of(whole, found.probabilities, ensemble.classes, left_out)
@@ -217,6 +257,59 @@ def evaluate(
     if sides.against:
         measured = replace(measured, against=compare(whole, results[sides.against]))
     return measured
+
+
+def evaluate_labels(
+    ensemble: Ensemble,
+    source: ImageSource,
+    batch_size: int,
+    progress: Callable[[int], None],
+    skip_unreadable: bool = False,
+    processes: Processes | None = None,
+    fast_decode: bool = False,
+    threshold: float | None = None,
+) -> MultiLabelEvaluation:
+    """Measure multi-label images; `threshold` replaces those of the weights. See `evaluate`."""
+    found, left_out = _gathered(
+        ensemble,
+        source,
+        batch_size,
+        progress,
+        skip_unreadable,
+        processes or Processes(),
+        fast_decode,
+        Sides(tuple(range(len(ensemble.engines)))),
+    )
+    thresholds = ensemble.thresholds
+    if threshold is not None or thresholds is None:
+        thresholds = np.full(len(ensemble.classes), UNKNOWN if threshold is None else threshold)
+    images = [(source.name(number), positions(source.label(number))) for number in found.results]
+    return evaluation_of_labels(images, found.probabilities, thresholds, ensemble.classes, left_out)
+
+
+def _gathered(
+    ensemble: Ensemble,
+    source: ImageSource,
+    batch_size: int,
+    progress: Callable[[int], None],
+    skip_unreadable: bool,
+    processes: Processes,
+    fast_decode: bool,
+    sides: Sides,
+) -> tuple[ProcessResults, list[tuple[str, str]]]:
+    """Return the results of all processes in the order of the images, and the skipped images."""
+    numbers = share(len(source), processes)
+
+    def work() -> ProcessResults:
+        return _measure(
+            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
+        )
+
+    found = _joined(processes.gather(work))
+    left_out = [found.skipped[number] for number in sorted(found.skipped)]
+    if not found.results:
+        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
+    return found, left_out
 
 
 def with_options(
@@ -316,8 +409,13 @@ def _measure(
         elif np.isfinite(answer).all():
             means = [averaged(answer, networks) for networks in sides.means]
             probabilities[len(results)] = means[0]
-            label = only_label(source, number)
-            results[number] = tuple(image_result(name, label, mean) for mean in means)
+            label = source.label(number)
+            # Multi-label data has no results of single images: probabilities and labels suffice.
+            results[number] = (
+                tuple(image_result(name, label, mean) for mean in means)
+                if isinstance(label, int)
+                else ()
+            )
         else:
             raise UserError(f"{name}: {_damage(answer, sides)}")
         progress(1)

@@ -1,4 +1,4 @@
-"""Measures of multi-label data: average precision, AUROC and F1 at the thresholds of the weights."""
+"""Measures of multi-label data: average precision, AUROC, and F1 at the thresholds."""
 
 from __future__ import annotations
 

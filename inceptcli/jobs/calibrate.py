@@ -136,6 +136,8 @@ def prepare_calibration(request: EvaluationRequest, output: Path | None) -> Cali
         raise UsageError(f"{file.path}: a link to {target}; calibrate that file, or give --output")
     with no_training(file.path if output is None else None):
         evaluation = request.prepare()
+    if evaluation.networks.metadata[0].outputs != "softmax":
+        raise UsageError(f"{file.path}: has sigmoid outputs; `calibrate` is for softmax outputs")
     images = evaluation.images
     if images.trained_on:
         raise UsageError(

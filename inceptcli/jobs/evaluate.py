@@ -13,6 +13,7 @@ from inceptcli.evaluation.evaluate import EvaluationRequest
 from inceptcli.evaluation.images import Wanted
 from inceptcli.evaluation.measure_options import MeasureOptions
 from inceptcli.evaluation.measures import Evaluation
+from inceptcli.evaluation.multi_label import MultiLabelEvaluation
 from inceptcli.evaluation.processes import Processes
 from inceptcli.jobs.load import PathOrName, check_options, weights_names
 from inceptcli.jobs.python_errors import python_errors
@@ -40,7 +41,7 @@ def evaluate(
     group: str | None = None,
     progress: bool = False,
     **options: Unpack[EnsembleOptions],
-) -> Evaluation:
+) -> Evaluation | MultiLabelEvaluation:
     """Measure accuracy, loss and calibration on labeled images.
 
     Args:
@@ -56,7 +57,8 @@ def evaluate(
         against: other weights to compare with on the same images; several form an ensemble.
         top_k: report `topk`, the top-k accuracy, too.
         positive: id, name or number of the positive one of two classes; by default the second.
-        threshold: probability from which an image is positive; by default 0.5.
+        threshold: probability from which an image is positive; by default 0.5. For multi-label
+            images that of all classes; by default those of the weights.
         sensitivity: choose the threshold that reaches this sensitivity.
         specificity: choose the threshold that reaches this specificity.
         bootstrap: number of resamples for 95 % intervals of all measures, 100 to 10,000.
@@ -73,7 +75,9 @@ def evaluate(
         `coverage` and `mean_set_size` are None if the weights are not calibrated. For an
         ensemble `members` has `top1`, `loss` and `gain` of each network, in order. With `against`,
         `against` has the other weights' `top1` and `loss`, the differences with intervals,
-        `mcnemar_p`, and the numbers of images `gained` and `lost`.
+        `mcnemar_p`, and the numbers of images `gained` and `lost`. Multi-label images instead
+        give `average_precision` (mAP), `auroc`, `micro_f1`, `macro_f1`, `loss`, `per_class` and
+        `images`.
 
     Raises:
         FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise
@@ -95,4 +99,5 @@ def evaluate(
         )
         job = EvaluationRequest(networks, wanted, skip_unreadable, others, measures).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:
-            return job.measure(Processes(), job.networks.load(), task.advance)
+            measure = job.measure_labels if job.is_multi_label else job.measure
+            return measure(Processes(), job.networks.load(), task.advance)

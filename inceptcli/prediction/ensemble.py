@@ -191,7 +191,6 @@ class EnsembleOptions(TypedDict, total=False):
     crop_fraction: float | None
     interpolation: Interpolation | None
     resize: ResizeRule | None
-    threshold: float | None
 
 
 @dataclass(frozen=True)

@@ -268,8 +268,7 @@ def _describe_validation(settings: TrainerSection, best_by: str) -> list[str]:
         lines.append(f"validating every {epochs} and after the last step")
     if settings.patience is not None:
         lines.append(
-            f"stopping early after {settings.patience} validations without a better "
-            f"{best_by}"
+            f"stopping early after {settings.patience} validations without a better {best_by}"
         )
     return lines
 
