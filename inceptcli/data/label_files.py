@@ -229,6 +229,8 @@ def groups_in_csv(data: str, column: str) -> list[str]:
     if (name := column.strip().lower()) not in header:
         found = printable(", ".join(header)[:LONGEST_SHOWN])
         raise UsageError(f"--group {_cut(column)}: {shown} has no such column, only {found}")
+    if header.count(name) > 1:
+        raise UsageError(f"--group {_cut(column)}: {shown} has several columns of this name")
     place = header.index(name)
     values = []
     for line, row in lines:

@@ -23,11 +23,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of two classes and 40 pictures of 8 patients in a list."""
     folder = tmp_path_factory.mktemp("retina")
     save_small_network(folder / "model.safetensors", ["n0", "n1"])
-    rows = ["path,label,Patient,site"]
+    rows = ["path,label,Patient,site,twice,twice"]
     for number in range(40):
         draw(folder / f"{number}.png", number)
         label = "n1" if number % 3 == 0 else "n0"
-        rows.append(f"{number}.png,{label},p{number // 5},here")
+        rows.append(f"{number}.png,{label},p{number // 5},here,a,b")
     (folder / "list.csv").write_text("\n".join(rows))
     return folder
 
@@ -130,6 +130,7 @@ def test_a_comparison_draws_the_same_groups(two: Path, tmp_path: Path) -> None:
         ("--bootstrap 100 --group ward", 2, "list.csv has no such column, only path, label, pat"),
         ("--bootstrap 100 --group site", 1, "list.csv: all images have the same site; --group ne"),
         ("--bootstrap 100 --group gap", 1, "gaps.csv line 3: lacks a value in column gap"),
+        ("--bootstrap 100 --group twice", 2, "list.csv has several columns of this name"),
         ("--group patient", 2, "--group patient: is for intervals; give --bootstrap N, too"),
         ("--bootstrap 0", 2, "--bootstrap 0: must be 100 to 10000"),
         ("--sensitivity nan", 2, "--sensitivity nan: must be above 0 and at most 1"),

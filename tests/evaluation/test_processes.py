@@ -141,10 +141,10 @@ def other(weights: Path) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """121 pictures of four of six classes, and the list of them."""
     folder = tmp_path_factory.mktemp("data")
-    rows = ["path,label"]
+    rows = ["path,label,site"]
     for number in range(121):
         draw(folder / f"{number}.png", number)
-        rows.append(f"{number}.png,n{number % 4}")
+        rows.append(f"{number}.png,n{number % 4},{number // 10}")
     (folder / "list.csv").write_text("\n".join(rows))
     return folder
 
@@ -224,7 +224,7 @@ def test_two_processes_measure_each_image_once_and_agree_with_one(
 ) -> None:
     flags = (
         other, "--against", weights, "--precision", precision, "--data", data / "list.csv",
-        "--format", "json", "--predictions",
+        "--format", "json", "--bootstrap", 100, "--group", "site", "--predictions",
     )  # fmt: skip
     results: list[dict[str, Any]] = []
     tables: list[list[dict[str, str]]] = []
@@ -241,10 +241,15 @@ def test_two_processes_measure_each_image_once_and_agree_with_one(
         assert result["images"] == 121
         assert [Path(row["path"]).stem for row in table] == [str(n) for n in range(121)]
         assert [row["rank"] for row in table] == [row["rank"] for row in tables[0]]
-        for name in ("top1", "top5", "per_class", "confusion", "top1_interval"):
+        for name in ("top1", "top5", "confusion", "top1_interval", "kappa", "macro_f1_interval"):
             assert result[name] == results[0][name], name
         for name in ("loss", "calibration_error"):
             assert result[name] == pytest.approx(results[0][name], abs=1e-5), name
+        for entry, expected in zip(result["per_class"], results[0]["per_class"], strict=True):
+            for name in ("images", "top1", "predicted", "precision", "f1_interval"):
+                assert entry[name] == expected[name]
+        for name in ("auroc", "auroc_interval", "average_precision"):  # rounding moves ranks
+            assert result[name] == pytest.approx(results[0][name], abs=0.01), name
         for name in ("top1", "gained", "lost", "mcnemar_p", "difference_interval", "per_class"):
             assert result["against"][name] == results[0]["against"][name], name
         for name in ("loss_difference", "loss_difference_interval"):
