@@ -40,6 +40,7 @@ from inceptcli.progress.display import Display, hush, silence
 
 if TYPE_CHECKING:
     from inceptcli.data.sources import ImageSource
+    from inceptcli.evaluation.evaluate import Prepared
     from inceptcli.evaluation.measures import Evaluation, Origin
     from inceptcli.evaluation.multi_label import MultiLabelEvaluation
 
@@ -59,6 +60,7 @@ EPILOG = """Examples:
   inceptcli eval iv4-tf:imagenet --data imagenet/val --exclude blacklist.txt --crops 12
   inceptcli eval imagenet --data imagenet/val --image-size 331 --crop-fraction 0.95
   inceptcli eval imagenet --data imagenet-a --classes imagenet-a.txt
+  inceptcli eval imagenet --data imagenet/val --labels real.json
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
 """
@@ -111,6 +113,15 @@ def evaluate(
             "GoogLeNet's."
         ),
     ] = 1,
+    labels: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="JSON file of the accepted labels of each image, in place of those of --data: "
+            "ReaL's real.json, or {path: [class, ...]}. A prediction is correct if it is one of "
+            "them; images without any are left out. Default: none.",
+        ),
+    ] = None,
     exclude: Annotated[
         Path | None,
         Option(
@@ -255,8 +266,10 @@ def evaluate(
     Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the label.
     Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV files have
     fast_decode: true only with --fast-decode, precision only if it is not 32-true, and image_size,
-    crop_fraction, interpolation, resize and classes only with these options; with --classes, JSON
-    also has of_other_classes, the number of images left out.
+    crop_fraction, interpolation, resize, classes and labels only with these options. JSON also has
+    the images that they leave out: of_other_classes (--classes) and unlabeled (--labels). If images
+    accept several labels, the loss is that of the sum of their probabilities, measures that need
+    one label are null, and --predictions has all labels, separated by semicolons.
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
@@ -300,7 +313,7 @@ def evaluate(
             resize,
             classes=classes,
         )
-        images = Wanted(data, split, exclude, allow_outside)
+        images = Wanted(data, split, exclude, allow_outside, labels)
         options = MeasureOptions(
             top_k, positive, threshold, sensitivity, specificity, bootstrap, group, coverage
         )
@@ -312,9 +325,7 @@ def evaluate(
         read = [*job.networks.files, *job.images.read]
         OutputFiles(written).check(input_files(read, data, source))
         outputs: list[Callable[[Any], None]] = []
-        if job.is_multi_label and (confusion or report):
-            flag = "--confusion" if confusion else "--report"
-            raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
+        _check_outputs(job, confusion, report)
         if is_first:
             outputs = _outputs(
                 stack, predictions, confusion, report, source, origin, job.is_multi_label
@@ -365,6 +376,19 @@ def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) 
         echo(text)
     else:
         print_fitted(text)
+
+
+def _check_outputs(job: Prepared, confusion: Path | None, report: Path | None) -> None:
+    """Raise UsageError for outputs that need one label for each image."""
+    from inceptcli.data.selected_images import has_several_labels
+
+    if job.is_multi_label and (confusion or report):
+        flag = "--confusion" if confusion else "--report"
+        raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
+    if confusion is not None and has_several_labels(job.images.source):
+        raise UsageError(
+            f"--confusion {confusion}: needs one label for each image; --labels accepts several"
+        )
 
 
 def _check_suffixes(predictions: Path | None, confusion: Path | None, report: Path | None) -> None:

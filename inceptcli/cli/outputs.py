@@ -259,7 +259,7 @@ def _key(path: Path | str | int) -> tuple[int, int] | None:
 
 def input_files(files: Iterable[Path], data: str | None, source: ImageSource) -> Iterator[Path]:
     """Yield all input files: `files` (weights, labels), lists, and images or shards."""
-    from inceptcli.data.class_subset import SelectedImages
+    from inceptcli.data.selected_images import SelectedImages
     from inceptcli.data.shards.files import CLASS_FILES
     from inceptcli.data.shards.index import index_path
     from inceptcli.data.shards.source import ShardSource
@@ -269,7 +269,7 @@ def input_files(files: Iterable[Path], data: str | None, source: ImageSource) ->
     folders = set() if data is None else {Path(data), Path(data).parent}
     if data is not None:
         yield Path(data)
-    if isinstance(source, SelectedImages):
+    while isinstance(source, SelectedImages):
         source = source.whole
     if isinstance(source, FolderSource):
         yield from source.images.paths

@@ -1,16 +1,11 @@
-"""A subset of a network's classes, from a file, and the images of these classes."""
+"""Read a subset of a network's classes from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from inceptcli.data.label_files import LONGEST_SHOWN, Labels
-from inceptcli.data.sources import ImageSource, only_label
 from inceptcli.data.text_files import text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
@@ -53,43 +48,3 @@ def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[i
             "class id per line"
         )
     return tuple(sorted(lines))
-
-
-@dataclass(frozen=True)
-class SelectedImages:
-    """Some images of another source, with labels of their own.
-
-    Attributes:
-        whole: The other source.
-        numbers: Number of each image in it, (N,).
-        labels: One per image.
-    """
-
-    whole: ImageSource
-    numbers: tuple[int, ...]
-    labels: tuple[int, ...]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.numbers)
-
-    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
-        """Return RGB pixels (H, W, 3); raise UnreadableImage if there are none."""
-        return self.whole.image(self.numbers[index], shorter_side)
-
-    def label(self, index: int) -> int:
-        """Return the image's label."""
-        return self.labels[index]
-
-    def name(self, index: int) -> str:
-        """Return the image's name for messages."""
-        return self.whole.name(self.numbers[index])
-
-
-def of_classes(source: ImageSource, subset: Sequence[int]) -> SelectedImages:
-    """Return the images whose label is in `subset`, labeled by the position there."""
-    position = {label: place for place, label in enumerate(subset)}
-    labels = [position.get(only_label(source, number)) for number in range(len(source))]
-    chosen = [(number, label) for number, label in enumerate(labels) if label is not None]
-    numbers, kept = zip(*chosen, strict=True) if chosen else ((), ())
-    return SelectedImages(source, numbers, kept)

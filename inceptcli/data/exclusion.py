@@ -38,9 +38,14 @@ def exclude(source: ImageSource, file: Path, data: str) -> Remaining:
     """
     if not isinstance(source, FolderSource):
         raise UsageError(f"--exclude {printable(str(file))}: works for folders and lists only")
+    return exclude_from(source.images, file, roots_of(source, data))
+
+
+def roots_of(source: FolderSource, data: str) -> set[Path]:
+    """Return the folders that listed paths of the images in `data` may be relative to."""
     place, root = Path(data), source.images.root
     roots = {place.parent} if place.is_file() else {place, place / "images", place / "val"}
-    return exclude_from(source.images, file, roots if root is None else {*roots, root})
+    return roots if root is None else {*roots, root}
 
 
 def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> Remaining:

@@ -291,7 +291,7 @@ def flat(
             only the devkit's file, which numbers the synsets in a different order.
     """
     file = file or _labels_of(folder)
-    order = sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
+    order = usual_order(ids)
     if (file.parent / "synsets.txt").is_file():
         order = _read(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
@@ -315,6 +315,11 @@ def flat(
     note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
     read = (file, file.parent / "synsets.txt")
     return ListedImages(found, folder, (note,) if absent else (), read)
+
+
+def usual_order(ids: Sequence[str]) -> list[str]:
+    """Return a thousand synsets in the order of published classifiers; [] for other classes."""
+    return sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
 
 
 def _real(place: str, folders: dict[str, str]) -> str:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.evaluation.class_measures import Floats, LabeledPredictions, class_measures, ratio
+from inceptcli.evaluation.class_measures import (
+    CLASS_AVERAGES,
+    Floats,
+    LabeledPredictions,
+    class_measures,
+    ratio,
+)
 
 Interval = tuple[float, float]
 
@@ -51,6 +57,15 @@ class BootstrapIntervals:
     intervals: Mapping[str, Interval | None]
     per_class: Mapping[str, Sequence[Interval | None]]
     seed: int = SEED
+
+    def of_images(self) -> BootstrapIntervals:
+        """Return the same without measures that need one label for each image."""
+        intervals = {
+            name: None if name in CLASS_AVERAGES else interval
+            for name, interval in self.intervals.items()
+        }
+        per_class = {name: [None] * len(values) for name, values in self.per_class.items()}
+        return replace(self, intervals=intervals, per_class=per_class)
 
 
 def resamples(groups: Sequence[int] | NDArray[np.intp], number: int) -> Iterator[NDArray[np.intp]]:

@@ -69,7 +69,8 @@ class PairedComparison:
     `loss_difference`; their 95 % intervals come from a paired bootstrap, and are None for one image
     or group. `gained` counts images
     that only A predicts correctly, `lost` those that only B does; `mcnemar_p` is the p-value of
-    McNemar's exact test of these two. `per_class` has the classes with such images.
+    McNemar's exact test of these two. `per_class` has the classes with such images, of
+    those with one label.
     """
 
     top1: float
@@ -113,7 +114,9 @@ def compare(
     """
     flips = [flip(*pair) for pair in zip(images, others, strict=True)]
     counts = Counter(
-        (image.label, change) for image, change in zip(images, flips, strict=True) if change
+        (image.label, change)
+        for image, change in zip(images, flips, strict=True)
+        if change and not image.accepted
     )
     gained, lost = flips.count("gained"), flips.count("lost")
     losses = [image.loss - other.loss for image, other in zip(images, others, strict=True)]

@@ -59,4 +59,6 @@ def measure_sets(
     ]
     totals = len(labels), int(covered.sum()), int(sizes.sum())
     per_class = tuple(map(SetCounts, *columns))
+    if any(image.accepted for image in images):  # so an image belongs to no single class
+        per_class = (SetCounts(0, 0, 0),) * count
     return SetMeasures(rule.coverage, SetCounts(*totals), per_class)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.folders import positions
 from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.data.selected_images import has_several_labels, several_labels
 from inceptcli.data.sources import ImageSource, is_multi_label, only_label
 from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
@@ -44,6 +45,7 @@ from inceptcli.prediction.predict import classify
 from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.prediction.thresholds import UNKNOWN
 from inceptcli.progress.display import doing
+from inceptcli.text import printable
 
 USUAL_COVERAGE = 0.95
 
@@ -89,6 +91,12 @@ class EvaluationRequest:
                 list(zip(networks.files, networks.metadata, strict=True)),
                 self.options.group,
             )
+        labels, about = self.images.labels, networks.metadata[0]
+        if labels is not None and about.is_multi_label:
+            raise UsageError(
+                f"--labels {printable(str(labels))}: is for weights with one label per image; give "
+                "the labels of multi-label data as --data FILE.csv"
+            )
         if is_multi_label(found.source):
             self._check_multi_label(networks)
             positive = None
@@ -97,9 +105,15 @@ class EvaluationRequest:
         asked = self.networks
         if asked.classes is not None and networks.subset is not None:
             found = found.of_classes(asked.classes, networks.subset)
+        flag = self.options.flag_for_two_classes
+        if flag is not None and has_several_labels(found.source):
+            raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")
+        recorded = asked.recorded._replace(
+            labels=None if labels is None else printable(str(labels))
+        )
         origin = Origin(
-            asked.weights, found.data, asked.crops, found.excluded, asked.recorded, found.split,
-            self.against or (), found.of_other_classes,
+            asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
+            self.against or (), found.unlabeled, found.of_other_classes,
         )  # fmt: skip
         return Prepared(self, networks, found, origin, sides, positive)
 
@@ -327,8 +341,10 @@ def with_options(
         group_of: Group of each image by path; by default each image is drawn by itself.
     """
     predictions = labeled_predictions(found.images, found.probabilities)
-    two = None if positive is None else two_classes(predictions, positive, options)
-    found = replace(found, top_k=options.top_k, two_classes=two)
+    one_label = found.has_one_label
+    found = replace(found, top_k=options.top_k)
+    if positive is not None and one_label:
+        found = replace(found, two_classes=two_classes(predictions, positive, options))
     number = options.bootstrap
     if number is None:
         return found
@@ -339,6 +355,8 @@ def with_options(
     intervals = bootstrap_intervals(
         predictions, _means(found, predictions), groups, number, options.group
     )
+    if not one_label:
+        intervals = intervals.of_images()
     against = found.against and compare(found.images, found.against.images, groups, number)
     return replace(found, bootstrap=intervals, against=against)
 
@@ -410,9 +428,10 @@ def _measure(
             means = [averaged(answer, networks) for networks in sides.means]
             probabilities[len(results)] = means[0]
             label = source.label(number)
+            several = several_labels(source, number)
             # Multi-label data has no results of single images: probabilities and labels suffice.
             results[number] = (
-                tuple(image_result(name, label, mean) for mean in means)
+                tuple(image_result(name, label, mean, several) for mean in means)
                 if isinstance(label, int)
                 else ()
             )

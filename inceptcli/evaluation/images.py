@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from inceptcli.data.class_subset import of_classes
+from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import is_image, subfolders
+from inceptcli.data.folders import LabeledImages, find_images, is_image, subfolders
 from inceptcli.data.label_files import (
     KAGGLE_LABELS,
     SYNSET,
@@ -31,15 +31,16 @@ from inceptcli.data.open_data import (
     validation_places,
 )
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
+from inceptcli.data.selected_images import of_classes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource
-from inceptcli.data.splits import split_folders
+from inceptcli.data.splits import split_folders, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.address import redacted
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.text import composed, printable
-from inceptcli.weights.metadata import WeightsMetadata
+from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 logger = logging.getLogger(__name__)
 
@@ -48,22 +49,23 @@ NUMBER = re.compile("[0-9]{1,3}")
 
 
 class Wanted(NamedTuple):
-    """Values of the flags --data, --split, --exclude and --allow-outside."""
+    """Values of the flags --data, --split, --exclude, --allow-outside and --labels."""
 
     data: str | None
     split: Measured | None = None
     exclude: Path | None = None
     allow_outside: bool = False
+    labels: Path | None = None
 
 
 class MeasuredImages(NamedTuple):
     """Images to measure, with a description, the number excluded, and notes for people.
 
-    With a subset of the classes, `of_other_classes` is the number of images left out.
-
     `val_fraction` is the fraction that split them from the training images, if any. `read` has the
     files that list them. `group_of` has the group of each image by name, if there are groups.
-    `trained_on` are the notes that a network was trained on some of them.
+    `trained_on` are the notes that a network was trained on some of them. With --labels,
+    `unlabeled` is the number of images left out without a label; with a subset of the classes,
+    `of_other_classes` is that of the images of others.
     """
 
     source: ImageSource
@@ -75,7 +77,19 @@ class MeasuredImages(NamedTuple):
     read: tuple[Path, ...] = ()
     group_of: Mapping[str, str] | None = None
     trained_on: tuple[str, ...] = ()
+    unlabeled: int | None = None
     of_other_classes: int | None = None
+
+    def with_labels(self, file: Path, classes: Sequence[ClassName]) -> MeasuredImages:
+        """Return the images with the accepted labels in `file`; raises as `relabeled`."""
+        ids, names = zip(*classes, strict=True)
+        found = relabeled(self.source, file, ids, names, self.data)
+        return self._replace(
+            source=found.images,
+            notes=(*self.notes, *found.notes),
+            read=(*self.read, file),
+            unlabeled=found.unlabeled,
+        )
 
     def of_classes(self, file: Path, subset: Sequence[int]) -> MeasuredImages:
         """Return only the images of the classes in `file`, at the positions `subset`.
@@ -132,7 +146,8 @@ def images_to_measure(
         for (path, _), recipe in zip(weights, recipes, strict=True)
         if recipe and (note := _trained_on(path, recipe, found))
     ]
-    return found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
+    found = found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
+    return found if wanted.labels is None else found.with_labels(wanted.labels, metadata.classes)
 
 
 def _recipe(metadata: WeightsMetadata) -> Recipe | None:
@@ -239,6 +254,8 @@ def _given(
 ) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
+    if wanted.labels is not None and Path(data).is_dir() and not means_shards(data):
+        return _in_folder(data, ids, wanted.split)
     if not is_remote_list(data) and (means_shards(data) or not lists_images(Path(data))):
         if metadata.unnamed:
             raise UsageError(
@@ -267,6 +284,23 @@ def _given(
         count = f"{file}: its {len(ids)} classes are unnamed"
         notes = (*notes, f"{count}; labels were read as row numbers of the classifier")
     return MeasuredImages(source, redacted(data), split, notes=notes, read=read)
+
+
+def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> MeasuredImages:
+    """Return all images in a folder or in its split, whose labels another file has."""
+    whole: Measured = split_named(Path(data).absolute().name) or "all"
+    folders: dict[Measured, Path] = dict(split_folders(Path(data)).items()) or {whole: Path(data)}
+    chosen = split or ("val" if "val" in folders else next(iter(folders)))
+    if chosen not in folders:
+        raise UsageError(
+            f"--split {chosen}: {printable(data)} has {' and '.join(folders)}; give --split "
+            f"{' or '.join(folders)}"
+        )
+    paths = tuple(find_images(folders[chosen]))
+    if not paths:
+        raise UserError(f"{printable(str(folders[chosen]))}: no images")
+    images = LabeledImages(tuple(ids), paths, (0,) * len(paths), folders[chosen])
+    return MeasuredImages(FolderSource(images), data, chosen)
 
 
 def _own_exclusion(

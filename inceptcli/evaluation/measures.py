@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.evaluation.class_measures import LabeledPredictions, class_measures
+from inceptcli.evaluation.class_measures import CLASS_AVERAGES, LabeledPredictions, class_measures
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import printable, tells_top5
 from inceptcli.weights.metadata import ClassName
@@ -48,8 +48,8 @@ class Origin(NamedTuple):
     """Networks, data and options of an evaluation; `excluded` is the number of excluded images.
 
     `split` is train, val or test, or all if the data has no splits. `against` has the weights that
-    the networks are compared with. With a subset of the classes, `of_other_classes` is the number
-    of images left out.
+    the networks are compared with. `unlabeled` and `of_other_classes` are the numbers of images
+    left out by --labels and --classes, if given.
     """
 
     weights: Sequence[str]
@@ -59,14 +59,23 @@ class Origin(NamedTuple):
     recorded: RecordedOptions = DEFAULT_OPTIONS
     split: str = "all"
     against: Sequence[str] = ()
+    unlabeled: int | None = None
     of_other_classes: int | None = None
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """The numbers of images that --labels and --classes left out, by name, if given."""
+        found = {"unlabeled": self.unlabeled, "of_other_classes": self.of_other_classes}
+        return {name: number for name, number in found.items() if number is not None}
 
 
 class ImageResult(NamedTuple):
     """Result of one image; classes are indices into the list of classes.
 
     `probability` is that of the class `predicted`. `loss` is -log of the label's probability, in
-    nats. `rank` is the label's rank by probability, from 1; ties go to the lower index.
+    nats. `rank` is the label's rank by probability, from 1; ties go to the lower index. If several
+    labels are accepted, `accepted` has them all, `label` is the most probable of them, and the loss
+    is that of the sum of their probabilities.
     """
 
     path: str
@@ -75,6 +84,7 @@ class ImageResult(NamedTuple):
     probability: float
     loss: float
     rank: int
+    accepted: tuple[int, ...] = ()
 
 
 class Confusion(NamedTuple):
@@ -91,19 +101,22 @@ class ClassResult:
 
     `auroc` and `average_precision` rank all images by the probability of this class. AUROC is None
     without images of the class or without others, the average precision without images of it.
+    If images accept several labels, `images` are those that accept this class, and measures that
+    need the one label of an image are None.
     """
 
     name: ClassName
     images: int
     predicted: int
     right: int
+    has_one_label: bool
     auroc: float | None
     average_precision: float | None
 
     @property
     def top1(self) -> float | None:
         """Share of its images predicted correctly; None without images."""
-        return self.right / self.images if self.images else None
+        return self.right / self.images if self.images and self.has_one_label else None
 
     @property
     def recall(self) -> float | None:
@@ -114,12 +127,12 @@ class ClassResult:
     def f1(self) -> float | None:
         """Harmonic mean of recall and precision; None if neither labels nor predictions have it."""
         either = self.images + self.predicted
-        return 2 * self.right / either if either else None
+        return 2 * self.right / either if either and self.has_one_label else None
 
     @property
     def top1_interval(self) -> tuple[float, float] | None:
         """Wilson interval of `top1`."""
-        return wilson_interval(self.right, self.images) if self.images else None
+        return None if self.top1 is None else wilson_interval(self.right, self.images)
 
     @property
     def precision(self) -> float | None:
@@ -150,6 +163,8 @@ class CalibrationBin:
 class ClassAverages:
     """Measures over all classes, by scikit-learn's definitions; None where undefined.
 
+    All are None if images accept several labels.
+
     Macro averages are means over the classes that occur among labels or predictions; a recall
     without images and a precision without predictions count as 0 there. Weighted averages weigh
     classes by their images. `balanced_accuracy` is the mean recall of the classes that have images.
@@ -157,16 +172,16 @@ class ClassAverages:
     also if either are. `auroc` and `average_precision` are means over the classes that have one.
     """
 
-    macro_precision: float
-    macro_recall: float
-    macro_f1: float
-    weighted_precision: float
-    weighted_f1: float
-    balanced_accuracy: float
+    macro_precision: float | None
+    macro_recall: float | None
+    macro_f1: float | None
+    weighted_precision: float | None
+    weighted_f1: float | None
+    balanced_accuracy: float | None
     kappa: float | None
     matthews: float | None
     auroc: float | None
-    average_precision: float
+    average_precision: float | None
 
 
 @dataclass(frozen=True)
@@ -176,13 +191,13 @@ class Evaluation(ClassAverages):
     Intervals are of 95 %: Wilson's for accuracies, and the normal interval of the mean loss, None
     for one image. `calibration_error` is the expected calibration error (Guo et al. 2017) over the
     15 bins in `calibration`. `confusion` has every pair that occurs, including correct ones, sorted
-    by label. `skipped` has the path of each unreadable image and the reason; these images count
-    nowhere else. `per_class` is in the order of the classes. `probabilities` (images, classes) has
-    a row for each of `images`. `members` has the networks of an ensemble, in order; it is empty for
-    one network. `against` is the comparison with other weights, if any. `top_k` has the top-k
-    accuracies asked for, by k. `two_classes` is None unless there are two. `bootstrap` has the
-    intervals that were asked for. `sets` are measures of prediction sets, None if the weights are
-    not calibrated.
+    by label; it is empty if images accept several labels. `skipped` has the path of each unreadable
+    image and the reason; these images count nowhere else. `per_class` is in the order of the
+    classes. `probabilities` (images, classes) has a row for each of `images`. `members` has the
+    networks of an ensemble, in order; it is empty for one network. `against` is the comparison with
+    other weights, if any. `top_k` has the top-k accuracies asked for, by k. `two_classes` is None
+    unless there are two. `bootstrap` has the intervals that were asked for. `sets` are measures of
+    prediction sets, None if the weights are not calibrated.
     """
 
     top1: float
@@ -230,19 +245,30 @@ class Evaluation(ClassAverages):
         """Mean number of classes in a prediction set; None if not calibrated."""
         return self.sets.overall.mean_size if self.sets else None
 
+    @property
+    def has_one_label(self) -> bool:
+        """Whether each image has one label; if not, the confusion and more are undefined."""
+        return not any(image.accepted for image in self.images)
 
-def image_result(path: str, label: int, probabilities: NDArray[np.float64]) -> ImageResult:
+
+def image_result(
+    path: str, label: int, probabilities: NDArray[np.float64], accepted: tuple[int, ...] = ()
+) -> ImageResult:
     """Return the result for probabilities (num_classes,).
+
+    `accepted` has all accepted labels if there are several; they replace `label`.
 
     Probabilities below the smallest float64 count as that: a loss is at most 744.4.
     """
     predicted = int(probabilities.argmax())
+    label = max(accepted or (label,), key=lambda each: (probabilities[each], -each))
     own = probabilities[label]
     before = (probabilities > own).sum() + (probabilities[:label] == own).sum()
-    loss = -math.log(max(float(own), math.ulp(0.0)))
+    of_accepted = min(1.0, math.fsum(probabilities[[*accepted]])) if accepted else float(own)
+    loss = -math.log(max(of_accepted, math.ulp(0.0)))
     # The mean of rounded numbers may be 1 + 2e-16.
     probability = min(1.0, float(probabilities[predicted]))
-    return ImageResult(path, label, predicted, probability, loss, 1 + int(before))
+    return ImageResult(path, label, predicted, probability, loss, 1 + int(before), accepted)
 
 
 def evaluation_of(
@@ -255,24 +281,27 @@ def evaluation_of(
 
     `probabilities` (images, classes) has a row for each of `images`.
     """
-    found = class_measures(
-        labeled_predictions(images, probabilities), np.ones((1, len(images)), np.uint8)
-    )
-    averages: dict[str, Any] = {
-        name: _defined(values[0]) for name, values in found.averages.items()
-    }
-    ranked = zip(*(found.per_class[name][0] for name in RANKED), strict=True)
+    has_one_label = not any(image.accepted for image in images)
+    averages: dict[str, Any] = dict.fromkeys(CLASS_AVERAGES)
+    ranked: Iterable[Sequence[float | None]] = [[None] * len(RANKED)] * len(classes)
+    if has_one_label:
+        found = class_measures(
+            labeled_predictions(images, probabilities), np.ones((1, len(images)), np.uint8)
+        )
+        averages = {name: _defined(values[0]) for name, values in found.averages.items()}
+        columns = (map(_defined, found.per_class[name][0]) for name in RANKED)
+        ranked = zip(*columns, strict=True)
     total = len(images)
     right = sum(image.rank == 1 for image in images)
     in_top5 = sum(image.rank <= 5 for image in images)
     loss = math.fsum(image.loss for image in images) / total
     bins = calibration(images)
-    counts = Counter(image.label for image in images)
+    counts = Counter(label for image in images for label in image.accepted or (image.label,))
     answers = Counter(image.predicted for image in images)
     named = Counter(image.label for image in images if image.rank == 1)
-    pairs = Counter((image.label, image.predicted) for image in images)
+    pairs = Counter((image.label, image.predicted) for image in images if has_one_label)
     per_class = tuple(
-        ClassResult(name, counts[label], answers[label], named[label], *map(_defined, measures))
+        ClassResult(name, counts[label], answers[label], named[label], has_one_label, *measures)
         for (label, name), measures in zip(enumerate(classes), ranked, strict=True)
     )
     return Evaluation(
@@ -302,11 +331,11 @@ class MeasureRow(NamedTuple):
 
 
 def measure_rows(result: Evaluation) -> list[MeasureRow]:
-    """Return the averages over classes and the measures of two classes.
+    """Return the averages over classes, if defined, and the measures of two classes.
 
     With bootstrap intervals, accuracies and loss come first.
     """
-    names = dict(AVERAGE_NAMES)
+    names = dict(AVERAGE_NAMES) if result.has_one_label else {}
     if two := result.two_classes:
         positive = printable(result.per_class[two.positive].name.name)
         # All digits: rounded, the threshold would be another one.

@@ -68,7 +68,11 @@ def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
             _how(values),
             str(values["split"]),
             int(values["images"]),
-            tuple(_figure(key, values[key], values.get(f"{key}_interval")) for key in NAMES),
+            tuple(
+                _figure(key, values[key], values.get(f"{key}_interval"))
+                for key in NAMES
+                if values[key] is not None  # undefined if images accept several labels
+            ),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
@@ -82,8 +86,8 @@ def _how(values: dict[str, Any]) -> str:
     how = [f"split {values['split']}"] if values["split"] != "all" else []
     how.append("1 crop of each image" if crops == 1 else f"{crops} crops of each image")
     how += [f"{_count(int(values['excluded']))} excluded"] * bool(values["excluded"])
-    if others := values.get("of_other_classes"):
-        how.append(f"{_count(int(others))} of other classes left out")
+    for name in ("unlabeled", "of_other_classes"):
+        how += [f"{_count(int(n))} {name.replace('_', ' ')}"] if (n := values.get(name)) else []
     how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
     how += in_words(values)
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)

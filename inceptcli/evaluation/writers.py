@@ -34,8 +34,9 @@ def write_predictions(
     """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
     A comparison adds AGAINST: the other network's results, and whether the image is gained or lost.
-    `label` and `predicted` are class ids. The last columns are the `recorded` options. Text that a
-    spreadsheet would take for a formula is prefixed with an apostrophe; see `defused`.
+    `label` and `predicted` are class ids; several accepted labels are separated by semicolons. The
+    last columns are the `recorded` options. Text that a spreadsheet would take for a formula is
+    prefixed with an apostrophe; see `defused`.
     """
     table, said = csv.writer(stream), recorded.as_texts()
     last = said.values()
@@ -44,7 +45,8 @@ def write_predictions(
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     others = result.against.images if result.against else result.images
     for image, other in zip(result.images, others, strict=True):
-        classes = (*names[image.label], *names[image.predicted])
+        own = zip(*(names[label] for label in image.accepted or (image.label,)), strict=True)
+        classes = (*map(";".join, own), *names[image.predicted])
         figures = (image.probability, image.loss, image.rank)
         theirs = (*names[other.predicted], other.probability, other.loss, other.rank)
         changed = (*theirs, flip(image, other)) if against else ()
@@ -106,7 +108,7 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         **_members_as_dict(result, origin),
         **_against_as_dict(result, origin),
         "excluded": origin.excluded,
-        **({} if (others := origin.of_other_classes) is None else {"of_other_classes": others}),
+        **origin.left_out,
         "per_class": [
             {
                 "class": e.name.id,
@@ -127,7 +129,9 @@ def evaluation_as_json(result: Evaluation, origin: Origin) -> str:
         "confusion": [
             {"label": ids[label], "predicted": ids[predicted], "images": images}
             for label, predicted, images in result.confusion
-        ],
+        ]
+        if result.has_one_label
+        else None,
         "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
     }
     return json.dumps(values, indent=2)
@@ -225,7 +229,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     how = [f"{len(result.images)} images"]
     how += [f"split {origin.split}"] * (origin.split != "all")
     how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
-    how += [f"{origin.of_other_classes} of other classes"] * bool(origin.of_other_classes)
+    how += [f"{n} {name.replace('_', ' ')}" for name, n in origin.left_out.items() if n]
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)
     how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
     how += in_words(origin.recorded.as_dict())
@@ -255,9 +259,11 @@ def as_table(result: Evaluation, origin: Origin) -> str:
 def _measure_lines(result: Evaluation) -> Iterator[str]:
     """Yield a line per measure, with its interval if there is one."""
     drawn = result.bootstrap
+    if not (rows := measure_rows(result)):
+        return
     yield ""
     yield f"{'value':>8}  " + f"{'95 % interval':<18}  " * bool(drawn) + "measure"
-    for name, value, interval in measure_rows(result):
+    for name, value, interval in rows:
         between = "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
         yield f"{_decimal(value):>8}  " + f"{between:<18}  " * bool(drawn) + name
     if drawn:

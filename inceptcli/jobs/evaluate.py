@@ -29,6 +29,7 @@ def evaluate(
     exclude: PathOrName | None = None,
     classes: PathOrName | None = None,
     coverage: float | None = None,
+    labels: PathOrName | None = None,
     allow_outside: bool = False,
     skip_unreadable: bool = False,
     against: PathOrName | Sequence[PathOrName] | None = None,
@@ -52,6 +53,7 @@ def evaluate(
         exclude: file that lists images to exclude.
         classes: file of the classes that compete, one per line; by default all.
         coverage: coverage of the prediction sets of calibrated weights; by default 0.95.
+        labels: JSON file of the accepted labels of each image; by default those of `data`.
         allow_outside: allow paths outside the folder of a CSV file.
         skip_unreadable: skip images that cannot be read, and list them in `skipped`.
         against: other weights to compare with on the same images; several form an ensemble.
@@ -92,6 +94,7 @@ def evaluate(
             split,
             None if exclude is None else Path(exclude),
             allow_outside,
+            None if labels is None else Path(labels),
         )
         others = None if against is None else weights_names(against)
         measures = MeasureOptions(

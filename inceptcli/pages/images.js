@@ -97,6 +97,6 @@ function leadToImages(cell, place) {
   const { label, predicted } = place.dataset;
   pressable(cell, () => showImages(+label, +predicted), "Show the images");
 }
-for (const row of element("pairs").tBodies[0].rows) leadToImages(row.cells[0], row);
+for (const row of element("pairs")?.tBodies[0].rows ?? []) leadToImages(row.cells[0], row);
 for (const cell of document.querySelectorAll("#matrix-table td[data-label]"))
   if (cell.textContent) leadToImages(cell, cell);

@@ -1,4 +1,4 @@
-"""Options that change answers; results record those that differ from the default."""
+"""Options that change answers or measures; results record those that differ from the default."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 
 
 class RecordedOptions(NamedTuple):
-    """Options of `predict` and `eval` that change answers.
+    """Options of `predict` and `eval` that change answers or measures.
 
     Attributes:
         fast_decode: Whether JPEGs are decoded at reduced size, no smaller than the networks need.
@@ -24,6 +24,7 @@ class RecordedOptions(NamedTuple):
         threshold: Threshold of all classes; None for the weights' own.
         classes: File of the classes that compete, for `eval`; None for all.
         coverage_level: Coverage asked for; answers have prediction sets unless it is None.
+        labels: File of the accepted labels, for `eval`; None for those of the data.
     """
 
     fast_decode: bool = False
@@ -35,6 +36,7 @@ class RecordedOptions(NamedTuple):
     threshold: float | None = None
     classes: str | None = None
     coverage_level: float | None = None
+    labels: str | None = None
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def in_words(values: Mapping[str, object]) -> list[str]:
     return [
         name if values[name] is True else f"{name} {values[name]}"
         for name in RecordedOptions._fields
-        if name in values
+        if values.get(name) is not None
     ]
 
 
