@@ -104,12 +104,13 @@ def quantize(
     the ranges of the activations. The pixels' normalization, the global average pool and the
     classifier stay in float32.
 
-    JSON has agreement (share of images with the same predicted class), top1 and top1_float (null
-    without labels), top1_difference_interval (95 %, paired), mean_change and largest_change (of the
-    class probability that changes most in an image), speedup (median time per image of float32
-    divided by that of int8), bytes and bytes_float, kept_float (boxes in float32), boxes (each box,
-    its signal_to_noise in decibels with this box alone in int8, null if exact, and for the worst
-    boxes their agreement, else null), calibration_images, check_images and skipped (path, reason).
+    JSON has agreement (share of images with the same predicted class, or labels), top1 and
+    top1_float (null without labels and for multi-label weights), top1_difference_interval (95 %,
+    paired), mean_change and largest_change (of the class probability that changes most in an
+    image), speedup (median time per image of float32 divided by that of int8), bytes and
+    bytes_float, kept_float (boxes in float32), boxes (each box, its signal_to_noise in decibels
+    with this box alone in int8, null if exact, and for the worst boxes their agreement, else null),
+    calibration_images, check_images and skipped (path, reason).
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"--output {output}: must end in .onnx")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ from inceptcli.prediction.ensemble import Ensemble
 
 
 class Answers(NamedTuple):
-    """Probabilities (N, num_classes) of N images, and the seconds that each took."""
+    """Probabilities (N, num_classes) of N images, and the seconds that each took.
+
+    `thresholds` (num_classes,) are those of multi-label networks.
+    """
 
     probabilities: NDArray[np.float64]
     seconds: tuple[float, ...] = ()
+    thresholds: NDArray[np.float64] | None = None
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -29,14 +33,22 @@ class Answers(NamedTuple):
         predicted: NDArray[np.int64] = self.probabilities.argmax(axis=1)
         return predicted
 
+    @property
+    def labels(self) -> NDArray[Any]:
+        """The predicted class (N, 1) or, of multi-label networks, whether each is predicted (N, C)."""
+        if self.thresholds is None:
+            return self.predicted[:, np.newaxis]
+        return self.probabilities >= self.thresholds
+
 
 @dataclass(frozen=True)
 class Int8Cost:
     """Cost of int8 on images that did not set the ranges.
 
     Attributes:
-        agreement: Share of the images whose predicted class is the same.
-        top1: Top-1 of the int8 network, None for unlabeled images.
+        agreement: Share of the images whose predicted class is the same, or all of whose predicted
+            labels are.
+        top1: Top-1 of the int8 network, None for unlabeled images and multi-label networks.
         top1_float: Top-1 of the float32 network.
         difference_interval: 95 % paired bootstrap interval of `top1` minus `top1_float`.
         mean_change: Mean over images of the largest change of a class's probability.
@@ -75,14 +87,14 @@ def interleaved(
             times.append(time.perf_counter() - start)
         done(1)
     return [
-        Answers(np.concatenate(probabilities), tuple(times))
-        for probabilities, times in zip(found, seconds, strict=True)
+        Answers(np.concatenate(probabilities), tuple(times), network.thresholds)
+        for network, probabilities, times in zip(networks, found, seconds, strict=True)
     ]
 
 
 def agreement(first: Answers, second: Answers) -> float:
-    """Return the share of images for which both predict the same class."""
-    return float((first.predicted == second.predicted).mean())
+    """Return the share of images for which both predict the same class, or the same labels."""
+    return float((first.labels == second.labels).all(axis=1).mean())
 
 
 def int8_cost(float32: Answers, int8: Answers, labels: NDArray[np.int64] | None) -> Int8Cost:

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from inceptcli.cli.app import app
 from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.prediction.export import export_onnx, exported_graph
+from inceptcli.quantization.cost import Answers, agreement, int8_cost
 from inceptcli.quantization.images import choose, find
 from inceptcli.weights.file import read_metadata, save
 from tests.prediction.conftest import IDS, draw, save_small_network
@@ -320,3 +321,13 @@ def test_the_same_command_writes_the_same_bytes(
         env=os.environ | {"PYTHONHASHSEED": "7"},
     )  # fmt: skip
     assert output.read_bytes() == quantized.output.read_bytes()
+
+
+def test_the_labels_of_multi_label_networks_must_all_agree() -> None:
+    thresholds = np.array([0.5, 0.2])
+    float32 = Answers(np.array([[0.6, 0.1], [0.6, 0.3]]), (1.0, 1.0), thresholds)
+    int8 = Answers(np.array([[0.7, 0.15], [0.7, 0.19]]), (0.5, 0.5), thresholds)
+    assert agreement(float32, int8) == 0.5
+    assert agreement(float32._replace(thresholds=None), int8._replace(thresholds=None)) == 1
+    cost = int8_cost(float32, int8, None)
+    assert (cost.agreement, cost.top1, cost.speedup) == (0.5, None, 2.0)
