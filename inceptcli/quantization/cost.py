@@ -35,7 +35,7 @@ class Answers(NamedTuple):
 
     @property
     def labels(self) -> NDArray[Any]:
-        """The predicted class (N, 1) or, of multi-label networks, whether each is predicted (N, C)."""
+        """The predicted class (N, 1); for multi-label networks, which labels are (N, C)."""
         if self.thresholds is None:
             return self.predicted[:, np.newaxis]
         return self.probabilities >= self.thresholds
