@@ -16,7 +16,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import hush
 
 if TYPE_CHECKING:
-    from inceptcli.weights.foreign.importing import ImportReport
+    from inceptcli.weights.foreign.importing import Imported
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def import_weights(
     from inceptcli.weights.foreign.importing import convert
 
     try:
-        report = convert(
+        found = convert(
             file,
             output,
             partial=partial,
@@ -176,9 +176,9 @@ def import_weights(
         )
     except OSError as error:
         raise UserError(f"{output}: {error.strerror or error}") from error
-    for line in _in_words(report, source):
+    for line in _in_words(found, source):
         logger.info(line)
-    say_written(output, report.network)
+    say_written(output, found.metadata.network.name)
 
 
 def _check_source(source: Path) -> None:
@@ -248,12 +248,13 @@ def _values(flag: str, text: str, least: float) -> tuple[float, ...]:
     return values * 3 if len(values) == 1 else values
 
 
-def _in_words(report: ImportReport, source: Path) -> list[str]:
-    classes = f"{report.num_classes} class{'' if report.num_classes == 1 else 'es'}"
-    lines = [f"{source}: {report.family}, {classes}", *report.remarks]
-    if report.initialized:
-        listed = ", ".join(report.initialized[:NUM_LISTED])
-        more = ", ..." if len(report.initialized) > NUM_LISTED else ""
-        lines.append(f"{len(report.initialized)} missing tensors initialized: {listed}{more}")
-    lines.append(f"sha256 of the source: {report.source_sha256}")
-    return lines
+def _in_words(found: Imported, source: Path) -> list[str]:
+    metadata = found.metadata
+    count, initialized = metadata.network.num_classes, metadata.initialized
+    classes = f"{count} class{'' if count == 1 else 'es'}"
+    lines = [f"{source}: {metadata.source['family']}, {classes}", *found.remarks]
+    if initialized:
+        listed = ", ".join(initialized[:NUM_LISTED])
+        more = ", ..." if len(initialized) > NUM_LISTED else ""
+        lines.append(f"{len(initialized)} missing tensors initialized: {listed}{more}")
+    return [*lines, f"sha256 of the source: {metadata.source_sha256}"]

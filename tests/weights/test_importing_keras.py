@@ -50,10 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     for source in ("keras.weights.h5", "keras.h5"):
         report = convert(folder / source, folder / f"{source}.safetensors")
-        assert (report.family, report.num_classes) == (
-            keras_keys.INCEPTION_RESNET_V2.family,
-            CLASSES,
-        )
+        assert report.metadata.source["family"] == keras_keys.INCEPTION_RESNET_V2.family
+        assert report.metadata.network.num_classes == CLASSES
     return folder
 
 
@@ -106,5 +104,5 @@ def test_a_missing_layer_and_a_missing_classifier_are_told_apart(folder: Path) -
         convert(folder / "no_dense.weights.h5", folder / "no.safetensors")
     assert not (folder / "no.safetensors").exists()
     report = convert(folder / "no_dense.weights.h5", folder / "no.safetensors", partial=True)
-    assert report.initialized == ("classifier.weight", "classifier.bias")
-    assert report.num_classes == 1
+    assert report.metadata.initialized == ["classifier.weight", "classifier.bias"]
+    assert report.metadata.network.num_classes == 1

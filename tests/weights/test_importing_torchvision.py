@@ -22,7 +22,7 @@ from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import build
 from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.weights.file import load_auxiliary_head, load_network, load_tensors, read_metadata
-from inceptcli.weights.foreign.importing import ImportReport, convert
+from inceptcli.weights.foreign.importing import Imported, convert
 from inceptcli.weights.keys.torchvision_keys import INCEPTION_V3
 from inceptcli.weights.metadata import WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
     theirs: Inception3
     ours: nn.Module
     metadata: WeightsMetadata
-    report: ImportReport
+    report: Imported
     source: Path
     path: Path
 

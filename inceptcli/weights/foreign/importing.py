@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,31 +18,14 @@ from inceptcli.weights.file import AUXILIARY_HEAD, save
 from inceptcli.weights.foreign import run_checkpoint
 from inceptcli.weights.foreign.declared import Declared
 from inceptcli.weights.foreign.recognition import recognize
-from inceptcli.weights.foreign.settling import settle
+from inceptcli.weights.foreign.settling import NUM_IMAGENET_CLASSES, settle
 from inceptcli.weights.formats import foreign_file
 from inceptcli.weights.formats.keras_config import KerasConfig
 from inceptcli.weights.header import MOST_CLASSES
 from inceptcli.weights.keys.key_table import KeyTable, auxiliary_layout, layout
 from inceptcli.weights.metadata import WeightsMetadata
 
-NUM_IMAGENET_CLASSES = 1000
 NUM_LISTED = 10
-
-
-@dataclass(frozen=True)
-class ImportReport:
-    """Result of an import.
-
-    `remarks` are notices for the user, `initialized` are the state-dict keys missing in the source
-    (only with `partial`), and `source_sha256` is the hash of the source in hexadecimal digits.
-    """
-
-    family: str
-    network: str
-    num_classes: int
-    remarks: tuple[str, ...]
-    initialized: tuple[str, ...]
-    source_sha256: str
 
 
 class Imported(NamedTuple):
@@ -62,7 +45,7 @@ def convert(
     auxiliary_head: bool = False,
     declared: Sequence[Declared] = (),
     source_note: dict[str, str] | None = None,
-) -> ImportReport:
+) -> Imported:
     """Convert another library's file to a weights file; see `imported`.
 
     Raises:
@@ -81,14 +64,7 @@ def convert(
     except ValueError as error:
         raise UserError(f"{source}: cannot be imported with this metadata: {error}") from error
     save(output, found.tensors, found.metadata)
-    return ImportReport(
-        found.metadata.source["family"],
-        found.metadata.network.name,
-        found.metadata.network.num_classes,
-        found.remarks,
-        tuple(found.metadata.initialized),
-        found.metadata.source_sha256 or "",
-    )
+    return found
 
 
 def imported(
