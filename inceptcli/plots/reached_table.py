@@ -65,7 +65,8 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
             legend |= _legend(at, is_first)
             cells.append(_cell(at, by) + ("*" if is_first else " "))
         best = f"{min(row.curve.values):.2f} {metric.unit}".strip()
-        drawn.add_row(printable(row.curve.name), *cells, best, f"{row.curve.best_epoch:.0f}")
+        epoch = f"{row.curve.best_epoch:{'.0f' if row.curve.published else '.10g'}}"
+        drawn.add_row(printable(row.curve.name), *cells, best, epoch)
     console = results_console()
     console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
     console.print(drawn)
@@ -88,7 +89,7 @@ def _fields(at: Reached | None) -> dict[str, Any]:
         return {"reached": "no", "epoch": None, "step": None, "hours": None}
     return {
         "reached": "before" if at.before else "yes",
-        "epoch": int(at.epoch) if at.epoch.is_integer() else at.epoch,
+        "epoch": int(at.epoch) if at.epoch == int(at.epoch) else at.epoch,
         "step": None if at.step is None else int(at.step),
         "hours": None if at.hours is None else round(at.hours, 5),
     }

@@ -267,9 +267,8 @@ def _describe_validation(settings: TrainerSection, best_by: str) -> list[str]:
         epochs = f"{every} epochs" if isinstance(every, int) else every.replace("steps", " steps")
         lines.append(f"validating every {epochs} and after the last step")
     if settings.patience is not None:
-        lines.append(
-            f"stopping early after {settings.patience} validations without a better {best_by}"
-        )
+        number = f"{settings.patience} validation{'s' * (settings.patience > 1)}"
+        lines.append(f"stopping early after {number} without a better {best_by}")
     return lines
 
 

@@ -174,12 +174,13 @@ def test_the_effective_batch_is_one_that_is_trained(
 def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
     """Five batches of eight images in steps of three and two, by one process and by two.
 
-    Classes are sampled and weighted, and each step is validated.
+    Classes are sampled and weighted, and each of these steps is validated.
     """
     weights = random_weights(tmp_path / "start.safetensors")
+    each_step = ["--set", "trainer.validate_every=1steps"]
     for name, flags in (
-        ("one", ["--batch-size", "8"]),
-        ("two", ["--batch-size", "4", "--devices", "2", "--strategy", "ddp"]),
+        ("one", ["--batch-size", "8", *each_step]),
+        ("two", ["--batch-size", "4", "--devices", "2", "--strategy", "ddp", *each_step]),
         ("divided", ["--batch-size", "8", "--set", "trainer.accumulate_batches=1"]),
     ):
         words = [
@@ -188,8 +189,8 @@ def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
             "averaging.decay=0", "--set", "optimizer.name=sgd", "--lr", "0.5", "--accelerator",
             "cpu", "--set", "data.train_size=44", "--set", "data.val_size=4", "--set",
             "trainer.accumulate_batches=3", "--set", "data.sampling=balanced", "--set",
-            "loss.class_weights=[.5,1,1,1,1,1,1,1,1,4]", "--set", "loss.focal_gamma=1", "--set",
-            "trainer.validate_every=1steps", "--output", str(tmp_path / name), *flags,
+            "loss.class_weights=[.5,1,1,1,1,1,1,1,1,4]", "--set", "loss.focal_gamma=1",
+            "--output", str(tmp_path / name), *flags,
         ]  # fmt: skip
         if name != "two":
             assert inceptcli(*words).exit_code == 0

@@ -166,7 +166,8 @@ class Recorder(Callback):
             assert self.best is not None
             logger.info(
                 f"stopped early after step {step}: no better {self.plan.best_by} than "
-                f"{abs(self.best):.4f} in {self.waited} validations (trainer.patience)"
+                f"{abs(self.best):.4f} in {self.waited} validation{'s' * (self.waited > 1)} "
+                "(trainer.patience)"
             )
 
     def on_save_checkpoint(
