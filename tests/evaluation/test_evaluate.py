@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
+from inceptcli.evaluation.comparison import Sides
 from inceptcli.evaluation.evaluate import evaluate
 from inceptcli.evaluation.measures import Evaluation, image_result
 from inceptcli.evaluation.processes import Item, Processes
@@ -32,6 +33,19 @@ class Brightness:
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         centers = np.arange(11, dtype=np.float32) * 25
         logits: NDArray[np.float32] = -np.abs(images[:, 0, 0, :1] - centers) / 10
+        return logits
+
+
+class Shifted(Brightness):
+    """It takes pictures for darker or brighter than they are, each by another number."""
+
+    def __init__(self, shift: int) -> None:
+        self.shift = shift
+
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        shifted = images.astype(np.float32) + self.shift * (images > 100)
+        centers = np.arange(11, dtype=np.float32) * 25
+        logits: NDArray[np.float32] = -np.abs(shifted[:, 0, 0, :1] - centers) / 10
         return logits
 
 
@@ -133,3 +147,23 @@ def test_output_that_is_not_finite_fails_even_where_images_may_be_skipped() -> N
     (white,) = (number for number in range(121) if number * 37 % 256 == 255)
     with pytest.raises(UserError, match=rf"^{white}\.png: {DAMAGED}"):
         evaluate(Ensemble([Broken()]), source, 4, lambda done: None, skip_unreadable=True)
+
+
+def test_members_and_the_other_side_are_those_of_separate_evaluations() -> None:
+    engines = [Shifted(0), Shifted(40), Shifted(-90)]
+
+    def found(*numbers: int, sides: Sides | None = None) -> Evaluation:
+        ensemble = Ensemble([engines[number] for number in numbers])
+        return evaluate(ensemble, Grays(121), 7, lambda done: None, sides=sides)
+
+    whole = found(0, 1, 2)
+    for number, member in enumerate(whole.members):
+        own, rest = found(number), found(*[other for other in range(3) if other != number])
+        assert (member.top1, member.loss) == (own.top1, own.loss)
+        assert member.gain == whole.top1 - rest.top1
+        assert own.members == ()
+    assert len({member.gain for member in whole.members}) == 3
+    compared = found(0, 1, 2, sides=Sides((1, 2), (2, 0)))
+    assert replace(compared, against=None) == found(1, 2)
+    assert compared.against is not None
+    assert compared.against.images == found(2, 0).images
