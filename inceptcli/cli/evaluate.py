@@ -178,8 +178,8 @@ def evaluate(
         float | None,
         Option(
             metavar="P",
-            help="Probability of the positive class, 0 to 1, from which an image is positive, or of "
-            "each class of multi-label data. Default: 0.5, or those of the weights.",
+            help="Probability of the positive class, 0 to 1, from which an image is positive, or "
+            "of each class of multi-label data. Default: 0.5, or those of the weights.",
         ),
     ] = None,
     sensitivity: Annotated[
