@@ -48,9 +48,9 @@ def train(
     data: Annotated[
         str | None,
         Option(
-            metavar="DIR|SHARDS",
+            metavar="DIR|CSV|SHARDS",
             help="Dataset: a folder with train/ and val/ class folders, a folder of class folders "
-            "(with --val-fraction), or tar shards (a folder, a pattern such as 'shards/*.tar' or a "
+            "(with --val-fraction), a CSV file of path,label or path,labels (a;b), or tar shards (a folder, a pattern such as 'shards/*.tar' or a "
             "range such as 'train-{000..006}.tar'; also https, s3, gs and hf addresses). Default: "
             "generated shapes.",
         ),
@@ -58,7 +58,7 @@ def train(
     val_data: Annotated[
         str | None,
         Option(
-            metavar="DIR|SHARDS",
+            metavar="DIR|CSV|SHARDS",
             help="Validation data, if --data has none. Default: none.",
         ),
     ] = None,

@@ -149,7 +149,9 @@ def _per_class(
         auroc, precision = ranked(probabilities[:, place], truth[:, place], once)
         yield LabelMeasures(
             name,
-            *(int(count[place]) for count in counts),
+            int(counts.images[place]),
+            int(counts.predicted[place]),
+            int(counts.right[place]),
             float(thresholds[place]),
             _defined(auroc[0]),
             _defined(precision[0]),

@@ -243,8 +243,8 @@ def answer_for(
     With `thresholds` (num_classes,), name all that reach theirs; with a `top_k` of 0, none.
     """
     if isinstance(found, UnreadableImage):
-        labels = None if thresholds is None else ()
-        return Answer(path, error=str(found), set=() if rule else None, labels=labels)
+        none = None if thresholds is None else ()
+        return Answer(path, error=str(found), set=() if rule else None, labels=none)
     order = np.argsort(-found.probabilities, kind="stable")
     above = np.zeros(len(order), bool)
     if thresholds is not None and top_k:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.folders import LabeledImages
-from inceptcli.data.label_files import evaluation_images, lists_images
+from inceptcli.data.label_files import evaluation_images, images_to_train_on, lists_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
 
@@ -248,3 +248,76 @@ def test_the_devkits_own_numbers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "ILSVRC2012_validation_ground_truth.txt").unlink()
     with pytest.raises(UserError, match=r"images: no labels; put labels\.csv"):
         evaluation_images(tmp_path, IDS, NAMES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,labels\na.jpg,n01;cat\nb.jpg, 2 \nc.jpg,fox;dog;cat\n",
+        "dog,path,FOX,patient,fox,n03\n1,a.jpg,x,p1,0,1\n0,b.jpg,,p1,1, 0\n1,c.jpg,y,p2,1,1\n",
+    ],
+    ids=["one column", "a column per class"],
+)
+def test_an_image_may_have_several_labels(text: str, tmp_path: Path) -> None:
+    assert listed(tmp_path, text).labels == ((0, 1), (2,), (0, 1, 2))
+
+
+def trained_on(
+    folder: Path, text: str, classes: tuple[str, ...] | None = None, *, unlabeled: bool = False
+) -> LabeledImages:
+    (folder / "list.csv").write_text(text)
+    return images_to_train_on(folder / "list.csv", classes, allow_unlabeled=unlabeled)
+
+
+def test_classes_to_train_on_are_sorted_labels_or_columns_in_their_order(tmp_path: Path) -> None:
+    images = trained_on(tmp_path, "path,labels\nb.jpg,fox;cat\na.jpg,\n", unlabeled=True)
+    assert (images.classes, images.labels) == (("cat", "fox"), ((0, 1), ()))
+    images = trained_on(tmp_path, "fox,path,cat\n1,b.jpg,0\n0,a.jpg,0\n")
+    assert (images.classes, images.labels) == (("fox", "cat"), ((0,), ()))
+    images = trained_on(tmp_path, "path,label\nb.jpg,fox\na.jpg,cat\n")
+    assert (images.classes, images.labels, images.root) == (("cat", "fox"), (1, 0), tmp_path)
+    images = trained_on(tmp_path, "path,labels\nb.jpg,fox\n", ("fox", "cat"))
+    assert (images.classes, images.labels) == (("fox", "cat"), ((0,),))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "path,labels\na.jpg,cat;cow\n",
+            "line 2: label cow is not one of the 2 classes trained on",
+        ),
+        ("path,labels\na.jpg,cat\nb.jpg,0\n", "line 3: label 0 is not one of the 2 classes"),
+        ("path,labels\na.jpg,cat\nb.jpg, \n", "line 3: has no label; data.allow_unlabeled"),
+        ("path,labels\na.jpg,cat;\n", "line 2: labels cat; has an empty label"),
+        ("path,labels\na.jpg,cat;fox;cat\n", "line 2: label cat is given twice"),
+        ("path,labels\na.jpg\n", "line 2: lacks a path or a label"),
+        ("path,label\na.jpg,\n", "line 2: lacks a path or a label"),
+        ("path,cat,fox\na.jpg,1,0\nb.jpg,2,0\n", "line 3: column cat must be 0 or 1, got 2"),
+        ("path,cat,fox\na.jpg,1,\n", "line 2: column fox must be 0 or 1, got nothing"),
+        ("path,cat,fox\na.jpg,1\n", "line 2: lacks a path or a label"),
+        ("path,cat,fox,cat\na.jpg,1,0,1\n", "line 1: column cat is there twice"),
+        ("path,labels,labels\na.jpg,cat,cat\n", "line 1: column labels is there twice"),
+        ("path,cat\na.jpg,1\n", r"line 1: lacks the columns of 1 classes \(fox\)"),
+        ("path,labels\n../a.jpg,cat\n", "line 2: path ../a.jpg leaves the file's folder; put"),
+        ("path,labels\na.jpg,cat\na.jpg,fox\n", "line 3: a.jpg is already listed in line 2"),
+    ],
+)
+def test_a_bad_row_of_images_to_train_on_is_named_by_its_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=said):
+        trained_on(tmp_path, text, ("cat", "fox"))
+
+
+def test_a_file_to_train_on_has_one_column_of_labels_and_enough_classes(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has a column label and a column labels; remove one"):
+        trained_on(tmp_path, "path,label,labels\na.jpg,cat,cat\n")
+    with pytest.raises(UserError, match="at least two classes are needed, got only cat"):
+        trained_on(tmp_path, "path,label\na.jpg,cat\n")
+    with pytest.raises(UserError, match="at least one class is needed"):
+        trained_on(tmp_path, "path,labels\na.jpg,\n", unlabeled=True)
+    with pytest.raises(UserError, match="line 2: column patient must be 0 or 1, got p1; name"):
+        trained_on(tmp_path, "path,cat,patient\na.jpg,1,p1\n")
+    with pytest.raises(UsageError, match=r"none\.csv: no such file"):
+        images_to_train_on(tmp_path / "none.csv", allow_unlabeled=False)

@@ -148,3 +148,18 @@ def test_pixels_alone_do_not_tell_the_class() -> None:
 def test_torch_is_not_imported() -> None:
     code = "import sys, inceptcli.data.pixels.shapes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pair_is_two_shapes_of_different_classes_side_by_side() -> None:
+    drawn = Shapes(seed=0, size=90, image_size=(75, 75), split="val", pairs=True)
+    labels = [drawn.label(index) for index in range(90)]
+    assert len(set(labels)) == 45
+    assert all(isinstance(pair, tuple) and pair[0] < pair[1] for pair in labels)
+    assert (drawn.image(7) == draw(0, 7, (75, 75), "val", pairs=True)).all()
+    assert (drawn.image(7) != draw(0, 7, (75, 75), "train", pairs=True)).any()
+    beside = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        one, other = shapes.draw_two_masks(random, (75, 75), shapes.PAIRS[seed])
+        beside += not (np.asarray(one) & np.asarray(other)).any()
+    assert beside >= 19

@@ -14,7 +14,7 @@ import torch
 from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.training.module import Classifier
 from inceptcli.training.run_directory import RunDirectory
-from inceptcli.weights.file import load_tensors
+from inceptcli.weights.file import load_tensors, read_metadata
 from tests.training.conftest import Train
 
 
@@ -36,6 +36,7 @@ def assert_same_run(left: RunDirectory, right: RunDirectory) -> None:
     ):
         assert ours_best[0] == theirs_best[0]
         assert torch.equal(ours_best[1], theirs_best[1]), ours_best[0]
+    assert read_metadata(left.weights).thresholds == read_metadata(right.weights).thresholds
     assert rows(left) == rows(right)
 
 
@@ -161,11 +162,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "loss": {"class_weights": "balanced", "focal_gamma": 1.0},
         "data__sampling": "balanced",
     },
-    "large batches": {
+    "large batches, multi-label": {
         "optimizer": {"name": "lamb"},
-        "augmentation": {"policy": "trivialaugment"},
+        "augmentation": {"policy": "trivialaugment", "cutmix": 1.0},
         "averaging": {"decay": 0.9, "warm_up": False},
         "loss": {"name": "binary", "class_weights": [0.5] * 5 + [2.0] * 5},
+        "data__shapes": "pairs",
     },
 }  # fmt: skip
 
