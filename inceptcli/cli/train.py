@@ -50,9 +50,10 @@ def train(
         Option(
             metavar="DIR|CSV|SHARDS",
             help="Dataset: a folder with train/ and val/ class folders, a folder of class folders "
-            "(with --val-fraction), a CSV file of path,label or path,labels (a;b), or tar shards (a folder, a pattern such as 'shards/*.tar' or a "
-            "range such as 'train-{000..006}.tar'; also https, s3, gs and hf addresses). Default: "
-            "generated shapes.",
+            "(with --val-fraction), a CSV file of path,label or path,labels (a;b), or tar shards "
+            "(a folder, a pattern such as 'shards/*.tar' or a range such as "
+            "'train-{000..006}.tar'; also https, s3, gs and hf addresses). Default: generated "
+            "shapes.",
         ),
     ] = None,
     val_data: Annotated[
