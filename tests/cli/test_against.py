@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import inceptcli as package
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.evaluation.test_comparison import brute_force
@@ -191,6 +192,7 @@ def test_other_classes_are_one_line(tmp_path: Path) -> None:
 def test_python_compares_too(here: Path) -> None:
     found = package.evaluate("a.safetensors", "data", against=here / "b.safetensors")
     expected = measured(*alone("a", "both"), "--against", "b.safetensors")["against"]
+    assert isinstance(found, Evaluation)
     assert found.against is not None
     assert found.against.mcnemar_p == expected["mcnemar_p"]
     assert found.against.difference_interval == tuple(expected["difference_interval"])

@@ -45,8 +45,7 @@ class Shifted(Brightness):
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         shifted = images.astype(np.float32) + self.shift * (images > 100)
         centers = np.arange(11, dtype=np.float32) * 25
-        logits: NDArray[np.float32] = -np.abs(shifted[:, 0, 0, :1] - centers) / 10
-        return logits
+        return (-np.abs(shifted[:, 0, 0, :1] - centers) / 10).astype(np.float32)
 
 
 class Broken(Brightness):
