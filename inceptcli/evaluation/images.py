@@ -289,6 +289,7 @@ def _given(
 def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> MeasuredImages:
     """Return all images in a folder or in its split, whose labels another file has."""
     whole: Measured = split_named(Path(data).absolute().name) or "all"
+    whole = "val" if lists_images(Path(data)) else whole
     folders: dict[Measured, Path] = dict(split_folders(Path(data)).items()) or {whole: Path(data)}
     chosen = split or ("val" if "val" in folders else next(iter(folders)))
     if chosen not in folders:

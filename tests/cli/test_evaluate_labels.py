@@ -58,7 +58,7 @@ def test_accuracies_are_timms_and_the_loss_is_that_of_the_sum(
     theirs = timms(names, str(val / "real.json"))
     theirs.add_result(torch.tensor(probabilities))
     result = measured(weights, "--data", val / "images", "--labels", val / "real.json")
-    assert (result["images"], result["unlabeled"]) == (8, 2)
+    assert (result["images"], result["unlabeled"], result["split"]) == (8, 2, "val")
     assert result["labels"] == str(val / "real.json")
     for k in (1, 5):
         assert 100 * result[f"top{k}"] == pytest.approx(theirs.get_accuracy(k))
@@ -83,7 +83,7 @@ def test_every_output_shows_all_accepted_labels(val: Path, weights: Path, tmp_pa
     flags = ("--data", val / "images", "--labels", val / "real.json")
     done = inceptcli("eval", weights, *flags, "--predictions", table, "--report", page)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"8 images, 2 unlabeled, labels {val}/real.json: top-1 ")
+    assert done.stdout.startswith(f"8 images, split val, 2 unlabeled, labels {val}/real.json: top-1 ")
     assert f"2 of 10 images have no label in {val}/real.json: left out" in done.stderr
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
