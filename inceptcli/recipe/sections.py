@@ -266,8 +266,9 @@ class TrainerSection(Section):
         default=0,
         description="Seed of initial weights, image order, augmentation and dropout.",
     )
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = (
-        Field(default="32-true", description="Precision of the computation, as Lightning names it.")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true",
+        description="Precision of the computation, as Lightning names it; weights stay float32.",
     )
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = Field(
         default="auto", description="Kind of device to train on."

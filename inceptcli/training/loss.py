@@ -39,7 +39,7 @@ class TrainingLoss:
         binary = self.settings.name == "binary"
         if not binary and not gamma and weights is None:
             return functional.cross_entropy(logits, targets, label_smoothing=self.smoothing)
-        if weights is not None:  # no buffer, which bf16-true would round
+        if weights is not None:
             weights = self._weights = weights.to(logits.device)
         soft = self._soft(targets, logits)
         if binary:
