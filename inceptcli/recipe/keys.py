@@ -15,6 +15,9 @@ TYPES = {
     "number": "number",
     "string": "text",
 }
+UNBROKEN = 60
+"""Longest choices without spaces, at which a terminal breaks lines."""
+
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 """Limits by their names in JSON Schema."""
 
@@ -52,7 +55,8 @@ def _values(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return str(schema["const"])
     if "enum" in schema:
-        return "|".join(map(str, schema["enum"]))
+        choices = "|".join(map(str, schema["enum"]))
+        return choices if len(choices) <= UNBROKEN else choices.replace("|", " | ")
     if schema["type"] == "array":
         items = _values(schema["items"])
         return f"[{schema['minItems']} of {items}]" if "minItems" in schema else f"[{items}, ...]"

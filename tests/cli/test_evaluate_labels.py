@@ -83,7 +83,9 @@ def test_every_output_shows_all_accepted_labels(val: Path, weights: Path, tmp_pa
     flags = ("--data", val / "images", "--labels", val / "real.json")
     done = inceptcli("eval", weights, *flags, "--predictions", table, "--report", page)
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith(f"8 images, split val, 2 unlabeled, labels {val}/real.json: top-1 ")
+    assert done.stdout.startswith(
+        f"8 images, split val, 2 unlabeled, labels {val}/real.json: top-1 "
+    )
     assert f"2 of 10 images have no label in {val}/real.json: left out" in done.stderr
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
