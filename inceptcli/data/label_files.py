@@ -439,7 +439,7 @@ def _kaggle_folder(file: Path) -> Path:
     )
 
 
-class Row(NamedTuple):
+class MultiLabelRow(NamedTuple):
     """A line of a label file: its number, a path, and the texts of its labels."""
 
     line: int
@@ -486,7 +486,7 @@ class LabelTable:
             self._label is None and self._several is None and not self._class_columns
         ):
             raise UsageError(_missing_columns(self.shown, self._header))
-        self._rows: list[Row] | None = None
+        self._rows: list[MultiLabelRow] | None = None
 
     @property
     def is_measured(self) -> bool:
@@ -532,11 +532,11 @@ class LabelTable:
             logger.info(f"{self.shown}: columns left out, no classes: {listed(others)}")
         return found
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[MultiLabelRow]:
         """Yield the rows; raise UserError, naming the line, if one cannot be understood."""
         yield from self._read_rows() if self._rows is None else self._rows
 
-    def _read_rows(self) -> Iterator[Row]:
+    def _read_rows(self) -> Iterator[MultiLabelRow]:
         assert self._path is not None
         places = (self._label, self._several, *self._class_columns.values())
         width = 1 + max(self._path, *(place for place in places if place is not None))
@@ -544,7 +544,7 @@ class LabelTable:
             if len(fields) < width or not fields[self._path]:
                 raise UserError(f"{self.shown} line {line}: lacks a path or a label")
             try:
-                yield Row(line, fields[self._path], self._texts(fields))
+                yield MultiLabelRow(line, fields[self._path], self._texts(fields))
             except ValueError as error:
                 raise UserError(f"{self.shown} line {line}: {error}") from error
 
