@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 import inceptcli as package
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.weights.file import load_network, save
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import draw, save_small_network
@@ -81,7 +82,7 @@ def test_intervals_come_from_images_or_from_groups_of_the_list(two: Path, tmp_pa
     flags = ("--bootstrap", 200, "--top-k", 1)
     images = measured(two, *flags)
     groups = measured(two, *flags, "--group", "patient", "--report", page)
-    expected = {"resamples": 200, "seed": 0, "group": None, "groups": None}
+    expected: dict[str, Any] = {"resamples": 200, "seed": 0, "group": None, "groups": None}
     assert {key: images["bootstrap"][key] for key in expected} == expected
     expected |= {"group": "patient", "groups": 8}
     assert {key: groups["bootstrap"][key] for key in expected} == expected
@@ -108,6 +109,7 @@ def test_intervals_come_from_images_or_from_groups_of_the_list(two: Path, tmp_pa
     result = package.evaluate(
         two / "model.safetensors", two / "list.csv", bootstrap=200, group="patient"
     )
+    assert isinstance(result, Evaluation)
     assert result.macro_f1 == groups["macro_f1"]
     assert result.bootstrap is not None
     assert result.bootstrap.intervals["auroc"] == (low, high)
