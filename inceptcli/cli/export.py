@@ -137,7 +137,7 @@ def export(
     with writing(f"--output {output}"), _replacing(output, to) as temporary:
         file = find_weights(weights)
         written.check([file])
-        read_metadata(file)  # refuses a wrong file before torch is imported
+        metadata = read_metadata(file)  # refuses a wrong file before torch is imported
         if is_onnx(file):
             raise UsageError(f"{file}: an ONNX file; give the weights it was exported from")
         if to == "hub":
@@ -153,6 +153,8 @@ def export(
         f"{check.difference:.2g} (standard deviation of the logits: {check.spread:.2g})"
     )
     say_written(output)
+    if metadata.calibration is not None and (to == "timm" or (output / "config.json").exists()):
+        logger.info("timm's format has no place for the calibration: probabilities are without it")
     if to == "hub":
         logger.info(f"upload with: {upload_command(output)}")
 

@@ -15,6 +15,7 @@ from inceptcli.evaluation.measures import Evaluation, Origin, evaluation_of, ima
 from inceptcli.prediction.ensemble import tempered
 from inceptcli.prediction.sets import SetRule
 from inceptcli.weights.calibration import COLDEST, HOTTEST, Calibration, images_for, kept_scores
+from inceptcli.weights.header import LONGEST_TEXT
 
 ROWS = 4096
 """Images computed together."""
@@ -76,7 +77,7 @@ def calibrate_on(before: Evaluation, origin: Origin) -> Calibrated:
         temperature,
         len(labels),
         kept_scores(scores),
-        origin.data,
+        origin.data[:LONGEST_TEXT],
         origin.split,
         origin.crops,
         origin.recorded.as_dict(),

@@ -115,6 +115,10 @@ class EvaluationRequest:
             asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,
         )  # fmt: skip
+        calibrations = [networks.metadata[place].calibration for place in sides.measured]
+        if any(c and (c.data, c.split) == (found.data, found.split) for c in calibrations):
+            note = "the weights were calibrated on these images, too; others show the true coverage"
+            found = found._replace(notes=(*found.notes, note))
         return Prepared(self, networks, found, origin, sides, positive)
 
     def _check_multi_label(self, networks: EnsembleFiles) -> None:

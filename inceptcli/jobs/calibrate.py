@@ -128,6 +128,11 @@ def prepare_calibration(request: EvaluationRequest, output: Path | None) -> Cali
     if output is None and (hub_name(name) is not None or published_name(name) is not None):
         raise UsageError(f"{name}: shared weights are not changed; give --output FILE")
     file = MappedFile(find_weights(name))
+    if read_metadata(file.path).outputs == "sigmoid":
+        raise UsageError(
+            f"{file.path}: is multi-label: each class has a threshold of its own in the weights; "
+            "temperatures and prediction sets are for one label per image"
+        )
     suffix = ".onnx" if is_onnx(file.path) else ".safetensors"
     if output is not None and output.suffix.lower() != suffix:
         raise UsageError(f"--output {output}: must end in {suffix}, as a copy of {file.path}")

@@ -125,6 +125,8 @@ class WeightsMetadata:
             preprocessing = Preprocessing.from_dict(fields.pop("preprocessing"))
             _check(preprocessing, options)
             if (found := fields["calibration"]) is not None:
+                if fields["outputs"] == "sigmoid":
+                    raise ValueError("calibration needs outputs softmax")
                 scores = tuple(found.pop("scores"))
                 fields["calibration"] = Calibration(**found, scores=scores)
             metadata = cls(options, classes, preprocessing, **fields)

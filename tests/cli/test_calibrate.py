@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from pyarrow.parquet import read_table
 
 import inceptcli as package
 from inceptcli.files.file_lock import lock
-from inceptcli.weights.file import load_tensors, read_metadata
+from inceptcli.weights.calibration import Calibration
+from inceptcli.weights.file import copy_with_metadata, load_tensors, read_metadata
 from inceptcli.weights.onnx_file import without_tensors
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 from tests.prediction.conftest import CLASSES, IDS, draw
@@ -197,6 +199,7 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
     assert {entry["coverage"] for entry in plain["per_class"]} == {None}
     assert (plain["top1"], plain["confusion"]) == (found["top1"], found["confusion"])
     assert found["loss"] < plain["loss"]
+    assert "were calibrated on these images, too" in done.stderr
     table = ran("eval", calibrated, "--data", labeled, "--coverage", "0.8").stdout
     assert "sets for a coverage of 0.8: " in table
     assert "coverage  set size  class" in table
@@ -293,6 +296,21 @@ def test_calibrate_refuses_what_it_must_not_change(
     check_one_line(done, 2, "none")
     check_one_line(inceptcli("calibrate", weights), 2, "give --data")
     assert weights.read_bytes() == before
+
+
+def test_multi_label_weights_are_not_calibrated(
+    weights: Path, labeled: Path, tmp_path: Path
+) -> None:
+    file, metadata = tmp_path / "a.safetensors", read_metadata(weights)
+    multi_label = replace(metadata, outputs="sigmoid")
+    copy_with_metadata(weights, file, multi_label)
+    check_one_line(
+        inceptcli("calibrate", file, "--data", labeled), 2, "a.safetensors: is multi-label"
+    )
+    calibration = Calibration(2.0, 1, (0.5,), "flowers")
+    copy_with_metadata(weights, file, replace(multi_label, calibration=calibration))
+    done = inceptcli("predict", labeled, "--weights", file)
+    check_one_line(done, 1, "its metadata is damaged: calibration needs outputs softmax")
 
 
 def test_one_image_or_none_that_is_wrong_keeps_the_temperature_at_1(
