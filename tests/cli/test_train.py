@@ -49,8 +49,8 @@ def test_a_run_directory_holds_what_is_promised(run: Path) -> None:
         (row,) = csv.DictReader(file)
     assert list(row) == [
         "epoch", "step", "seconds", "learning_rate", "train_loss", "val_loss", "val_top1",
-        "val_top5", "val_macro_f1", "val_balanced_accuracy", "val_average_precision", "val_micro_f1", "images_per_second",
-        "model_flops_utilization", "dead_units",
+        "val_top5", "val_macro_f1", "val_balanced_accuracy", "val_average_precision",
+        "val_micro_f1", "images_per_second", "model_flops_utilization", "dead_units",
     ]  # fmt: skip
     assert (row["epoch"], row["step"]) == ("1", "3")
     recipe = check(read_recipe(run / "recipe.yaml"))
