@@ -310,17 +310,10 @@ class TrainerSection(Section):
         description="Epochs from one validation to the next, or steps, such as 500steps; the last "
         "step is always followed by one.",
     )
-    best_by: Literal[
-        "val_top1",
-        "val_loss",
-        "val_macro_f1",
-        "val_balanced_accuracy",
-        "val_average_precision",
-        "val_micro_f1",
-    ] = Field(
+    best_by: Literal["val_top1", "val_loss", "val_macro_f1", "val_balanced_accuracy"] = Field(
         default="val_top1",
         description="Measure of the validation that selects the best weights: the lowest val_loss, "
-        "the highest of the others. Multi-label data has val_average_precision for val_top1.",
+        "the highest of the others. For multi-label data, val_top1 means val_average_precision.",
     )
     patience: Count | None = Field(
         default=None,

@@ -30,10 +30,6 @@ from inceptcli.weights.trained_network import network_of, preprocessing_of
 SMALLEST_BATCH = 2
 """Smallest batch size; batch norm cannot compute statistics of one image."""
 
-MULTI_LABEL_MEASURES = ("val_average_precision", "val_micro_f1")
-ONE_LABEL_MEASURES = ("val_balanced_accuracy",)
-"""Measures of a validation that only this kind of data has; val_top1 stands for a default."""
-
 SHARDED_STRATEGIES = ("fsdp", "deepspeed", "model_parallel", "xla_fsdp")
 
 
@@ -250,15 +246,11 @@ def data_of(recipe: Recipe, kept: KeptIdentity | None = None) -> DataIdentity:
 
 
 def _check_labels(recipe: Recipe, identity: DataIdentity) -> None:
-    """Raise UsageError if the recipe or the labels do not fit, mostly those of multi-label data."""
-    several, by = is_multi_label(identity.train), recipe.trainer.best_by
-    if by in (ONE_LABEL_MEASURES if several else MULTI_LABEL_MEASURES):
-        raise UsageError(
-            f"trainer.best_by {by}: is not measured on "
-            + ("multi-label data" if several else "data with one label per image")
-        )
-    if not several:
+    """Raise UsageError if the data is multi-label and the recipe or the labels do not fit."""
+    if not is_multi_label(identity.train):
         return
+    if recipe.trainer.best_by == "val_balanced_accuracy":
+        raise UsageError("trainer.best_by val_balanced_accuracy: not measured on multi-label data")
     place = printable(recipe.data.path or "shapes: pairs")
     if recipe.loss.name != "binary":
         raise UsageError(

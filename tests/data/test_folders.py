@@ -8,6 +8,7 @@ from inceptcli.data.folders import (
     class_folder,
     find_images,
     labeled_for,
+    positions,
 )
 from inceptcli.errors import UsageError, UserError
 
@@ -22,8 +23,9 @@ def touch(root: Path, *names: str) -> None:
 
 def names_in(images: LabeledImages, root: Path) -> list[tuple[str, str]]:
     return [
-        (path.relative_to(root).as_posix(), images.classes[label])
+        (path.relative_to(root).as_posix(), images.classes[place])
         for path, label in zip(images.paths, images.labels, strict=True)
+        for place in positions(label)
     ]
 
 

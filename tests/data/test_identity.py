@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+from inceptcli.data.folders import positions
 from inceptcli.data.identity import DataIdentity, KeptIdentity, difference_of_data
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.sources import FolderSource
@@ -54,7 +55,11 @@ def samples_of(found: DataIdentity) -> tuple[tuple[str, ...], Images, Images]:
         assert isinstance(source, FolderSource)
         paths, labels = source.images.paths, source.images.labels
         parts.append(
-            [(label, path.read_bytes()) for label, path in zip(labels, paths, strict=True)]
+            [
+                (place, path.read_bytes())
+                for label, path in zip(labels, paths, strict=True)
+                for place in positions(label)
+            ]
         )
     return found.classes, parts[0], parts[1]
 

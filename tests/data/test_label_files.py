@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inceptcli.data.folders import LabeledImages
+from inceptcli.data.folders import LabeledImages, positions
 from inceptcli.data.label_files import evaluation_images, images_to_train_on, lists_images
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
@@ -151,7 +151,9 @@ def flat(
     (root / labels).with_name("synsets.txt").write_text(synsets.replace(" ", "\n"))
     found = evaluation_images(root, IDS, NAMES)
     assert found.root == root / images
-    return [int(path.stem[-8:]) for path in found.images.paths], list(found.images.labels)
+    return [int(path.stem[-8:]) for path in found.images.paths], [
+        place for label in found.images.labels for place in positions(label)
+    ]
 
 
 LINES = [NAME.format(7), NAME.format(3), NAME.format(50000)]
