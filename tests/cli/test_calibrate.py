@@ -13,6 +13,7 @@ import pytest
 from pyarrow.parquet import read_table
 
 import inceptcli as package
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.files.file_lock import lock
 from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.file import copy_with_metadata, load_tensors, read_metadata
@@ -204,6 +205,7 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
     assert "sets for a coverage of 0.8: " in table
     assert "coverage  set size  class" in table
     result = package.evaluate(calibrated, labeled, coverage=0.8)
+    assert isinstance(result, Evaluation)
     assert result.coverage is not None
     assert f"{result.coverage:.2%} contain the class" in table
     both = ran("eval", calibrated, weights, "--data", labeled, "--format", "json")
