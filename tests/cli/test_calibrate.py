@@ -208,6 +208,11 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
     assert isinstance(result, Evaluation)
     assert result.coverage is not None
     assert f"{result.coverage:.2%} contain the class" in table
+
+
+def test_eval_measures_no_sets_that_do_not_hold(
+    weights: Path, calibrated: Path, labeled: Path
+) -> None:
     both = ran("eval", calibrated, weights, "--data", labeled, "--format", "json")
     assert json.loads(both.stdout)["coverage"] is None
     assert "no coverage is measured: --coverage needs one network" in both.stderr
