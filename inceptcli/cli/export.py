@@ -231,11 +231,10 @@ def export_hub(
     from inceptcli.evaluation.model_card import model_card
     from inceptcli.evaluation.recorded_measures import measures_in, measures_of_run
     from inceptcli.weights.file import read_metadata
-    from inceptcli.weights.hub_folder import without_places
-    from inceptcli.weights.timm_export import lacking_in_timm
+    from inceptcli.weights.hub_folder import why_not_timm, without_places
 
     metadata = read_metadata(file)
-    lacking = lacking_in_timm(metadata.network)
+    lacking = why_not_timm(metadata)
     if lacking is None and find_spec("timm") is None:
         raise UserError("--to hub needs timm; pip install 'inceptcli[timm]'")
     trained = _trained(Path(weights), metadata)

@@ -130,8 +130,8 @@ def prepare_calibration(request: EvaluationRequest, output: Path | None) -> Cali
     file = MappedFile(find_weights(name))
     if read_metadata(file.path).outputs == "sigmoid":
         raise UsageError(
-            f"{file.path}: is multi-label: each class has a threshold of its own in the weights; "
-            "temperatures and prediction sets are for one label per image"
+            f"{file.path}: has sigmoid outputs, as multi-label weights have; temperatures and "
+            "prediction sets are for softmax outputs"
         )
     suffix = ".onnx" if is_onnx(file.path) else ".safetensors"
     if output is not None and output.suffix.lower() != suffix:
@@ -141,8 +141,6 @@ def prepare_calibration(request: EvaluationRequest, output: Path | None) -> Cali
         raise UsageError(f"{file.path}: a link to {target}; calibrate that file, or give --output")
     with no_training(file.path if output is None else None):
         evaluation = request.prepare()
-    if evaluation.networks.metadata[0].outputs != "softmax":
-        raise UsageError(f"{file.path}: has sigmoid outputs; `calibrate` is for softmax outputs")
     images = evaluation.images
     if images.trained_on:
         raise UsageError(

@@ -24,13 +24,13 @@ _PUBLIC = ("family", "repository", "revision", "commit", "sha256")
 def write_for_hub(weights: Path, folder: Path) -> TimmExport | None:
     """Write model.safetensors and config.json in timm's format into an existing `folder`.
 
-    If timm does not support the network, write model.safetensors as our weights file, without
-    config.json, and return None.
+    If timm does not support the network, or its format the outputs (sigmoid), write
+    model.safetensors as our weights file, without config.json, and return None.
 
     Raises UserError if the weights cannot be read.
     """
     metadata = read_metadata(weights)
-    if lacking_in_timm(metadata.network) is not None:
+    if why_not_timm(metadata) is not None:
         network, metadata = load_network(weights)
         save(folder / WEIGHTS_NAME, network.state_dict(), without_places(metadata))
         return None
@@ -38,6 +38,13 @@ def write_for_hub(weights: Path, folder: Path) -> TimmExport | None:
     config = json.dumps(_config(metadata, written), indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_text(config, "utf-8", "backslashreplace")
     return written
+
+
+def why_not_timm(metadata: WeightsMetadata) -> str | None:
+    """Return the reason why a repository cannot be in timm's format, or None."""
+    if metadata.outputs == "sigmoid":
+        return "timm's format does not say that the outputs are sigmoid"
+    return lacking_in_timm(metadata.network)
 
 
 def without_places(metadata: WeightsMetadata) -> WeightsMetadata:

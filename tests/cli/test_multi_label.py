@@ -63,6 +63,11 @@ def test_training_evaluation_prediction_and_onnx_agree(
     measured = figures(run)
     for name in ("average_precision", "micro_f1", "macro_f1", "loss"):
         assert float(row[f"val_{name}"]) == pytest.approx(measured[name], abs=2e-6)
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    imported = tmp_path / "imported.safetensors"
+    assert inceptcli("import", checkpoint, "--output", imported).exit_code == 0
+    kept = read_metadata(imported)
+    assert (kept.outputs, kept.thresholds) == ("sigmoid", metadata.thresholds)
     exported = tmp_path / "model.onnx"
     assert inceptcli("export", run, "--to", "onnx", "--output", exported).exit_code == 0
     lists = [figures(weights, "--data", pairs / name, "--split", "all")
@@ -135,7 +140,7 @@ def test_weights_of_two_kinds_and_options_of_one_label_are_one_line(
         (("eval", weights, *data), "has softmax outputs, for one label per image"),
         (("eval", run, *data, "--top-k", "2"), "--top-k: is for images with one label each"),
         (("eval", run, *data, "--report", "r.html"), "--report: is for images with one label"),
-        (("calibrate", run, *data), "has sigmoid outputs"),
+        (("calibrate", run, *data), "has sigmoid outputs, as multi-label weights"),
     ):
         check_one_line(inceptcli(*arguments), 2, said)
 

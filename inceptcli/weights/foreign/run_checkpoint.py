@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.errors import UsageError, UserError
 from inceptcli.recipe.file import read_recipe
-from inceptcli.recipe.schema import check
+from inceptcli.recipe.schema import Recipe, check
 from inceptcli.weights.file import WEIGHTS_NAME, read_metadata
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from inceptcli.weights.trained_network import network_of, preprocessing_of
@@ -23,6 +23,7 @@ STATE, CURRENT = "state_dict", "current_model_state"
 
 PREFIX = "network."
 CALLBACKS = {"ResumeCheckpoint", "Recorder"}
+UNKNOWN_THRESHOLD = 0.5
 RECIPE, DATA = "recipe.yaml", "data.jsonl.gz"
 
 
@@ -95,12 +96,27 @@ def described(source: Path) -> tuple[WeightsMetadata, str]:
 
 def _from_recipe(run: Path) -> WeightsMetadata:
     recipe = check(read_recipe(run / RECIPE), str(run / RECIPE))
-    names = KeptIdentity(run / DATA).classes
+    kept = KeptIdentity(run / DATA)
+    names = kept.classes
     network = network_of(recipe, len(names))
     metadata = WeightsMetadata(
         network,
         tuple(ClassName(name, name) for name in names),
         preprocessing_of(recipe, network.in_channels),
         recipe=recipe.as_dict(),
+        outputs="sigmoid" if recipe.loss.name == "binary" else "softmax",
+        thresholds=_thresholds(run, recipe, kept),
     )
     return WeightsMetadata.from_header(metadata.to_header())  # ValueError for invalid class names
+
+
+def _thresholds(run: Path, recipe: Recipe, kept: KeptIdentity) -> list[float] | None:
+    """Return the thresholds of the best weights, else UNKNOWN_THRESHOLD; None for one label."""
+    pairs = recipe.data.path is None and recipe.data.shapes == "pairs"
+    several = any(isinstance(image.label, tuple) for image in kept.images)
+    if not pairs and not several:
+        return None
+    try:
+        return read_metadata(run / WEIGHTS_NAME).thresholds
+    except UserError:
+        return [UNKNOWN_THRESHOLD] * len(kept.classes)
