@@ -48,7 +48,7 @@ def test_more_epochs_make_another_picture(tmp_path: Path) -> None:
     draw_run_curves(folder, 10)
     assert (folder / "curves.png").read_bytes() == before
     with (folder / "metrics.csv").open("a") as file:
-        file.write("3,300,5400,0.04,1,1,0.7,0.9,,,,,50,,0.01\n4,400,7200,0.04,1,1,0.")
+        file.write("2.5,300,5400,0.04,1,1,0.7,0.9,,,,,50,,0.01\n4,400,7200,0.04,1,1,0.")
     draw_run_curves(folder, 10)
     assert (folder / "curves.png").read_bytes() != before
 
