@@ -14,6 +14,7 @@ import torch
 
 import inceptcli
 from inceptcli.data.pixels.shapes import CLASSES
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.jobs.train import KEYS
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.recipe.keys import recipe_keys
@@ -91,6 +92,7 @@ def test_an_evaluation_is_that_of_the_command(weights: Path, labeled: Path) -> N
     found = inceptcli.evaluate(weights, labeled, crops=10)
     shown = command("eval", weights, "--data", labeled, "--crops", "10", "--format", "json")
     expected = json.loads(shown.stdout)
+    assert isinstance(found, Evaluation)
     assert found.top1 == expected["top1"]
     assert found.loss == pytest.approx(expected["loss"])
     assert len(found.images) == expected["images"] == 12

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from timm.loss import BinaryCrossEntropy
+from timm.loss.binary_cross_entropy import BinaryCrossEntropy
 from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
@@ -74,7 +74,8 @@ def test_the_binary_loss_smooths_and_averages_as_timm_does(logits: Tensor) -> No
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_the_binary_loss_takes_several_labels(logits: Tensor, weights: list[float] | None) -> None:
     several = (torch.rand(6, 4, generator=torch.Generator().manual_seed(2)) > 0.5).float()
-    criterion = torch.nn.BCEWithLogitsLoss(pos_weight=weights and torch.tensor(weights))
+    pos_weight = None if weights is None else torch.tensor(weights)
+    criterion = torch.nn.BCEWithLogitsLoss(pos_weight=pos_weight)
     found = loss_of(name="binary", class_weights=weights)(logits, several)
     torch.testing.assert_close(found, criterion(logits, smoothed(several)))
 

@@ -42,6 +42,6 @@ def test_a_run_has_no_more_workers_than_shared_memory_holds_batches(
     data = _data(planned, trainer)
     images = EvaluationDataset(data.val, data.preprocessing)
     sampler: Any = SequentialSampler(images)
-    loader = data._loader(images, sampler=sampler, batch_size=data.batch_size)
+    loader = data.loader(images, sampler=sampler, batch_size=data.batch_size)
     assert (loader.num_workers, loader.prefetch_factor) == (workers, prefetched)
     assert [line.partition(":")[0] for line in notices] == said
