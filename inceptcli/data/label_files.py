@@ -17,7 +17,6 @@ from inceptcli.data.text_files import as_it_lies, text_of
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import read_regular
 from inceptcli.files.remote.address import Address, data_address, joined, redacted, scheme_of
-from inceptcli.files.remote.copies import local_copy
 from inceptcli.files.remote.transport import FetchError
 from inceptcli.text import composed, listed, printable
 
@@ -207,6 +206,8 @@ def images_in_remote_csv(
 
 
 def _fetched(address: Address) -> Path:
+    from inceptcli.files.remote.copies import local_copy  # imports ssl, which local files need not
+
     try:
         return local_copy(address, MAXIMUM_BYTES)
     except FetchError as error:

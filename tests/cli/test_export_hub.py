@@ -267,7 +267,7 @@ def test_flags_of_the_card_are_for_the_hub_and_timm_is_named_where_it_is_missing
     words = ("export", weights, "--to", "onnx", "--output", tmp_path / "a.onnx", "--license", "mit")
     check_one_line(inceptcli(*words), 2, "--license mit needs --to hub")
     monkeypatch.setattr("inceptcli.cli.export.find_spec", lambda name: None)
-    monkeypatch.setattr("inceptcli.weights.timm_export.lacking_in_timm", lambda options: None)
+    monkeypatch.setattr("inceptcli.weights.hub_folder.lacking_in_timm", lambda options: None)
     hub = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
     check_one_line(inceptcli(*hub), 1, "--to hub needs timm; pip install 'inceptcli[timm]'")
     assert not list(tmp_path.iterdir())

@@ -50,7 +50,10 @@ def test_top1_of_the_bar_is_the_mean_of_the_epoch_so_far(monkeypatch: pytest.Mon
         callback.on_train_epoch_start(trainer, module)
         for batch_idx, (right, images) in enumerate(((4, 4), (0, 0), (0, 4), (1, 2))):
             top1 = torch.tensor(right / images if images else float("nan"))
-            outputs = {"batch_loss": torch.tensor(1.0), "top1": top1 if epoch == 0 else 1 - top1}
+            outputs = {
+                "batch_loss": torch.tensor(1.0),
+                "accuracy": top1 if epoch == 0 else 1 - top1,
+            }
             batch: Any = SimpleNamespace(labels=torch.zeros(images))
             callback.on_train_batch_end(trainer, module, outputs, batch, batch_idx)
     first = ["top-1 100%", "top-1 100%", "top-1 50%", "top-1 50%"]
