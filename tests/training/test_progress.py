@@ -41,7 +41,9 @@ def test_top1_of_the_bar_is_the_mean_of_the_epoch_so_far(monkeypatch: pytest.Mon
         yield task
 
     recipe = SimpleNamespace(trainer=SimpleNamespace(epochs=2))
-    plan: Any = SimpleNamespace(batch_size=4, batches_per_epoch=lambda ranks: 3, recipe=recipe)
+    plan: Any = SimpleNamespace(
+        batch_size=4, batches_per_epoch=lambda ranks: 3, recipe=recipe, is_multi_label=False
+    )
     display: Any = SimpleNamespace(task=shown)
     trainer: Any = SimpleNamespace(world_size=1, current_epoch=0, global_step=0)
     callback = TrainingProgress(plan, display)
