@@ -230,7 +230,8 @@ def evaluate(
         Path | None,
         Option(
             metavar="FILE",
-            help="Write an HTML report: figures, calibration, confusion matrix, classes, mistakes.",
+            help="Write an HTML report: figures, calibration, confusion matrix, classes, mistakes; "
+            "of multi-label data figures, classes and the images with the most wrong labels.",
         ),
     ] = None,
     skip_unreadable: Annotated[
@@ -282,7 +283,8 @@ def evaluate(
     measured by average_precision (mAP), auroc, micro_f1, macro_f1 and loss (binary cross-entropy);
     per_class has class, name, images, predicted, threshold, recall, precision, f1, auroc and
     average_precision; top1, top5, calibration and confusion are null. F1 is that at the thresholds
-    of the weights, or at --threshold.
+    of the weights, or at --threshold. --bootstrap adds the interval of each, and bootstrap. The
+    report lists the images with the most wrong labels.
 
     Under torchrun or srun, the processes share the images, and only the first one prints.
     """
@@ -325,7 +327,7 @@ def evaluate(
         read = [*job.networks.files, *job.images.read]
         OutputFiles(written).check(input_files(read, data, source))
         outputs: list[Callable[[Any], None]] = []
-        _check_outputs(job, confusion, report)
+        _check_outputs(job, confusion)
         if is_first:
             outputs = _outputs(
                 stack, predictions, confusion, report, source, origin, job.is_multi_label
@@ -378,13 +380,12 @@ def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) 
         print_fitted(text)
 
 
-def _check_outputs(job: Prepared, confusion: Path | None, report: Path | None) -> None:
-    """Raise UsageError for outputs that need one label for each image."""
+def _check_outputs(job: Prepared, confusion: Path | None) -> None:
+    """Raise UsageError for an output that needs one label for each image."""
     from inceptcli.data.selected_images import has_several_labels
 
-    if job.is_multi_label and (confusion or report):
-        flag = "--confusion" if confusion else "--report"
-        raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
+    if job.is_multi_label and confusion is not None:
+        raise UsageError("--confusion: is for images with one label each, not multi-label data")
     if confusion is not None and has_several_labels(job.images.source):
         raise UsageError(
             f"--confusion {confusion}: needs one label for each image; --labels accepts several"
@@ -407,6 +408,7 @@ def _outputs(
     is_multi_label: bool,
 ) -> list[Callable[[Any], None]]:
     """Return one writer per output file; files are replaced when `stack` closes."""
+    from inceptcli.evaluation.label_report import write_label_report
     from inceptcli.evaluation.multi_label import write_labels
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
@@ -414,10 +416,11 @@ def _outputs(
     recorded = origin.recorded
     writes: list[Callable[[Any], None]] = []
     write_rows = write_labels if is_multi_label else write_predictions
+    write_page = write_label_report if is_multi_label else write_report
     for file, flag, write in (
         (predictions, "--predictions", partial(write_rows, recorded=recorded)),
         (confusion, "--confusion", partial(write_confusion, recorded=recorded)),
-        (report, "--report", partial(write_report, source=source, origin=origin)),
+        (report, "--report", partial(write_page, source=source, origin=origin)),
     ):
         if file is not None:
             stream = stack.enter_context(results_stream(file, flag))

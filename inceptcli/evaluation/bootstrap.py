@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
@@ -10,13 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.evaluation.class_measures import (
-    CLASS_AVERAGES,
-    Floats,
-    LabeledPredictions,
-    class_measures,
-    ratio,
-)
+from inceptcli.evaluation.class_measures import CLASS_AVERAGES, ClassMeasures, Floats, ratio
+from inceptcli.text import printable
 
 Interval = tuple[float, float]
 
@@ -45,8 +40,9 @@ class BootstrapIntervals:
         resamples: Number of resamples.
         group: Column that names the group of an image; None if images were drawn.
         groups: Number of groups; None if images were drawn.
-        intervals: By measure: CLASS_AVERAGES, top1, top5, loss and those asked for. None where the
-            measure is undefined in all resamples, or if there is only one image or group.
+        intervals: By measure: CLASS_AVERAGES, top1, top5, loss and those asked for; for multi-label
+            data average_precision, auroc, micro_f1, macro_f1 and loss. None where the measure is
+            undefined in all resamples, or if there is only one image or group.
         per_class: By measure of PER_CLASS, one for each class.
         seed: Seed of the draws.
     """
@@ -58,6 +54,21 @@ class BootstrapIntervals:
     per_class: Mapping[str, Sequence[Interval | None]]
     seed: int = SEED
 
+    def as_dict(self, intervals: Mapping[str, Interval | None]) -> dict[str, object]:
+        """Return how the intervals were drawn, and `intervals`, for JSON."""
+        return {
+            "resamples": self.resamples,
+            "seed": self.seed,
+            "group": self.group,
+            "groups": self.groups,
+            **intervals,
+        }
+
+    def in_words(self) -> str:
+        """Return how the intervals were drawn."""
+        what = "images" if self.groups is None else f"{self.groups} groups ({self.group})"
+        return f"intervals from {self.resamples} resamples of {printable(what)}, seed {self.seed}"
+
     def of_images(self) -> BootstrapIntervals:
         """Return the same without measures that need one label for each image."""
         intervals = {
@@ -66,6 +77,15 @@ class BootstrapIntervals:
         }
         per_class = {name: [None] * len(values) for name, values in self.per_class.items()}
         return replace(self, intervals=intervals, per_class=per_class)
+
+
+def group_numbers(
+    paths: Sequence[str], group_of: Mapping[str, str] | None
+) -> NDArray[np.intp] | None:
+    """Return the number of each image's group (images,), from 0; None without groups."""
+    if group_of is None:
+        return None
+    return np.unique([group_of[path] for path in paths], return_inverse=True)[1]
 
 
 def resamples(groups: Sequence[int] | NDArray[np.intp], number: int) -> Iterator[NDArray[np.intp]]:
@@ -98,17 +118,19 @@ def mean_intervals(
 
 
 def bootstrap_intervals(
-    predictions: LabeledPredictions,
+    measures: Callable[[NDArray[np.uint8]], ClassMeasures],
     means: Mapping[str, WeightedMean],
     group_numbers: NDArray[np.intp] | None,
     number: int,
     group: str | None = None,
 ) -> BootstrapIntervals:
-    """Return the intervals of all measures over classes and of `means`; see `resamples`.
+    """Return the intervals of `measures` over classes and of `means`; see `resamples`.
 
+    `measures` takes the number of times (resamples, images) that an image counts.
     A resample in which a measure is undefined does not count for its interval.
     """
-    groups = np.arange(len(predictions.labels)) if group_numbers is None else group_numbers
+    num_images = len(next(iter(means.values())).values)
+    groups = np.arange(num_images) if group_numbers is None else group_numbers
     found: dict[str, list[Floats]] = {}
     of_classes: dict[str, list[Floats]] = {}
     draws = resamples(groups, number)
@@ -116,7 +138,7 @@ def bootstrap_intervals(
     for _ in range(0, number, at_once):
         # A count above 255 of as many draws as groups never occurs.
         times = np.array([each.astype(np.uint8) for each in islice(draws, at_once)])
-        measured = class_measures(predictions, times)
+        measured = measures(times)
         for name, values in measured.averages.items():
             found.setdefault(name, []).append(values)
         for name, values in measured.per_class.items():

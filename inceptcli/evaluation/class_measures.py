@@ -7,7 +7,7 @@ resample. Undefined values are NaN.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -69,7 +69,9 @@ def class_measures(predictions: LabeledPredictions, times: NDArray[np.uint8]) ->
     """
     counts = class_counts(predictions, times)
     images, predicted, right = counts
-    auroc, average_precision = _ranked_classes(predictions, times)
+    auroc, average_precision = ranked_classes(
+        predictions.probabilities, lambda label: predictions.labels == label, times
+    )
     per_class = {
         "recall": ratio(right, images),
         "precision": ratio(right, predicted),
@@ -142,14 +144,17 @@ def _agreement(counts: Counts) -> dict[str, Floats]:
     }
 
 
-def _ranked_classes(
-    predictions: LabeledPredictions, times: NDArray[np.uint8]
+def ranked_classes(
+    probabilities: Floats, is_own: Callable[[int], NDArray[np.bool_]], times: NDArray[np.uint8]
 ) -> tuple[Floats, Floats]:
-    """Return AUROC and average precision of each class against the rest."""
-    columns = predictions.probabilities.T
+    """Return AUROC and average precision (resamples, classes) of each class against the rest.
+
+    `probabilities` are (images, classes); `is_own` returns which images (images,) are of a class.
+    """
+    columns = probabilities.T
 
     def of_class(label: int) -> tuple[Floats, Floats]:
-        return ranked(columns[label], predictions.labels == label, times)
+        return ranked(columns[label], is_own(label), times)
 
     with ThreadPoolExecutor(compute_threads()) as pool:
         auroc, average_precision = zip(*pool.map(of_class, range(len(columns))), strict=True)

@@ -16,8 +16,8 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.selected_images import has_several_labels, several_labels
 from inceptcli.data.sources import ImageSource, is_multi_label, only_label
 from inceptcli.errors import UsageError, UserError
-from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals
-from inceptcli.evaluation.class_measures import LabeledPredictions
+from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals, group_numbers
+from inceptcli.evaluation.class_measures import LabeledPredictions, class_measures
 from inceptcli.evaluation.comparison import Sides, compare, members_of
 from inceptcli.evaluation.coverage import measure_sets
 from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
@@ -30,7 +30,11 @@ from inceptcli.evaluation.measures import (
     image_result,
     labeled_predictions,
 )
-from inceptcli.evaluation.multi_label import MultiLabelEvaluation, evaluation_of_labels
+from inceptcli.evaluation.multi_label import (
+    MultiLabelEvaluation,
+    evaluation_of_labels,
+    with_intervals,
+)
 from inceptcli.evaluation.processes import Processes
 from inceptcli.evaluation.two_classes import positive_class, two_classes
 from inceptcli.prediction.ensemble import (
@@ -128,7 +132,7 @@ class EvaluationRequest:
                 f"{self.networks.weights[0]}: has softmax outputs, for one label per image, but "
                 "the images have any number; train with loss.name binary, or give a column label"
             )
-        options = replace(self.options, threshold=None)
+        options = replace(self.options, threshold=None, bootstrap=None, group=None)
         given = {"--against": self.against, "--classes": self.networks.classes}
         given |= {f"--{name.replace('_', '-')}": value for name, value in vars(options).items()}
         if flag := next((flag for flag, value in given.items() if value is not None), None):
@@ -179,8 +183,9 @@ class Prepared(NamedTuple):
     def measure_labels(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
     ) -> MultiLabelEvaluation:
-        """Measure multi-label images; see `evaluate_labels`."""
-        return evaluate_labels(
+        """Measure multi-label images; see `evaluate_labels` and `measure`."""
+        options = self.request.options
+        found = evaluate_labels(
             ensemble,
             self.images.source,
             ensemble.batch_size,
@@ -188,8 +193,12 @@ class Prepared(NamedTuple):
             self.request.skip_unreadable,
             processes,
             self.request.networks.fast_decode,
-            self.request.options.threshold,
+            options.threshold,
         )
+        if options.bootstrap is None or processes.rank > 0:
+            return found
+        with doing("drawing bootstrap resamples"):
+            return with_intervals(found, options.bootstrap, options.group, self.images.group_of)
 
     def measure(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
@@ -352,12 +361,10 @@ def with_options(
     number = options.bootstrap
     if number is None:
         return found
-    groups = None
-    if group_of is not None:
-        names = [group_of[image.path] for image in found.images]
-        groups = np.unique(names, return_inverse=True)[1]
+    groups = group_numbers([image.path for image in found.images], group_of)
+    measures = partial(class_measures, predictions)
     intervals = bootstrap_intervals(
-        predictions, _means(found, predictions), groups, number, options.group
+        measures, _means(found, predictions), groups, number, options.group
     )
     if not one_label:
         intervals = intervals.of_images()

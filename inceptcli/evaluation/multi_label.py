@@ -5,15 +5,27 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.data.label_files import SEPARATOR
-from inceptcli.evaluation.class_measures import mean_of_defined, ranked
+from inceptcli.evaluation.bootstrap import (
+    BootstrapIntervals,
+    WeightedMean,
+    bootstrap_intervals,
+    group_numbers,
+)
+from inceptcli.evaluation.class_measures import (
+    ClassMeasures,
+    mean_of_defined,
+    ranked,
+    ranked_classes,
+    ratio,
+)
 from inceptcli.evaluation.measures import Origin, mean_interval
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.prediction.thresholds import LabelCounts, count_labels
@@ -24,6 +36,11 @@ PREDICTIONS = ("path", "labels", "predicted", "loss", "error")
 PER_CLASS = (
     "images", "predicted", "threshold", "recall", "precision", "f1", "auroc", "average_precision",
 )  # fmt: skip
+MEANS = {
+    "average_precision": "mAP", "micro_f1": "Micro F1", "macro_f1": "Macro F1", "auroc": "AUROC",
+}  # fmt: skip
+"""Measures over all classes, with their names for people."""
+
 ONE_LABEL_ONLY = (
     "top1", "top1_interval", "top5", "top5_interval", "calibration_error", "calibration",
     "confusion",
@@ -79,7 +96,7 @@ class MultiLabelEvaluation:
     `average_precision` (mAP) and `auroc` are means over the classes that have one. `micro_f1` is of
     all labels together, `macro_f1` the mean over the classes that occur or are predicted, both at
     the thresholds. `loss_interval` is the normal 95 % interval. `probabilities` (images, classes)
-    has a row for each of `images`.
+    has a row for each of `images`. `bootstrap` has the intervals that were asked for.
     """
 
     average_precision: float | None
@@ -92,6 +109,7 @@ class MultiLabelEvaluation:
     images: tuple[LabelsResult, ...]
     probabilities: NDArray[np.float64]
     skipped: tuple[tuple[str, str], ...] = ()
+    bootstrap: BootstrapIntervals | None = None
 
 
 def evaluation_of_labels(
@@ -105,9 +123,7 @@ def evaluation_of_labels(
 
     `probabilities` are (images, classes), `thresholds` (classes,).
     """
-    truth = np.zeros(probabilities.shape, bool)
-    for row, (_, labels) in zip(truth, images, strict=True):
-        row[list(labels)] = True
+    truth = _marked(probabilities.shape, [labels for _, labels in images])
     predicted = probabilities >= thresholds
     losses = _losses(probabilities, truth)
     results = tuple(
@@ -129,6 +145,48 @@ def evaluation_of_labels(
         probabilities=probabilities,
         skipped=tuple(skipped),
     )
+
+
+def with_intervals(
+    found: MultiLabelEvaluation, number: int, group: str | None, group_of: Mapping[str, str] | None
+) -> MultiLabelEvaluation:
+    """Add the intervals of `number` resamples of the images, or of their groups by path."""
+    shape = found.probabilities.shape
+    truth = _marked(shape, [image.labels for image in found.images])
+    predicted = _marked(shape, [image.predicted for image in found.images])
+
+    def measures(times: NDArray[np.uint8]) -> ClassMeasures:
+        # As float64: the sums of counts stay exact, and a product of uint8 would overflow.
+        weights = times.astype(np.float64)
+        images, given, right = (weights @ each for each in (truth, predicted, truth & predicted))
+        auroc, precision = ranked_classes(found.probabilities, lambda label: truth[:, label], times)
+        f1 = ratio(2 * right, images + given)
+        averages = {
+            "average_precision": mean_of_defined(precision),
+            "auroc": mean_of_defined(auroc),
+            "micro_f1": ratio(2 * right.sum(1), (images + given).sum(1)),
+            "macro_f1": mean_of_defined(f1),
+        }
+        per_class = {
+            "recall": ratio(right, images),
+            "precision": ratio(right, given),
+            "f1": f1,
+            "auroc": auroc,
+            "average_precision": precision,
+        }
+        return ClassMeasures(averages, per_class)
+
+    losses = np.array([image.loss for image in found.images])
+    means = {"loss": WeightedMean(losses, np.ones(len(losses)))}
+    groups = group_numbers([image.path for image in found.images], group_of)
+    return replace(found, bootstrap=bootstrap_intervals(measures, means, groups, number, group))
+
+
+def _marked(shape: tuple[int, ...], labels: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+    marked = np.zeros(shape, bool)
+    for row, own in zip(marked, labels, strict=True):
+        row[list(own)] = True
+    return marked
 
 
 def _losses(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> list[float]:
@@ -175,10 +233,7 @@ def labels_as_json(result: MultiLabelEvaluation, origin: Origin) -> str:
         **dict.fromkeys(ONE_LABEL_ONLY),
         "loss": result.loss,
         "loss_interval": result.loss_interval,
-        "average_precision": result.average_precision,
-        "auroc": result.auroc,
-        "micro_f1": result.micro_f1,
-        "macro_f1": result.macro_f1,
+        **_means_as_dict(result),
         "crops": origin.crops,
         **origin.recorded.as_dict(),
         "weights": origin.weights,
@@ -188,12 +243,27 @@ def labels_as_json(result: MultiLabelEvaluation, origin: Origin) -> str:
                 "class": entry.name.id,
                 "name": entry.name.name,
                 **{field: getattr(entry, field) for field in PER_CLASS},
+                **_class_intervals(result, place),
             }
-            for entry in result.per_class
+            for place, entry in enumerate(result.per_class)
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in result.skipped],
     }
     return json.dumps(values, indent=2)
+
+
+def _means_as_dict(result: MultiLabelEvaluation) -> dict[str, object]:
+    values = {name: getattr(result, name) for name in MEANS}
+    if drawn := result.bootstrap:
+        intervals = {f"{name}_interval": found for name, found in drawn.intervals.items()}
+        values |= {f"{name}_interval": intervals[f"{name}_interval"] for name in MEANS}
+        values["bootstrap"] = drawn.as_dict({"loss_interval": intervals["loss_interval"]})
+    return values
+
+
+def _class_intervals(result: MultiLabelEvaluation, place: int) -> dict[str, object]:
+    drawn = result.bootstrap.per_class if result.bootstrap else {}
+    return {f"{name}_interval": intervals[place] for name, intervals in drawn.items()}
 
 
 def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
@@ -208,6 +278,7 @@ def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
         f"{', '.join(how)}: mAP {_percent(result.average_precision)}, micro F1 "
         f"{_percent(result.micro_f1)}, macro F1 {_percent(result.macro_f1)}, AUROC "
         f"{_percent(result.auroc)}, loss {result.loss:.4f}",
+        *_intervals(result),
         "",
         f"{'AP':>8}  {'AUROC':>8}  {'F1':>8}  {'recall':>8}  {'precision':>9}  {'threshold':>9}  "
         f"{'images':>7}  class",
@@ -220,6 +291,14 @@ def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
             + printable(entry.name.name)
         )
     return "\n".join(lines)
+
+
+def _intervals(result: MultiLabelEvaluation) -> Iterator[str]:
+    if drawn := result.bootstrap:
+        for name, shown in MEANS.items():
+            low, high = drawn.intervals[name] or (None, None)
+            yield f"{shown}: 95 % interval {_percent(low)} to {_percent(high)}"
+        yield drawn.in_words()
 
 
 def _percent(value: float | None) -> str:

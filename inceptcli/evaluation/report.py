@@ -139,7 +139,7 @@ def own_probability(image: ImageResult) -> float:
 def _most_confident(result: Evaluation, source: ImageSource) -> list[Mistake]:
     wrong = [image for image in result.images if image.rank != 1]
     chosen = sorted(wrong, key=lambda image: -image.probability)[:MISTAKES]
-    return [*map(Mistake, chosen, _thumbnails(chosen, source))]
+    return [*map(Mistake, chosen, thumbnails([image.path for image in chosen], source))]
 
 
 def _flips(result: Evaluation, source: ImageSource) -> dict[str, list[Flip]]:
@@ -155,22 +155,22 @@ def _flips(result: Evaluation, source: ImageSource) -> dict[str, list[Flip]]:
             found[change],
             key=lambda pair: -abs(own_probability(pair[0]) - own_probability(pair[1])),
         )[:FLIPS]
-        small = _thumbnails([image for image, _ in pairs], source)
+        small = thumbnails([image.path for image, _ in pairs], source)
         chosen[change] = [Flip(*pair, each) for pair, each in zip(pairs, small, strict=True)]
     return chosen
 
 
-def _thumbnails(images: Sequence[ImageResult], source: ImageSource) -> list[str | None]:
+def thumbnails(paths: Sequence[str], source: ImageSource) -> list[str | None]:
     """Read images again; return a thumbnail of each, None if it can no longer be read."""
-    wanted = {image.path for image in images}
+    wanted = {*paths}
     number_of = {}
     for number in range(len(source)) if wanted else ():
         if (name := source.name(number)) in wanted:
             number_of[name] = number
     found: list[str | None] = []
-    for image in images:
+    for path in paths:
         try:
-            found.append(thumbnail(source.image(number_of[image.path]), MISTAKE_SIDE))
+            found.append(thumbnail(source.image(number_of[path]), MISTAKE_SIDE))
         except UnreadableImage:
             found.append(None)
     return found

@@ -160,13 +160,9 @@ def _measures_as_dict(result: Evaluation) -> dict[str, object]:
         values |= {
             key: found for key, found in intervals.items() if key not in map(_interval_of, own)
         }
-        values["bootstrap"] = {
-            "resamples": drawn.resamples,
-            "seed": drawn.seed,
-            "group": drawn.group,
-            "groups": drawn.groups,
-            **{key: intervals[key] for key in map(_interval_of, own) if key in intervals},
-        }
+        values["bootstrap"] = drawn.as_dict(
+            {key: intervals[key] for key in map(_interval_of, own) if key in intervals}
+        )
     return values
 
 
@@ -267,8 +263,7 @@ def _measure_lines(result: Evaluation) -> Iterator[str]:
         between = "-" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
         yield f"{_decimal(value):>8}  " + f"{between:<18}  " * bool(drawn) + name
     if drawn:
-        what = "images" if drawn.groups is None else f"{drawn.groups} groups ({drawn.group})"
-        yield f"intervals from {drawn.resamples} resamples of {printable(what)}, seed {drawn.seed}"
+        yield drawn.in_words()
 
 
 def _class_lines(result: Evaluation, names: list[str]) -> Iterator[str]:

@@ -78,8 +78,8 @@ def evaluate(
         ensemble `members` has `top1`, `loss` and `gain` of each network, in order. With `against`,
         `against` has the other weights' `top1` and `loss`, the differences with intervals,
         `mcnemar_p`, and the numbers of images `gained` and `lost`. Multi-label images instead
-        give `average_precision` (mAP), `auroc`, `micro_f1`, `macro_f1`, `loss`, `per_class` and
-        `images`.
+        give `average_precision` (mAP), `auroc`, `micro_f1`, `macro_f1`, `loss`, `per_class`,
+        `images` and `bootstrap`.
 
     Raises:
         FileNotFoundError, ValueError, RuntimeError: as in `load`. Images that cannot be read raise

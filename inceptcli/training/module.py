@@ -77,7 +77,11 @@ class BalancedAccuracy(_ClassCounts):
 
 
 class ClassifierMetrics(nn.Module):
-    """Measures of `eval` (0 to 1, and the loss without label smoothing), exact over all ranks."""
+    """Measures of `eval` (0 to 1) and a loss, exact over all ranks.
+
+    The loss is the cross-entropy of the softmax without label smoothing, also of sigmoid outputs,
+    so that it selects the best weights.
+    """
 
     thresholds: list[float] | None = None
 
@@ -186,7 +190,7 @@ class ImageClassifier(LightningModule):
         self._measure(batch, self.test_measures)
 
     def on_test_epoch_end(self) -> None:
-        """Log test_loss and the other measures over all ranks, computed as by `eval`."""
+        """Log test_loss and the other measures over all ranks, computed as in validation."""
         self.log_dict(self.test_measures.results("test", self.trainer), rank_zero_only=True)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:

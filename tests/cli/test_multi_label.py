@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -44,10 +45,10 @@ def run(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def figures(*arguments: object) -> dict[str, float]:
+def figures(*arguments: object) -> dict[str, Any]:
     done = inceptcli("eval", *arguments, "--format", "json", "--device", "cpu")
     assert done.exit_code == 0, done.output
-    values: dict[str, float] = json.loads(done.stdout)
+    values: dict[str, Any] = json.loads(done.stdout)
     return values
 
 
@@ -127,6 +128,35 @@ def test_every_format_says_which_classes_reach_their_thresholds(
 
 
 @pytest.mark.train
+def test_eval_writes_a_report_with_intervals_of_groups(
+    run: Path, pairs: Path, tmp_path: Path
+) -> None:
+    lines = (pairs / "labels.csv").read_text().splitlines()
+    data, page, rows = pairs / "patients.csv", tmp_path / "report.html", tmp_path / "rows.csv"
+    patients = ["patient", *(f"<b>{number // 4}" for number in range(20))]
+    data.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, patients, strict=True)))
+    found = figures(
+        run, "--data", data, "--bootstrap", 100, "--group", "Patient", "--threshold", 0.3,
+        "--report", page, "--predictions", rows,
+    )  # fmt: skip
+    for name in ("average_precision", "auroc", "micro_f1", "macro_f1"):
+        low, high = found[f"{name}_interval"]
+        assert 0 <= low <= high <= 1
+    assert (found["bootstrap"]["groups"], found["bootstrap"]["group"]) == (5, "Patient")
+    assert len(found["per_class"][0]["f1_interval"] or (0, 0)) == 2
+    text = page.read_text()
+    assert "5 groups (Patient)" in text
+    assert f'<p class="value">{found["macro_f1"]:.2%}</p>' in text
+    with rows.open(newline="") as file:
+        pairs_of = [(row["labels"], row["predicted"]) for row in csv.DictReader(file)]
+    wrong = sum({*a.split(";")} ^ {*b.split(";")} - {""} != set() for a, b in pairs_of)
+    assert text.count('<li class="card">') == wrong > 0
+    assert text.count('<img src="data:image/jpeg;base64,') == wrong
+    assert 'id="confusion"' not in text
+    assert 'id="calibration"' not in text
+
+
+@pytest.mark.train
 def test_weights_of_two_kinds_and_options_of_one_label_are_one_line(
     run: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -139,7 +169,9 @@ def test_weights_of_two_kinds_and_options_of_one_label_are_one_line(
         (("predict", pairs / "3.png", "--weights", weights, "--threshold", "0.5"), "softmax outp"),
         (("eval", weights, *data), "has softmax outputs, for one label per image"),
         (("eval", run, *data, "--top-k", "2"), "--top-k: is for images with one label each"),
-        (("eval", run, *data, "--report", "r.html"), "--report: is for images with one label"),
+        (("eval", run, *data, "--confusion", "c.csv"), "--confusion: is for images with one label"),
+        (("eval", run, *data, "--bootstrap", "9"), "--bootstrap 9: must be 100 to 10000"),
+        (("eval", run, *data, "--bootstrap", "100", "--group", "a"), "no such column, only path, "),
         (("calibrate", run, *data), "has sigmoid outputs, as multi-label weights"),
     ):
         check_one_line(inceptcli(*arguments), 2, said)
