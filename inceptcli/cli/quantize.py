@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 EPILOG = """Examples:
 
 \b
-  inceptcli quantize runs/flowers --images flowers/train --output flowers-int8.onnx
+  inceptcli quantize runs/flowers --images flowers/val --output flowers-int8.onnx
   inceptcli quantize imagenet --images imagenet/val --output int8.onnx --keep-float auto
   inceptcli predict photo.jpg --weights flowers-int8.onnx
 """
@@ -87,7 +87,8 @@ def quantize(
         list[str] | None,
         Option(
             metavar="auto|BOX",
-            help="Keep this box of the figure in float32; repeat for more. auto: as few boxes as "
+            help="Keep this box of the figure, stage or module in float32; repeat for more. auto: "
+            "as few boxes as "
             "--least-agreement needs. Default: none.",
         ),
     ] = None,
@@ -215,9 +216,8 @@ def _as_table(found: Quantization) -> str:
         f"{cost.speedup:.2f} times as fast per image, {found.bytes / 1e6:,.1f} MB instead of "
         f"{found.bytes_float / 1e6:,.1f} MB"
     )
-    if found.kept_float:
-        lines.append(f"in float32: {', '.join(found.kept_float)}")
-    lines += ["", f"{'dB':>8}  {'agree':>8}  boxes with the most noise"]
+    lines.append(f"boxes in float32: {', '.join(found.kept_float) or 'none'}")
+    lines += ["", f"{'dB':>8}  {'agree':>8}  boxes with the most noise when alone in int8"]
     for box in sorted(found.boxes, key=lambda box: box.signal_to_noise)[:SHOWN_BOXES]:
         share = "" if box.agreement is None else f"{box.agreement:.2%}"
         lines.append(f"{box.signal_to_noise:>8.1f}  {share:>8}  {box.box}")

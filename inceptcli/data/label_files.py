@@ -260,9 +260,15 @@ def _placed(
         except UsageError as error:
             raise UserError(f"{shown} line {line}: {error}") from error
         if not allow_outside and not is_inside:
+            leaves = ".." in Path(path).parts or Path(path).is_absolute() or scheme_of(path)
+            how = "leaves" if leaves else "is a link that leaves"
             raise UserError(
-                f"{shown} line {line}: path {_cut(redacted(path))} leaves the file's folder; "
-                + ("--allow-outside permits it" if table.is_measured else "put the file above it")
+                f"{shown} line {line}: path {_cut(redacted(path))} {how} the file's folder; "
+                + (
+                    "--allow-outside permits it"
+                    if table.is_measured
+                    else "put the file into a folder that contains all images"
+                )
             )
         if place in lines:
             first = f"{_cut(redacted(path))} is already listed in line {lines[place]}"

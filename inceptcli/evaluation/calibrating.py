@@ -39,8 +39,8 @@ class CoverageLevel(NamedTuple):
 class Calibrated(NamedTuple):
     """A calibration, and the measures of its own images before and after it.
 
-    `is_fitted` is false if no temperature within the limits has the greatest likelihood; then the
-    temperature is 1.
+    `is_fitted` is false if the temperature with the greatest likelihood is beyond the limits. Then
+    it is HOTTEST, or 1 if all images are predicted correctly.
     """
 
     calibration: Calibration
@@ -82,22 +82,24 @@ def calibrate_on(before: Evaluation, origin: Origin) -> Calibrated:
         origin.crops,
         origin.recorded.as_dict(),
     )
-    return Calibrated(calibration, before, after, fitted is not None)
+    return Calibrated(calibration, before, after, fitted not in (None, HOTTEST))
 
 
 def fit_temperature(probabilities: NDArray[np.float64], labels: Sequence[int]) -> float | None:
     """Return the temperature with the greatest likelihood of `labels`.
 
     `probabilities` are (images, classes). The likelihood is concave in 1 / temperature, so that
-    halving the interval finds it. Returns None if it is not between COLDEST and HOTTEST: if all
-    labels are the most probable classes, a colder temperature is always more likely; if the
-    probabilities say nothing about the labels, a hotter one.
+    halving the interval finds it. Returns HOTTEST if a hotter temperature is more likely, since the
+    probabilities say nothing about the labels; None if a temperature below COLDEST is, since all
+    labels are the most probable classes.
     """
     found = np.array(labels)
     low, high = math.log(COLDEST), math.log(HOTTEST)
     hottest, coldest = (_slope(probabilities, found, 1 / limit) for limit in (HOTTEST, COLDEST))
-    if hottest <= 0 or coldest >= 0:
+    if coldest >= 0:
         return None
+    if hottest <= 0:
+        return HOTTEST
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         if _slope(probabilities, found, math.exp(-middle)) > 0:

@@ -24,7 +24,7 @@ from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.engines.onnx_session import MappedFile
 from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest
 from inceptcli.progress.display import Display, notices
-from inceptcli.weights.calibration import COLDEST, HOTTEST
+from inceptcli.weights.calibration import HOTTEST
 from inceptcli.weights.fetched.hub import hub_name
 from inceptcli.weights.fetched.published import find_weights, published_name
 from inceptcli.weights.file import copy_with_metadata, read_metadata
@@ -177,9 +177,13 @@ def no_training(weights: Path | None) -> Iterator[None]:
 
 
 def _unfitted(found: Calibrated) -> str:
-    images = found.before.images
-    if all(image.rank == 1 for image in images):
-        reason = f"all {len(images)} images are predicted correctly"
-    else:
-        reason = f"no temperature from {COLDEST} to {HOTTEST:g} is the most likely one"
-    return f"{reason}: the probabilities stay as they are (temperature 1); give more images"
+    count = f"{len(found.before.images)} images"
+    if found.calibration.temperature != 1:
+        return (
+            f"the network is hardly better than chance on these {count}: the most likely "
+            f"temperature is above the limit of {HOTTEST:g}"
+        )
+    return (
+        f"all {count} are predicted correctly, so no temperature fits them: the probabilities "
+        "stay as they are (temperature 1); give more images"
+    )

@@ -240,20 +240,17 @@ def answer_for(
 ) -> Answer:
     """Name the `top_k` most probable classes of an image; ties keep the order of the classes.
 
-    With `thresholds` (num_classes,), name all that reach theirs; with a `top_k` of 0, none.
+    With `thresholds` (num_classes,), also name the others that reach theirs, unless `top_k` is 0.
     """
     if isinstance(found, UnreadableImage):
         none = None if thresholds is None else ()
         return Answer(path, error=str(found), set=() if rule else None, labels=none)
     order = np.argsort(-found.probabilities, kind="stable")
-    above = np.zeros(len(order), bool)
+    is_label = np.zeros(len(order), bool)
     if thresholds is not None and top_k:
-        above = (found.probabilities >= thresholds)[order]
-        top_k = max([top_k, *(np.flatnonzero(above) + 1).tolist()])
-    top = tuple(
-        Prediction(classes[n].name, n, float(found.probabilities[n]))
-        for n in order[:top_k].tolist()
-    )
-    labels = tuple(one for one, is_label in zip(top, above, strict=False) if is_label)
+        is_label = found.probabilities >= thresholds
+    named = order[(np.arange(len(order)) < top_k) | is_label[order]].tolist()
+    top = tuple(Prediction(classes[n].name, n, float(found.probabilities[n])) for n in named)
+    labels = tuple(one for one in top if is_label[one.index])
     members = rule and tuple(classes[n].name for n in rule.members(found.probabilities).tolist())
     return Answer(path, top, None, members, None if thresholds is None else labels)

@@ -66,9 +66,10 @@ def set_rule(
     then = {"crops": found.crops, **found.options}
     now = {"crops": request.crops, **request.recorded.as_dict()}
     if then != now:
+        remedy = "" if "classes" in now else ", or calibrate again with these"
         raise UsageError(
             f"--coverage {coverage:g}: {name} was calibrated with {_listed(then)}, and its sets do "
-            f"not hold with {_listed(now)}; use the same options, or calibrate again with these"
+            f"not hold with {_listed(now)}; use the same options{remedy}"
         )
     threshold = found.threshold(coverage)
     if threshold is None:

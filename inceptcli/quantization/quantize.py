@@ -63,7 +63,8 @@ class QuantizationRequest:
         method: Rule for the range of an activation.
         percentile: Percentage of the values that a range covers, for the method percentile.
         least_agreement: Share of the check images whose predicted class must stay the same.
-        keep_float: Boxes to keep in float32; auto keeps as few as the agreement needs.
+        keep_float: Boxes, stages or modules to keep in float32; auto keeps as few as the agreement
+            needs.
         seed: Seed of the choice of images.
     """
 
@@ -144,8 +145,7 @@ class PreparedQuantization(NamedTuple):
         """
         asked, metadata = self.request, self.metadata
         graph = exported_graph(self.file, metadata)
-        if asked.keep_float != "auto":
-            check_boxes(asked.keep_float, graph)
+        kept = () if asked.keep_float == "auto" else boxes_named(asked.keep_float, graph)
         wanted = min(asked.calibration_images + asked.check_images, len(self.found.source))
         with Display().task("read", wanted) as task:
             images = choose(
@@ -160,7 +160,7 @@ class PreparedQuantization(NamedTuple):
             ranges = activation_ranges(
                 graph, images.calibration, asked.method, asked.percentile, task.advance
             )
-        return _quantized(self, images, Int8Networks(graph, ranges, folder))
+        return _quantized(self, images, Int8Networks(graph, ranges, folder), kept)
 
 
 class Int8Networks:
@@ -196,10 +196,12 @@ class Int8Networks:
 
 
 def _quantized(
-    job: PreparedQuantization, images: ChosenImages, networks: Int8Networks
+    job: PreparedQuantization,
+    images: ChosenImages,
+    networks: Int8Networks,
+    kept: tuple[str, ...],
 ) -> Quantization:
     asked, check = job.request, images.check
-    kept = () if asked.keep_float == "auto" else asked.keep_float
     boxes = _noise(networks, check[:NOISE_IMAGES])
     float32, int8 = _in_turn(job.file, networks.without(kept), check)
     if asked.keep_float == "auto" and agreement(float32, int8) < asked.least_agreement:
@@ -225,16 +227,21 @@ def _quantized(
     return Quantization(file, cost, images, kept, tuple(boxes), *sizes)
 
 
-def check_boxes(names: Sequence[str], graph: ModelProto) -> None:
-    """Raise UsageError for a name that is not a box of the graph that can be quantized."""
+def boxes_named(names: Sequence[str], graph: ModelProto) -> tuple[str, ...]:
+    """Return the boxes of a graph with these names, or in the stages and modules of these names.
+
+    Raises UsageError for a name without a box that can be quantized.
+    """
     boxes = quantizable(graph)
     for name in names:
-        if name not in boxes:
+        if not any(f"{box}.".startswith(f"{name}.") for box in boxes):
             similar = get_close_matches(name, boxes, n=1, cutoff=0)
             raise UsageError(
                 f"--keep-float {printable(name)}: the network has no such box to quantize; did you "
                 f"mean {similar[0]}?"
             )
+    prefixes = tuple(f"{name}." for name in names)
+    return tuple(box for box in boxes if f"{box}.".startswith(prefixes))
 
 
 def _noise(networks: Int8Networks, crops: NDArray[np.uint8]) -> list[QuantizedBox]:

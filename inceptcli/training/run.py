@@ -23,6 +23,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
+from inceptcli.recipe.methods import Optimized
 from inceptcli.recipe.sections import (
     AugmentationSection,
     AveragingSection,
@@ -255,9 +256,22 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
+        *_describe_rates(recipe.optimizer),
         *filter(None, [_describe_unaugmented(recipe.augmentation), describe_features(plan)]),
         _describe_averaging(recipe.averaging),
     ]
+
+
+def _describe_rates(settings: Optimized) -> list[str]:
+    lines = []
+    if settings.layer_decay not in (None, 1):
+        lines.append(
+            f"layer decay {settings.layer_decay:g}: each layer has this share of the learning rate "
+            "of the layer after it"
+        )
+    if settings.head_learning_rate is not None:
+        lines.append(f"learning rate of the classifier {settings.head_learning_rate:g}")
+    return lines
 
 
 def _describe_validation(settings: TrainerSection, best_by: str) -> list[str]:
