@@ -296,8 +296,8 @@ def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
 def _intervals(result: MultiLabelEvaluation) -> Iterator[str]:
     if drawn := result.bootstrap:
         for name, shown in MEANS.items():
-            low, high = drawn.intervals[name] or (None, None)
-            yield f"{shown}: 95 % interval {_percent(low)} to {_percent(high)}"
+            if interval := drawn.intervals[name]:
+                yield f"{shown}: 95 % interval {interval[0]:.2%} to {interval[1]:.2%}"
         yield drawn.in_words()
 
 
