@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from typer import Argument, Option
 
 from inceptcli.cli.completion import complete_weights
-from inceptcli.cli.outputs import OutputFiles, say_written
+from inceptcli.cli.outputs import OutputFiles, output_replaced, say_written
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display, hush
 
@@ -123,6 +122,8 @@ def export(
     """
     from inceptcli.cli.outputs import writing
     from inceptcli.data.folders import find_images
+    from inceptcli.files.atomic_file import replacing, replacing_folder
+    from inceptcli.prediction.export import calibration_for_onnx
     from inceptcli.weights.fetched.published import find_weights
     from inceptcli.weights.file import read_metadata
     from inceptcli.weights.onnx_file import is_onnx
@@ -134,7 +135,8 @@ def export(
     written.check(found)
     if images is not None and not found:
         raise UsageError(f"--images {images}: no images in this folder")
-    with writing(f"--output {output}"), _replacing(output, to) as temporary:
+    replace = replacing_folder if to == "hub" else replacing
+    with writing(f"--output {output}"), output_replaced(output, replace) as temporary:
         file = find_weights(weights)
         written.check([file])
         metadata = read_metadata(file)  # refuses a wrong file before torch is imported
@@ -155,6 +157,11 @@ def export(
     say_written(output)
     if metadata.calibration is not None and (to == "timm" or (output / "config.json").exists()):
         logger.info("timm's format has no place for the calibration: probabilities are without it")
+    if to == "onnx" and metadata.calibration != calibration_for_onnx(metadata):
+        logger.info(
+            "the calibration was left out: an ONNX file cannot be used with the options that it "
+            f"was made with; make one with inceptcli calibrate {output} --data DIR"
+        )
     if to == "hub":
         logger.info(f"upload with: {upload_command(output)}")
 
@@ -170,23 +177,6 @@ def _check_flags(to: str, output: Path, opset: int | None, card: ModelCardFlags)
         raise UsageError(f"--opset {opset} needs --to onnx")
     if missing := [name for name in NEEDED.get(to, ()) if find_spec(name) is None]:
         raise UserError(f"--to {to} needs {', '.join(missing)}; pip install 'inceptcli[{to}]'")
-
-
-@contextmanager
-def _replacing(output: Path, to: str) -> Iterator[Path]:
-    """Yield a temporary file or folder that replaces `output` when the block ends.
-
-    Raises UsageError if it cannot be created.
-    """
-    from inceptcli.files.atomic_file import replacing, replacing_folder
-
-    with ExitStack() as stack:
-        try:
-            place = replacing_folder(output) if to == "hub" else replacing(output)
-            temporary = stack.enter_context(place)
-        except OSError as error:
-            raise UsageError(f"--output {output}: {error.strerror}") from error
-        yield temporary
 
 
 UNKNOWN = "unknown"

@@ -9,7 +9,7 @@ import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -52,6 +52,22 @@ def results_stream(output: Path | None, flag: str = "--output") -> Iterator[Text
         except OSError as error:
             raise UsageError(f"{flag} {output}: {error.strerror}") from error
         yield stack.enter_context(file)
+
+
+@contextmanager
+def output_replaced(
+    output: Path, replace: Callable[[Path], AbstractContextManager[Path]]
+) -> Iterator[Path]:
+    """Yield a temporary file or folder that replaces --output when the block ends.
+
+    Raises UsageError if `replace` cannot create it.
+    """
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(replace(output))
+        except OSError as error:
+            raise UsageError(f"--output {output}: {error.strerror}") from error
+        yield temporary
 
 
 @contextmanager

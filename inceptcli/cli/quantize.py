@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_weights
-from inceptcli.cli.outputs import OutputFiles, number_of, print_fitted, say_written, writing
+from inceptcli.cli.outputs import (
+    OutputFiles,
+    number_of,
+    output_replaced,
+    print_fitted,
+    say_written,
+    writing,
+)
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import hush
 
@@ -134,10 +141,13 @@ def quantize(
     written.check([job.file, *job.found.read])
     for note in job.found.notes:
         logger.warning(note)
-    with TemporaryDirectory() as folder:
+    with (
+        writing(f"--output {output}"),
+        output_replaced(output, replacing) as temporary,
+        TemporaryDirectory() as folder,
+    ):
         found = job.run(Path(folder))
-        with writing(f"--output {output}"), replacing(output) as temporary:
-            temporary.write_bytes(found.file.read_bytes())
+        temporary.write_bytes(found.file.read_bytes())
     for path, reason in found.images.skipped:
         logger.warning(f"skipped {path}: {reason}")
     say_written(output)
@@ -166,6 +176,11 @@ def _advise(found: Quantization, weights: str) -> None:
     from inceptcli.processes.cores import has_int8_instructions
 
     speedup = found.cost.speedup
+    if not found.cost.classes_differ:
+        logger.warning(
+            "all check images have the same predicted class, so that the agreement says little; "
+            "give more kinds of images"
+        )
     if has_int8_instructions() is False:
         logger.warning("this processor has no VNNI instructions, which int8 needs to be fast")
     if speedup <= 1:
@@ -178,6 +193,7 @@ def _advise(found: Quantization, weights: str) -> None:
 def _as_json(found: Quantization) -> str:
     compared = asdict(found.cost)
     compared["top1_difference_interval"] = compared.pop("difference_interval")
+    del compared["classes_differ"]
     values = {
         **compared,
         "bytes": found.bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,6 +18,7 @@ from inceptcli.errors import UserError
 from inceptcli.networks.registry import describe
 from inceptcli.networks.state_dict import STATISTICS
 from inceptcli.prediction.engines.engine import EmbeddingEngine
+from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.file import WEIGHTS_NAME, load_network, read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
 from inceptcli.weights.stored_tensors import stored_tensors
@@ -175,7 +177,18 @@ def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
     """
     from onnx import save
 
-    save(exported_graph(weights, read_metadata(weights), opset), output)
+    metadata = read_metadata(weights)
+    kept = replace(metadata, calibration=calibration_for_onnx(metadata))
+    save(exported_graph(weights, kept, opset), output)
+
+
+def calibration_for_onnx(metadata: WeightsMetadata) -> Calibration | None:
+    """Return the calibration, or None if it was made with options that ONNX files do not support.
+
+    An ONNX file has its own image size and precision; only --fast-decode is left.
+    """
+    found = metadata.calibration
+    return None if found and set(found.options) - {"fast_decode"} else found
 
 
 def exported_graph(

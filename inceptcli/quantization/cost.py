@@ -53,6 +53,7 @@ class Int8Cost:
         difference_interval: 95 % paired bootstrap interval of `top1` minus `top1_float`.
         mean_change: Mean over images of the largest change of a class's probability.
         largest_change: Largest change of a probability.
+        classes_differ: Whether float32 predicts more than one class, or set of labels.
         speedup: Median time per image of float32, divided by that of int8.
     """
 
@@ -63,6 +64,7 @@ class Int8Cost:
     mean_change: float
     largest_change: float
     speedup: float
+    classes_differ: bool = True
 
 
 def answers(file: Path, crops: NDArray[np.uint8], done: Callable[[int], None]) -> Answers:
@@ -114,4 +116,5 @@ def int8_cost(float32: Answers, int8: Answers, labels: NDArray[np.int64] | None)
         mean_change=float(change.mean()),
         largest_change=float(change.max()),
         speedup=median(float32.seconds) / median(int8.seconds),
+        classes_differ=len(np.unique(float32.labels, axis=0)) > 1,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +69,7 @@ def find(data: str, file: Path, metadata: WeightsMetadata) -> FoundImages:
         )
     found = images_to_measure(Wanted(data), [(file, metadata)])
     paths = found.source.images.paths if isinstance(found.source, FolderSource) else ()
-    are_labeled = not is_multi_label(found.source)
+    are_labeled = not (metadata.is_multi_label or is_multi_label(found.source))
     return FoundImages(found.source, are_labeled, found.notes, (*found.read, *paths))
 
 
@@ -82,28 +83,34 @@ def choose(
 ) -> ChosenImages:
     """Read up to `calibration` + `check` images, drawn by `seed`, as many of each class as it has.
 
-    If there are fewer, at most half of the readable ones set the ranges. `done` is called with 1
-    after each image.
+    If there are fewer, at most half of the readable ones set the ranges. Of equal images, one is
+    chosen. `done` is called with 1 after each image.
 
-    Raises UserError if fewer than 2 * FEWEST images can be read.
+    Raises UserError if fewer than 2 * FEWEST different images can be read.
     """
     crops: list[NDArray[np.uint8]] = []
     labels: list[Label] = []
     skipped: list[tuple[str, str]] = []
+    seen: set[bytes] = set()
     for number in _drawn(found, seed):
         if len(crops) == calibration + check:
             break
         try:
-            crops.append(preprocessing.crop(found.source.image(number)))
+            crop = preprocessing.crop(found.source.image(number))
         except UnreadableImage as error:
             skipped.append((found.source.name(number), str(error)))
             continue
+        if (digest := hashlib.sha256(crop.tobytes()).digest()) in seen:
+            continue
+        seen.add(digest)
+        crops.append(crop)
         labels.append(found.source.label(number))
         done(1)
     if len(crops) < 2 * FEWEST:
         raise UserError(
-            f"{len(crops)} of {len(found.source)} images can be read; quantization needs at least "
-            f"{2 * FEWEST}: half set the ranges of activations, the others check the result"
+            f"{len(crops)} different images of {len(found.source)} can be read; at least "
+            f"{2 * FEWEST} are needed: half set the ranges of activations, the others check the "
+            "result"
         )
     setting = min(calibration, len(crops) // 2)
     pixels = np.stack(crops)

@@ -17,6 +17,7 @@ from inceptcli.weights.fetched.published import (
     published_preprocessing,
 )
 from inceptcli.weights.file import read_metadata
+from inceptcli.weights.onnx_file import is_onnx
 
 LAYOUT = (
     "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
@@ -81,6 +82,8 @@ def starting_file(init: str, network: NetworkOptions) -> Path:
     if published is not None and published.network != network.name:  # before the download
         raise _contradiction("name", network.name, init, published.network)
     path = find_weights(init, network.name)
+    if is_onnx(path):
+        raise UsageError(f"--init {init}: an ONNX file; give the weights it was exported from")
     found = read_metadata(path).network
     for key in ("name", *LAYOUT):
         ours, theirs = getattr(network, key), getattr(found, key)

@@ -260,6 +260,17 @@ def test_exports_keep_the_calibration(calibrated: Path, labeled: Path, tmp_path:
     assert published.data == labeled.name
 
 
+def test_an_onnx_file_has_no_calibration_that_it_could_not_use(
+    weights: Path, labeled: Path, tmp_path: Path
+) -> None:
+    other, exported = tmp_path / "other.safetensors", tmp_path / "other.onnx"
+    flags = "--data", labeled, "--image-size", "90", "--output", other
+    assert inceptcli("calibrate", weights, *flags).exit_code == 0
+    done = inceptcli("export", other, "--to", "onnx", "--output", exported)
+    assert "the calibration was left out" in done.stderr
+    assert read_metadata(exported).calibration is None
+
+
 def test_an_onnx_file_is_calibrated_like_its_weights(
     onnx_weights: Path, calibrated: Path, labeled: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.prediction.export import export_onnx
 from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import check
 from inceptcli.training.initial_weights import completed
@@ -132,6 +133,16 @@ def test_what_contradicts_the_weights_is_an_error(
 
 
 @pytest.mark.train
+def test_an_onnx_file_is_refused_before_there_is_a_run(
+    weights: Path, data: Path, tmp_path: Path
+) -> None:
+    exported, run = tmp_path / "start.onnx", tmp_path / "run"
+    export_onnx(weights, exported)
+    done = inceptcli("train", "--init", exported, "--data", data, *FEW, "--output", run)
+    check_one_line(done, 2, "an ONNX file; give the weights it was exported from")
+    assert not run.exists()
+
+
 def test_what_only_training_uses_may_be_said_and_gray_images_be_wanted(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:

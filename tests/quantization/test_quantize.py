@@ -272,6 +272,10 @@ def test_unlabeled_pictures_do(weights: Path, images: Path, tmp_path: Path) -> N
         (["--keep-float", "stem.77"], "--keep-float stem.77: the network has no such box"),
         (["--keep-float", "auto", "--keep-float", "stem.5"], "--keep-float auto chooses the boxes"),
         (["--output", "int8.bin"], "must end in .onnx"),
+        (
+            ["--output", "missing/int8.onnx"],
+            "missing/int8.onnx: No such file or directory",
+        ),
     ],
 )
 def test_wrong_use(
@@ -302,9 +306,14 @@ def test_images_that_do_not_do(weights: Path, images: Path, tmp_path: Path) -> N
     draw(tmp_path / "other" / "cats" / "0.png", 0)
     fails(1, "cats", weights, "--images", tmp_path / "other", *output)
     fails(
-        1, "1 of 1 images can be read; quantization needs at least 32", weights,
+        1, "1 different images of 1 can be read; at least 32 are needed", weights,
         "--images", tmp_path / "other" / "cats", *output,
     )  # fmt: skip
+    equal = tmp_path / "equal"
+    equal.mkdir()
+    for number in range(40):
+        draw(equal / f"{number}.png", 0)
+    fails(1, "1 different images of 40 can be read", weights, "--images", equal, *output)
     fails(2, "missing", weights, "--images", tmp_path / "missing", *output)
 
 
@@ -334,3 +343,9 @@ def test_the_labels_of_multi_label_networks_must_all_agree() -> None:
     assert agreement(float32._replace(thresholds=None), int8._replace(thresholds=None)) == 1
     cost = int8_cost(float32, int8, None)
     assert (cost.agreement, cost.top1, cost.speedup) == (0.5, None, 2.0)
+
+
+def test_one_predicted_class_says_little() -> None:
+    answers = Answers(np.array([[0.6, 0.4], [0.7, 0.3]]), (1.0, 1.0))
+    assert not int8_cost(answers, answers, None).classes_differ
+    assert int8_cost(answers, answers._replace(seconds=(1.0, 1.0)), None).agreement == 1
