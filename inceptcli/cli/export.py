@@ -16,6 +16,7 @@ from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.outputs import OutputFiles, output_replaced, say_written
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import Display, hush
+from inceptcli.text import listed
 
 if TYPE_CHECKING:
     from inceptcli.evaluation.model_card import TrainedImages
@@ -231,6 +232,10 @@ def export_hub(
     measures = measures_of_run(metadata, trained.validation)
     if card.measures is not None:
         measures = measures_in(card.measures, metadata)
+        if not measures.are_of(weights, file):
+            logger.warning(
+                f"--measures {card.measures}: are of {listed(measures.weights)}, not of {weights}"
+            )
 
     from inceptcli.prediction.export import export as write
 

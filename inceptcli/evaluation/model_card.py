@@ -144,7 +144,10 @@ def _measures(measures: Measures | None) -> str:
         for figure in measures.figures
     ]
     head = ["| measure | value | interval of 95 % |", "|---|---|---|"]
-    return "\n".join([f"On {images}: {_text(measures.what)}.", "", *head, *rows])
+    lines = [f"On {images}: {_text(measures.what)}.", "", *head, *rows]
+    if any(figure.interval for figure in measures.figures):
+        lines += ["", f"Intervals: {_text(measures.intervals)}."]
+    return "\n".join(lines)
 
 
 def _recipe(metadata: WeightsMetadata) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,15 @@ NAMES = {
     "loss": "loss (nats)",
     "macro_f1": "macro F1",
     "balanced_accuracy": "balanced accuracy",
+    "average_precision": "mAP",
+    "micro_f1": "micro F1",
+    "auroc": "AUROC",
 }
+
+ONE_LABEL = ("top1", "top5", "loss", "macro_f1", "balanced_accuracy")
+MULTI_LABEL = ("average_precision", "micro_f1", "macro_f1", "auroc", "loss")
+
+USUAL_INTERVALS = "Wilson's for accuracies, the normal approximation for the loss"
 
 
 class Measure(NamedTuple):
@@ -39,13 +48,23 @@ class Measures(NamedTuple):
         what: Which images, and how they were measured.
         split: Name of the split.
         images: Number of images; None if unknown.
-        figures: Measures in the order of NAMES.
+        figures: ONE_LABEL or MULTI_LABEL, as far as they are known.
+        intervals: What the intervals are.
+        weights: Names of the weights that were measured, as they were given.
     """
 
     what: str
     split: str
     images: int | None
     figures: tuple[Measure, ...]
+    intervals: str = USUAL_INTERVALS
+    weights: tuple[str, ...] = ()
+
+    def are_of(self, weights: str, file: Path) -> bool:
+        """Return whether `weights` were measured, in the weights file `file`."""
+        own = [Path(weights), file, *[file.parent] * (file.name == "model.safetensors")]
+        places = {path.resolve() for path in own}
+        return all(Path(name).resolve() in places for name in self.weights)
 
 
 def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
@@ -68,13 +87,11 @@ def measures_in(file: Path, metadata: WeightsMetadata) -> Measures:
             _how(values),
             str(values["split"]),
             int(values["images"]),
-            tuple(
-                _figure(key, values[key], values.get(f"{key}_interval"))
-                for key in NAMES
-                if values[key] is not None  # undefined if images accept several labels
-            ),
+            _figures(values),
+            USUAL_INTERVALS if (drawn := values.get("bootstrap")) is None else _drawn(drawn),
+            tuple(map(str, values["weights"])),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{flag}: not what `inceptcli eval --format json` writes") from error
     if classes != [entry.id for entry in metadata.classes]:
         raise UsageError(f"{flag}: its classes are not those of the weights")
@@ -98,13 +115,30 @@ def _count(images: int) -> str:
     return f"{images} image{'s' * (images != 1)}"
 
 
-def _figure(key: str, value: Any, interval: Any) -> Measure:
-    if interval is None:
-        return Measure(key, float(value), None)
-    low, high = map(float, interval)
-    if not low - ROUNDING <= float(value) <= high + ROUNDING:  # also true for NaN
+def _figures(values: dict[str, Any]) -> tuple[Measure, ...]:
+    """Return the measures that are defined; with a bootstrap, all have its intervals."""
+    drawn = values.get("bootstrap")
+    intervals = values if drawn is None else {**values, **drawn}
+    return tuple(
+        _figure(key, values[key], intervals.get(f"{key}_interval"), drawn is not None)
+        for key in (MULTI_LABEL if "micro_f1" in values else ONE_LABEL)
+        if values[key] is not None
+    )
+
+
+def _figure(key: str, value: Any, interval: Any, is_drawn: bool) -> Measure:
+    low, high = map(float, (value, value) if interval is None else interval)
+    # A percentile interval need not contain the measure.
+    inside = low <= high if is_drawn else low - ROUNDING <= float(value) <= high + ROUNDING
+    if not inside or not math.isfinite(float(value)):
         raise ValueError(key)
-    return Measure(key, float(value), (low, high))
+    return Measure(key, float(value), None if interval is None else (low, high))
+
+
+def _drawn(drawn: dict[str, Any]) -> str:
+    number, group = int(drawn["resamples"]), drawn["group"]
+    what = "images" if group is None else f"{int(drawn['groups'])} groups ({group})"
+    return f"95 % percentile bootstrap, {number} resamples of {what}"
 
 
 def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:

@@ -22,7 +22,7 @@ from inceptcli.data.pixels.normalization import normalize
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.evaluation.measures import wilson_interval
 from inceptcli.networks.registry import build, network_options
-from inceptcli.weights.file import load_network, read_metadata, save
+from inceptcli.weights.file import copy_with_metadata, load_network, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.prediction.conftest import draw, save_small_network
@@ -211,6 +211,39 @@ def test_names_of_strangers_are_neither_markup_nor_yaml(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "/home" not in "".join(parts.values())
     assert "| top-1 accuracy | 0.5000 | not known |" in parts["Measures"]
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_measures_keep_the_intervals_of_their_bootstrap(
+    kind: str, weights: Path, tmp_path: Path
+) -> None:
+    """A file of other weights is named."""
+    own, metadata = tmp_path / "own.safetensors", read_metadata(weights)
+    multi_label = {"outputs": "sigmoid", "thresholds": [0.5] * len(metadata.classes)}
+    changes: dict[str, Any] = multi_label if kind == "sigmoid" else {}
+    copy_with_metadata(weights, own, replace(metadata, **changes))
+    rows = ["path,label,patient" if kind == "softmax" else "path,labels,patient"]
+    for number in range(12):
+        draw(tmp_path / f"{number}.png", number)
+        rows.append(f"{number}.png,{metadata.classes[number % 3].id},p{number // 4}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    flags = ("--bootstrap", "100", "--group", "patient", "--format", "json", "--device", "cpu")
+    done = inceptcli("eval", own, "--data", tmp_path / "list.csv", *flags)
+    assert done.exit_code == 0, done.output
+    (tmp_path / "eval.json").write_text(done.stdout)
+    said = exported(own, tmp_path / "out", "--measures", tmp_path / "eval.json")
+    assert "not of" not in said
+    measured, values = card_of(tmp_path / "out")[1]["Measures"], json.loads(done.stdout)
+    names = {"loss": "loss (nats)", "macro_f1": "macro F1"}
+    names |= {"top1": "top-1 accuracy"} if kind == "softmax" else {"average_precision": "mAP"}
+    for key, name in names.items():
+        low, high = {**values, **values["bootstrap"]}[f"{key}_interval"]
+        assert f"| {name} | {values[key]:.4f} | {low:.4f} to {high:.4f} |" in measured
+    said_of = "Intervals: 95 % percentile bootstrap, 100 resamples of 3 groups (patient)."
+    assert measured.endswith(f"\n\n{said_of}")
+    (tmp_path / "eval.json").write_text(json.dumps({**values, "weights": ["int8.onnx"]}))
+    said = exported(own, tmp_path / "other", "--measures", tmp_path / "eval.json")
+    assert f"eval.json: are of int8.onnx, not of {own}" in said
 
 
 @pytest.fixture(scope="module")
