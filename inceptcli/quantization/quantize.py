@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.errors import UsageError, UserError
+from inceptcli.prediction.engines.onnx_engine import quiet_onnxruntime
 from inceptcli.prediction.export import exported_graph
 from inceptcli.progress.display import Display
 from inceptcli.quantization.box_noise import signal_to_noise, sources
@@ -144,6 +145,7 @@ class PreparedQuantization(NamedTuple):
         predictions agree on too few images.
         """
         asked, metadata = self.request, self.metadata
+        quiet_onnxruntime()
         graph = exported_graph(self.file, metadata)
         kept = () if asked.keep_float == "auto" else boxes_named(asked.keep_float, graph)
         wanted = min(asked.calibration_images + asked.check_images, len(self.found.source))

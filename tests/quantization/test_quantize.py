@@ -321,8 +321,9 @@ def test_images_that_do_not_do(weights: Path, images: Path, tmp_path: Path) -> N
 def test_the_same_command_writes_the_same_bytes(
     weights: Path, images: Path, quantized: Quantized, tmp_path: Path
 ) -> None:
-    """In another process, with other hashes of text."""
-    output = tmp_path / "again.onnx"
+    """In another process, with other hashes of text; it leaves no other file."""
+    output, temporary = tmp_path / "again.onnx", tmp_path / "temporary"
+    temporary.mkdir()
     subprocess.run(
         [
             sys.executable, "-m", "inceptcli", "quantize", weights, "--images", images,
@@ -330,9 +331,10 @@ def test_the_same_command_writes_the_same_bytes(
             "--check-images", str(CHECK), "--least-agreement", "0.8",
         ],
         check=True,
-        env=os.environ | {"PYTHONHASHSEED": "7"},
+        env=os.environ | {"PYTHONHASHSEED": "7", "TMPDIR": str(temporary), "HOME": str(temporary)},
     )  # fmt: skip
     assert output.read_bytes() == quantized.output.read_bytes()
+    assert not list(temporary.iterdir())
 
 
 def test_the_labels_of_multi_label_networks_must_all_agree() -> None:

@@ -25,6 +25,17 @@ Errors of a network are raised as exceptions, too; the log adds colors and sourc
 """
 
 
+def quiet_onnxruntime() -> Any:
+    """Import ONNX Runtime without telemetry and warnings; raise ImportError if it is missing."""
+    # Its wheels would contact Microsoft and leave files in the home or temporary folder.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+    return onnxruntime
+
+
 class OnnxEngine:
     """A weights file or exported ONNX file; see EmbeddingEngine."""
 
@@ -43,12 +54,7 @@ class OnnxEngine:
         Raises UserError if the file cannot be used, exceeds the limits of our networks, or ONNX
         Runtime has no such device; ImportError if ONNX Runtime is not installed.
         """
-        # Its wheels would contact Microsoft and leave files in the home folder.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
-        onnxruntime.set_default_logger_severity(ERRORS_ONLY)
+        onnxruntime = quiet_onnxruntime()
         images, threads = divide_threads(at_once)
         self.provider = find_provider(device, onnxruntime.get_available_providers())
         metadata, self.session, self._file = open_session(
