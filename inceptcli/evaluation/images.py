@@ -13,6 +13,7 @@ from typing import NamedTuple
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import LabeledImages, find_images, is_image, subfolders
+from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.label_files import (
     KAGGLE_LABELS,
     SYNSET,
@@ -45,6 +46,9 @@ from inceptcli.weights.metadata import ClassName, WeightsMetadata
 logger = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
+DATA = "data.jsonl.gz"
+"""The record of a run's images, beside its weights."""
+
 NUMBER = re.compile("[0-9]{1,3}")
 
 
@@ -141,6 +145,8 @@ def images_to_measure(
         found = found._replace(group_of=_groups(wanted.data, found.source, group))
     if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
         found = _without(found, exclude)
+        if wanted.exclude is None and (note := _changed(found, exclude, file)):
+            found = found._replace(notes=(*found.notes, note))
     notes = [
         note
         for (path, _), recipe in zip(weights, recipes, strict=True)
@@ -315,6 +321,22 @@ def _own_exclusion(
             f"{Path.cwd()}; give its present path as --exclude"
         )
     return None if own is None else Path(own)
+
+
+def _changed(found: MeasuredImages, exclude: Path, file: Path) -> str | None:
+    """Return a note if the run, where its record is there, validated on other images."""
+    record = file.parent / DATA
+    if not record.is_file():
+        return None
+    then = {image.name for image in KeptIdentity(record).images if image.part == "val"}
+    now = {name for name, _ in found.source.files()}
+    if then == now:
+        return None
+    return (
+        f"{printable(str(exclude))}: the list, or the data, has changed since {file} was trained: "
+        f"{len(now - then)} of these {len(now)} images are not among the {len(then)} on which it "
+        f"validated, and {len(then - now)} of those are left out"
+    )
 
 
 def _groups(data: str | None, source: ImageSource, column: str) -> dict[str, str]:

@@ -61,6 +61,7 @@ def test_the_run_and_eval_measure_the_same_remaining_images(made: Path, tmp_path
     assert read_recipe(made / "run/recipe.yaml")["data"]["exclude"] == str(made / "list.txt")
     with (made / "run/metrics.csv").open(newline="") as table:
         (row,) = csv.DictReader(table)
+    assert "has changed" not in inceptcli("eval", made / "run", "--quiet").stderr
     own = measured(made / "run", "--predictions", tmp_path / "own.csv")
     assert (own["images"], own["excluded"], own["split"]) == (4, 2, "val")
     assert own["loss"] == pytest.approx(float(row["val_loss"]), abs=1e-4)
@@ -96,6 +97,14 @@ def test_a_run_goes_on_with_its_list_and_with_no_other(made: Path, tmp_path: Pat
     done = train(root, "--exclude", root / "moved.txt", "--epochs", 2)
     check_one_line(done, 2, f"--exclude {root}/moved.txt: No such file")
     away = (made / "list.txt").rename(tmp_path / "away.txt")
+    (made / "list.txt").write_text("ant/0.png\nbee/1.png\n")
+    for command in (["eval"], ["calibrate", "--output", tmp_path / "a.safetensors"]):
+        done = inceptcli(command[0], made / "run", *command[1:], "--quiet")
+        assert done.exit_code == 0, done.output
+        assert "list.txt: the list, or the data, has changed since" in done.stderr
+        assert "1 of these 4 images are not among the 4 on which it validated" in done.stderr
+        assert "and 1 of those are left out" in done.stderr
+    (made / "list.txt").unlink()
     done = inceptcli("eval", made / "run")
     away.rename(made / "list.txt")
     check_one_line(done, 2, f"validated without the images listed in {made}/list.txt, which is not")
