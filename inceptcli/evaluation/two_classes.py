@@ -12,6 +12,7 @@ from inceptcli.data.label_files import Labels
 from inceptcli.errors import UsageError
 from inceptcli.evaluation.class_measures import Floats, LabeledPredictions
 from inceptcli.evaluation.measure_options import DEFAULT_THRESHOLD, MeasureOptions
+from inceptcli.prediction.thresholds import midway
 from inceptcli.weights.metadata import ClassName
 
 
@@ -59,7 +60,7 @@ def two_classes(
     if options.threshold is not None:
         threshold = options.threshold
     elif options.sensitivity is not None:
-        threshold = threshold_of_sensitivity(scores[is_own], options.sensitivity)
+        threshold = threshold_of_sensitivity(scores[is_own], scores, options.sensitivity)
     elif options.specificity is not None:
         threshold = threshold_of_specificity(scores[~is_own], scores, options.specificity)
     if threshold is None:
@@ -68,23 +69,27 @@ def two_classes(
     return TwoClasses(positive, threshold, _share(found[is_own]), _share(~found[~is_own]))
 
 
-def threshold_of_sensitivity(own: Floats, wanted: float) -> float | None:
-    """Return the highest threshold that at least the share `wanted` of scores `own` reaches."""
+def threshold_of_sensitivity(own: Floats, scores: Floats, wanted: float) -> float | None:
+    """Return the highest threshold that at least the share `wanted` of scores `own` reaches.
+
+    It lies midway between two of `scores`, the lower of which may be 0.
+    """
     if not len(own):
         return None
-    return float(np.sort(own)[::-1][_needed(len(own), wanted) - 1])
+    last = np.sort(own)[::-1][_needed(len(own), wanted) - 1]
+    return midway(scores[scores < last].max(initial=0), last)
 
 
 def threshold_of_specificity(others: Floats, scores: Floats, wanted: float) -> float | None:
-    """Return the lowest of `scores` that at least the share `wanted` of `others` lies below.
+    """Return the lowest threshold that at least the share `wanted` of `others` lies below.
 
-    If there is none, return the next number above the highest of `others`.
+    It lies midway between two of `scores`, the higher of which may be 1; above 1 if it must.
     """
     if not len(others):
         return None
     last = np.sort(others)[_needed(len(others), wanted) - 1]
-    above = scores[scores > last]
-    return float(above.min() if len(above) else np.nextafter(last, np.inf))
+    above = scores[scores > last].min(initial=max(1, np.nextafter(last, np.inf)))
+    return midway(last, above)
 
 
 def _needed(total: int, wanted: float) -> int:

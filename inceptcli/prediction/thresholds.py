@@ -37,7 +37,16 @@ def _best_threshold(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]
     f1 = 2 * right / (np.arange(1, len(ranked) + 1) + truth.sum())
     f1[ranked == lower] = -1  # images of one probability are not told apart
     best = int(f1.argmax())
-    return float((ranked[best] + lower[best]) / 2)
+    return midway(lower[best], ranked[best])
+
+
+def midway(lower: float, upper: float) -> float:
+    """Return a threshold between two scores, which `upper` reaches and `lower`, if less, does not.
+
+    Rounding of scores in another runtime does not carry them across it.
+    """
+    middle = float((lower + upper) / 2)
+    return middle if middle > lower else float(upper)
 
 
 class LabelCounts(NamedTuple):

@@ -208,19 +208,36 @@ def test_the_threshold_reaches_what_is_wanted_and_no_other_is_better(
 ) -> None:
     result = measured(*CASES["two classes"])
     labels = np.array([image.label for image in result.images])
-    false, true, thresholds = metrics.roc_curve(
-        labels == positive, result.probabilities[:, positive], drop_intermediate=False
-    )
+    scores = result.probabilities[:, positive]
+    own, others = scores[labels == positive], scores[labels != positive]
+    false, true, _ = metrics.roc_curve(labels == positive, scores, drop_intermediate=False)
     two: Any = with_options(result, MeasureOptions(sensitivity=wanted), positive).two_classes
     best = (true >= wanted).argmax()  # thresholds descend
-    assert (two.threshold, two.sensitivity, two.specificity) == (
-        thresholds[best], true[best], pytest.approx(1 - false[best]),
-    )  # fmt: skip
+    for rounding in (-1e-7, 0, 1e-7):  # of another runtime
+        found = [scores + rounding >= two.threshold for scores in (own, others)]
+        assert (found[0].mean(), found[1].mean()) == (true[best], pytest.approx(false[best]))
+    assert (two.sensitivity, two.specificity) == (true[best], pytest.approx(1 - false[best]))
     two = with_options(result, MeasureOptions(specificity=wanted), positive).two_classes
     best = np.flatnonzero(1 - false >= wanted - 1e-12)[-1]
+    for rounding in (-1e-7, 0, 1e-7):
+        found = [scores + rounding >= two.threshold for scores in (own, others)]
+        assert (found[0].mean(), found[1].mean()) == (true[best], pytest.approx(false[best]))
     assert (two.sensitivity, two.specificity) == (true[best], pytest.approx(1 - false[best]))
     assert two.specificity >= wanted
-    assert two.threshold == thresholds[best] or best == 0
+
+
+def test_thresholds_at_the_limits_and_between_neighboring_numbers() -> None:
+    below = math.nextafter(0.5, 0)
+    for scores, name, expected in (
+        ((1.0, 0.0), "sensitivity", (0, 1, 0)),
+        ((1.0, 0.0), "specificity", (math.nextafter(1, 2), 0, 1)),
+        ((below, 0.5), "sensitivity", (0.5, 1, 1)),
+        ((below, 0.5), "specificity", (0.5, 1, 1)),
+    ):
+        result = measured([0, 1], np.array([[1 - score, score] for score in scores]))
+        two = with_options(result, MeasureOptions(**{name: 1.0}), 1).two_classes
+        assert two is not None
+        assert (two.threshold, two.sensitivity, two.specificity) == expected
 
 
 def test_sensitivity_and_specificity_at_a_threshold() -> None:
@@ -236,7 +253,7 @@ def test_sensitivity_and_specificity_at_a_threshold() -> None:
     for options, expected in (
         (MeasureOptions(), (0.5, None, 0.5)),
         (MeasureOptions(sensitivity=0.9), (None, None, None)),
-        (MeasureOptions(specificity=1.0), (math.nextafter(0.6, 1), None, 1.0)),
+        (MeasureOptions(specificity=1.0), (0.8, None, 1.0)),
     ):
         two = with_options(without, options, 1).two_classes
         assert two is not None
