@@ -232,12 +232,12 @@ class LossSection(Section):
         default="cross-entropy",
         description="Cross-entropy of the softmax, or binary cross-entropy of a sigmoid per class.",
     )
-    class_weights: list[Positive] | Literal["balanced"] | None = Field(
+    class_weights: list[Annotated[float, Field(gt=0, le=1e6)]] | Literal["balanced"] | None = Field(
         default=None,
         description="Weight of each class's images in the order of the classes; balanced: images / "
         "(classes x images of the class); null: 1.",
     )
-    focal_gamma: Annotated[float, Field(ge=0)] = Field(
+    focal_gamma: Annotated[float, Field(ge=0, le=100)] = Field(
         default=0.0,
         description="Focal loss: multiply the loss of a class by (1 - probability) to this power; "
         "0 for none.",

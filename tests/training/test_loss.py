@@ -140,6 +140,7 @@ def test_classes_that_cannot_be_weighted_are_named(tmp_path: Path) -> None:
         ("[1,2,3]", "has 3 numbers for 2 classes; give one for each, in the order of the classes: "
          "ants, bees"),
         ("[1,0]", "loss.class_weights must be greater than 0 or 'balanced', got 0"),
+        ("[1,1e39]", "loss.class_weights must be less than or equal to 1000000"),
         ("balance", "loss.class_weights must be a valid list or 'balanced', got 'balance'"),
     ):  # fmt: skip
         check_one_line(inceptcli(*command, f"loss.class_weights={weights}"), 2, said)
