@@ -39,6 +39,8 @@ KAGGLE_LABELS = "LOC_val_solution.csv"
 KAGGLE_IMAGES = Path("ILSVRC/Data/CLS-LOC/val")
 """Image folder in Kaggle's archive, beside KAGGLE_LABELS."""
 
+QUOTE = "quote a field that has a comma"
+NOT_UTF_8 = "is not valid UTF-8; save the file as UTF-8"
 LONGEST_NUMBER = 18
 """Maximum number of digits; Python refuses to parse thousands of them."""
 
@@ -75,6 +77,7 @@ def evaluation_images(
     *,
     allow_outside: bool = False,
     allow_unlabeled: bool = False,
+    group: str | None = None,
 ) -> ListedImages:
     """Return the images of a CSV file (`images_in_csv`) or of ILSVRC's flat folder (`flat`).
 
@@ -88,7 +91,12 @@ def evaluation_images(
         return flat(_kaggle_folder(data), ids, names, data)
     if data.is_file() and data.suffix.lower() == ".csv":
         images = images_in_csv(
-            data, ids, names, allow_outside=allow_outside, allow_unlabeled=allow_unlabeled
+            data,
+            ids,
+            names,
+            allow_outside=allow_outside,
+            allow_unlabeled=allow_unlabeled,
+            group=group,
         )
         return ListedImages(images, data.parent, read=(data,))
     if data.is_file():
@@ -126,14 +134,16 @@ def images_in_csv(
     *,
     allow_outside: bool,
     allow_unlabeled: bool = False,
+    group: str | None = None,
 ) -> LabeledImages:
     """Return the images listed in a CSV file, in its order.
 
     The first line names the columns: `path` (or `file`), relative to the CSV's folder, and either
     `label` (or `class_index`), or `labels` of any number of labels separated by semicolons, or a
-    column of 0 and 1 per class. Other columns are ignored. A label is a class's id (synset,
-    folder), else its name, else its position among the weights' classes, 0-based. Positions are not
-    accepted if an id or a name is itself a number, and not as names of columns.
+    column of 0 and 1 per class. Other columns are left out, with a notice unless it is `group`. A
+    label is a class's id (synset, folder), else its name, else its position among the weights'
+    classes, 0-based. Positions are not accepted if an id or a name is itself a number, and not as
+    names of columns.
 
     Raises:
         UsageError: the columns are missing.
@@ -142,18 +152,23 @@ def images_in_csv(
             `allow_unlabeled`, `labels` is empty. The message names the line.
     """
     table = LabelTable(file, Labels(ids, names, ids), allow_unlabeled=allow_unlabeled)
+    table.log_left_out(group)
     paths, labels = _placed(table, _place_below(file.parent), allow_outside)
     return LabeledImages(tuple(ids), tuple(map(Path, paths)), labels)
 
 
 def images_to_train_on(
-    file: Path, classes: Sequence[str] | None = None, *, allow_unlabeled: bool
+    file: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    allow_unlabeled: bool,
+    quiet: bool = False,
 ) -> LabeledImages:
     """Return the images of a CSV file, labeled by position in `classes`, or in its own if None.
 
     Its own classes are the columns of 0 and 1 in their order, else the labels in alphabetical
     order. Columns are those of `images_in_csv`, but a label is always a class's name, and without
-    `classes` each column besides the path is a class's.
+    `classes` each column besides the path is a class's. `quiet` leaves out notices.
 
     Raises UsageError or UserError as `images_in_csv`; also if all images have the same one label.
     """
@@ -161,6 +176,8 @@ def images_to_train_on(
         raise UsageError(f"{_shown(file)}: no such file")
     known = None if classes is None else Labels(classes, classes, None)
     table = LabelTable(file, known, allow_unlabeled=allow_unlabeled)
+    if not quiet:
+        table.log_left_out()
     if known is None:
         table = table.with_own_classes()
     paths, labels = _placed(table, _place_below(file.parent), allow_outside=False)
@@ -187,6 +204,7 @@ def images_in_remote_csv(
     *,
     allow_outside: bool,
     allow_unlabeled: bool = False,
+    group: str | None = None,
 ) -> RemoteSource:
     """Return the images listed in a CSV file at an address, without fetching them.
 
@@ -202,6 +220,7 @@ def images_in_remote_csv(
     table = LabelTable(
         _fetched(address), Labels(ids, names, ids), str(address), allow_unlabeled=allow_unlabeled
     )
+    table.log_left_out(group)
     return RemoteSource(*_placed(table, place_of, allow_outside))
 
 
@@ -303,7 +322,7 @@ def flat(
         order = _read(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
     label_of: dict[str, int] = {}
-    for line, name, label in _labeled_names(file):
+    for line, name, label in _labeled_names(file, labels):
         key = Path(name).stem
         if key in label_of:
             raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
@@ -359,6 +378,8 @@ class Labels:
         text = composed(text)
         if (label := self.named(text)) is not None:
             return label
+        if not _is_utf8(text):
+            raise ValueError(NOT_UTF_8)
         if self.order is None:
             raise ValueError(f"is not one of the {len(self.ids)} classes trained on")
         if not text.isascii() or not text.isdecimal() or self.is_numbered:
@@ -377,6 +398,10 @@ class Labels:
             raise ValueError(f"means {shown}, which is not a class of the weights")
         return next(iter(meant))
 
+    def __contains__(self, text: str) -> bool:
+        """Return whether a class has this id or name."""
+        return composed(text) in self.by_id or composed(text) in self.by_name
+
     def named(self, text: str) -> int | None:
         """Return the label of the class with this id or name, or None.
 
@@ -387,6 +412,15 @@ class Labels:
         if len(labels) > 1 or (labels and labels != self.by_name.get(text, labels)):
             raise ValueError("names several classes; give the class's id")
         return next(iter(labels), None)
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether decoding replaced no bytes with surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _labels_by(names: Sequence[str]) -> dict[str, set[int]]:
@@ -493,6 +527,12 @@ class LabelTable:
             self._label is None and self._several is None and not self._class_columns
         ):
             raise UsageError(_missing_columns(self.shown, self._header))
+        used = {self._path, self._label, self._several, *self._class_columns.values()}
+        self._left_out = {
+            name.strip(): place
+            for place, name in enumerate(self._header)
+            if place not in used and name.strip()
+        }
         self._rows: list[MultiLabelRow] | None = None
 
     @property
@@ -512,7 +552,6 @@ class LabelTable:
     def _by_class(self, path: int) -> dict[str, int]:
         """Return the columns of 0 and 1 by class; all columns but the path if none is known."""
         found: dict[str, int] = {}
-        others = []
         for place, name in enumerate(self._header):
             text = composed(name.strip())
             if place == path:
@@ -520,8 +559,9 @@ class LabelTable:
             label = None
             if self.known is not None:
                 label = _find(self.known.named, text, f"{self.shown} line 1: column")
+            if label is None and not _is_utf8(text):
+                raise UserError(f"{self.shown} line 1: column {_cut(text)} {NOT_UTF_8}")
             if self.known is not None and label is None:
-                others.append(text)
                 continue
             key = text if self.known is None or label is None else self.known.ids[label]
             if not key:
@@ -535,9 +575,14 @@ class LabelTable:
                 f"{self.shown} line 1: lacks the columns of {len(lacking)} classes "
                 f"({listed(lacking)}); add them, with 0 for no such image"
             )
-        if found and others:
-            logger.info(f"{self.shown}: columns left out, no classes: {listed(others)}")
         return found
+
+    def log_left_out(self, used: str | None = None) -> None:
+        """Log the columns that are read by nobody: neither by the table nor as `used`."""
+        names = [name for name in self._left_out if name.lower() != (used or "").strip().lower()]
+        if names:
+            ending = "s" * (len(names) > 1)
+            logger.info(f"{self.shown}: left out column{ending} {listed(names)}")
 
     def rows(self) -> Iterator[MultiLabelRow]:
         """Yield the rows; raise UserError, naming the line, if one cannot be understood."""
@@ -547,13 +592,49 @@ class LabelTable:
         assert self._path is not None
         places = (self._label, self._several, *self._class_columns.values())
         width = 1 + max(self._path, *(place for place in places if place is not None))
-        for line, fields in self._lines:
+        header, remedy = _width(self._header), self._remedy
+        rivals, is_ambiguous = self._possible_classes(), False
+        for number, (line, fields) in enumerate(self._lines):
+            _check_width(f"{self.shown} line {line}", fields, header, remedy)
             if len(fields) < width or not fields[self._path]:
                 raise UserError(f"{self.shown} line {line}: lacks a path or a label")
             try:
-                yield MultiLabelRow(line, fields[self._path], self._texts(fields))
+                row = MultiLabelRow(line, fields[self._path], self._texts(fields))
             except ValueError as error:
                 raise UserError(f"{self.shown} line {line}: {error}") from error
+            values = (
+                *row.labels,
+                *(fields[place].strip() for place in rivals.values() if place < len(fields)),
+            )
+            is_ambiguous = (is_ambiguous or not number) and {*values} <= {"0", "1"}
+            yield row
+        if rivals and is_ambiguous:
+            place = self._several if self._label is None else self._label
+            assert place is not None
+            raise UserError(
+                f"{self.shown}: column {_cut(self._header[place])} has only 0 and 1, as have "
+                f"{listed([*rivals])}: rename it if it is a class; if it has the labels, remove "
+                "the other columns"
+            )
+
+    @property
+    def _remedy(self) -> str:
+        if self._label is not None:
+            return "separate labels by ; in a column labels, or quote the field"
+        if self._several is not None:
+            return "separate labels by ; or quote the field"
+        return QUOTE
+
+    def _possible_classes(self) -> dict[str, int]:
+        """Return the columns left out that may be of classes, beside a column of labels."""
+        if self._class_columns:
+            return {}
+        return {
+            name: place
+            for name, place in self._left_out.items()
+            if name.lower() not in (*PATH_COLUMNS, *LABEL_COLUMNS)
+            and (self.known is None or name in self.known)
+        }
 
     def _texts(self, fields: Sequence[str]) -> tuple[str, ...]:
         """Return the labels of a row as they are written; raise ValueError with the reason."""
@@ -581,6 +662,11 @@ class LabelTable:
     def with_own_classes(self) -> LabelTable:
         """Read all rows and take the classes from them; see `images_to_train_on`."""
         self._rows = list(self._read_rows())
+        for row in self._rows:
+            for text in row.labels:
+                self._check_single(row.line, text)
+                if not _is_utf8(text):
+                    raise UserError(f"{self.shown} line {row.line}: label {_cut(text)} {NOT_UTF_8}")
         names = list(self._class_columns)
         if not names:
             names = sorted({composed(text) for row in self._rows for text in row.labels})
@@ -595,6 +681,8 @@ class LabelTable:
         """Return the label of a row; raise UserError if it is unknown or given twice."""
         assert self.known is not None
         place = f"{self.shown} line {line}: label"
+        for text in texts:
+            self._check_single(line, text)
         found = [_find(self.known.find, text, place) for text in texts]
         if not self.is_multi_label:
             return found[0]
@@ -602,6 +690,27 @@ class LabelTable:
             if found[number] in found[:number]:
                 raise UserError(f"{place} {_cut(text)} is given twice")
         return tuple(sorted(found))
+
+    def _check_single(self, line: int, text: str) -> None:
+        """Raise UserError for a;b in a column of one label each, unless a class has this name."""
+        if self.is_multi_label or SEPARATOR not in text:
+            return
+        if self.known is None or text not in self.known:
+            raise UserError(
+                f"{self.shown} line {line}: label {_cut(text)} has a {SEPARATOR}, but column "
+                "label has one label each; name the column labels for several"
+            )
+
+
+def _width(header: Sequence[str]) -> int:
+    """Return the number of columns up to the last one with a name."""
+    return max((number for number, name in enumerate(header, 1) if name.strip()), default=0)
+
+
+def _check_width(place: str, fields: Sequence[str], width: int, remedy: str) -> None:
+    """Raise UserError if there are fields, other than empty ones, beyond the header's."""
+    if any(field.strip() for field in fields[width:]):
+        raise UserError(f"{place}: has {len(fields)} fields, the header {width}; {remedy}")
 
 
 def _is_one(name: str, value: str) -> bool:
@@ -623,17 +732,18 @@ def _missing_columns(
     return f"{shown}: the first line must name the columns {wanted}, got {found}"
 
 
-def _labeled_names(file: Path) -> Iterator[tuple[int, str, str]]:
+def _labeled_names(file: Path, labels: Labels) -> Iterator[tuple[int, str, str]]:
     """Yield line, name and label; all of an image's boxes in Kaggle's file have its synset."""
     if file.name == KAGGLE_LABELS:
         yield from _kaggle_rows(file)
     elif file.suffix == ".csv":
-        table = LabelTable(file, Labels((), (), ()))
+        table = LabelTable(file, labels)
+        table.log_left_out()
         if table.is_multi_label:
             raise UsageError(
                 f"{_shown(file)}: ILSVRC's images have one label each, in column label"
             )
-        yield from ((line, path, labels[0]) for line, path, labels in table.rows())
+        yield from ((line, path, texts[0]) for line, path, texts in table.rows())
     else:
         yield from _words(file)
 
@@ -644,7 +754,9 @@ def _kaggle_rows(file: Path) -> Iterator[tuple[int, str, str]]:
     if not {"imageid", "predictionstring"} <= set(header):
         raise UsageError(_missing_columns(_shown(file), header, "imageid,predictionstring"))
     name, boxes = header.index("imageid"), header.index("predictionstring")
+    width = _width(header)
     for line, row in lines:
+        _check_width(f"{_shown(file)} line {line}", row, width, QUOTE)
         if len(row) <= max(name, boxes) or not row[name] or not row[boxes].strip():
             raise UserError(f"{_shown(file)} line {line}: lacks a path or a label")
         yield line, row[name], row[boxes].split()[0]

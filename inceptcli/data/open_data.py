@@ -254,7 +254,10 @@ class Listing(Dataset):
     @property
     def training_places(self) -> list[Path]:
         """See `Dataset`."""
-        return list(self.images("all", None).images.paths)
+        images = images_to_train_on(
+            Path(self.data), allow_unlabeled=self.allow_unlabeled, quiet=True
+        )
+        return list(images.paths)
 
     @property
     def validation_places(self) -> list[Path]:

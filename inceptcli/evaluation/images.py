@@ -140,7 +140,7 @@ def images_to_measure(
     if wanted.data is None:
         found = _own(wanted, file, metadata, recipes[0])
     else:
-        found = _given(wanted, wanted.data, weights[0], recipes[0])
+        found = _given(wanted, wanted.data, weights[0], recipes[0], group)
     if group is not None:
         found = found._replace(group_of=_groups(wanted.data, found.source, group))
     if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
@@ -257,6 +257,7 @@ def _given(
     data: str,
     weights: tuple[Path, WeightsMetadata],
     recipe: Recipe | None,
+    group: str | None,
 ) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
@@ -271,18 +272,29 @@ def _given(
             )
         return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
     source: ImageSource
-    allowed = {
-        "allow_outside": wanted.allow_outside,
-        "allow_unlabeled": recipe is not None and recipe.data.allow_unlabeled,
-    }
+    allow_unlabeled = recipe is not None and recipe.data.allow_unlabeled
     if is_remote_list(data):
         split: Measured = "all"
-        source = images_in_remote_csv(data, ids, names, **allowed)
+        source = images_in_remote_csv(
+            data,
+            ids,
+            names,
+            allow_outside=wanted.allow_outside,
+            allow_unlabeled=allow_unlabeled,
+            group=group,
+        )
         notes: tuple[str, ...] = ()
         read: tuple[Path, ...] = ()
     else:
         split = "all" if Path(data).is_file() else "val"
-        images, _, notes, read = evaluation_images(Path(data), ids, names, **allowed)
+        images, _, notes, read = evaluation_images(
+            Path(data),
+            ids,
+            names,
+            allow_outside=wanted.allow_outside,
+            allow_unlabeled=allow_unlabeled,
+            group=group,
+        )
         source = FolderSource(images)
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")

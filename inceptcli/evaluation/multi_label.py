@@ -268,7 +268,7 @@ def _class_intervals(result: MultiLabelEvaluation, place: int) -> dict[str, obje
 
 def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
     """Return overall measures, then a line per class."""
-    how = [f"{len(result.images)} images"]
+    how = [f"{len(result.images)} image{'s' * (len(result.images) != 1)}"]
     how += [f"split {origin.split}"] * (origin.split != "all")
     how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
     how += [f"{origin.crops} crops each"] * (origin.crops > 1)

@@ -222,7 +222,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     The networks of an ensemble and the comparison with other weights follow.
     """
     low, high = result.top1_interval
-    how = [f"{len(result.images)} images"]
+    how = [f"{len(result.images)} image{'s' * (len(result.images) != 1)}"]
     how += [f"split {origin.split}"] * (origin.split != "all")
     how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
     how += [f"{n} {name.replace('_', ' ')}" for name, n in origin.left_out.items() if n]

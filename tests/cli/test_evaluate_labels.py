@@ -214,7 +214,7 @@ def test_images_without_a_number_need_paths(weights: Path, tmp_path: Path) -> No
     (tmp_path / "labels.json").write_text('{"a.png": [0, "n1", 0], "b.png": [1]}')
     done = inceptcli("eval", weights, *flags)
     assert "1 of the 2 images in" in done.stderr
-    assert done.stdout.startswith("1 images, ")
+    assert done.stdout.startswith("1 image, ")
     done = inceptcli("eval", weights, *flags, "--split", "test")
     check_one_line(done, 2, "--split test: ")
     (tmp_path / "data/a.png").unlink()

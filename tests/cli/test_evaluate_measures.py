@@ -126,6 +126,13 @@ def test_a_comparison_draws_the_same_groups(two: Path, tmp_path: Path) -> None:
     assert default[key] != grouped[key]
 
 
+def test_columns_left_out_are_told_and_one_image_is_one(two: Path) -> None:
+    (two / "one.csv").write_text("path,label,Patient,site\n0.png,n1,p0,here\n")
+    done = inceptcli("eval", two / "model.safetensors", "--data", two / "one.csv")
+    assert done.stderr == f"{two / 'one.csv'}: left out columns Patient, site\n"
+    assert done.stdout.startswith("1 image: ")
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [

@@ -263,3 +263,31 @@ def test_a_good_file_is_measured(
         (folder / place).write_bytes(content)
     code, output, errors = run(words)
     assert (code, json.loads(output)["images"]) == (0, 2), errors
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "path,labels\n0.png,n0,n1\n1.png,n1\n",
+            "line 2: has 3 fields, the header 2; separate labels by ; or quote the field",
+        ),
+        ("path,label\n0.png,n0\n1.png,n1,n0\n", "line 3: has 3 fields, the header 2; separate"),
+        ("path,cat,dog\n0.png,1,0,1\n", "line 2: has 4 fields, the header 3; quote a field that"),
+        ("path,label\n0.png,cat;dog\n1.png,cat\n", "line 2: label cat;dog has a ;"),
+        ("path,cat,dog,label\n0.png,1,0,1\n1.png,0,1,1\n", "column label has only 0 and 1, as"),
+        ("path,label\n0.png,\udce9\n1.png,n1\n", "line 2: label \\udce9 is not valid UTF-8; save"),
+    ],
+)
+def test_labels_that_would_be_lost_are_one_line(
+    text: str, said: str, run: Callable[[list[str]], tuple[int, str, str]], tmp_path: Path
+) -> None:
+    words = command(("data check of a list", "good"), tmp_path, tmp_path)
+    (tmp_path / "list.csv").write_bytes(text.encode(errors="surrogateescape"))
+    checked = run(words)
+    output = ("--output", str(tmp_path / "run"), "--val-fraction", "0.5")
+    trained = run(["train", "--data", str(tmp_path / "list.csv"), *output])
+    for code, written, errors in (checked, trained):
+        check(code, written, errors)
+        assert (code, written) == (1, ""), errors
+        assert f"list.csv {said}" in errors or f"list.csv: {said}" in errors

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,9 @@ def test_other_columns_are_ignored_and_any_order_will_do(tmp_path: Path) -> None
         ("../b.jpg,dog", r"line 3: path ../b.jpg leaves the file's folder; --allow-outside"),
         ("/b.jpg,dog", "line 3: path /b.jpg leaves the file's folder; --allow-outside"),
         ('"b.jpg,dog', "line 3: unexpected end of data"),
+        ("b.jpg,dog,cat", "line 3: has 3 fields, the header 2; separate labels by ; in a column"),
+        ("b.jpg,dog;cat", "line 3: label dog;cat has a ;, but .* name the column labels for sev"),
+        ("b.jpg,k\udce4se", r"line 3: label k\\udce4se is not valid UTF-8; save the file as UTF-8"),
     ],
 )
 def test_a_row_that_cannot_be_meant_is_named_by_its_line(
@@ -147,7 +151,7 @@ def flat(
 ) -> tuple[list[int], list[int]]:
     """Numbers and labels of three images in root/`images`, where `labels` is a file of `text`."""
     touch(root / images, *(NAME.format(number) for number in (7, 3, 50000)), "x.jpg")
-    (root / labels).write_text(text)
+    (root / labels).write_bytes(text.encode(errors="surrogateescape"))
     (root / labels).with_name("synsets.txt").write_text(synsets.replace(" ", "\n"))
     found = evaluation_images(root, IDS, NAMES)
     assert found.root == root / images
@@ -195,6 +199,10 @@ def test_kaggles_file_without_its_images_or_columns_is_one_line(tmp_path: Path) 
     with pytest.raises(UsageError, match="its images are neither in"):
         evaluation_images(file, IDS, NAMES)
     touch(tmp_path / "val", *LINES)
+    file.write_text(f"ImageId,PredictionString\n{Path(LINES[0]).stem},n01 1 2,n02\n")
+    with pytest.raises(UserError, match="line 2: has 3 fields, the header 2; quote a field that"):
+        evaluation_images(file, IDS, NAMES)
+    file.write_text("ImageId,Boxes\n")
     with pytest.raises(UsageError, match="must name the columns imageid,predictionstring, got"):
         evaluation_images(file, IDS, NAMES)
 
@@ -233,6 +241,7 @@ def test_an_image_without_a_label_is_an_error_and_a_label_without_one_a_note(
     [
         (f"{LINES[0]} 0", "line 4: .* is listed twice"),
         ("alone", "line 4: must be a name and a label"),
+        (f"{NAME.format(8)} \udce9", r"line 4: label \\udce9 is not valid UTF-8; save the file"),
         (f"{NAME.format(8)} 3", "line 4: label 3 is not a class of the weights; they are numbered"),
     ],
 )
@@ -262,6 +271,57 @@ def test_the_devkits_own_numbers_are_refused(tmp_path: Path) -> None:
 )
 def test_an_image_may_have_several_labels(text: str, tmp_path: Path) -> None:
     assert listed(tmp_path, text).labels == ((0, 1), (2,), (0, 1, 2))
+
+
+def test_empty_fields_beyond_the_header_are_no_labels(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label\na.jpg,n01,, \nb.jpg,fox,\n").labels == (1, 2)
+
+
+def test_a_name_with_a_semicolon_may_be_a_class(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label\na.jpg,a;b\n", ("a;b", "c"), ("d", "e")).labels == (0,)
+
+
+def test_columns_left_out_are_told_except_that_of_groups(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    listed(tmp_path, "path,label,patient,,Site\na.jpg,cat,p1,0,s1\n")
+    trained_on(tmp_path, "Site,path,labels\n1,a.jpg,cat\n")
+    listed(tmp_path, "path,n01,n02,n03,Site\na.jpg,1,0,0,1\n")
+    evaluation_images(tmp_path / "list.csv", IDS, NAMES, group=" site")
+    assert [line.partition(": ")[2] for line in caplog.messages] == [
+        "left out columns patient, Site",
+        "left out column Site",
+        "left out column Site",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,cat,dog,label\na.jpg,1,0,1\nb.jpg, 0,1,0\n", "label has only 0 and 1, as have cat"),
+        ("path,label,sex\na.jpg,1,0\n", "as have sex: rename it if it is a class; if it has the"),
+        ("path,label\na.jpg,cat\nb.jpg,cat;dog\n", "line 3: label cat;dog has a ;"),
+        ("path,label\na.jpg,n0,n1\n", "line 2: has 3 fields, the header 2"),
+        ("path,label\na.jpg,\udce9\n", r"line 2: label \\udce9 is not valid UTF-8; save the file"),
+        ("path,labels\na.jpg,a;\udce9\n", r"line 2: label \\udce9 is not valid UTF-8"),
+        ("path,dog,\udce9\na.jpg,1,0\n", r"line 1: column \\udce9 is not valid UTF-8; save"),
+    ],
+)
+def test_own_classes_are_not_taken_from_a_row_that_may_mean_something_else(
+    text: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "list.csv").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match=said):
+        images_to_train_on(tmp_path / "list.csv", allow_unlabeled=True)
+
+
+def test_columns_beside_labels_that_are_no_classes_may_be_numbers(tmp_path: Path) -> None:
+    assert listed(tmp_path, "path,label,sex\na.jpg,1,0\nb.jpg,0,1\n").labels == (1, 0)
+    text = "path,label,sex\na.jpg,1,0\nb.jpg,0,2\n"
+    assert trained_on(tmp_path, text).classes == ("0", "1")
+    with pytest.raises(UserError, match="label has only 0 and 1, as have cat: rename"):
+        listed(tmp_path, "path,label,cat,sex\na.jpg,1,0,7\nb.jpg,0,1,0\n")
 
 
 def trained_on(
@@ -301,6 +361,13 @@ def test_classes_to_train_on_are_sorted_labels_or_columns_in_their_order(tmp_pat
         ("path,cat,fox,cat\na.jpg,1,0,1\n", "line 1: column cat is there twice"),
         ("path,labels,labels\na.jpg,cat,cat\n", "line 1: column labels is there twice"),
         ("path,cat\na.jpg,1\n", r"line 1: lacks the columns of 1 classes \(fox\)"),
+        (
+            "path,labels\na.jpg,cat,fox\n",
+            "line 2: has 3 fields, the header 2; separate labels by ;",
+        ),
+        ("path,labels,\na.jpg,cat,fox\n", "line 2: has 3 fields, the header 2; separate labels"),
+        ("path,cat,fox\na.jpg,1,0,1\n", "line 2: has 4 fields, the header 3; quote a field"),
+        ("path,label\na.jpg,cat;fox\n", "line 2: label cat;fox has a ;, but column label has one"),
         ("path,labels\n../a.jpg,cat\n", "line 2: path ../a.jpg leaves the file's folder; put"),
         ("path,labels\na.jpg,cat\na.jpg,fox\n", "line 3: a.jpg is already listed in line 2"),
     ],
