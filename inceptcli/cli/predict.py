@@ -333,7 +333,8 @@ def checked(request: Request) -> Job:
     outputs.check([*paths, *found.files, *[STANDARD_INPUT] * ("-" in paths)])
     _check_extras(request, found)
     named = _named_classes(request, found)
-    set_rule(request.coverage, request.networks, [m.calibration for m in found.metadata])
+    calibrations = [member.calibration for member in found.metadata]
+    set_rule(request.coverage, request.networks, calibrations, found.metadata[0].outputs)
     return Job(request, part, written, outputs, found, named)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from inceptcli.evaluation.class_measures import CLASS_AVERAGES, ClassMeasures, Floats, ratio
 from inceptcli.text import printable
+
+logger = logging.getLogger(__name__)
 
 Interval = tuple[float, float]
 
@@ -148,6 +151,9 @@ def bootstrap_intervals(
             values = ratio(*(times @ each.astype(np.float64) for each in mean))
             found.setdefault(name, []).append(values)
     count = int(groups.max()) + 1
+    if count == 1:
+        one = "image" if group is None else f"group ({printable(group)})"
+        logger.warning(f"no intervals: the images that were measured are one {one}")
     return BootstrapIntervals(
         number,
         group,

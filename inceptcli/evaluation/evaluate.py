@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,7 @@ from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.prediction.thresholds import UNKNOWN
 from inceptcli.progress.display import doing
 from inceptcli.text import printable
+from inceptcli.weights.header import LONGEST_TEXT
 
 USUAL_COVERAGE = 0.95
 
@@ -88,7 +90,8 @@ class EvaluationRequest:
         networks, sides = self._find()
         if self.options.coverage is not None:
             measured = [networks.metadata[place].calibration for place in sides.measured]
-            set_rule(self.options.coverage, self.networks, measured)
+            outputs = networks.metadata[0].outputs
+            set_rule(self.options.coverage, self.networks, measured, outputs)
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images,
@@ -120,7 +123,8 @@ class EvaluationRequest:
             self.against or (), found.unlabeled, found.of_other_classes,
         )  # fmt: skip
         calibrations = [networks.metadata[place].calibration for place in sides.measured]
-        if any(c and (c.data, c.split) == (found.data, found.split) for c in calibrations):
+        own = (os.path.realpath(found.data[:LONGEST_TEXT]), found.split)
+        if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
             note = "the weights were calibrated on these images, too; others show the true coverage"
             found = found._replace(notes=(*found.notes, note))
         return Prepared(self, networks, found, origin, sides, positive)

@@ -121,8 +121,9 @@ class Model:
         if self._networks.headless is not None:
             raise ValueError(f"{self._networks.headless}: has no trained classifier; use embed")
         with python_errors():
-            found = [engine.calibration for engine in self._ensemble.engines]
-            rule = set_rule(coverage, self._networks.request, found)
+            engines = self._ensemble.engines
+            found = [engine.calibration for engine in engines]
+            rule = set_rule(coverage, self._networks.request, found, engines[0].output_kind)
         keep = [raise_unreadable] if errors == "raise" else []
         return self._answers(images, top_k, keep, rule=rule)
 

@@ -12,6 +12,7 @@ from inceptcli.errors import UsageError
 from inceptcli.prediction.ensemble import EnsembleRequest
 from inceptcli.prediction.recorded_options import in_words
 from inceptcli.weights.calibration import Calibration, images_for
+from inceptcli.weights.metadata import OutputKind
 
 
 class SetRule(NamedTuple):
@@ -42,17 +43,25 @@ def check_coverage(coverage: float) -> None:
 
 
 def set_rule(
-    coverage: float | None, request: EnsembleRequest, calibrations: Sequence[Calibration | None]
+    coverage: float | None,
+    request: EnsembleRequest,
+    calibrations: Sequence[Calibration | None],
+    outputs: OutputKind = "softmax",
 ) -> SetRule | None:
     """Return the rule for `coverage`, from the calibration of each network of `request`.
 
-    Without coverage, there is none.
+    Without coverage, there is none; with it, `outputs` must be softmax.
 
     Raises UsageError if there is no calibration that holds for these networks and options.
     """
     if coverage is None:
         return None
     check_coverage(coverage)
+    if outputs == "sigmoid":
+        raise UsageError(
+            f"--coverage {coverage:g}: {request.weights[0]} has sigmoid outputs; prediction sets "
+            "are for softmax outputs, with one label for each image"
+        )
     if len(calibrations) > 1:
         raise UsageError(
             "--coverage needs one network: the calibrations of several do not hold for their mean"

@@ -135,6 +135,6 @@ class WeightsMetadata:
         if len(metadata.classes) != options.num_classes:
             counts = f"{len(metadata.classes)} class names for {options.num_classes} classes"
             raise ValueError(f"its metadata is damaged: {counts}")
-        if len(metadata.thresholds or metadata.classes) != options.num_classes:
+        if metadata.thresholds is not None and len(metadata.thresholds) != options.num_classes:
             raise ValueError("its metadata is damaged: thresholds must have one per class")
         return metadata

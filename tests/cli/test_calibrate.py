@@ -172,7 +172,11 @@ def test_tables_parquet_files_and_parts_have_the_sets(
 
 
 def test_eval_measures_the_coverage_and_the_sizes_of_sets(
-    weights: Path, calibrated: Path, labeled: Path, tmp_path: Path
+    weights: Path,
+    calibrated: Path,
+    labeled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     report = tmp_path / "report.html"
     done = ran("eval", calibrated, "--data", labeled, "--format", "json", "--report", report)
@@ -200,7 +204,11 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
     assert {entry["coverage"] for entry in plain["per_class"]} == {None}
     assert (plain["top1"], plain["confusion"]) == (found["top1"], found["confusion"])
     assert found["loss"] < plain["loss"]
-    assert "were calibrated on these images, too" in done.stderr
+    said = "were calibrated on these images, too"
+    assert said in done.stderr
+    monkeypatch.chdir(labeled.parent)
+    for data in (labeled.name, f"./{labeled.name}/", f"{labeled.name}/../{labeled.name}"):
+        assert said in ran("eval", calibrated, "--data", data).stderr
     table = ran("eval", calibrated, "--data", labeled, "--coverage", "0.8").stdout
     assert "sets for a coverage of 0.8: " in table
     assert "coverage  set size  class" in table
@@ -324,6 +332,14 @@ def test_multi_label_weights_are_not_calibrated(
     copy_with_metadata(weights, file, multi_label)
     done = inceptcli("calibrate", file, "--data", labeled)
     check_one_line(done, 2, "a.safetensors: has sigmoid outputs")
+    for command in (["predict", labeled, "--weights", file], ["eval", file, "--data", labeled]):
+        done = inceptcli(*command, "--coverage", "0.9")
+        check_one_line(done, 2, f"--coverage 0.9: {file} has sigmoid outputs; prediction sets are")
+    with pytest.raises(ValueError, match="has sigmoid outputs; prediction sets are for softmax"):
+        package.load(file).predict(labeled, coverage=0.9)
+    copy_with_metadata(weights, file, replace(multi_label, thresholds=[]))
+    done = inceptcli("predict", labeled, "--weights", file)
+    check_one_line(done, 1, "its metadata is damaged: thresholds must have one per class")
     calibration = Calibration(2.0, 1, (0.5,), "flowers")
     copy_with_metadata(weights, file, replace(multi_label, calibration=calibration))
     done = inceptcli("predict", labeled, "--weights", file)

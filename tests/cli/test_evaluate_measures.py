@@ -115,6 +115,21 @@ def test_intervals_come_from_images_or_from_groups_of_the_list(two: Path, tmp_pa
     assert result.bootstrap.intervals["auroc"] == (low, high)
 
 
+def test_images_left_of_one_group_have_no_intervals_and_it_is_said(
+    two: Path, tmp_path: Path
+) -> None:
+    listed = tmp_path / "exclude.txt"
+    listed.write_text("".join(f"{number}.png\n" for number in range(5, 40)))
+    flags = ("--bootstrap", 100, "--group", "patient", "--exclude", listed, "--format", "json")
+    done = inceptcli(
+        "eval", two / "model.safetensors", "--data", two / "list.csv", "--quiet", *flags
+    )
+    assert done.exit_code == 0, done.output
+    said = "no intervals: the images that were measured are one group (patient)"
+    assert said in done.stderr.splitlines()
+    assert json.loads(done.stdout)["macro_f1_interval"] is None
+
+
 def test_a_comparison_draws_the_same_groups(two: Path, tmp_path: Path) -> None:
     network, metadata = load_network(two / "model.safetensors")
     network.get_parameter("classifier.weight").data[0] *= 1.2
