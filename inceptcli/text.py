@@ -1,9 +1,11 @@
 """Safe display of untrusted names (no markup, control codes or formulas), and durations."""
 
+import csv
 import os
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
 from typing import TextIO
 from unicodedata import normalize
 
@@ -79,6 +81,16 @@ def defused(text: str) -> str:
     Text with a leading = + - @, tab or carriage return is prefixed with an apostrophe.
     """
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """Join names by semicolons for a CSV field.
+
+    A name with a semicolon, quote or line break is quoted as in CSV.
+    """
+    line = StringIO()
+    csv.writer(line, delimiter=";", lineterminator="\r\n").writerow(names)
+    return line.getvalue()[:-2]
 
 
 def accuracies(top1: float, top5: float, num_classes: int) -> str:

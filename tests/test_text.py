@@ -1,8 +1,13 @@
 from __future__ import annotations
 
-import pytest
+import csv
+from io import StringIO
 
-from inceptcli.text import defused, duration, printable, seconds_in
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as some
+
+from inceptcli.text import defused, duration, joined_names, printable, seconds_in
 
 
 def test_printable_escapes_what_would_break_the_line() -> None:
@@ -39,3 +44,14 @@ def test_text_that_is_no_duration_is_refused(text: str) -> None:
 )
 def test_durations_are_written_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@given(some.lists(some.text()))
+@example(["a;b", "c"])
+@example(['"a', ""])
+def test_joined_names_are_read_back_by_a_csv_reader(names: list[str]) -> None:
+    plain = [name for name in names if not {*name} & {*';"\r\n'}]
+    text = joined_names(names)
+    assert next(csv.reader(StringIO(text, newline=""), delimiter=";"), []) == names
+    if len(plain) == len(names) and names != [""]:
+        assert text == ";".join(names)

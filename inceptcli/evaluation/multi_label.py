@@ -12,7 +12,6 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.label_files import SEPARATOR
 from inceptcli.evaluation.bootstrap import (
     BootstrapIntervals,
     WeightedMean,
@@ -29,7 +28,7 @@ from inceptcli.evaluation.class_measures import (
 from inceptcli.evaluation.measures import Origin, mean_interval
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.prediction.thresholds import LabelCounts, count_labels
-from inceptcli.text import defused, printable
+from inceptcli.text import defused, joined_names, printable
 from inceptcli.weights.metadata import ClassName
 
 PREDICTIONS = ("path", "labels", "predicted", "loss", "error")
@@ -308,7 +307,7 @@ def _percent(value: float | None) -> str:
 def write_labels(
     result: MultiLabelEvaluation, stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
-    """Write PREDICTIONS, a line per image; `labels` and `predicted` are ids, joined by semicolons.
+    """Write PREDICTIONS, a line per image; `labels` and `predicted` are ids, `joined_names`.
 
     A skipped image has its path and error only. The last columns are the `recorded` options.
     """
@@ -317,7 +316,7 @@ def write_labels(
     ids = [entry.name.id for entry in result.per_class]
     for image in result.images:
         named = [
-            defused(SEPARATOR.join(ids[place] for place in places))
+            defused(joined_names(ids[place] for place in places))
             for places in (image.labels, image.predicted)
         ]
         table.writerow((defused(image.path), *named, image.loss, "", *said.values()))

@@ -13,7 +13,7 @@ from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
 from inceptcli.evaluation.coverage import SetCounts
 from inceptcli.evaluation.measures import Evaluation, Origin, measure_rows
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
-from inceptcli.text import accuracies, defused, printable
+from inceptcli.text import accuracies, defused, joined_names, printable
 
 PREDICTIONS = (
     "path", "label", "label_name", "predicted", "predicted_name", "probability", "loss", "rank",
@@ -34,7 +34,7 @@ def write_predictions(
     """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
     A comparison adds AGAINST: the other network's results, and whether the image is gained or lost.
-    `label` and `predicted` are class ids; several accepted labels are separated by semicolons. The
+    `label` and `predicted` are class ids; several accepted labels are `joined_names`. The
     last columns are the `recorded` options. Text that a spreadsheet would take for a formula is
     prefixed with an apostrophe; see `defused`.
     """
@@ -45,8 +45,12 @@ def write_predictions(
     names = [tuple(map(defused, entry.name)) for entry in result.per_class]
     others = result.against.images if result.against else result.images
     for image, other in zip(result.images, others, strict=True):
-        own = zip(*(names[label] for label in image.accepted or (image.label,)), strict=True)
-        classes = (*map(";".join, own), *names[image.predicted])
+        own = names[image.label]
+        if image.accepted:
+            own = tuple(
+                map(joined_names, zip(*(names[label] for label in image.accepted), strict=True))
+            )
+        classes = (*own, *names[image.predicted])
         figures = (image.probability, image.loss, image.rank)
         theirs = (*names[other.predicted], other.probability, other.loss, other.rank)
         changed = (*theirs, flip(image, other)) if against else ()

@@ -6,10 +6,18 @@ from dataclasses import replace
 from io import StringIO
 from unittest.mock import ANY
 
+import numpy as np
 import pytest
 
 from inceptcli.evaluation.comparison import EnsembleMember, compare
-from inceptcli.evaluation.measures import Evaluation, ImageResult, Origin, evaluation_of
+from inceptcli.evaluation.measures import (
+    Evaluation,
+    ImageResult,
+    Origin,
+    evaluation_of,
+    image_result,
+)
+from inceptcli.evaluation.multi_label import evaluation_of_labels, write_labels
 from inceptcli.evaluation.writers import (
     as_table,
     evaluation_as_json,
@@ -218,3 +226,16 @@ def test_the_table_ends_with_the_members_and_the_comparison() -> None:
         "       1        1  of all classes",
         "       1        1  =cat",
     ]
+
+
+def test_joined_labels_are_told_apart() -> None:
+    classes = [ClassName("a;b", "a;b"), ClassName("c", "c"), ClassName("a", "a")]
+    row = np.array([0.5, 0.3, 0.2])
+    several = image_result("x", 0, row, (0, 1))
+    stream = StringIO(newline="")
+    write_predictions(evaluation_of([several], row[None], classes, []), stream)
+    of_labels = evaluation_of_labels([("x", (0, 2))], row[None], np.full(3, 0.25), classes)
+    write_labels(of_labels, stream)
+    table = [*csv.reader(StringIO(stream.getvalue(), newline=""))]
+    assert table[1][1:5] == ['"a;b";c', '"a;b";c', "a;b", "a;b"]
+    assert table[3][1:3] == ['"a;b";a', '"a;b";c']

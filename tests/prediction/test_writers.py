@@ -102,3 +102,12 @@ def test_each_answer_is_written_before_the_next_is_asked_for(name: str) -> None:
 
     WRITERS[name](answers(), stream, DEFAULT_OPTIONS)
     assert "empty file" in stream.getvalue()
+
+
+def test_names_of_a_set_in_csv_are_told_apart() -> None:
+    sets = [["a;b", "c"], ["a", "b;c"]]
+    answers = [Answer("x", (Prediction("c", 0, 1.0),), set=tuple(names)) for names in sets]
+    stream = StringIO(newline="")
+    WRITERS["csv"](answers, stream, DEFAULT_OPTIONS._replace(coverage_level=0.9))
+    rows = csv.DictReader(StringIO(stream.getvalue(), newline=""))
+    assert [next(csv.reader([row["set"]], delimiter=";")) for row in rows] == sets

@@ -14,7 +14,7 @@ from inceptcli.prediction.outputs.json_lines import as_line
 from inceptcli.prediction.outputs.parquet import write_parquet
 from inceptcli.prediction.predict import Answer, peek
 from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
-from inceptcli.text import defused, printable
+from inceptcli.text import defused, joined_names, printable
 
 CSV_COLUMNS = ("path", "rank", "class", "index", "probability", "error")
 
@@ -77,7 +77,7 @@ def write_csv(
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
     return) is prefixed with an apostrophe. On a terminal, control characters are escaped. With the
     dialect "excel-tab", columns are separated by tabs. With a coverage level, `set` follows
-    `error`: the names of the classes, joined by semicolons, in the first line of an image.
+    `error`: the names of the classes, `joined_names`, in the first line of an image.
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
@@ -89,7 +89,7 @@ def write_csv(
     table.writerow((*CSV_COLUMNS, *further, *said))
     for answer in answers:
         path, labels = safe(answer.path), answer.labels or ()
-        members = [safe(";".join(answer.set or ()))] * has_sets
+        members = [safe(joined_names(answer.set or ()))] * has_sets
         for rank, p in enumerate(answer.top, start=1):
             figures = (path, rank, safe(p.name), p.index, p.probability, "")
             is_label = ["true" if p in labels else "false"] * is_multi_label
