@@ -307,7 +307,7 @@ def _percent(value: float | None) -> str:
 def write_labels(
     result: MultiLabelEvaluation, stream: TextIO, recorded: RecordedOptions = DEFAULT_OPTIONS
 ) -> None:
-    """Write PREDICTIONS, a line per image; `labels` and `predicted` are ids, `joined_names`.
+    """Write PREDICTIONS, a line per image; `labels` and `predicted` are joined ids.
 
     A skipped image has its path and error only. The last columns are the `recorded` options.
     """

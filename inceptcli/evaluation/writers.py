@@ -34,9 +34,9 @@ def write_predictions(
     """Write PREDICTIONS, a line per image; a skipped image has its path and error only.
 
     A comparison adds AGAINST: the other network's results, and whether the image is gained or lost.
-    `label` and `predicted` are class ids; several accepted labels are `joined_names`. The
-    last columns are the `recorded` options. Text that a spreadsheet would take for a formula is
-    prefixed with an apostrophe; see `defused`.
+    `label` and `predicted` are class ids; several accepted labels are joined as in
+    `joined_names`. The last columns are the `recorded` options. Text that a spreadsheet would take
+    for a formula is prefixed with an apostrophe; see `defused`.
     """
     table, said = csv.writer(stream), recorded.as_texts()
     last = said.values()
@@ -47,9 +47,8 @@ def write_predictions(
     for image, other in zip(result.images, others, strict=True):
         own = names[image.label]
         if image.accepted:
-            own = tuple(
-                map(joined_names, zip(*(names[label] for label in image.accepted), strict=True))
-            )
+            columns = zip(*(names[label] for label in image.accepted), strict=True)
+            own = tuple(map(joined_names, columns))
         classes = (*own, *names[image.predicted])
         figures = (image.probability, image.loss, image.rank)
         theirs = (*names[other.predicted], other.probability, other.loss, other.rank)

@@ -77,7 +77,7 @@ def write_csv(
     Text that a spreadsheet would take for a formula (it starts with = + - @, a tab or a carriage
     return) is prefixed with an apostrophe. On a terminal, control characters are escaped. With the
     dialect "excel-tab", columns are separated by tabs. With a coverage level, `set` follows
-    `error`: the names of the classes, `joined_names`, in the first line of an image.
+    `error`: the joined names of the classes, in the first line of an image.
     """
     safe = (lambda text: defused(printable(text))) if stream.isatty() else defused
     table = csv.writer(stream, dialect)
