@@ -42,8 +42,10 @@ def from_line(line: bytes) -> Answer:
         raise ValueError("no answer") from error
 
 
-def answer_of(row: dict[str, Any]) -> Answer:
+def answer_of(row: Any) -> Answer:
     """Return the answer of an object that `as_line` writes; raise ValueError on other types."""
+    if not isinstance(row, dict):
+        raise ValueError("no answer")
     named = row.get("labels")
     predictions, labels = (
         tuple(Prediction(p["class"], p["index"], p["probability"]) for p in entries)
