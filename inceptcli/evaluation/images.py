@@ -338,7 +338,7 @@ def _own_exclusion(
 def _changed(found: MeasuredImages, exclude: Path, file: Path) -> str | None:
     """Return a note if the run, where its record is there, validated on other images."""
     record = file.parent / DATA
-    if not record.is_file():
+    if not record.is_file() or not isinstance(found.source, FolderSource):
         return None
     then = {image.name for image in KeptIdentity(record).images if image.part == "val"}
     now = {name for name, _ in found.source.files()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -235,7 +236,8 @@ def test_thresholds_at_the_limits_and_between_neighboring_numbers() -> None:
         ((below, 0.5), "specificity", (0.5, 1, 1)),
     ):
         result = measured([0, 1], np.array([[1 - score, score] for score in scores]))
-        two = with_options(result, MeasureOptions(**{name: 1.0}), 1).two_classes
+        options = replace(MeasureOptions(), **{name: 1.0})  # type: ignore[arg-type]
+        two = with_options(result, options, 1).two_classes
         assert two is not None
         assert (two.threshold, two.sensitivity, two.specificity) == expected
 
