@@ -41,3 +41,24 @@ def test_a_signal_that_another_thread_is_given_waits_for_the_end_of_the_block() 
         ended.set()
         other.join()
     assert done == ["the block"]
+
+
+def test_a_signal_in_a_destructor_is_answered_after_it() -> None:
+    """Python would ignore the exception there."""
+    done = []
+
+    class Object:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("the destructor")
+
+    kept = signal.signal(signal.SIGTERM, after_imports(ask))
+    try:
+        with pytest.raises(AskedError):  # noqa: PT012
+            Object()
+            done.append("after it")
+            for _ in range(600):
+                time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+    assert done == ["the destructor", "after it"]

@@ -82,11 +82,11 @@ def after_imports(handler: Handler) -> Handler:
     """Wrap a handler that may raise: postpone signals during imports and while they are held.
 
     An exception in the middle of an import leaves incomplete modules and shows a traceback of
-    theirs.
+    theirs. Python ignores an exception in a destructor, which garbage collection may run anywhere.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if _holding or _imports(frame):
+        if _holding or _imports_or_destructs(frame):
             again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
@@ -96,9 +96,10 @@ def after_imports(handler: Handler) -> Handler:
     return handle
 
 
-def _imports(frame: FrameType | None) -> bool:
+def _imports_or_destructs(frame: FrameType | None) -> bool:
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        code = frame.f_code
+        if code.co_filename.startswith("<frozen importlib") or code.co_name == "__del__":
             return True
         frame = frame.f_back
     return False
