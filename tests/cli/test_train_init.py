@@ -132,7 +132,6 @@ def test_what_contradicts_the_weights_is_an_error(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.train
 def test_an_onnx_file_is_refused_before_there_is_a_run(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -143,6 +142,7 @@ def test_an_onnx_file_is_refused_before_there_is_a_run(
     assert not run.exists()
 
 
+@pytest.mark.train
 def test_what_only_training_uses_may_be_said_and_gray_images_be_wanted(
     weights: Path, data: Path, tmp_path: Path
 ) -> None:
