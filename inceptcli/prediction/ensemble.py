@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, TypedDict, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.class_subset import read_subset
 from inceptcli.data.pixels.crops import Crops, check_crops, cut, needed_side
 from inceptcli.data.pixels.preprocessing import Interpolation, Preprocessing, ResizeRule
 from inceptcli.errors import UsageError
@@ -301,6 +300,8 @@ class EnsembleFiles(NamedTuple):
         """
         if self.request.classes is None:
             return None
+        from inceptcli.data.class_subset import read_subset  # reads label files, as `eval` does
+
         ids, names = zip(*self.metadata[0].classes, strict=True)
         return read_subset(self.request.classes, ids, names)
 

@@ -30,8 +30,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "kills", "seed", "flags"),
     [
         ("SIGKILL", 2, 1, []),
-        ("SIGTERM", 1, 5, ["--workers", "0"]),
-        ("SIGUSR1", 1, 7, ["--workers", "1"]),
+        ("SIGTERM", 1, 5, []),
+        ("SIGUSR1", 1, 7, ["--workers", "0"]),
         ("SIGHUP", 1, 8, ["--workers", "3"]),
         ("Ctrl-C", 1, 9, []),
     ],
@@ -56,7 +56,5 @@ def check(alone: Path, disturbed: Path, kills: int, name: str, seed: int, flags:
 
 
 def test_starting_over_each_time_would_be_seen(alone: Path, tmp_path: Path) -> None:
-    steps = steps_when_starting_over(
-        tmp_path, kills=1, name="SIGKILL", seed=0, flags=[*SHORT, "--workers", "0"]
-    )
+    steps = steps_when_starting_over(tmp_path, kills=1, name="SIGKILL", seed=0, flags=SHORT)
     assert steps > len(steps_done(alone)) + EVERY_STEPS  # what a run that resumes is allowed

@@ -189,7 +189,7 @@ def test_two_processes_keep_the_features_of_one(tmp_path: Path, weights: str) ->
     arguments = [
         "--arch", "irv1", "--init", weights, "--freeze", "all-but-head", "--image-size", "75",
         "--set", "network.repeats=[1, 1, 1]", "--set", "augmentation.style=none", "--epochs", "2",
-        "--set", "data.train_size=22", "--set", "data.val_size=9", "--workers", "0",
+        "--set", "data.train_size=22", "--set", "data.val_size=9",
         "--accelerator", "cpu", "--set", "network.dropout=0",
     ]  # fmt: skip
     runs = {1: ("--batch-size", "8"), 2: ("--batch-size", "4", "--strategy", "ddp")}

@@ -228,5 +228,5 @@ def test_a_local_image_needs_no_library_of_remote_files(weights: Path, tmp_path:
     assert "inceptcli.files.remote.address" in loaded
     assert not loaded & {
         "fsspec", "aiohttp", "s3fs", "ssl", "urllib.request", "http.client", "huggingface_hub",
-        "inceptcli.files.remote.copies",
+        "inceptcli.files.remote.copies", "inceptcli.data.label_files",
     }  # fmt: skip
