@@ -27,14 +27,22 @@ class Comparison(Section):
     expected: Literal["lower", "higher"]
 
 
+class Claim(Section):
+    """What the paper says, in our words, and where: a section such as 3.3, or `abstract`."""
+
+    section: Annotated[str, StringConstraints(pattern=r"^(abstract|[1-6](\.[1-9])?)$")]
+    says: Annotated[str, StringConstraints(pattern=r"^[A-Z].*\.$")]
+
+
 class Study(Section):
     """Arms, each a change of `recipe` section by section, and a measure to compare.
 
     `measure` is the validation top-1 error averaged over all epochs (`mean-error`, learning
     speed) or of the last epoch (`last-error`), or the final share of dead units in the last stage
-    (`dead-units`).
+    (`dead-units`). `claim` is the paper's sentence, for the page that lists them all.
     """
 
+    claim: Claim | None = None
     question: str
     measure: StudyMeasure
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=11)]

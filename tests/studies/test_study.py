@@ -39,7 +39,9 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
         ("comparisons", [{"arm": "x", "against": "one", "expected": "lower"}], "name x; arms: one"),
         ("recipe", {"trainer": {"epoch": 1}}, "study, arm one: unknown key trainer.epoch; did you"),
-        ("claim", "", "study: unknown key claim; known: question, measure"),
+        ("claims", "", "study: unknown key claims; did you mean claim?"),
+        ("claim", {"section": "3.3", "says": ""}, "study: claim.says"),
+        ("claim", {"section": "Figure 20", "says": "It dies."}, "study: claim.section"),
     ],
 )
 def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str) -> None:
@@ -53,6 +55,7 @@ def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str)
 def test_every_study_that_came_along_is_one(name: str) -> None:
     study = check_study(override(read_recipe(find_study(name)), {}), name)
     assert study.question.endswith("?")
+    assert study.claim is not None
 
 
 def test_the_papers_studies_are_there() -> None:
