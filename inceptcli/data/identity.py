@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,13 +107,21 @@ class KeptIdentity:
             self.sha256 = str(json.loads(next(lines, b""))["sha256"])
 
     @cached_property
-    def _listing(self) -> tuple[tuple[str, ...], list[Listed]]:
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
         with self._opened() as lines:
             next(lines, b"")
-            classes, *images = map(json.loads, lines)
+            classes = json.loads(next(lines, b""))
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise ValueError("its classes are not a list of names")
-            return tuple(classes), [_checked(Listed(*image), len(classes)) for image in images]
+            return tuple(classes)
+
+    @cached_property
+    def images(self) -> list[Listed]:
+        """All images in order."""
+        with self._opened() as lines:
+            images = map(json.loads, islice(lines, 2, None))
+            return [_checked(Listed(*image), len(self.classes)) for image in images]
 
     @contextmanager
     def _opened(self) -> Iterator[Iterator[bytes]]:
@@ -126,16 +135,6 @@ class KeptIdentity:
                 f"{self.path}: cannot be read ({reason}), so the run's training data is unknown; "
                 "give another --output"
             ) from error
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        return self._listing[0]
-
-    @property
-    def images(self) -> list[Listed]:
-        """All images in order."""
-        return self._listing[1]
 
     def validated(self, names: Sequence[str], excluded: Collection[str] = ()) -> list[bool] | None:
         """Return whether each named image validates; None unless names match all images once.

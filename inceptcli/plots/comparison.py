@@ -49,15 +49,21 @@ def write_comparison_csv(path: Path, curves: Sequence[Curve]) -> None:
 
 
 def draw_comparison(path: Path, curves: Sequence[Curve], metrics: Sequence[str], by: By) -> None:
-    """Draw a PNG with one panel per metric; a curve looks the same in all panels."""
+    """Draw a PNG with one panel per metric; a curve looks the same in all panels.
+
+    Panels with the paper's curves, which are long, share one horizontal axis, the others another.
+    """
     names = list(dict.fromkeys(curve.name for curve in curves))
     own = list(dict.fromkeys(curve.name for curve in curves if not curve.published))
     columns = min(2, len(metrics))
     lines: dict[str, Line2D] = {}
+    published = {curve.metric for curve in curves if curve.published}
+    first: dict[bool, Axes] = {}
     with canvas(path, *SIZES[len(metrics)], layout="constrained") as figure:
         for index, metric in enumerate(metrics, start=1):
-            beside = figure.axes[0] if figure.axes else None
-            axes = figure.add_subplot(-(-len(metrics) // columns), columns, index, sharex=beside)
+            shared = first.get(metric in published)
+            axes = figure.add_subplot(-(-len(metrics) // columns), columns, index, sharex=shared)
+            first.setdefault(metric in published, axes)
             axes.set_title(METRICS[metric].label)
             axes.set_xlabel("hours of training" if by == "hours" else by)
             for curve in curves:

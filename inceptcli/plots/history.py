@@ -58,6 +58,21 @@ def read_history(folder: Path) -> History:
     return History(epochs, steps, [value / 3600 for value in seconds], columns)
 
 
+def excludes_images(folder: Path) -> bool | None:
+    """Return whether a run on ILSVRC left images out of its validation; None for other data."""
+    from inceptcli.data.identity import KeptIdentity
+    from inceptcli.data.label_files import usual_order
+    from inceptcli.recipe.file import read_recipe
+
+    try:
+        ids = KeptIdentity(folder / "data.jsonl.gz").classes
+        data = read_recipe(folder / "recipe.yaml").get("data")
+    except UserError:  # the run was copied without them
+        return None
+    excluded = data.get("exclude") if isinstance(data, dict) else None
+    return excluded is not None if usual_order(ids) else None
+
+
 def read_dead_units(folder: Path) -> DeadUnitShares | None:
     """Read `folder`/dead_units.csv; None if it is missing or empty."""
     path = folder / "dead_units.csv"

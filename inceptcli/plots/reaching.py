@@ -9,9 +9,6 @@ from itertools import pairwise
 
 from inceptcli.plots.curve import By, Curve
 
-PAPER_WINDOW = 2.0
-"""Epochs on either side over which the paper's curves, which are noisy, are averaged."""
-
 MOST_THRESHOLDS = 8
 
 
@@ -42,15 +39,9 @@ class CurveReached:
 def reach_all(
     curves: Sequence[Curve], thresholds: Sequence[float], window: float
 ) -> list[CurveReached]:
-    """Return a row per curve; `window` is for runs, the paper's curves use PAPER_WINDOW."""
+    """Return a row per curve; `window` smooths all of them alike, as in `first_reaching`."""
     return [
-        CurveReached(
-            curve,
-            {
-                value: first_reaching(curve, value, PAPER_WINDOW if curve.published else window)
-                for value in thresholds
-            },
-        )
+        CurveReached(curve, {value: first_reaching(curve, value, window) for value in thresholds})
         for curve in curves
     ]
 
@@ -98,11 +89,11 @@ def value_at(curve: Curve, epoch: float) -> float:
     return curve.values[left] + share * (curve.values[right] - curve.values[left])
 
 
-def default_thresholds(curves: Sequence[Curve]) -> list[float]:
+def default_thresholds(curves: Sequence[Curve], window: float) -> list[float]:
     """Return at most eight descending round values, from the lowest first value to the best."""
     best = [min(curve.values) for curve in curves]
     begun = [
-        mean_around(curve, math.ceil(curve.epochs[0]), PAPER_WINDOW)
+        mean_around(curve, math.ceil(curve.epochs[0]), window)
         if curve.published
         else curve.values[0]
         for curve in curves

@@ -4,12 +4,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from inceptcli.data.folders import LabeledImages
+from inceptcli.data.identity import DataIdentity
+from inceptcli.data.sources import FolderSource
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.plots.runs import rows, write_run
+
+IDS = tuple(f"n{number:08}" for number in range(1000))
+"""As many classes as ILSVRC has, named by synsets."""
 
 
 @pytest.fixture
@@ -83,6 +91,66 @@ def test_the_paper_alone_prints_its_own_table() -> None:
     assert begun[-1] == "<N  reached before N, where the curve begins"
     assert "<20" in irv1
     assert not [line for line in begun if "paper" in line and "*" in line]  # nobody knows
+
+
+def test_the_paper_and_runs_are_smoothed_alike(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [60, 50, 22, 50, 40, *[30] * 15, 23, 21.9, 23, 23, 21, 20])
+
+    def reached(*options: str) -> dict[str, str]:
+        done = inceptcli("compare", run, "--paper", "--reach", "22", *options, "--format", "csv")
+        rows = (line.split(",") for line in done.stdout.splitlines()[1:])
+        return {row[0]: row[5] for row in rows}
+
+    assert (reached()["run"], reached()["paper irv2"]) == ("24", "79")
+    unsmoothed = reached("--window", "0")
+    assert unsmoothed["run"] == "3"
+    assert int(unsmoothed["paper irv2"]) < 79
+    alone = inceptcli("compare", run, "--reach", "22", "--format", "csv").stdout
+    assert alone.splitlines()[1].split(",")[5] == "3"
+
+
+def test_the_paper_s_errors_are_of_the_images_that_the_runs_measured(tmp_path: Path) -> None:
+    folders = []
+    for name, exclude in (("all", "null"), ("less", "blacklist.txt")):
+        folders.append(write_run(tmp_path / name, [60, 50]))
+        (tmp_path / name / "recipe.yaml").write_text(f"data: {{path: x, exclude: {exclude}}}\n")
+        images = FolderSource(LabeledImages(IDS, (), ()))
+        DataIdentity(IDS, images, images).write(tmp_path / name / "data.jsonl.gz")
+    whole, less = folders
+
+    def best(*runs: Path) -> tuple[dict[str, float], str]:
+        done = inceptcli("compare", *runs, "--paper", "--format", "json", "--metric", "top1")
+        curves = json.loads(done.stdout)["curves"]
+        return {curve["curve"]: curve["best"] for curve in curves}, done.stderr
+
+    published = 19.63
+    assert best(less)[0]["paper irv2"] == pytest.approx(published, abs=0.01)
+    errors, said = best(whole)
+    assert errors["paper irv2 (all images)"] == pytest.approx(published + 0.3, abs=0.01)
+    assert "about 0.3 (top1) and 0.15 (top5) points; they are added to the paper's" in said
+    errors, said = best(whole, less)
+    assert errors["paper irv2"] == pytest.approx(published, abs=0.01)
+    assert "the paper and the other runs excluded some" in said
+    flowers = write_run(tmp_path / "flowers", [60])
+    assert "paper irv2" in best(flowers)[0]
+
+
+def test_panels_without_the_paper_end_where_the_runs_do(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = dict[str, float]()
+
+    def saved(figure: Figure, path: Path, **options: Any) -> None:
+        limits.update({axes.get_title(loc="left"): axes.get_xlim()[1] for axes in figure.axes})
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    done = inceptcli("compare", *runs, "--paper", "--output", tmp_path / "out.png")
+    assert done.exit_code == 0, done.output
+    assert list(limits) == [
+        "Top-1 validation error, %", "Top-5 validation error, %", "Validation loss", "Training loss"
+    ]  # fmt: skip
+    assert [limit > 190 for limit in limits.values()] == [True, True, False, False]
+    assert max([*limits.values()][2:]) < 6
 
 
 def test_the_picture_and_its_points_go_where_they_are_told(

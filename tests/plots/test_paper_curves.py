@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from inceptcli.cli.compare import PAPER_WINDOW
 from inceptcli.plots.curve import Curve
 from inceptcli.plots.paper_curves import NETWORKS, paper_curves
-from inceptcli.plots.reaching import PAPER_WINDOW, first_reaching, mean_around, reach_all, value_at
+from inceptcli.plots.reaching import first_reaching, mean_around, reach_all, value_at
 
 LAST_TEN = {
     "top1": {"iv3": 21.31, "irv1": 21.44, "iv4": 19.96, "irv2": 19.77},
@@ -73,7 +74,7 @@ def test_the_paper_s_argument_holds(network: str, error: float, epoch: int | Non
 
 
 def test_an_error_from_before_the_figures_begin_is_said_to_be_that() -> None:
-    (row,) = reach_all([curves("top1")["irv1"]], [29], window=0)
+    (row,) = reach_all([curves("top1")["irv1"]], [29], PAPER_WINDOW)
     reached = row.reached[29]
     assert reached is not None
     assert (reached.epoch, reached.before) == (20, True)
