@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,9 +22,15 @@ from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
-    from inceptcli.studies.runs import StudyResult
+    from inceptcli.studies.runs import StudyResult, StudyRun
+    from inceptcli.studies.search import BestValue
 
 logger = logging.getLogger(__name__)
+
+CORRECTED = (
+    "Verdicts use p-values of at most 0.05, adjusted for all tests of the study (Holm's method). "
+    "The 95 % intervals are not adjusted."
+)
 
 EPILOG = """Examples:
 
@@ -55,7 +65,7 @@ def study(
     ] = None,
     seeds: Annotated[
         int | None,
-        Option(min=2, max=11, help="Runs per arm. Default: the study's.", show_default=False),
+        Option(min=2, max=100, help="Runs per arm. Default: the study's.", show_default=False),
     ] = None,
     jobs: Annotated[
         int, Option(min=1, help="Number of parallel runs; they share the CPU cores evenly.")
@@ -71,22 +81,50 @@ def study(
 
     Each arm is trained once per seed. The verdict (supported, contradicted or undecided) is based
     on the mean paired difference over the seeds in validation error or dead units, with a 95 %
-    interval. When stopped by a signal, the runs save, the exit code is 75, and the same command
-    continues.
+    interval and a p-value corrected for the number of tests (Holm). When stopped by a signal, the
+    runs save, the exit code is 75, and the same command continues. Runs that have ended are not
+    started again.
 
-    JSON has question, measure, arms (values by seed), verdicts (each arm, against, expected,
-    difference, low, high, answer) and runs (each arm, seed, errors, dead_units, failure).
+    JSON has the claim, the arms' values by seed, verdicts, trends, the map of a grid, the search,
+    the runs, the command and its processor time: `inceptcli guide file-formats`.
     """
-    import signal
-    import sys
-
+    from inceptcli.processes.cores import usable_cores
     from inceptcli.recipe.file import find_study, read_recipe
     from inceptcli.recipe.study import check_study
 
     file = find_study(name)
-    settings = check_study(read_recipe(file), str(file))
-    if seeds is not None:
-        settings = settings.model_copy(update={"seeds": list(range(seeds))})
+    settings = check_study(read_recipe(file), str(file), seeds)
+    _check_output(output)
+
+    from inceptcli.studies.results import check_networks, judge
+    from inceptcli.studies.runs import possible_runs
+
+    check_networks(settings, str(file))
+    hide("inceptcli.data")  # each run logs these notices itself
+    possible = possible_runs(settings, output, data)
+    for run in possible:
+        OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
+    flags = {"--data": data, "--output": output, "--seeds": seeds}
+    flags |= {"--jobs": jobs if jobs > 1 else None}
+    flags |= {"--format": output_format if output_format != "table" else None}
+    trained = _trained(settings, possible, output, data, jobs)
+    judged = {
+        "study": Path(name).stem,
+        "claim": None if settings.claim is None else settings.claim.model_dump(),
+        "command": _command(name, flags),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "version": version("inceptcli"),
+        "cores": usable_cores(),
+        **judge(settings, *trained),
+    }
+    if output_format == "json":
+        echo(json.dumps(judged, indent=2))
+    else:
+        print_fitted(_as_table(judged))
+
+
+def _check_output(output: Path) -> None:
+    """Make the folder of the runs. Raises UsageError if it is no folder or not writable."""
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"--output {output}: not a folder")
     try:
@@ -96,84 +134,134 @@ def study(
     if not os.access(output, os.W_OK | os.X_OK):
         raise UsageError(f"--output {output}: not writable")
 
+
+def _command(name: str, flags: Mapping[str, object]) -> str:
+    """Return the command that was given, with paths that say nothing about the machine."""
+    words = ["inceptcli", "study", _relative(name)]
+    for flag, value in flags.items():
+        if value is not None:
+            words += [flag, _relative(str(value))]
+    return shlex.join(words)
+
+
+def _relative(text: str) -> str:
+    """Return a path relative to the current folder, or its name if it is elsewhere."""
+    path = Path(text)
+    if not path.is_absolute():
+        return text
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+
+def _trained(
+    study: Study, possible: list[StudyRun], output: Path, data: str | None, jobs: int
+) -> tuple[list[StudyResult], list[StudyResult], list[BestValue]]:
+    """Train all runs; return their results, those of the search and the values that it found."""
+    import signal
+    import sys
+
     from inceptcli.processes.signals import EXIT_STOPPED, after_imports, signals_to_take
-    from inceptcli.studies.runs import check_one_data, runs_of, train_all
+    from inceptcli.studies.runs import check_runs, runs_of, tries_of
+    from inceptcli.studies.search import best_values, chosen
+    from inceptcli.studies.training import Crew
 
     for number in signals_to_take():
         signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))
-
-    hide("inceptcli.data")  # each run logs these notices itself
     try:
-        runs = runs_of(settings, output)
-        for run in runs:
-            OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
-        check_one_data(settings, runs, data)
-        results = train_all(settings, runs, data, jobs)
-        check_one_data(settings, runs, data)  # the data may have changed during the runs
+        check_runs(possible)
+        tries = tries_of(study, output, data)
+        total = len({run.folder for run in (*tries, *runs_of(study, output, data))})
+        crew = Crew(jobs, study.measure, total)
+        tried = crew.train(tries)
+        best = best_values(study.search, tried) if study.search else []
+        for each in best:
+            logger.info(each.described(study.search.key if study.search else ""))
+        results = crew.train(runs_of(study, output, data, chosen(best)))
+        check_runs([result.run for result in (*tried, *results)])  # the data may have changed
     except SystemExit:
         logger.info("stopped; the runs are saved, and the same command continues")
         raise
-    judged = judge(settings, results)
-    if output_format == "json":
-        echo(json.dumps(judged, indent=2))
-    else:
-        print_fitted(_as_table(judged))
-
-
-def judge(study: Study, results: list[StudyResult]) -> dict[str, Any]:
-    """Return the values by arm and seed, and a verdict for each comparison, ready for JSON."""
-    from inceptcli.studies.verdict import verdict
-
-    figures = {
-        arm: [result.figure(study.measure) for result in results if result.run.arm == arm]
-        for arm in study.arms
-    }
-    verdicts = [
-        {
-            **comparison.model_dump(),
-            **verdict(
-                figures[comparison.arm], figures[comparison.against], comparison.expected
-            )._asdict(),
-        }
-        for comparison in study.comparisons
-    ]
-    runs = [
-        {
-            "arm": result.run.arm,
-            "seed": result.run.seed,
-            "errors": result.errors,
-            "dead_units": result.dead_units,
-            "failure": result.failure,
-        }
-        for result in results
-    ]
-    return {
-        "question": study.question,
-        "measure": study.measure,
-        "arms": figures,
-        "verdicts": verdicts,
-        "runs": runs,
-    }
+    return results, tried, best
 
 
 def _as_table(judged: dict[str, Any]) -> str:
+    claim = judged["claim"]
+    lines = [f"{claim['says']} (section {claim['section']})", ""] if claim else []
+    return "\n".join(
+        [
+            *lines,
+            printable(judged["question"]),
+            "",
+            *_figures(judged),
+            "",
+            *([_searched(judged["search"]), ""] if judged["search"] else []),
+            *map(_compared, judged["verdicts"]),
+            *map(_trend, judged["trends"]),
+            *_threshold(judged),
+            "",
+            CORRECTED,
+        ]
+    )
+
+
+def _figures(judged: dict[str, Any]) -> list[str]:
     width = max(map(len, judged["arms"]))
-    lines = [
-        printable(judged["question"]),
-        "",
-        f"{'':<{width}}  {judged['measure']} by seed, last top-1 error",
-    ]
+    lines = [f"{'':<{width}}  {judged['measure']} by seed, last top-1 error"]
     for arm, figures in judged["arms"].items():
         runs = [run for run in judged["runs"] if run["arm"] == arm]
         measured = "  ".join(f"{figure:7.2%}" for figure in figures)
         errors = "  ".join(f"{run['errors'][-1]:7.2%}" if run["errors"] else "-" for run in runs)
         failed = "; ".join(run["failure"] for run in runs if run["failure"])
         lines.append(f"{arm:<{width}}  {measured}   {errors}" + (f"  ({failed})" if failed else ""))
-    lines.append("")
-    for entry in judged["verdicts"]:
+    return lines
+
+
+def _searched(search: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{each['arm']}: {search['key']} {each['value']} has the lowest last error"
+        + (f", tied with {', '.join(map(str, each['tied']))}" if each["tied"] else "")
+        + ("; best at the edge of the search" if each["at_edge"] else "")
+        for each in search["best"]
+    )
+
+
+WORDS = {
+    "lower": "lower than",
+    "higher": "higher than",
+    "no-difference": "no different from",
+    "not-lower": "not lower than",
+    "not-higher": "not higher than",
+}
+
+
+def _compared(entry: dict[str, Any]) -> str:
+    claim = f"{entry['measure']} of {entry['arm']} {WORDS[entry['expected']]} {entry['against']}"
+    return f"{claim}{_decided(entry, 'points')}"
+
+
+def _trend(entry: dict[str, Any]) -> str:
+    claim = f"change of {entry['measure']} {WORDS[entry['expected']]} 0 by doubled {entry['over']}"
+    return f"{claim}{_decided(entry, 'points per doubling')}"
+
+
+def _decided(entry: dict[str, Any], unit: str) -> str:
+    margin = "" if entry["margin"] is None else f" (margin {100 * entry['margin']:g} points)"
+    return (
+        f"{margin}: {entry['answer']} ({100 * entry['difference']:+.1f} {unit}, 95 % interval "
+        f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f}, adjusted p "
+        f"{entry['adjusted_p']:.2g})"
+    )
+
+
+def _threshold(judged: dict[str, Any]) -> list[str]:
+    threshold = judged["threshold"]
+    if threshold is None:
+        return []
+    lines = [f"smallest {threshold['along']} with {threshold['measure']} above "
+             f"{threshold['above']:.0%}:"]  # fmt: skip
+    for row in threshold["found"]:
+        place = ", ".join(f"{key} {value}" for key, value in row["at"].items())
+        more = "" if row["larger_too"] in (True, None) else ", but not all larger ones"
         lines.append(
-            f"{entry['arm']} {entry['expected']} than {entry['against']}: {entry['answer']} "
-            f"({100 * entry['difference']:+.1f} points, 95 % interval "
-            f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f})"
+            f"  {place or 'all'}: {'none' if row['value'] is None else row['value']}{more}"
         )
-    return "\n".join(lines)
+    return lines

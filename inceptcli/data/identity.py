@@ -104,7 +104,9 @@ class KeptIdentity:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self._opened() as lines:
-            self.sha256 = str(json.loads(next(lines, b""))["sha256"])
+            head = json.loads(next(lines, b""))
+            self.sha256 = str(head["sha256"])
+            self.training, self.validation = int(head["training"]), int(head["validation"])
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

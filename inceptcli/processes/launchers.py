@@ -12,6 +12,9 @@ from inceptcli.processes.peers import GRACE_SECONDS, leaving
 STARTED_BY = "INCEPTCLI_STARTED_BY"
 """Variable with the pid of the process that starts the other ranks of its node."""
 
+STUDY = "INCEPTCLI_STUDY"
+"""Variable with the pid of the study that started this process."""
+
 PLACES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 TORCHRUN, SLURM = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
 """Variables for rank and world size, by launcher."""

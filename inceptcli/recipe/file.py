@@ -100,10 +100,10 @@ def _with_bases(path: Path, above: dict[Path, Path]) -> tuple[dict[str, Any], li
         raise UsageError(f"{path}: base {name}: a chain of more than {MAXIMUM_BASES} bases")
     below, files = _with_bases(base, above)
     check(below, str(base))  # report an error in the base under its own path
-    return _laid_over(below, values), [path, *files]
+    return laid_over(below, values), [path, *files]
 
 
-def _laid_over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def laid_over(below: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Merge `values` over `below`, key by key within a section.
 
     An optimizer or schedule with another name replaces the section: keys belong to one method. So

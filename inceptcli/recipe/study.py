@@ -1,30 +1,105 @@
-"""Schema of a study: a recipe, arms that change it, seeds and comparisons. No torch."""
+"""Schema of a study: a recipe, arms that change it, seeds and claims about them. No torch."""
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, model_validator
 
 from inceptcli.errors import UsageError
+from inceptcli.recipe.file import laid_over
 from inceptcli.recipe.schema import Recipe, check, explain
-from inceptcli.recipe.section import Section, with_names
+from inceptcli.recipe.section import Fraction, Section, with_names
 
-ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")]
-StudyMeasure = Literal["mean-error", "last-error", "dead-units"]
+ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,80}$")]
+RecipeKey = Annotated[str, StringConstraints(pattern=r"^[a-z_]+\.[a-z_]+$")]
+Seed = Annotated[int, Field(ge=0)]
+
+StudyMeasure = Literal["mean-error", "last-error", "best-error", "dead-units"]
+"""Validation top-1 error averaged over all epochs, of the last or of the best epoch, or the final
+share of dead units in the last stage."""
+
+Property = Literal["multiply-adds", "parameters", "filters"]
+"""Property of a network; `filters` are the channels of its widest stage."""
+
+Expected = Literal["lower", "higher", "no-difference", "not-lower", "not-higher"]
+"""Claim about a difference; the last three hold within a margin."""
+
 Sections = Annotated[
     dict[str, dict[str, Any]],
     BeforeValidator(lambda values: with_names(values) if isinstance(values, dict) else values),
 ]
 
 
-class Comparison(Section):
-    """Claim that an arm's measure is lower or higher than another's."""
+class Expectation(Section):
+    """Claim that a difference of `measure` is as `expected`.
+
+    `margin`, a fraction, belongs to no-difference, not-lower and not-higher: differences up to it
+    do not count. `measure` is the study's if omitted.
+    """
+
+    expected: Expected
+    measure: StudyMeasure | None = None
+    margin: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _has_margin(self) -> Self:
+        if (self.margin is None) != (self.expected in ("lower", "higher")):
+            raise ValueError(
+                "margin must be given with no-difference, not-lower and not-higher, and only there"
+            )
+        return self
+
+
+class Comparison(Expectation):
+    """Claim about the measure of an arm minus that of another, paired by seed."""
 
     arm: str
     against: str
-    expected: Literal["lower", "higher"]
+
+
+class Trend(Expectation):
+    """Claim about the change of the measure when a property of the network doubles.
+
+    It is the slope over the logarithm of the property, fitted to the `arms` (all if omitted) of
+    each seed.
+    """
+
+    over: Property
+    arms: Annotated[list[str], Field(min_length=2)] | None = None
+
+
+class Axis(Section):
+    """Recipe key and its values; the product of a study's axes makes arms."""
+
+    key: RecipeKey
+    label: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ]{0,20}$")]
+    values: Annotated[list[Any], Field(min_length=2, max_length=20)]
+
+
+class Search(Section):
+    """Values of a key, of which each arm takes the one with the lowest mean last error.
+
+    Each is tried with `seeds`, which are not those of the study.
+    """
+
+    key: RecipeKey
+    values: Annotated[list[Any], Field(min_length=2, max_length=20)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+
+
+class Threshold(Section):
+    """Smallest value of the axis `along` whose mean measure over the seeds exceeds `above`.
+
+    It is found for each position on the other axes.
+    """
+
+    along: RecipeKey
+    above: Fraction
+    measure: StudyMeasure = "dead-units"
 
 
 class Claim(Section):
@@ -35,24 +110,73 @@ class Claim(Section):
 
 
 class Study(Section):
-    """Arms, each a change of `recipe` section by section, and a measure to compare.
+    """Arms, each a change of `recipe` section by section, and claims about their `measure`.
 
-    `measure` is the validation top-1 error averaged over all epochs (`mean-error`, learning
-    speed) or of the last epoch (`last-error`), or the final share of dead units in the last stage
-    (`dead-units`). `claim` is the paper's sentence, for the page that lists them all.
+    `claim` is the paper's sentence, for the page that lists them all. The cells of `grid` are arms
+    too, named by the labels and values of its axes: width-0.5-scale-0.1.
     """
 
     claim: Claim | None = None
     question: str
     measure: StudyMeasure
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=11)]
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=100)]
     recipe: Sections
-    arms: Annotated[dict[ArmName, Sections], Field(min_length=2)]
-    comparisons: Annotated[list[Comparison], Field(min_length=1)]
+    arms: dict[ArmName, Sections] = Field(default={})
+    grid: Annotated[list[Axis], Field(max_length=3)] = Field(default=[])
+    search: Search | None = None
+    comparisons: list[Comparison] = Field(default=[])
+    trends: list[Trend] = Field(default=[])
+    threshold: Threshold | None = None
+
+    def cells(self) -> dict[str, tuple[int, ...]]:
+        """Return the arms of the grid with their positions on its axes, from 0."""
+        if not self.grid:
+            return {}
+        names = [[f"{axis.label}-{name_of(value)}" for value in axis.values] for axis in self.grid]
+        return {
+            as_file_name("-".join(parts)): at
+            for parts, at in zip(
+                itertools.product(*names),
+                itertools.product(*(range(len(axis.values)) for axis in self.grid)),
+                strict=True,
+            )
+        }
+
+    def all_arms(self) -> dict[str, Sections]:
+        """Return the changes of every arm, those of the grid last."""
+        return self.arms | {
+            name: _sections(
+                (axis.key, axis.values[number]) for axis, number in zip(self.grid, at, strict=True)
+            )
+            for name, at in self.cells().items()
+        }
 
 
-def check_study(values: Mapping[str, Any], place: str) -> Study:
-    """Validate plain `values` as a study.
+def name_of(value: Any) -> str:
+    """Return a name for the value of a key; equal numbers in a list, such as three scales, are one.
+
+    It is 0.1 for [0.1, 0.1, 0.1].
+    """
+    if isinstance(value, list):
+        return "-".join(dict.fromkeys(map(name_of, value)))
+    return str(value) if isinstance(value, str | float | int) else "null"
+
+
+def as_file_name(text: str) -> str:
+    """Return `text` in lower case, with hyphens for all but letters, digits and points."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-")
+
+
+def _sections(values: Any) -> Sections:
+    sections: Sections = {}
+    for dotted, value in values:
+        section, _, key = dotted.partition(".")
+        sections.setdefault(section, {})[key] = value
+    return sections
+
+
+def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None) -> Study:
+    """Validate plain `values` as a study, with `seeds` from 0 instead of its own if given.
 
     Raises UsageError with `place`, the dotted key, the rule and the value.
     """
@@ -60,20 +184,85 @@ def check_study(values: Mapping[str, Any], place: str) -> Study:
         study = Study.model_validate(dict(values))
     except ValidationError as error:
         raise UsageError(f"{place}: {explain(error, Study)}") from error
+    if seeds is not None:
+        study = study.model_copy(update={"seeds": list(range(seeds))})
+    arms = list(study.all_arms())
+    if len(arms) < 2 or len(arms) < len(study.arms) + len(study.cells()):
+        raise UsageError(f"{place}: arms and grid must make 2 or more arms of different names")
+    if not (study.comparisons or study.trends or study.threshold):
+        raise UsageError(f"{place}: comparisons, trends or threshold must say what is tested")
+    _check_names(study, arms, place)
+    _check_search(study, place)
+    _check_axes(study, place)
+    recipes = {
+        arm: [recipe_of(study, arm, study.seeds[0], None, place, value) for value in tried(study)]
+        for arm in arms
+    }
     for comparison in study.comparisons:
-        for arm in (comparison.arm, comparison.against):
-            if arm not in study.arms:
-                raise UsageError(f"{place}: comparisons name {arm}; arms: {', '.join(study.arms)}")
-    for arm in study.arms:
-        recipe_of(study, arm, study.seeds[0], None, place)
+        if recipes[comparison.arm] == recipes[comparison.against]:
+            raise UsageError(
+                f"{place}: arms {comparison.arm} and {comparison.against} have the same recipe"
+            )
     return study
 
 
-def recipe_of(study: Study, arm: str, seed: int, data: str | None, place: str = "study") -> Recipe:
-    """Return the recipe of one run: the study's recipe with the arm's changes, seed and data."""
+def tried(study: Study) -> list[Any]:
+    """Return the values of the search; a study without one has the single value None."""
+    return study.search.values if study.search else [None]
+
+
+def _check_names(study: Study, arms: list[str], place: str) -> None:
+    named = [(each, "comparisons") for c in study.comparisons for each in (c.arm, c.against)]
+    named += [(each, "trends") for trend in study.trends for each in trend.arms or []]
+    for arm, key in named:
+        if arm not in arms:
+            raise UsageError(f"{place}: {key} name {arm}; arms: {', '.join(arms)}")
+
+
+def _check_search(study: Study, place: str) -> None:
+    search = study.search
+    if search is None:
+        return
+    if len({as_file_name(name_of(value)) for value in search.values}) < len(search.values):
+        raise UsageError(f"{place}: search.values repeats a value")
+    if both := set(search.seeds) & set(study.seeds):
+        raise UsageError(
+            f"{place}: search.seeds must not be seeds of the study, got {min(both)} in both"
+        )
+    section, _, key = search.key.partition(".")
+    for arm, changes in study.all_arms().items():
+        if key in changes.get(section, {}):
+            raise UsageError(f"{place}: arm {arm} sets {search.key}, which search sets")
+
+
+def _check_axes(study: Study, place: str) -> None:
+    threshold, axes = study.threshold, {axis.key: axis for axis in study.grid}
+    if len(axes) < len(study.grid):
+        raise UsageError(f"{place}: two axes of grid have the same key")
+    if threshold is None:
+        return
+    if threshold.along not in axes:
+        raise UsageError(f"{place}: threshold.along must be a key of grid, got {threshold.along}")
+    if not all(type(value) in (int, float) for value in axes[threshold.along].values):
+        raise UsageError(f"{place}: threshold.along {threshold.along}: its values must be numbers")
+
+
+def recipe_of(
+    study: Study,
+    arm: str,
+    seed: int,
+    data: str | None,
+    place: str = "study",
+    value: Any = None,
+) -> Recipe:
+    """Return the recipe of one run: the study's with the arm's changes, seed and data.
+
+    `value` is that of the key that the study searches, if it does. An optimizer or schedule of
+    another name replaces the study's, as in a recipe with a base.
+    """
+    searched = _sections([(study.search.key, value)]) if study.search else {}
     ours: Sections = {"data": {"path": data}, "trainer": {"seed": seed}}
-    merged: Sections = {}
-    for part in (study.recipe, study.arms[arm], ours):
-        for section, values in part.items():
-            merged[section] = merged.get(section, {}) | values
+    merged: dict[str, Any] = {}
+    for part in (study.recipe, study.all_arms()[arm], searched, ours):
+        merged = laid_over(merged, part)
     return check(merged, f"{place}, arm {arm}")

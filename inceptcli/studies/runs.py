@@ -1,51 +1,57 @@
-"""Run a study: one process and one run directory per arm and seed."""
+"""Runs of a study: one run directory for each arm and seed, and its result."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inceptcli.data.identity import DataIdentity
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
-from inceptcli.processes.cores import usable_cores
-from inceptcli.processes.signals import EXIT_STOPPED
-from inceptcli.recipe.study import Study, StudyMeasure, recipe_of
-from inceptcli.recipe.yaml_text import dump
+from inceptcli.recipe.file import read_recipe
+from inceptcli.recipe.schema import Recipe, check
+from inceptcli.recipe.study import Study, StudyMeasure, as_file_name, name_of, recipe_of, tried
 from inceptcli.training.plan import data_of
-from inceptcli.training.resuming import check_data, earlier_run
+from inceptcli.training.resuming import check_data, differing_keys, earlier_run
 from inceptcli.training.run_directory import RunDirectory
 
-logger = logging.getLogger(__name__)
+RECIPE, RECORD, DIAGNOSIS = "arm.yaml", "study.json", "diagnosis.json"
+"""Files in a run directory: the recipe of the study's run, its record, and that of its failure."""
 
 
 class StudyRun(NamedTuple):
-    """One arm with one seed."""
+    """One arm with one seed; `value` is that of the searched key, if there is one.
+
+    Arms with the same recipe share one folder, and are trained once.
+    """
 
     arm: str
     seed: int
     folder: Path
+    recipe: Recipe
+    value: Any = None
+
+    @property
+    def name(self) -> str:
+        """Return the run's name for messages."""
+        value = "" if self.value is None else f", {name_of(self.value)}"
+        return f"{self.arm}{value}, seed {self.seed}"
 
 
 class StudyResult(NamedTuple):
     """Validation top-1 error per epoch and the final share of dead units, each 0 to 1.
 
     `failure` is set for a run that ended early because its loss was not finite; all its measures
-    are 1.
+    are 1. `cpu_seconds` is the processor time of all its starts.
     """
 
     run: StudyRun
     errors: tuple[float, ...]
     dead_units: float
     failure: str | None = None
+    cpu_seconds: float = 0.0
 
     def figure(self, measure: StudyMeasure) -> float:
         """Return the value that the study compares, 0 to 1."""
@@ -53,111 +59,131 @@ class StudyResult(NamedTuple):
             return 1.0
         if measure == "dead-units":
             return self.dead_units
-        return sum(self.errors) / len(self.errors) if measure == "mean-error" else self.errors[-1]
+        if measure == "mean-error":
+            return sum(self.errors) / len(self.errors)
+        return min(self.errors) if measure == "best-error" else self.errors[-1]
 
 
-def runs_of(study: Study, output: Path) -> list[StudyRun]:
-    """Return all runs, every arm of one seed first, so that a stopped study has whole pairs."""
+class RunRecord(NamedTuple):
+    """Processor time of a run's starts so far, in seconds, and whether it has ended by itself."""
+
+    cpu_seconds: float = 0.0
+    ended: bool = False
+
+
+def runs_of(
+    study: Study, output: Path, data: str | None, values: Mapping[str, Any] | None = None
+) -> list[StudyRun]:
+    """Return all runs, every arm of one seed first, so that a stopped study has whole pairs.
+
+    `values` has each arm's value of the searched key; by default it is the first one.
+    """
+    found, first = values or {}, tried(study)[0]
+    arms = [(arm, found.get(arm, first)) for arm in study.all_arms()]
+    return _runs(study, output, data, arms, study.seeds)
+
+
+def tries_of(study: Study, output: Path, data: str | None) -> list[StudyRun]:
+    """Return the runs of the search, if the study has one."""
+    if study.search is None:
+        return []
+    arms = [(arm, value) for arm in study.all_arms() for value in study.search.values]
+    return _runs(study, output, data, arms, study.search.seeds)
+
+
+def possible_runs(study: Study, output: Path, data: str | None) -> list[StudyRun]:
+    """Return all runs that the study may have, whatever values its search finds."""
+    arms = [(arm, value) for arm in study.all_arms() for value in tried(study)]
     return [
-        StudyRun(arm, seed, output / f"{arm}-seed-{seed}")
-        for seed in study.seeds
-        for arm in study.arms
+        *tries_of(study, output, data),
+        *_runs(study, output, data, arms, study.seeds),
     ]
 
 
-def check_one_data(study: Study, runs: Sequence[StudyRun], data: str | None) -> None:
-    """Check that all earlier runs were trained on the data that their recipes name now.
+def _runs(
+    study: Study,
+    output: Path,
+    data: str | None,
+    arms: Sequence[tuple[str, Any]],
+    seeds: Sequence[int],
+) -> list[StudyRun]:
+    folders: dict[str, Path] = {}
+    runs = []
+    for seed in seeds:
+        for arm, value in arms:
+            recipe = recipe_of(study, arm, seed, data, value=value)
+            at = "" if value is None else f"-at-{as_file_name(name_of(value))}"
+            folder = output / f"{arm}{at}-seed-{seed}"
+            folder = folders.setdefault(recipe.model_dump_json(), folder)
+            runs.append(StudyRun(arm, seed, folder, recipe, value))
+    return runs
+
+
+def check_runs(runs: Sequence[StudyRun]) -> None:
+    """Check that earlier runs have the recipes of the study and the data that they name now.
 
     Runs on different data cannot be compared. Raises UsageError with the difference.
     """
     opened: dict[tuple[object, ...], DataIdentity] = {}
     for run in runs:
+        file = run.folder / RECIPE
+        if file.is_file() and (
+            different := differing_keys(check(read_recipe(file), str(file)), run.recipe)
+        ):
+            raise UsageError(
+                f"--output {run.folder.parent}: the run in {run.folder.name} has a different "
+                f"{', '.join(different)}; give another --output"
+            )
         directory = RunDirectory(run.folder)
         kept = earlier_run(directory).data
         if kept is not None:
-            recipe = recipe_of(study, run.arm, run.seed, data)
-            used = recipe.data
+            used = run.recipe.data
             place = (used.path, used.val_path, used.val_fraction, used.exclude)
             if place not in opened:
-                opened[place] = data_of(recipe, kept)
-            check_data(directory, opened[place], recipe.data.path)
-
-
-def train_all(
-    study: Study,
-    runs: Sequence[StudyRun],
-    data: str | None,
-    jobs: int,
-) -> list[StudyResult]:
-    """Train or resume every run, `jobs` at a time.
-
-    Raises:
-        SystemExit: a run was stopped by a signal (75).
-        UserError: a run failed for a reason other than its loss.
-    """
-    results: dict[StudyRun, StudyResult] = {}
-    waiting, working = list(runs), dict[StudyRun, subprocess.Popen[bytes]]()
-    try:
-        while waiting or working:
-            while waiting and len(working) < jobs:
-                run = waiting.pop(0)
-                working[run] = _start(study, run, data, jobs)
-            for run in [run for run, process in working.items() if process.poll() is not None]:
-                results[run] = _finished(run, working.pop(run).returncode)
-                logger.info(_describe(results[run], study.measure, len(results), len(runs)))
-            time.sleep(0.2)
-    finally:
-        _stop(working.values())
-    return [results[run] for run in runs]
-
-
-def _start(study: Study, run: StudyRun, data: str | None, jobs: int) -> subprocess.Popen[bytes]:
-    recipe = recipe_of(study, run.arm, run.seed, data)
-    run.folder.mkdir(parents=True, exist_ok=True)
-    file = run.folder / "arm.yaml"
-    with replacing(file) as temporary:
-        temporary.write_text(dump(recipe.as_dict()))
-    (run.folder / "diagnosis.json").unlink(missing_ok=True)  # from an earlier start
-    threads = max(1, usable_cores() // jobs)
-    return subprocess.Popen(
-        [sys.executable, "-m", "inceptcli", "train", "--recipe", str(file), "--output",
-         str(run.folder), "--quiet"],
-        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def _finished(run: StudyRun, code: int) -> StudyResult:
-    if code == EXIT_STOPPED:
-        raise SystemExit(EXIT_STOPPED)
-    diagnosis = run.folder / "diagnosis.json"
-    if code == 0:
-        return read_result(run)
-    if diagnosis.is_file():
-        report = json.loads(diagnosis.read_text())
-        return read_result(run)._replace(failure=f"{report['cause']} at step {report['step']}")
-    raise UserError(
-        f"{run.folder}: training failed with exit code {code}; see {run.folder}/train.log"
-    )
+                opened[place] = data_of(run.recipe, kept)
+            check_data(directory, opened[place], used.path)
 
 
 def read_result(run: StudyRun) -> StudyResult:
-    """Read the result of a run from its metrics.csv."""
+    """Read the result of a run that has ended, from its metrics.csv or its diagnosis.json."""
     rows = RunDirectory(run.folder).read_metrics()
     errors = tuple(1 - float(row["val_top1"]) for row in rows)
-    return StudyResult(run, errors, float(rows[-1]["dead_units"]) if rows else 1.0)
+    dead_units = float(rows[-1]["dead_units"]) if rows else 1.0
+    failure = None
+    if (run.folder / DIAGNOSIS).is_file():
+        report = json.loads((run.folder / DIAGNOSIS).read_text())
+        failure = f"{report['cause']} at step {report['step']}"
+    return StudyResult(run, errors, dead_units, failure, read_record(run.folder).cpu_seconds)
 
 
-def _describe(result: StudyResult, measure: StudyMeasure, done: int, total: int) -> str:
-    run = result.run
-    state = result.failure or f"{measure} {result.figure(measure):.1%}"
-    return f"{done}/{total} {run.arm}, seed {run.seed}: {state}"
+def ended_result(run: StudyRun) -> StudyResult | None:
+    """Return the result of a run that has ended with this recipe, or None if it is to be started.
+
+    Raises UserError if its files cannot be read.
+    """
+    if not read_record(run.folder).ended:
+        return None
+    try:
+        there = check(read_recipe(run.folder / RECIPE), str(run.folder / RECIPE)).trainer
+        ours = run.recipe.trainer
+        if (there.epochs, there.patience) != (ours.epochs, ours.patience):
+            return None
+        result = read_result(run)
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        raise UserError(f"{run.folder}: its result cannot be read: {error}") from error
+    return result if result.errors or result.failure else None
 
 
-def _stop(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Stop the runs with SIGTERM and wait while they save; the same command continues them."""
-    left = list(processes)
-    for process in left:
-        process.send_signal(signal.SIGTERM)
-    for process in left:
-        process.wait()
+def read_record(folder: Path) -> RunRecord:
+    """Read the record of a run; a missing or damaged one is empty."""
+    try:
+        found = json.loads((folder / RECORD).read_text())
+        return RunRecord(float(found["cpu_seconds"]), found["ended"] is True)
+    except (OSError, LookupError, ValueError, TypeError):
+        return RunRecord()
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write the record of a run."""
+    with replacing(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps(record._asdict()))

@@ -33,9 +33,9 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         (
             "measure",
             "loss",
-            "study: measure must be 'mean-error', 'last-error' or 'dead-units', got 'loss'",
+            "study: measure must be 'mean-error', 'last-error', 'best-error' or 'dead-units', got",
         ),
-        ("arms", {"one": {}}, "study: arms Dictionary must have at least 2 items"),
+        ("arms", {"one": {}}, "study: arms and grid must make 2 or more arms of different names"),
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
         ("comparisons", [{"arm": "x", "against": "one", "expected": "lower"}], "name x; arms: one"),
         ("recipe", {"trainer": {"epoch": 1}}, "study, arm one: unknown key trainer.epoch; did you"),
