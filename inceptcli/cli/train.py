@@ -271,9 +271,10 @@ def ending(directory: RunDirectory) -> list[str]:
             when = f"{len(rows)} validations: in epoch {best.epoch}"
         by = "val_top1" if recipe is None else recipe.trainer.best_by
         chosen = "" if by in ("val_top1", "val_loss") else f", {by} {figures[by]:.4f}"
+        caution = " (slightly optimistic: chosen on these images)" * (len(rows) > 1)
         lines.append(
-            f"best of {when}, {validation_figures(figures, best.network.num_classes)}, "
-            f"val loss {figures['val_loss']:.3f}{chosen}; {duration(float(rows[-1]['seconds']))}"
+            f"best of {when}, {validation_figures(figures, best.network.num_classes)}, val loss "
+            f"{figures['val_loss']:.3f}{chosen}{caution}; {duration(float(rows[-1]['seconds']))}"
         )
     run = quote(str(directory.path))
     skipping = " --skip-unreadable" * bool(directory.skipped())

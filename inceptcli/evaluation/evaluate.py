@@ -21,7 +21,7 @@ from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals, gr
 from inceptcli.evaluation.class_measures import LabeledPredictions, class_measures
 from inceptcli.evaluation.comparison import Sides, compare, members_of
 from inceptcli.evaluation.coverage import measure_sets
-from inceptcli.evaluation.images import MeasuredImages, Wanted, images_to_measure
+from inceptcli.evaluation.images import MeasuredImages, Wanted, has_selected, images_to_measure
 from inceptcli.evaluation.measure_options import DEFAULT_MEASURES, MeasureOptions
 from inceptcli.evaluation.measures import (
     Evaluation,
@@ -121,6 +121,7 @@ class EvaluationRequest:
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,
+            any(has_selected(networks.metadata[place], found) for place in sides.measured),
         )  # fmt: skip
         calibrations = [networks.metadata[place].calibration for place in sides.measured]
         own = (os.path.realpath(found.data[:LONGEST_TEXT]), found.split)

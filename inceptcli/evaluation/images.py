@@ -398,8 +398,8 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
 def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
     """Return whether some of the images are the validation images that selected the weights."""
     recipe = _recipe(metadata)
-    if recipe is None:
-        return False
+    if recipe is None or recipe.trainer.epochs == recipe.trainer.validate_every == 1:
+        return False  # a single validation selects nothing
     trained = _trained(recipe)
     if trained is None:
         return found.data == "shapes" and found.split == "val"

@@ -49,7 +49,8 @@ class Origin(NamedTuple):
 
     `split` is train, val or test, or all if the data has no splits. `against` has the weights that
     the networks are compared with. `unlabeled` and `of_other_classes` are the numbers of images
-    left out by --labels and --classes, if given.
+    left out by --labels and --classes, if given. `chose_epoch`: the best epoch of a measured run
+    was chosen on some of the images.
     """
 
     weights: Sequence[str]
@@ -61,6 +62,14 @@ class Origin(NamedTuple):
     against: Sequence[str] = ()
     unlabeled: int | None = None
     of_other_classes: int | None = None
+    chose_epoch: bool = False
+
+    @property
+    def caution(self) -> str:
+        """A sentence for people about figures that are too good; empty if there is no reason."""
+        if not self.chose_epoch:
+            return ""
+        return "The best epoch was chosen on these images, so the figures are slightly optimistic."
 
     @property
     def left_out(self) -> dict[str, int]:

@@ -278,6 +278,7 @@ def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
         f"{_percent(result.micro_f1)}, macro F1 {_percent(result.macro_f1)}, AUROC "
         f"{_percent(result.auroc)}, loss {result.loss:.4f}",
         *_intervals(result),
+        *filter(None, [origin.caution]),
         "",
         f"{'AP':>8}  {'AUROC':>8}  {'F1':>8}  {'recall':>8}  {'precision':>9}  {'threshold':>9}  "
         f"{'images':>7}  class",

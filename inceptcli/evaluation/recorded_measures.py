@@ -153,5 +153,8 @@ def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures |
         figures.append(Measure(key, value, interval))
     if not figures:
         return None
-    how = "the run's validation images, which also selected its best epoch; 1 crop of each image"
+    how = (
+        "the run's validation images, 1 crop of each; its best epoch was chosen on them, so the "
+        "measures are slightly optimistic"
+    )
     return Measures(how, "val", images, tuple(figures))

@@ -240,6 +240,7 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     lines = [
         f"{', '.join(how)}: {shown}, loss {result.loss:.4f}",
         f"{interval}calibration error {result.calibration_error:.4f}",
+        *filter(None, [origin.caution]),
         *_sets_in_words(result),
         *_measure_lines(result),
         *_class_lines(result, names),

@@ -136,6 +136,7 @@ def test_the_end_of_a_run_names_a_command_that_measures_the_same(
     assert done.exit_code == 0, done.output
     best, weights, following = done.stderr.splitlines()[-3:]
     assert best.startswith("best of 2 epochs: ")
+    assert " (slightly optimistic: chosen on these images); " in best
     assert best.endswith(" s")
     assert weights == f"weights: {run}/model.safetensors"
     command = shlex.split(following.removeprefix("next: inceptcli "))
