@@ -130,9 +130,9 @@ def summarize(
         int8 = None if metadata is None else metadata.quantization
         _draw(summarized, options, figure, None if int8 is None else int8["float32"])
     if output_format == "json":
-        echo(_as_json(summarized, preprocessing, metadata))
+        echo(_as_json(summarized, options, preprocessing, metadata))
     else:
-        _print_table(summarized, preprocessing, metadata, with_layers=depth == 2)
+        _print_table(summarized, options, preprocessing, metadata, with_layers=depth == 2)
 
 
 def _check_figure(figure: Path, network: str) -> None:
@@ -161,11 +161,16 @@ def _draw(
 
 
 def _as_json(
-    summary: Summary, preprocessing: Preprocessing, metadata: WeightsMetadata | None
+    summary: Summary,
+    options: NetworkOptions,
+    preprocessing: Preprocessing,
+    metadata: WeightsMetadata | None,
 ) -> str:
     fields = dataclasses.asdict(summary)
     for stage in fields["stages"]:
         del stage["layers"]
+    fields["options"] = options.as_dict()
+    del fields["options"]["name"], fields["options"]["num_classes"]
     fields["preprocessing"] = preprocessing.as_dict()
     if metadata is not None:
         fields["weights"] = {name: getattr(metadata, name) for name in ORIGIN}
@@ -179,6 +184,7 @@ def _as_json(
 
 def _print_table(
     summary: Summary,
+    options: NetworkOptions,
     preprocessing: Preprocessing,
     metadata: WeightsMetadata | None,
     with_layers: bool,
@@ -194,6 +200,8 @@ def _print_table(
             print_fitted(printable(line))
     height, width = summary.image_size
     print_fitted(f"{summary.num_classes} classes, images of {height}x{width} pixels")
+    if changed := [f"{name} {_as_in_recipes(value)}" for name, value in options.changed().items()]:
+        print_fitted(f"Not the network's defaults: {', '.join(changed)}")
     table = Table(show_footer=True)
     table.add_column("Stage", "Total", no_wrap=True)
     table.add_column("Figure, box" if with_layers else "Figure")
@@ -332,3 +340,7 @@ def _box(box: BoxSummary | None) -> str:
 
 def _value(value: Any) -> str:
     return "-" if value is None else str(value)
+
+
+def _as_in_recipes(value: Any) -> str:
+    return json.dumps(value).strip('"')

@@ -27,8 +27,8 @@ def network(
             with random weights in training mode; or weights, as for `load`, loaded in evaluation
             mode.
         num_classes: number of classes of a network with random weights; by default 1000.
-        **options: recipe keys of the section `network`: repeats, residual_scales, shortcut,
-            batch_norm_on_sums, in_channels, dropout, batch_norm_eps, batch_norm_momentum,
+        **options: recipe keys of the section `network`: width, repeats, residual_scales,
+            shortcut, batch_norm_on_sums, in_channels, dropout, batch_norm_eps, batch_norm_momentum,
             count_padding.
 
     Raises:

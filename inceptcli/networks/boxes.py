@@ -8,7 +8,9 @@ these descriptions. Each box takes its input channels from the box before it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
+from math import floor
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -97,6 +99,13 @@ class Fork:
     def __init__(self, **paths: Sequence[Box]) -> None:
         object.__setattr__(self, "paths", paths)
 
+    def widened(self, width: float) -> Fork:
+        """Return the fork with `width` times the channels in its paths."""
+        paths = {name: [widened(box, width) for box in path] for name, path in self.paths.items()}
+        fork = copy(self)
+        object.__setattr__(fork, "paths", paths)
+        return fork
+
 
 @dataclass(frozen=True, init=False)
 class Residual(Fork):
@@ -130,6 +139,13 @@ class Stage:
     figure: str
     boxes: Boxes
 
+    def widened(self, width: float) -> Stage:
+        """Return the stage with `width` times the channels."""
+        boxes = self.boxes
+        if isinstance(boxes, Sequence):
+            return replace(self, boxes=[widened(box, width) for box in boxes])
+        return replace(self, boxes=widened(boxes, width))
+
     @property
     def modules(self) -> Sequence[Fork] | None:
         """The repeated modules ("5 x Inception-resnet-A"); None if the stage has no repeats."""
@@ -151,6 +167,15 @@ class Description:
     overall_figure: str
     embedding_width: int | None = None
 
+    def widened(self) -> Description:
+        """Return the description with `options.width` times the channels, embedding included."""
+        width, embedding = self.options.width, self.embedding_width
+        return replace(
+            self,
+            stages=[stage.widened(width) for stage in self.stages],
+            embedding_width=embedding and scaled_channels(embedding, width),
+        )
+
     def channels_after(self, stage_name: str) -> int:
         """Return the number of output channels of a stage."""
         channels = self.options.in_channels
@@ -169,6 +194,24 @@ class Description:
     def num_features(self) -> int:
         """Width of the penultimate features, which are also the embeddings."""
         return self.embedding_width or self.pooled_channels
+
+
+def scaled_channels(channels: int, width: float) -> int:
+    """Return `width` times `channels`, rounded to the nearest whole number, half up, at least 1."""
+    return max(1, floor(channels * width + 0.5))
+
+
+def widened(box: Box, width: float) -> Box:
+    """Return a box with `width` times the channels of all its convolutions.
+
+    Pools and sums have the channels of their input, and so has the Linear of a residual module.
+    """
+    match box:
+        case Conv():
+            return replace(box, channels=scaled_channels(box.channels, width))
+        case Fork():
+            return box.widened(width)
+    return box
 
 
 def channels_after(boxes: Boxes, channels: int) -> int:

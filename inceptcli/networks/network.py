@@ -123,7 +123,7 @@ class AuxiliaryHead(nn.Module):
 
     def __init__(self, options: NetworkOptions) -> None:
         super().__init__()
-        path = auxiliary_path()
+        path = auxiliary_path(options.width)
         channels = describe(options).channels_after(AUXILIARY_STAGE)
         self.path = module_of(path, channels, options)
         self.classifier = nn.Linear(channels_after(path, channels), options.num_classes)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from inceptcli.networks.boxes import Description
     from inceptcli.networks.network import Network
 
+WIDEST = 4.0
+"""Largest `width`: 16 times the parameters of the published network."""
+
 MINIMUM_IMAGE_SIZE = 75
 """Smallest side in pixels; below it, nothing is left for the last reduction (75 -> 7 -> 3 -> 1)."""
 
@@ -28,11 +31,13 @@ class NetworkOptions:
     `repeats` and `residual_scales` belong to the A, B and C modules in this order. Networks without
     residual modules have no scales (None), and Inception-v3 has neither. Average pools divide by
     the number of pixels inside the image. With `count_padding` they divide by all nine, as in
-    torchvision's and timm's Inception-v3.
+    torchvision's and timm's Inception-v3. `width` is a factor on the channels of every convolution
+    (boxes.scaled_channels).
     """
 
     name: str
     num_classes: int = 1000
+    width: float = 1.0
     in_channels: int = 3
     repeats: tuple[int, int, int] | None = None
     residual_scales: tuple[float, float, float] | None = None
@@ -46,6 +51,11 @@ class NetworkOptions:
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as stored in a weights file's metadata."""
         return asdict(self)
+
+    def changed(self) -> dict[str, Any]:
+        """Return the plain values that differ from the network's defaults, without the classes."""
+        own = network_options(self.name, num_classes=self.num_classes).as_dict()
+        return {name: value for name, value in self.as_dict().items() if value != own[name]}
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,8 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
         raise ValueError(f"{name} has no padded average pools, so count_padding cannot be set")
     if layout.repeats is None and "repeats" in given:
         raise ValueError(f"{name} has fixed modules, so repeats cannot be set")
+    if not 0 < given.get("width", 1) <= WIDEST:
+        raise ValueError(f"width must be over 0 and at most {WIDEST:g}, got {given['width']}")
     if min(given.get("repeats", (1,))) < 1:
         raise ValueError(f"repeats must be at least 1 each, got {given['repeats']}")
     return replace(defaults, **given)
@@ -187,7 +199,7 @@ def describe(options: NetworkOptions) -> Description:
         raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
     module = import_module(f"inceptcli.networks.figures.{NETWORKS[options.name].module}")
     description: Description = module.describe(options)
-    return description
+    return description.widened()
 
 
 def build(options: NetworkOptions) -> Network:

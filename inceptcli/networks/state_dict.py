@@ -43,7 +43,7 @@ def state_dict_shapes(description: Description) -> dict[str, Shape]:
 
 def auxiliary_head_shapes(description: Description) -> dict[str, Shape]:
     """Return the shapes of the network's auxiliary head by key, without a prefix."""
-    options, path = description.options, auxiliary_path()
+    options, path = description.options, auxiliary_path(description.options.width)
     channels = description.channels_after(AUXILIARY_STAGE)
     classifier = _linear("classifier", (options.num_classes, channels_after(path, channels)))
     return dict(_boxes("path", path, channels, options)) | classifier

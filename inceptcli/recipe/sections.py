@@ -34,6 +34,11 @@ class NetworkSection(Section):
     name: str = Field(
         default="irv2", description="Network to train; `inceptcli list networks` shows all."
     )
+    width: Annotated[float, Field(gt=0, le=4)] | None = Field(
+        default=None,
+        description="Factor on the channels of every convolution, rounded to whole channels; null: "
+        "the network's own.",
+    )
     repeats: Annotated[list[Count], Field(min_length=3, max_length=3)] | None = Field(
         default=None, description="Repeats of the A, B and C blocks; null: the network's own."
     )

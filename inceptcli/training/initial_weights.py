@@ -20,7 +20,7 @@ from inceptcli.weights.file import read_metadata
 from inceptcli.weights.onnx_file import is_onnx
 
 LAYOUT = (
-    "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
+    "width", "repeats", "residual_scales", "shortcut", "batch_norm_on_sums", "batch_norm_eps",
     "count_padding",
 )  # fmt: skip
 """Network options that must match the weights."""
@@ -79,17 +79,21 @@ def starting_file(init: str, network: NetworkOptions) -> Path:
     another network, and what `obtain` raises.
     """
     published = published_name(init, network.name)
-    if published is not None and published.network != network.name:  # before the download
-        raise _contradiction("name", network.name, init, published.network)
+    if published is not None:  # before the download
+        _check_layout(network, network_options(published.network), init)
     path = find_weights(init, network.name)
     if is_onnx(path):
         raise UsageError(f"--init {init}: an ONNX file; give the weights it was exported from")
-    found = read_metadata(path).network
+    _check_layout(network, read_metadata(path).network, init)
+    return path
+
+
+def _check_layout(network: NetworkOptions, of_weights: NetworkOptions, init: str) -> None:
+    """Raise UsageError if `network` is not of the layout that the weights `init` have."""
     for key in ("name", *LAYOUT):
-        ours, theirs = getattr(network, key), getattr(found, key)
+        ours, theirs = getattr(network, key), getattr(of_weights, key)
         if ours != theirs:
             raise _contradiction(key, ours, init, theirs)
-    return path
 
 
 def _contradiction(key: str, ours: Any, init: str, theirs: Any) -> UsageError:

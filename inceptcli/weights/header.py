@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
+from inceptcli.networks.registry import WIDEST
 from inceptcli.recipe.section import Fraction, Section
 from inceptcli.weights.calibration import COLDEST, HOTTEST, kept_ranks
 
@@ -53,6 +54,7 @@ class NetworkHeader(Section):
 
     name: Text
     num_classes: Annotated[int, Field(ge=1, le=MOST_CLASSES)]
+    width: Annotated[float, Field(gt=0, le=WIDEST)] = 1.0
     in_channels: Literal[1, 3]
     repeats: (
         Annotated[

@@ -39,8 +39,9 @@ def lacking_in_timm(options: NetworkOptions) -> str | None:
     released = network_options(options.name, num_classes=options.num_classes, **known)
     if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
         return (
-            f"timm has {options.name} only with three input channels, the released repeats, "
-            f"residual scales and batch norm epsilon, and count_padding {released.count_padding}"
+            f"timm has {options.name} only with three input channels, the released width, "
+            f"repeats, residual scales and batch norm epsilon, and count_padding "
+            f"{released.count_padding}"
         )
     return None
 

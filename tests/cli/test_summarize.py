@@ -35,7 +35,7 @@ def refusal(*arguments: str) -> str:
 def run(tmp_path: Path) -> Path:
     """A run directory whose weights file describes a small network; nobody reads its tensors."""
     metadata = WeightsMetadata(
-        network_options("irv1", num_classes=2, repeats=(1, 1, 1)),
+        network_options("irv1", num_classes=2, repeats=(1, 1, 1), width=0.5),
         (ClassName("n01", "cat"), ClassName("n02", "dog")),
         Preprocessing(image_size=(96, 128), resize="squash"),
         epoch=12,
@@ -50,7 +50,7 @@ def test_json_has_the_documented_fields_and_its_stages_sum_to_the_totals() -> No
     fields = json.loads(summarize("irv2", "--format", "json"))
     assert list(fields) == [
         *("name", "layout", "num_classes", "image_size", "parameters", "multiply_adds"),
-        *("stages", "preprocessing"),
+        *("stages", "options", "preprocessing"),
     ]
     assert (fields["name"], fields["num_classes"]) == ("irv2", 1000)
     assert fields["layout"].startswith("paper")
@@ -98,11 +98,15 @@ def test_weights_describe_their_own_network(run: Path) -> None:
         assert table.startswith("irv1: Inception-ResNet-v1 (paper, Figures 7 and 10-15)\n")
         assert "moving average of the weights, after epoch 12, top1 0.75\n" in table
         assert "2 classes, images of 96x128 pixels\n" in table
+        assert "Not the network's defaults: width 0.5, repeats [1, 1, 1]\n" in table
         assert "87.5 % of each side is resized to 96x128" in table
     fields = json.loads(summarize(str(run), "--format", "json"))
     assert (fields["num_classes"], fields["image_size"]) == (2, [96, 128])
     assert fields["preprocessing"]["resize"] == "squash"
-    assert fields["stages"][1]["parameters"] == 77_440  # one module, as the options say
+    linear = 3 * 16 * 128 + 128
+    convolutions = 128 * 3 * 16 + 3 * 9 * 16 * 16 + 6 * 2 * 16
+    assert fields["stages"][1]["parameters"] == linear + convolutions  # as the options say
+    assert (fields["options"]["width"], fields["options"]["repeats"]) == (0.5, [1, 1, 1])
 
 
 def test_image_size_overrides_that_of_the_weights(run: Path) -> None:

@@ -23,6 +23,7 @@ from tests.cli.conftest import check_one_line, inceptcli, picture
 
 FEW = ["--batch-size", "4", "--workers", "0", "--epochs", "1", "--accelerator", "cpu"]
 OPTIONS = {
+    "width": 0.5,
     "repeats": (1, 1, 1),
     "residual_scales": (0.3, 0.3, 0.3),
     "shortcut": False,
@@ -71,7 +72,7 @@ def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
     total = len(load_tensors(weights))
     lines = (
         f"loaded {total - 2} of {total} tensors; new: classifier (2 classes)",
-        "frozen: all but the classifier; 3,586 of 8,0",
+        "frozen: all but the classifier; 1,794 of 2,0",
     )
     for line in lines:
         assert line in done.stderr
@@ -117,6 +118,7 @@ def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
             ["--set", "network.shortcut=true"],
             "network.shortcut true: --init {} has weights of shortcut false",
         ),
+        (["--set", "network.width=1.0"], "of width 0.5; leave it out to use that of the weights"),
         (["--set", "network.batch_norm_eps=0.001"], "of batch_norm_eps 0.01"),
         (["--set", "network.batch_norm_on_sums=false"], "of batch_norm_on_sums true"),
         (["--set", "network.residual_scales=[1, 1, 1]"], "of residual_scales [0.3, 0.3, 0.3]"),
@@ -217,12 +219,15 @@ def test_the_classifiers_own_rate_follows_the_rate(
 
 
 @pytest.mark.parametrize("name", ["imagenet", "iv4-tf:imagenet", "ens-adv"])
-def test_a_published_name_tells_the_network_before_it_is_fetched(name: str) -> None:
+def test_a_published_name_tells_the_network_before_it_is_fetched(name: str, tmp_path: Path) -> None:
     recipe = completed(check({"network": {"init": name}}), EarlierRun())
     network = "iv4-tf" if "iv4" in name else "irv2-tf"
     assert recipe.network.name == network
     assert recipe.data.crop_fraction == published_preprocessing(network).crop_fraction
     assert recipe.network.repeats == list(NETWORKS[network].repeats or ())
+    narrow = ["train", "--init", name, "--set", "network.width=0.5", "--output", tmp_path / "run"]
+    said = f"network.width 0.5: --init {name} has weights of width 1.0; leave it out"
+    check_one_line(inceptcli(*narrow, *FEW), 2, said)
 
 
 @pytest.mark.parametrize("command", ["eval", "summarize", "predict", "train"])

@@ -43,7 +43,7 @@ def test_its_pool_is_5x5_with_stride_3() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_its_keys_and_shapes_are_known_without_torch(name: str) -> None:
-    options = network_options(name, num_classes=9, in_channels=1)
+    options = network_options(name, num_classes=9, in_channels=1, width=0.25)
     with torch.device("meta"):
         tensors = AuxiliaryHead(options).state_dict()
     shapes = auxiliary_head_shapes(describe(options))

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from inceptcli.networks.boxes import scaled_channels
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, build, describe, network_options
+from inceptcli.networks.summary import summarize
 from inceptcli.networks.torch_modules import ConvModule, ResidualModule
 
 RESIDUAL_NETWORKS = [name for name, layout in NETWORKS.items() if layout.residual_scales]
@@ -129,6 +131,45 @@ def test_repeats_count_the_modules_of_each_stage(name: str) -> None:
     stages = ("inception_a", "inception_b", "inception_c")
     counts = [len(list(network.get_submodule(stage).children())) for stage in stages]
     assert counts == [3, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "scaled"),
+    [(32, 0.15, 5), (96, 0.15, 14), (10, 0.25, 3), (30, 0.25, 8), (32, 0.01, 1), (1536, 1.0, 1536)],
+)
+def test_channels_are_rounded_half_up_to_at_least_one(
+    channels: int, width: float, scaled: int
+) -> None:
+    assert scaled_channels(channels, width) == scaled
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_width_is_a_factor_on_the_channels_of_every_convolution(name: str) -> None:
+    network, half = on_meta(name), on_meta(name, width=0.5)
+    for key, part in half.named_modules():
+        if isinstance(part, ConvModule):
+            assert 2 * part.conv.out_channels == network.get_submodule(f"{key}.conv").out_channels
+        if isinstance(part, ResidualModule):
+            assert 2 * part.linear.out_channels == network.get_submodule(key).linear.out_channels
+    assert next(half.parameters()).shape[1] == 3
+    assert 2 * half.num_features == network.num_features
+    assert half.classifier.out_features == 1000
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_multiply_adds_grow_about_as_the_square_of_the_width(name: str) -> None:
+    whole = summarize(network_options(name), (299, 299)).multiply_adds
+    for width in (0.25, 0.5, 2.0):
+        found = summarize(network_options(name, width=width), (299, 299)).multiply_adds
+        assert found == pytest.approx(width**2 * whole, rel=0.02)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_narrowest_network_has_one_channel_in_every_convolution(name: str) -> None:
+    network = build(network_options(name, num_classes=3, width=1e-300)).eval()
+    units = [part.conv for part in network.modules() if isinstance(part, ConvModule)]
+    assert {unit.out_channels for unit in units} == {1}
+    assert network(images(75, 75)).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", RESIDUAL_NETWORKS)

@@ -44,6 +44,9 @@ def test_changes_apply_and_none_keeps_the_default() -> None:
         ("iv4-tf", {"batch_norm_on_sums": True}, "iv4-tf has no residual modules"),
         ("iv3", {"repeats": (1, 1, 1)}, "iv3 has fixed modules"),
         ("irv2", {"count_padding": True}, "irv2 has no padded average pools"),
+        ("iv3", {"width": 0.0}, "width must be over 0 and at most 4, got 0.0"),
+        ("irv2", {"width": float("nan")}, "width must be over 0 and at most 4, got nan"),
+        ("irv1", {"width": 4.01}, "width must be over 0 and at most 4, got 4.01"),
         ("irv1", {"repeats": (1, 0, 1)}, r"repeats must be at least 1 each, got \(1, 0, 1\)"),
     ],
 )

@@ -10,6 +10,7 @@ CHANGES: list[dict[str, Any]] = [
     {},
     {"in_channels": 1, "num_classes": 7},
     {"repeats": (1, 2, 3)},
+    {"width": 0.15},
     {"shortcut": False},
     {"batch_norm_on_sums": True, "residual_scales": (1.0, 0.5, 0.25)},
     {"count_padding": True},

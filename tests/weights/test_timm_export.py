@@ -36,7 +36,7 @@ def weights(path: Path, name: str, **changes: Any) -> Path:
         (
             "iv4-tf",
             {"repeats": [1, 1, 1]},
-            "released repeats, residual scales and batch norm epsilon",
+            "released width, repeats, residual scales and batch norm epsilon",
         ),
         ("irv2-tf", {"batch_norm_eps": 1e-5}, "batch norm epsilon, and count_padding False$"),
         ("iv4-tf", {"count_padding": True}, "timm has iv4-tf only with .* count_padding False$"),
