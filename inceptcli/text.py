@@ -26,6 +26,8 @@ SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 def printable(text: str) -> str:
     """Return text on one line; escape line breaks, control characters and undecodable bytes."""
+    if text.isprintable():
+        return text
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in text

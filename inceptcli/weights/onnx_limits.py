@@ -145,22 +145,27 @@ def _check(model: ModelProto, pixels: int) -> None:
     kinds = _kinds(model)
     parameters = {each.name for each in graph.initializer}
     for node in graph.node:
-        name = node.output[0][:LONGEST_NAME] if node.output else ""
-        where = f"{printable(name)}, made by {node.op_type},"
         if not all(each in shapes for each in (*node.input, *node.output) if each):
-            raise ForeignGraphError(f"the shape of {where} cannot be inferred")
+            raise ForeignGraphError(f"the shape of {_place(node)} cannot be inferred")
         if not {kinds.get(output) for output in node.output if output} <= _allowed_types(
             node.op_type
         ):
-            raise ForeignGraphError(f"{where} has a type that exported networks do not use")
+            raise ForeignGraphError(f"{_place(node)} has a type that exported networks do not use")
         if node.op_type == "DequantizeLinear" and node.input[0] in parameters:
             parameters.remove(node.input[0])  # as large as in the file, once
         elif any(math.prod(shapes[each]) > most for each in node.output if each):
             size = "x".join(map(str, shapes[node.output[0]]))
-            raise ForeignGraphError(f"{where} has shape {size}, over {most} values per image")
+            raise ForeignGraphError(
+                f"{_place(node)} has shape {size}, over {most} values per image"
+            )
         work += _work(node, [shapes.get(each, ()) for each in node.input], shapes[node.output[0]])
     if work > (limit := WORK_PER_PIXEL * pixels + MORE_WORK):
         raise ForeignGraphError(f"it takes {work:.1e} multiply-adds per image, over {limit:.1e}")
+
+
+def _place(node: NodeProto) -> str:
+    name = node.output[0][:LONGEST_NAME] if node.output else ""
+    return f"{printable(name)}, made by {node.op_type},"
 
 
 def _add_value(shapes: dict[str, Shape], value: ValueInfoProto) -> None:

@@ -16,7 +16,7 @@ def main() -> None:
     """Run each in a process of its own; exits with 1 when one failed."""
     photographs = Path(sys.argv[1])
     programs: list[tuple[str, ...]] = [
-        ("start", str(find_images(photographs)[0])),
+        ("start", str(find_images(photographs)[0]), str(photographs)),
         ("forward",),
         ("many_photographs", str(photographs)),
         ("fast_decode", str(photographs)),

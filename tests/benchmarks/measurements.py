@@ -37,6 +37,7 @@ LABELS = {
     "timm, as it comes": "timm",
     "predict, weights file": "inceptcli, weights file",
     "predict, .onnx": "inceptcli, `.onnx` file",
+    "predict, int8": "inceptcli, int8",
     "ours": "inceptcli",
     "ours, compiled": "inceptcli, compiled",
     "ours, weights file": "inceptcli, weights file",

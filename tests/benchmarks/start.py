@@ -1,10 +1,11 @@
 """How long do usage and one photo take, as whole processes? Beside `import torch` and timm.
 
-    python -m tests.benchmarks.start PHOTOGRAPH
+    python -m tests.benchmarks.start PHOTOGRAPH IMAGES
 
 `predict` answers with irv2-tf at 299 pixels, random weights; the peer is the shortest script that
-does the same with timm. Both read their weights from a file. Counts seconds by the clock. Needs
-inceptcli[bench]. Writes JSON to tests/benchmarks/results/.
+does the same with timm. Both read their weights from a file. The ranges of the int8 network come
+from the folder IMAGES. Counts seconds by the clock. Needs inceptcli[bench]. Writes JSON to
+tests/benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -61,13 +62,14 @@ def main() -> None:
         "inceptcli train --help": process("-m", "inceptcli", "train", "--help"),
     }
     with TemporaryDirectory() as name:
-        theirs, ours, exported = (
-            Path(name) / file for file in ("a.safetensors", "b.safetensors", "c.onnx")
+        theirs, ours, exported, int8 = (
+            Path(name) / file for file in ("a.safetensors", "b.safetensors", "c.onnx", "d.onnx")
         )
         torch.manual_seed(0)
         save_file(timm.create_model("inception_resnet_v2").state_dict(), theirs)
         convert(theirs, ours)
         export_onnx(ours, exported)
+        process("-m", "inceptcli", "quantize", ours, "--images", sys.argv[2], "--output", int8)()
 
         def predict(weights: Path) -> Callable[[], str]:
             flags = ("--weights", weights, "--device", "cpu", "--format", "jsonl", "--quiet")
@@ -79,6 +81,7 @@ def main() -> None:
             "predict, .onnx": predict(exported),
         }
         answers = {name: best(run()) for name, run in photo.items()}
+        photo["predict, int8"] = predict(int8)  # five classes of random weights may change places
         if len({*map(tuple, answers.values())}) > 1:
             raise SystemExit(f"the answers differ, no figures: {answers}")
         found = {

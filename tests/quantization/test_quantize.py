@@ -156,6 +156,13 @@ def test_the_file_is_a_quarter_and_has_the_metadata(weights: Path, quantized: Qu
     assert {node.op_type for node in model.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
 
 
+def test_few_images_are_computed_in_int8_too(quantized: Quantized) -> None:
+    many, few = OnnxEngine(quantized.output), OnnxEngine(quantized.output, few_images=True)
+    shape = (4, *many.preprocessing.image_size, 3)
+    crops = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.testing.assert_allclose(few.logits(crops), many.logits(crops), rtol=0, atol=1e-5)
+
+
 def test_predict_eval_and_summarize_take_it(
     images: Path, quantized: Quantized, tmp_path: Path
 ) -> None:

@@ -129,15 +129,18 @@ class OnnxEngine:
         return found
 
 
-def session_options(threads: int, few_images: bool = False) -> Any:
-    """Return ONNX Runtime's options; with `few_images` the graph is not optimized."""
-    import onnxruntime
+def session_options(threads: int, few_images: bool = False, is_quantized: bool = False) -> Any:
+    """Return ONNX Runtime's options; with `few_images` a float32 graph is not optimized.
 
-    options = onnxruntime.SessionOptions()
+    An int8 graph would be computed in float32 without optimization, which takes longer.
+    """
+    from onnxruntime import GraphOptimizationLevel, SessionOptions
+
+    options = SessionOptions()
     options.log_severity_level = NOTHING
     options.intra_op_num_threads = threads
-    if few_images:  # optimizing the graph would delay them
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if few_images and not is_quantized:  # optimizing the graph would delay them
+        options.graph_optimization_level = GraphOptimizationLevel.ORT_DISABLE_ALL
     # Its threads spin between operators; after the last one they would take processors from
     # the threads that decode.
     options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -72,13 +72,13 @@ def _seen(path: Path) -> tuple[object, object]:
 def open_session(
     weights: Path,
     provider: tuple[str, dict[str, Any]],
-    session_options: Callable[[], Any],
+    session_options: Callable[[bool], Any],
     preprocessing: Mapping[str, Any],
 ) -> tuple[WeightsMetadata, Any, MappedFile]:
     """Return the file's metadata, a session that maps its tensors, and the mapped file.
 
     All are of the same content, although a run replaces its weights after each validation. See
-    load_engine for `preprocessing`.
+    load_engine for `preprocessing`. `session_options` is told whether the network is quantized.
     Raises UserError if the file cannot be used or exceeds the limits of our networks.
     """
     import onnxruntime
@@ -86,7 +86,8 @@ def open_session(
     for _ in range(MOST_ATTEMPTS):
         mapped = MappedFile(weights)
         try:
-            model, options = _model(weights, preprocessing), session_options()
+            model = _model(weights, preprocessing)
+            options = session_options(model.metadata.quantization is not None)
             if model.folder is not None:
                 options.add_session_config_entry(TENSORS_FOLDER, model.folder)
             values = map(onnxruntime.OrtValue.ortvalue_from_numpy, model.converted.values())
