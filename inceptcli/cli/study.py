@@ -16,7 +16,7 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_study
 from inceptcli.cli.outputs import OutputFiles, print_fitted
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
 
@@ -86,7 +86,8 @@ def study(
     started again.
 
     JSON has the claim, the arms' values by seed, verdicts, trends, the map of a grid, the search,
-    the runs, the command and its processor time: `inceptcli guide file-formats`.
+    the runs, the command and its processor time (`inceptcli guide file-formats`). Study files:
+    `inceptcli guide studies`.
     """
     from inceptcli.processes.cores import usable_cores
     from inceptcli.recipe.file import find_study, read_recipe
@@ -157,28 +158,32 @@ def _trained(
 ) -> tuple[list[StudyResult], list[StudyResult], list[BestValue]]:
     """Train all runs; return their results, those of the search and the values that it found."""
     import signal
-    import sys
 
     from inceptcli.processes.signals import EXIT_STOPPED, after_imports, signals_to_take
     from inceptcli.studies.runs import check_runs, runs_of, tries_of
     from inceptcli.studies.search import best_values, chosen
     from inceptcli.studies.training import Crew
 
+    tries = tries_of(study, output, data)
+    total = len({run.folder for run in (*tries, *runs_of(study, output, data))})
+    crew = Crew(jobs, study.measure, total)
     for number in signals_to_take():
-        signal.signal(number, after_imports(lambda *_: sys.exit(EXIT_STOPPED)))
+        signal.signal(number, after_imports(crew.on_signal))
     try:
-        check_runs(possible)
-        tries = tries_of(study, output, data)
-        total = len({run.folder for run in (*tries, *runs_of(study, output, data))})
-        crew = Crew(jobs, study.measure, total)
+        crew.unreadable = check_runs(possible)
         tried = crew.train(tries)
         best = best_values(study.search, tried) if study.search else []
         for each in best:
             logger.info(each.described(study.search.key if study.search else ""))
         results = crew.train(runs_of(study, output, data, chosen(best)))
-        check_runs([result.run for result in (*tried, *results)])  # the data may have changed
-    except SystemExit:
-        logger.info("stopped; the runs are saved, and the same command continues")
+        for reason in check_runs([each.run for each in (*tried, *results)]).values():
+            raise UserError(reason)  # files or data have changed during the runs
+    except SystemExit as stop:
+        logger.info(
+            "stopped; the runs are saved, and the same command continues"
+            if stop.code == EXIT_STOPPED
+            else "interrupted; the same command continues from the last checkpoints, if any"
+        )
         raise
     return results, tried, best
 

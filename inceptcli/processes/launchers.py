@@ -27,6 +27,17 @@ def by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def watched_parent() -> tuple[int, str] | None:
+    """Return the process whose end stops this one, and its name: torchrun, or a study.
+
+    The variable of a study is removed, for the ranks that this process starts are not its children.
+    """
+    if by_torchrun():
+        return os.getppid(), "torchrun"
+    study = os.environ.pop(STUDY, "")
+    return (int(study), "the study") if study.isdecimal() else None
+
+
 def processes_here() -> int:
     """Return the number of processes that torchrun started on this machine; else 1."""
     number = os.environ.get("LOCAL_WORLD_SIZE", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -187,7 +188,8 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
     if seeds is not None:
         study = study.model_copy(update={"seeds": list(range(seeds))})
     arms = list(study.all_arms())
-    if len(arms) < 2 or len(arms) < len(study.arms) + len(study.cells()):
+    cells = math.prod(len(axis.values) for axis in study.grid) if study.grid else 0
+    if not 2 <= len(arms) == len(study.arms) + cells:
         raise UsageError(f"{place}: arms and grid must make 2 or more arms of different names")
     if not (study.comparisons or study.trends or study.threshold):
         raise UsageError(f"{place}: comparisons, trends or threshold must say what is tested")

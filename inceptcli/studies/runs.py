@@ -119,41 +119,80 @@ def _runs(
     return runs
 
 
-def check_runs(runs: Sequence[StudyRun]) -> None:
+def check_runs(runs: Sequence[StudyRun]) -> dict[Path, str]:
     """Check that earlier runs have the recipes of the study and the data that they name now.
 
-    Runs on different data cannot be compared. Raises UsageError with the difference.
+    Runs on different data cannot be compared. Returns why folders are unreadable. Raises UsageError
+    with the difference.
     """
     opened: dict[tuple[object, ...], DataIdentity] = {}
+    unreadable = {}
     for run in runs:
-        file = run.folder / RECIPE
-        if file.is_file() and (
-            different := differing_keys(check(read_recipe(file), str(file)), run.recipe)
-        ):
+        try:
+            there = _recipe_there(run)
+            directory = RunDirectory(run.folder)
+            kept = earlier_run(directory).data
+        except (UserError, OSError) as error:
+            unreadable[run.folder] = _reason(run, error)
+            continue
+        if there is not None and (different := differing_keys(there, run.recipe)):
             raise UsageError(
                 f"--output {run.folder.parent}: the run in {run.folder.name} has a different "
                 f"{', '.join(different)}; give another --output"
             )
-        directory = RunDirectory(run.folder)
-        kept = earlier_run(directory).data
-        if kept is not None:
-            used = run.recipe.data
-            place = (used.path, used.val_path, used.val_fraction, used.exclude)
-            if place not in opened:
-                opened[place] = data_of(run.recipe, kept)
+        if kept is None:
+            continue
+        used = run.recipe.data
+        place = (used.path, used.val_path, used.val_fraction, used.exclude)
+        if place not in opened:
+            opened[place] = data_of(run.recipe, kept)
+        try:
             check_data(directory, opened[place], used.path)
+        except UsageError:
+            raise
+        except UserError as error:
+            unreadable[run.folder] = str(error)
+    return unreadable
+
+
+def _recipe_there(run: StudyRun) -> Recipe | None:
+    file = run.folder / RECIPE
+    return check(read_recipe(file), str(file)) if file.is_file() else None
+
+
+def _reason(run: StudyRun, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or run.folder}: {error.strerror}"
+    said = f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, UserError) else f"{run.folder}: unreadable ({said})"
 
 
 def read_result(run: StudyRun) -> StudyResult:
-    """Read the result of a run that has ended, from its metrics.csv or its diagnosis.json."""
-    rows = RunDirectory(run.folder).read_metrics()
-    errors = tuple(1 - float(row["val_top1"]) for row in rows)
-    dead_units = float(rows[-1]["dead_units"]) if rows else 1.0
-    failure = None
-    if (run.folder / DIAGNOSIS).is_file():
-        report = json.loads((run.folder / DIAGNOSIS).read_text())
-        failure = f"{report['cause']} at step {report['step']}"
+    """Read the result of a run that has ended, from its metrics.csv or its diagnosis.json.
+
+    Raises UserError if they cannot be read, or if an image may have several labels.
+    """
+    try:
+        rows = RunDirectory(run.folder).read_metrics()
+        if any(row["val_top1"] == "" for row in rows):
+            raise UserError(f"{run.folder}: multi-label data has no top-1 error to compare")
+        errors = tuple(1 - _fraction(row["val_top1"]) for row in rows)
+        dead_units = _fraction(rows[-1]["dead_units"]) if rows else 1.0
+        failure = None
+        if (run.folder / DIAGNOSIS).is_file():
+            report = json.loads((run.folder / DIAGNOSIS).read_text())
+            failure = f"{report['cause']} at step {report['step']}"
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        raise UserError(_reason(run, error)) from error
+    if not errors and failure is None:
+        raise UserError(f"{run.folder}: its metrics.csv has no validation")
     return StudyResult(run, errors, dead_units, failure, read_record(run.folder).cpu_seconds)
+
+
+def _fraction(text: str) -> float:
+    if not 0 <= (number := float(text)) <= 1:
+        raise ValueError(f"{text} is not a fraction")
+    return number
 
 
 def ended_result(run: StudyRun) -> StudyResult | None:
@@ -161,17 +200,13 @@ def ended_result(run: StudyRun) -> StudyResult | None:
 
     Raises UserError if its files cannot be read.
     """
-    if not read_record(run.folder).ended:
+    there = _recipe_there(run)
+    if there is None or not read_record(run.folder).ended:
         return None
-    try:
-        there = check(read_recipe(run.folder / RECIPE), str(run.folder / RECIPE)).trainer
-        ours = run.recipe.trainer
-        if (there.epochs, there.patience) != (ours.epochs, ours.patience):
-            return None
-        result = read_result(run)
-    except (OSError, LookupError, ValueError, TypeError) as error:
-        raise UserError(f"{run.folder}: its result cannot be read: {error}") from error
-    return result if result.errors or result.failure else None
+    before, now = there.trainer, run.recipe.trainer
+    if (before.epochs, before.patience) != (now.epochs, now.patience):
+        return None
+    return read_result(run)
 
 
 def read_record(folder: Path) -> RunRecord:

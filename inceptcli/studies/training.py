@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import IO, NamedTuple
 
 from inceptcli.errors import UserError
@@ -20,7 +21,7 @@ from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import open_no_follow
 from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.launchers import STUDY
-from inceptcli.processes.signals import EXIT_STOPPED
+from inceptcli.processes.signals import EXIT_STOPPED, REPEATED_SECONDS
 from inceptcli.recipe.study import StudyMeasure
 from inceptcli.recipe.yaml_text import dump
 from inceptcli.studies.runs import (
@@ -37,7 +38,14 @@ from inceptcli.studies.runs import (
 
 logger = logging.getLogger(__name__)
 
+TRAIN = [sys.executable, "-m", "inceptcli", "train"]
+"""Command of a run."""
+
 POLL_SECONDS = 0.2
+
+
+STOPPED = (EXIT_STOPPED, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a run that a signal stopped; the last two are from before it can save."""
 
 
 class Ended(NamedTuple):
@@ -45,6 +53,13 @@ class Ended(NamedTuple):
 
     code: int
     said: list[str]
+
+    @property
+    def reason(self) -> str:
+        """Return the exit code in words."""
+        if self.code >= 0:
+            return f"exit code {self.code}"
+        return f"ended by {signal.Signals(-self.code).name}"
 
 
 class Process:
@@ -60,8 +75,7 @@ class Process:
         write_record(run.folder, read_record(run.folder)._replace(ended=False))
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "inceptcli", "train", "--recipe", str(run.folder / RECIPE),
-             "--output", str(run.folder), "--quiet"],
+            [*TRAIN, "--recipe", str(run.folder / RECIPE), "--output", str(run.folder), "--quiet"],
             env={**os.environ, "OMP_NUM_THREADS": str(threads), STUDY: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said,
         )  # fmt: skip
@@ -83,76 +97,96 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
-        self._process.send_signal(number)
+        os.kill(self._process.pid, number)  # a process stays until `ended`; Popen would forget it
 
 
 class Crew:
     """Runs of a study that are trained `jobs` at a time.
 
     Attributes:
-        results: results by folder.
-        failed: why a run has no result, by its name.
+        unreadable: why the run directories that cannot be read are left out.
     """
 
     def __init__(self, jobs: int, measure: StudyMeasure, total: int) -> None:
         """Take the measure to report and the number of all runs."""
         self.jobs, self.measure, self.total = jobs, measure, total
-        self.results: dict[Path, StudyResult] = {}
-        self.failed: dict[str, str] = {}
+        self.unreadable: Mapping[Path, str] = {}
+        self._results: dict[Path, StudyResult] = {}
+        self._failed: list[str] = []
         self._working: list[Process] = []
         self._waits: set[Path] = set()
+        self._trains = False
+        self._stopped_at: float | None = None
 
     def train(self, runs: Sequence[StudyRun]) -> list[StudyResult]:
         """Train or resume every run that has not ended.
 
         Raises:
-            SystemExit: a run was stopped by a signal (75).
+            SystemExit: a signal stopped the runs (75), or a second Ctrl-C ended them (130).
             UserError: a run failed for a reason other than its loss; the others were trained.
         """
         waiting = list({run.folder: run for run in reversed(runs)}.values())[::-1]
+        self._trains = True
         try:
             while waiting or self._working:
+                if self._stopped_at is not None:
+                    raise SystemExit(EXIT_STOPPED)
                 self._start(waiting)
-                for process in list(self._working):
-                    if (ended := process.ended()) is not None:
-                        self._working.remove(process)
-                        self._finish(process.run, ended, waiting)
+                self._look(waiting)
                 time.sleep(POLL_SECONDS if self._working or waiting else 0)
         finally:
-            self.stop()
-        if self.failed:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
+            self._stop()
+            self._trains = False
+        if self._failed:
             raise UserError(
-                f"{len(self.failed)} of {self.total} runs failed: {reasons}; the others are kept, "
-                "and the same command starts these again"
+                f"{len(self._failed)} of {self.total} runs failed: {'; '.join(self._failed)}; the "
+                "others are kept, and the same command starts the failed ones again"
             )
-        return [self.results[run.folder]._replace(run=run) for run in runs]
+        return [self._results[run.folder]._replace(run=run) for run in runs]
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Stop the runs soon; a second Ctrl-C, after a second, ends them without saving."""
+        now = time.monotonic()
+        if not self._trains:
+            raise SystemExit(EXIT_STOPPED)
+        if self._stopped_at is None:
+            self._stopped_at = now
+        elif number == signal.SIGINT and now - self._stopped_at >= REPEATED_SECONDS:
+            for process in self._working:
+                process.send(signal.SIGKILL)
 
     def _start(self, waiting: list[StudyRun]) -> None:
         """Start as many runs as have room; one that another process trains keeps waiting."""
         for run in list(waiting):
-            if len(self._working) >= self.jobs:
+            if len(self._working) >= self.jobs or self._stopped_at is not None:
                 return
-            if self._is_busy(run):
+            if run.folder in self.unreadable:
+                self._fail(run, self.unreadable[run.folder])
+            elif self._is_busy(run):
                 continue
+            else:
+                self._begin(run)
             waiting.remove(run)
-            try:
-                result = ended_result(run)
-                if result is not None:
-                    self._report(result)
-                else:
-                    self._working.append(Process(run, max(1, usable_cores() // self.jobs)))
-            except UserError as error:
-                self._fail(run, str(error))
-            except OSError as error:
-                self._fail(run, f"{error.filename or run.folder}: {error.strerror}")
+
+    def _begin(
+        self, run: StudyRun, read: Callable[[StudyRun], StudyResult | None] = ended_result
+    ) -> None:
+        """Take the result of a run that has ended, or start it."""
+        try:
+            result = read(run)
+            if result is None:
+                self._working.append(Process(run, max(1, usable_cores() // self.jobs)))
+            else:
+                self._report(result)
+        except UserError as error:
+            self._fail(run, str(error))
+        except OSError as error:
+            self._fail(run, f"{error.filename or run.folder}: {error.strerror}")
 
     def _is_busy(self, run: StudyRun) -> bool:
         """Return whether another process trains the run, such as one of a killed study."""
-        if not (run.folder / "lock").is_file():
-            return False
         try:
-            with open_no_follow(run.folder / "lock", "a+") as file:
+            with open_no_follow(run.folder / "lock", "r+") as file:
                 lock(file)
         except BlockingIOError:
             if run.folder not in self._waits:
@@ -160,43 +194,44 @@ class Crew:
                 self._waits.add(run.folder)
             return True
         except OSError:
-            return False  # the run reports it
+            return False  # it has no lock yet, or reports why it cannot be opened
         return False
 
-    def _finish(self, run: StudyRun, ended: Ended, waiting: list[StudyRun]) -> None:
-        if ended.code == EXIT_STOPPED:
-            raise SystemExit(EXIT_STOPPED)
-        diverged = (run.folder / DIAGNOSIS).is_file()
-        if ended.code != 0 and not diverged and self._is_busy(run):
-            waiting.append(run)  # another process was faster
-            return
-        if ended.code == 0 or diverged:
-            try:
-                self._report(read_result(run))
-            except (OSError, LookupError, ValueError, TypeError) as error:
-                self._fail(run, f"{run.folder}: its result cannot be read: {error}")
-            return
-        reason = ended.said[-1].removeprefix("Error: ") if ended.said else "no message"
-        self._fail(run, f"exit code {ended.code}, {reason}; see {run.folder}/train.log")
+    def _look(self, waiting: list[StudyRun]) -> None:
+        """Take the results of the runs that have ended since."""
+        for process in list(self._working):
+            ended = process.ended()
+            if ended is None:
+                continue
+            self._working.remove(process)
+            run, diverged = process.run, (process.run.folder / DIAGNOSIS).is_file()
+            if ended.code in STOPPED:
+                raise SystemExit(EXIT_STOPPED)
+            if ended.code == 0 or diverged:
+                self._begin(run, read_result)
+            elif self._is_busy(run):
+                waiting.append(run)  # another process was faster
+            else:
+                said = ended.said[-1].removeprefix("Error: ") if ended.said else ended.reason
+                self._fail(run, f"{said}; see {run.folder}/train.log")
 
     def _report(self, result: StudyResult) -> None:
-        self.results[result.run.folder] = result
+        self._results[result.run.folder] = result
         state = result.failure or f"{self.measure} {result.figure(self.measure):.1%}"
-        logger.info(f"{len(self.results)}/{self.total} {result.run.name}: {state}")
+        logger.info(f"{len(self._results)}/{self.total} {result.run.name}: {state}")
 
     def _fail(self, run: StudyRun, reason: str) -> None:
-        self.failed[run.name] = reason
+        self._failed.append(f"{run.name}: {reason}")
         logger.warning(f"{run.name} failed: {reason}")
 
-    def stop(self) -> None:
-        """Stop the runs with SIGTERM and wait while they save; the same command continues them."""
+    def _stop(self) -> None:
+        """Stop the runs with SIGTERM and wait while they save; the same command continues them.
+
+        Raises SystemExit (130) if they were killed instead.
+        """
         for process in self._working:
             process.send(signal.SIGTERM)
-        while self._working:
-            self._working[0].ended(wait=True)
-            self._working.pop(0)
-
-    def kill(self) -> None:
-        """End the runs at once; they continue from their last checkpoints."""
-        for process in self._working:
-            process.send(signal.SIGKILL)
+        codes = [ended.code for each in self._working if (ended := each.ended(wait=True))]
+        self._working.clear()
+        if self._stopped_at is not None and -signal.SIGKILL in codes:
+            raise SystemExit(128 + signal.SIGINT)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from inceptcli.processes.launchers import by_torchrun
+from inceptcli.processes.launchers import watched_parent
 from inceptcli.processes.signals import (
     EXIT_STOPPED,
     REPEATED_SECONDS,
@@ -39,7 +39,7 @@ class InterruptedAgain(BaseException):
 
 
 class Stopping:
-    """Requests to stop: a signal, the end of torchrun, or a time limit.
+    """Requests to stop: a signal, the end of torchrun or of a study, or a time limit.
 
     Before `training` is set, a signal exits at once with 75, since there is nothing to save. After
     that it sets a flag, which training checks between batches; a second SIGINT exits at once with
@@ -57,7 +57,7 @@ class Stopping:
         self._signal: int | None = None
         self._signalled_at = 0.0
         self._deadline: float | None = None
-        self._launcher = os.getppid() if by_torchrun() else None
+        self._parent = watched_parent()
         self._leaving, self._ended = threading.Lock(), threading.Event()
         self.limit(after)
 
@@ -128,8 +128,8 @@ class Stopping:
             return signal.Signals(self._signal).name
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "trainer.stop_after"
-        if self._launcher is not None and os.getppid() != self._launcher:
-            return "the end of torchrun"
+        if self._parent is not None and os.getppid() != self._parent[0]:
+            return f"the end of {self._parent[1]}"
         return None
 
     @property

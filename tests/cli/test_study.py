@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from inceptcli.processes.cores import usable_cores
 from tests.cli.conftest import check_one_line, inceptcli
+from tests.studies.test_training import PROGRAM
 
 STUDY = """
 question: Does a rate beyond all measure end a run?
@@ -44,6 +47,74 @@ def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+SEARCHED = """
+claim: {section: "3.3", says: Some networks die.}
+question: Do they?
+measure: dead-units
+seeds: [0, 1]
+recipe: {network: {name: irv1}, data: {image_size: 75}, trainer: {epochs: 2}}
+arms:
+  plain: {}
+grid:
+- {key: network.residual_scales, label: Scale, values: [[1.0, 1.0, 1.0], [0.1, 0.1, 0.1]]}
+- {key: network.width, label: Width, values: [0.5, 0.25]}
+search: {key: optimizer.learning_rate, values: [0.1, 0.2], seeds: [7]}
+comparisons:
+- {arm: scale-1.0-width-0.5, against: plain, expected: no-difference, margin: 0.01}
+- {arm: plain, against: scale-0.1-width-0.25, expected: not-higher, margin: 0.1, measure: last-error}
+trends:
+- {over: multiply-adds, expected: lower, measure: best-error}
+threshold: {along: network.width, above: 0.2}
+"""
+
+
+def test_a_study_with_a_grid_and_a_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inceptcli.studies.training.TRAIN", PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    file, output = tmp_path / "wide.yaml", tmp_path / "runs/wide"
+    file.write_text(SEARCHED)
+    output.mkdir(parents=True)
+    (output / "plain-at-0.1-seed-7.todo").write_text("diverge")
+    asked = ["study", file, "--output", output, "--jobs", 2]
+    done = inceptcli(*asked, "--format", "json")
+    assert done.exit_code == 0, done.output
+    judged = json.loads(done.stdout)
+    command = "inceptcli study wide.yaml --output runs/wide --jobs 2 --format json"
+    assert (judged["study"], judged["command"]) == ("wide", command)
+    assert str(tmp_path) not in done.stdout
+    assert judged["claim"] == {"section": "3.3", "says": "Some networks die."}
+    assert (judged["version"], judged["cores"]) == (version("inceptcli"), usable_cores())
+    assert len(judged["runs"]) == 10
+    assert len(judged["search"]["tries"]) == 10
+    assert judged["search"]["best"][0] == {
+        "arm": "plain", "value": 0.2, "errors": [1.0, 0.25], "tied": [], "at_edge": True
+    }  # fmt: skip
+    assert [run["value"] for run in judged["runs"] if run["arm"] == "plain"] == [0.2, 0.2]
+    times = [run["cpu_seconds"] for run in (*judged["runs"], *judged["search"]["tries"])]
+    assert judged["cpu_seconds"] == pytest.approx(sum(times))
+    assert len({run["filters"] for run in judged["runs"]}) == 3
+    assert [each["answer"] for each in judged["verdicts"]] == ["supported"] * 2
+    assert judged["trends"][0]["answer"] == "undecided"
+    assert [each["value"] for each in judged["threshold"]["found"]] == [0.25, 0.25]
+    assert "19/20 scale-0.1-width-0.5, 0.1, seed 1: dead-units 25.0%" in done.stderr
+
+    again = inceptcli(*asked, "--quiet")
+    assert (again.exit_code, again.stderr) == (0, "")
+    assert {len(starts.read_text()) for starts in output.glob("*/starts")} == {1}
+    for line in (
+        "Some networks die. (section 3.3)",
+        "plain: optimizer.learning_rate 0.2 has the lowest last error; best at the edge of the",
+        "dead-units of scale-1.0-width-0.5 no different from plain (margin 1 points): supported (+0.0",
+        "change of best-error lower than 0 by doubled multiply-adds: undecided (+0.0 points per d",
+        "smallest network.width with dead-units above 20%:",
+        "  network.residual_scales [1.0, 1.0, 1.0]: 0.25",
+        "adjusted for all tests of the study (Holm's method)",
+    ):
+        assert line in again.stdout
+
+
 @pytest.mark.system
 def test_a_study_is_stopped_continued_and_judged(tmp_path: Path) -> None:
     file, output = tmp_path / "study.yaml", tmp_path / "out"
@@ -69,6 +140,8 @@ def test_a_study_is_stopped_continued_and_judged(tmp_path: Path) -> None:
     assert failures["usual"] is None
     assert failures["beyond"].startswith("the loss is not finite at step")
     assert all(0 <= run["dead_units"] <= 1 for run in judged["runs"])
+    assert judged["cpu_seconds"] > 4  # of both starts
+    assert judged["data"] == {"classes": 10, "training": 40, "validation": 10}
     (entry,) = judged["verdicts"]
     assert entry["difference"] > 0
     assert (output / "usual-seed-1/model.safetensors").is_file()

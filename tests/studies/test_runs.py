@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from inceptcli.errors import UserError
 from inceptcli.recipe.schema import Recipe
 from inceptcli.recipe.study import StudyMeasure
 from inceptcli.studies.runs import StudyResult, StudyRun, read_result
@@ -33,6 +35,26 @@ def test_a_run_is_measured_by_its_metrics(
     assert failed.figure(measure) == 1.0
 
 
-def test_a_run_without_an_epoch_has_no_errors(tmp_path: Path) -> None:
+def test_a_run_that_failed_in_its_first_epoch_has_no_errors(tmp_path: Path) -> None:
     run = StudyRun("arm", 0, tmp_path, Recipe())
-    assert read_result(run) == StudyResult(run, (), 1.0)
+    report = {"cause": "the loss is not finite", "step": 3}
+    (tmp_path / "diagnosis.json").write_text(json.dumps(report))
+    assert read_result(run) == StudyResult(run, (), 1.0, "the loss is not finite at step 3")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("metrics.csv", METRICS.replace("0.75", ""), "multi-label data has no top-1 error"),
+        ("metrics.csv", METRICS.replace("0.75", "nan"), "unreadable (ValueError: nan is not"),
+        ("metrics.csv", METRICS.replace("val_top1", "top1"), "unreadable (KeyError: 'val_top1')"),
+        ("metrics.csv", "", "its metrics.csv has no validation"),
+        ("diagnosis.json", "{", "unreadable (JSONDecodeError"),
+        ("diagnosis.json", "[]", "unreadable (TypeError"),
+    ],
+)
+def test_an_unreadable_result_is_an_error(tmp_path: Path, file: str, text: str, said: str) -> None:
+    (tmp_path / "metrics.csv").write_text(METRICS)
+    (tmp_path / file).write_text(text)
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path}: {said}")):
+        read_result(StudyRun("arm", 0, tmp_path, Recipe()))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import inceptcli
 from inceptcli.errors import UsageError
-from inceptcli.recipe.file import find_study, override, read_recipe, study_names
-from inceptcli.recipe.study import check_study, recipe_of
+from inceptcli.recipe.file import find_study, override, parse_yaml, read_recipe, study_names
+from inceptcli.recipe.study import Study, check_study, recipe_of
 
 VALUES: dict[str, Any] = {
     "question": "Is more better?",
@@ -16,6 +19,26 @@ VALUES: dict[str, Any] = {
     "arms": {"one": {}, "two": {"trainer": {"epochs": 4}, "network": {"name": "iv4"}}},
     "comparisons": [{"arm": "two", "against": "one", "expected": "lower"}],
 }
+
+
+CLAIM = VALUES["comparisons"][0]
+TREND: dict[str, Any] = {"over": "parameters", "expected": "lower"}
+SEARCH: dict[str, Any] = {"key": "optimizer.learning_rate", "values": [0.1, 1.0], "seeds": [7]}
+AXIS: dict[str, Any] = {"key": "network.dropout", "label": "Dropout", "values": [0.1, 0.2]}
+
+
+def test_an_arm_may_have_another_optimizer() -> None:
+    recipe = {"optimizer": {"name": "rmsprop_tf", "epsilon": 1.0}}
+    arms = {"one": {}, "two": {"optimizer": {"name": "sgd", "learning_rate": 0.5}}}
+    study = check_study({**VALUES, "recipe": recipe, "arms": arms}, "study")
+    assert recipe_of(study, "two", 0, None).optimizer.name == "sgd"
+
+
+def test_other_seeds_must_not_be_those_of_the_search() -> None:
+    values = {**VALUES, "search": {**SEARCH, "seeds": [3]}}
+    assert check_study(values, "study", 3).seeds == [0, 1, 2]
+    with pytest.raises(UsageError, match="got 3 in both"):
+        check_study(values, "study", 4)
 
 
 def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
@@ -39,6 +62,21 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
         ("comparisons", [{"arm": "x", "against": "one", "expected": "lower"}], "name x; arms: one"),
         ("recipe", {"trainer": {"epoch": 1}}, "study, arm one: unknown key trainer.epoch; did you"),
+        ("comparisons", [], "study: comparisons, trends or threshold must say what is tested"),
+        ("comparisons", [{**CLAIM, "expected": "no-difference"}], "margin must be given with no-"),
+        ("comparisons", [{**CLAIM, "margin": 0.1}], "margin must be given with no-difference, not"),
+        ("arms", {"one": {}, "two": {}}, "study: arms two and one have the same recipe"),
+        ("trends", [{**TREND, "arms": ["one", "x"]}], "study: trends name x; arms: one, two"),
+        ("trends", [{**TREND, "over": "size"}], "study: trends.0.over must be 'multiply-adds'"),
+        ("search", {**SEARCH, "seeds": [1]}, "search.seeds must not be seeds of the study, got 1"),
+        ("search", {**SEARCH, "values": [0.1, 0.1]}, "study: search.values repeats a value"),
+        ("search", {**SEARCH, "key": "trainer.epochs"}, "arm two sets trainer.epochs, which sear"),
+        ("search", {**SEARCH, "values": [0.1, "x"]}, "optimizer.learning_rate must be a valid num"),
+        ("grid", [AXIS, AXIS], "study: two axes of grid have the same key"),
+        ("grid", [{**AXIS, "values": [0.1, 0.1]}], "must make 2 or more arms of different names"),
+        ("grid", [{**AXIS, "key": "dropout"}], "study: grid.0.key"),
+        ("grid", [{**AXIS, "key": "network.x"}], "unknown key network.x; known: name"),
+        ("threshold", {"along": "network.dropout", "above": 0.5}, "must be a key of grid, got net"),
         ("claims", "", "study: unknown key claims; did you mean claim?"),
         ("claim", {"section": "3.3", "says": ""}, "study: claim.says"),
         ("claim", {"section": "Figure 20", "says": "It dies."}, "study: claim.section"),
@@ -49,6 +87,14 @@ def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str)
         check_study({**VALUES, key: value}, "study")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_the_study_of_the_guide_is_one() -> None:
+    page = (Path(inceptcli.__file__).parent / "guide/studies.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    study = check_study(parse_yaml(text, "page"), "page")
+    assert study.model_fields_set == Study.model_fields.keys() - {"arms"}
+    assert len(study.all_arms()) == 6
 
 
 @pytest.mark.parametrize("name", study_names())
