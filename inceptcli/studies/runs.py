@@ -70,6 +70,20 @@ class RunRecord(NamedTuple):
     cpu_seconds: float = 0.0
     ended: bool = False
 
+    @classmethod
+    def read(cls, folder: Path) -> RunRecord:
+        """Read the record of a run; a missing or damaged one is empty."""
+        try:
+            found = json.loads((folder / RECORD).read_text())
+            return cls(float(found["cpu_seconds"]), found["ended"] is True)
+        except (OSError, LookupError, ValueError, TypeError):
+            return cls()
+
+    def write(self, folder: Path) -> None:
+        """Write the record of a run."""
+        with replacing(folder / RECORD) as temporary:
+            temporary.write_text(json.dumps(self._asdict()))
+
 
 def runs_of(
     study: Study, output: Path, data: str | None, values: Mapping[str, Any] | None = None
@@ -186,7 +200,7 @@ def read_result(run: StudyRun) -> StudyResult:
         raise UserError(_reason(run, error)) from error
     if not errors and failure is None:
         raise UserError(f"{run.folder}: its metrics.csv has no validation")
-    return StudyResult(run, errors, dead_units, failure, read_record(run.folder).cpu_seconds)
+    return StudyResult(run, errors, dead_units, failure, RunRecord.read(run.folder).cpu_seconds)
 
 
 def _fraction(text: str) -> float:
@@ -201,24 +215,9 @@ def ended_result(run: StudyRun) -> StudyResult | None:
     Raises UserError if its files cannot be read.
     """
     there = _recipe_there(run)
-    if there is None or not read_record(run.folder).ended:
+    if there is None or not RunRecord.read(run.folder).ended:
         return None
     before, now = there.trainer, run.recipe.trainer
     if (before.epochs, before.patience) != (now.epochs, now.patience):
         return None
     return read_result(run)
-
-
-def read_record(folder: Path) -> RunRecord:
-    """Read the record of a run; a missing or damaged one is empty."""
-    try:
-        found = json.loads((folder / RECORD).read_text())
-        return RunRecord(float(found["cpu_seconds"]), found["ended"] is True)
-    except (OSError, LookupError, ValueError, TypeError):
-        return RunRecord()
-
-
-def write_record(folder: Path, record: RunRecord) -> None:
-    """Write the record of a run."""
-    with replacing(folder / RECORD) as temporary:
-        temporary.write_text(json.dumps(record._asdict()))

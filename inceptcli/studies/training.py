@@ -31,9 +31,7 @@ from inceptcli.studies.runs import (
     StudyResult,
     StudyRun,
     ended_result,
-    read_record,
     read_result,
-    write_record,
 )
 
 logger = logging.getLogger(__name__)
@@ -72,7 +70,7 @@ class Process:
         with replacing(run.folder / RECIPE) as temporary:
             temporary.write_text(dump(run.recipe.as_dict()))
         (run.folder / DIAGNOSIS).unlink(missing_ok=True)  # from an earlier start
-        write_record(run.folder, read_record(run.folder)._replace(ended=False))
+        RunRecord.read(run.folder)._replace(ended=False).write(run.folder)
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [*TRAIN, "--recipe", str(run.folder / RECIPE), "--output", str(run.folder), "--quiet"],
@@ -87,9 +85,9 @@ class Process:
             return None
         self._process.returncode = code = os.waitstatus_to_exitcode(status)
         has_ended = code == 0 or (self.run.folder / DIAGNOSIS).is_file()
-        seconds = read_record(self.run.folder).cpu_seconds + usage.ru_utime + usage.ru_stime
+        seconds = RunRecord.read(self.run.folder).cpu_seconds + usage.ru_utime + usage.ru_stime
         with suppress(OSError):  # a full disk is reported as the run's own failure
-            write_record(self.run.folder, RunRecord(round(seconds, 1), has_ended))
+            RunRecord(round(seconds, 2), has_ended).write(self.run.folder)
         self._said.seek(0)
         said = self._said.read().decode(errors="replace").splitlines()
         self._said.close()

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from inceptcli.recipe.study import Expected
 from inceptcli.studies.student_t import above, quantile
 
-Answer = Literal["supported", "contradicted", "undecided"]
+Decision = Literal["supported", "contradicted", "undecided"]
 
 LEVEL = 0.05
 """Largest adjusted p-value of a decided claim."""
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
     high: float
     p: float
     adjusted_p: float
-    answer: Answer
+    answer: Decision
 
 
 def claimed(expected: Expected, margin: float | None) -> tuple[float, float]:
@@ -94,7 +94,7 @@ def verdicts(tests: Sequence[ClaimTest]) -> list[Verdict]:
     """Decide all claims of a study together: each is supported, contradicted or undecided."""
     found = []
     for test, p in zip(tests, adjusted([test.p for test in tests]), strict=True):
-        answer: Answer = "supported" if test.agrees else "contradicted"
+        answer: Decision = "supported" if test.agrees else "contradicted"
         found.append(Verdict(*test[:4], p, answer if p <= LEVEL else "undecided"))
     return found
 

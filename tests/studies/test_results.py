@@ -13,7 +13,7 @@ from inceptcli.networks.registry import network_options
 from inceptcli.networks.summary import summarize
 from inceptcli.recipe.study import check_study
 from inceptcli.studies.results import check_networks, judge
-from inceptcli.studies.runs import RunRecord, read_result, runs_of, write_record
+from inceptcli.studies.runs import RunRecord, read_result, runs_of
 from tests.studies.test_study import VALUES
 from tests.studies.trained import leave_files
 
@@ -34,7 +34,7 @@ def judged(values: dict[str, Any], folder: Path, figures: dict[str, list[float]]
     for run in runs_of(study, folder, None):
         figure = figures[run.arm][study.seeds.index(run.seed)]
         leave_files(run.folder, [0.5, figure], figure)
-        write_record(run.folder, RunRecord(1.5, True))
+        RunRecord(1.5, True).write(run.folder)
         results.append(read_result(run))
     found: dict[str, Any] = json.loads(json.dumps(judge(study, results)))
     return found

@@ -57,13 +57,14 @@ def main(recipe: Path, folder: Path) -> int:
         file.write("x")
     todo = folder.with_name(f"{folder.name}.todo")
     told = todo.read_text() if todo.is_file() else "train"
-    work(0.1)
+    work(0.02)
     if told == "fail":
         print("a warning\nError: the disk is full", file=sys.stderr)
         return 1
     if told == "diverge":
         report = {"cause": "the loss is not finite", "step": 3}
         (folder / "diagnosis.json").write_text(json.dumps(report))
+        leave_files(folder, [])
         return 1
     if told.startswith("wait"):
         stopped: list[int] = []
