@@ -49,7 +49,7 @@ def test_each_comparison_has_its_measure_and_one_correction(tmp_path: Path) -> N
     trends = [{"over": "parameters", "expected": "lower", "measure": "last-error"}]
     values = {**VALUES, "measure": "last-error", "comparisons": comparisons, "trends": trends}
     found = judged(values, tmp_path, {"one": [0.4, 0.5], "two": [0.3, 0.38]})
-    first, second, (trend,) = *found["verdicts"], found["trends"]
+    (first, second), (trend,) = found["verdicts"], found["trends"]
     assert first["difference"] == pytest.approx(-0.11)
     assert second["difference"] == pytest.approx(-0.055)
     assert (first["measure"], second["measure"]) == ("last-error", "mean-error")

@@ -117,8 +117,10 @@ def test_a_search_is_tried_with_its_own_seeds(tmp_path: Path) -> None:
     crew = Crew(4, study.measure, 16)
     assert study.search is not None
     best = best_values(study.search, crew.train(tries_of(study, tmp_path, None)))
-    assert best[0] == ("one", 0.2, pytest.approx([0.7, 0.6, 0.8]), [], False)
-    assert best[1] == ("two", 0.1, pytest.approx([0.25, 0.25, 0.25]), [0.2, 0.4], True)
+    assert [(each.arm, each.value, each.tied, each.at_edge) for each in best] == [
+        ("one", 0.2, [], False), ("two", 0.1, [0.2, 0.4], True)
+    ]  # fmt: skip
+    assert best[0].errors == pytest.approx([0.7, 0.6, 0.8])
     results = crew.train(runs_of(study, tmp_path, None, chosen(best)))
     rates = [result.run.recipe.optimizer.learning_rate for result in results]
     assert rates == [0.2, 0.1, 0.2, 0.1]
