@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inceptcli.data.identity import DataIdentity
+from inceptcli.data.sources import is_multi_label
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.recipe.file import read_recipe
 from inceptcli.recipe.schema import Recipe, check
+from inceptcli.recipe.sections import DataSection
 from inceptcli.recipe.study import Study, StudyMeasure, as_file_name, name_of, recipe_of, tried
 from inceptcli.training.plan import data_of
 from inceptcli.training.resuming import check_data, differing_keys, earlier_run
@@ -24,7 +26,8 @@ RECIPE, RECORD, DIAGNOSIS = "arm.yaml", "study.json", "diagnosis.json"
 class StudyRun(NamedTuple):
     """One arm with one seed; `value` is that of the searched key, if there is one.
 
-    Arms with the same recipe share one folder, and are trained once.
+    Arms with the same recipe share one folder, and are trained once. A try of the search leaves
+    neither weights nor checkpoints.
     """
 
     arm: str
@@ -32,6 +35,7 @@ class StudyRun(NamedTuple):
     folder: Path
     recipe: Recipe
     value: Any = None
+    is_try: bool = False
 
     @property
     def name(self) -> str:
@@ -102,7 +106,8 @@ def tries_of(study: Study, output: Path, data: str | None) -> list[StudyRun]:
     if study.search is None:
         return []
     arms = [(arm, value) for arm in study.all_arms() for value in study.search.values]
-    return _runs(study, output, data, arms, study.search.seeds)
+    tries = _runs(study, output, data, arms, study.search.seeds)
+    return [run._replace(is_try=True) for run in tries]
 
 
 def possible_runs(study: Study, output: Path, data: str | None) -> list[StudyRun]:
@@ -137,7 +142,7 @@ def check_runs(runs: Sequence[StudyRun]) -> dict[Path, str]:
     """Check that earlier runs have the recipes of the study and the data that they name now.
 
     Runs on different data cannot be compared. Returns why folders are unreadable. Raises UsageError
-    with the difference.
+    with the difference, if the data of a run cannot be opened, or if it is multi-label.
     """
     opened: dict[tuple[object, ...], DataIdentity] = {}
     unreadable = {}
@@ -156,17 +161,29 @@ def check_runs(runs: Sequence[StudyRun]) -> dict[Path, str]:
             )
         if kept is None:
             continue
-        used = run.recipe.data
-        place = (used.path, used.val_path, used.val_fraction, used.exclude)
+        place = _place(run.recipe.data)
         if place not in opened:
             opened[place] = data_of(run.recipe, kept)
         try:
-            check_data(directory, opened[place], used.path)
+            check_data(directory, opened[place], run.recipe.data.path)
         except UsageError:
             raise
         except UserError as error:
             unreadable[run.folder] = str(error)
+    for run in runs:
+        place, data = _place(run.recipe.data), run.recipe.data
+        if place not in opened:
+            opened[place] = data_of(run.recipe)
+        if is_multi_label(opened[place].train):
+            raise UsageError(
+                f"{data.path or f'shapes: {data.shapes}'}: multi-label data, but a study compares "
+                "top-1 errors; give data with one label per image"
+            )
     return unreadable
+
+
+def _place(data: DataSection) -> tuple[object, ...]:
+    return data.path, data.val_path, data.val_fraction, data.exclude, data.shapes
 
 
 def _recipe_there(run: StudyRun) -> Recipe | None:
@@ -184,12 +201,10 @@ def _reason(run: StudyRun, error: Exception) -> str:
 def read_result(run: StudyRun) -> StudyResult:
     """Read the result of a run that has ended, from its metrics.csv or its diagnosis.json.
 
-    Raises UserError if they cannot be read, or if an image may have several labels.
+    Raises UserError if they cannot be read.
     """
     try:
         rows = RunDirectory(run.folder).read_metrics()
-        if any(row["val_top1"] == "" for row in rows):
-            raise UserError(f"{run.folder}: multi-label data has no top-1 error to compare")
         errors = tuple(1 - _fraction(row["val_top1"]) for row in rows)
         dead_units = _fraction(rows[-1]["dead_units"]) if rows else 1.0
         failure = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,8 +70,11 @@ class Process:
         run.folder.mkdir(parents=True, exist_ok=True)
         with replacing(run.folder / RECIPE) as temporary:
             temporary.write_text(dump(run.recipe.as_dict()))
+        record = RunRecord.read(run.folder)
+        if run.is_try and record.ended:  # with other epochs; its checkpoints are gone
+            (run.folder / "metrics.csv").unlink(missing_ok=True)
         (run.folder / DIAGNOSIS).unlink(missing_ok=True)  # from an earlier start
-        RunRecord.read(run.folder)._replace(ended=False).write(run.folder)
+        record._replace(ended=False).write(run.folder)
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [*TRAIN, "--recipe", str(run.folder / RECIPE), "--output", str(run.folder), "--quiet"],
@@ -89,6 +93,9 @@ class Process:
         with suppress(OSError):  # a full disk is reported as the run's own failure
             RunRecord(round(seconds, 2), has_ended).write(self.run.folder)
         self._said.seek(0)
+        if has_ended and self.run.is_try:
+            shutil.rmtree(self.run.folder / "checkpoints", ignore_errors=True)
+            (self.run.folder / "model.safetensors").unlink(missing_ok=True)
         said = self._said.read().decode(errors="replace").splitlines()
         self._said.close()
         return Ended(code, [line for line in said if line.strip()])

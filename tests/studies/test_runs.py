@@ -45,7 +45,7 @@ def test_a_run_that_failed_in_its_first_epoch_has_no_errors(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("metrics.csv", METRICS.replace("0.75", ""), "multi-label data has no top-1 error"),
+        ("metrics.csv", METRICS.replace("0.75", ""), "unreadable (ValueError: could not convert"),
         ("metrics.csv", METRICS.replace("0.75", "nan"), "unreadable (ValueError: nan is not"),
         ("metrics.csv", METRICS.replace("val_top1", "top1"), "unreadable (KeyError: 'val_top1')"),
         ("metrics.csv", "", "its metrics.csv has no validation"),

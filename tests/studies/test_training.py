@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from inceptcli.errors import UserError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.recipe.study import check_study
 from inceptcli.studies import training
 from inceptcli.studies.runs import (
@@ -97,6 +97,19 @@ def test_another_recipe_in_the_folder_is_refused(tmp_path: Path) -> None:
         train(tmp_path, recipe={"network": {"name": "irv1", "dropout": 0.5}})
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [({"path": "nowhere"}, "nowhere"), ({"shapes": "pairs"}, "shapes: pairs: multi-label data")],
+)
+def test_unsuitable_data_is_refused_before_training(
+    tmp_path: Path, data: dict[str, str], said: str
+) -> None:
+    values = {**STUDY, "recipe": {"data": data, "loss": {"name": "binary"}}}
+    runs = runs_of(check_study(values, "study"), tmp_path, data.get("path"))
+    with pytest.raises(UsageError, match=said):
+        check_runs(runs)
+
+
 def test_arms_with_one_recipe_are_trained_once(tmp_path: Path) -> None:
     results = train(tmp_path, arms={**STUDY["arms"], "same": {}})
     assert [result.run.arm for result in results] == ["one", "two", "same"] * 2
@@ -124,7 +137,9 @@ def test_a_search_is_tried_with_its_own_seeds(tmp_path: Path) -> None:
     results = crew.train(runs_of(study, tmp_path, None, chosen(best)))
     rates = [result.run.recipe.optimizer.learning_rate for result in results]
     assert rates == [0.2, 0.1, 0.2, 0.1]
-    assert (tmp_path / "one-at-0.2-seed-0/starts").is_file()
+    assert (tmp_path / "one-at-0.2-seed-0/model.safetensors").is_file()
+    left = {file.name for file in (tmp_path / "one-at-0.2-seed-7").iterdir()}
+    assert not left & {"checkpoints", "model.safetensors"}
     assert "tied with 0.2, 0.4; best at the edge of the search" in best[1].described("rate")
 
 

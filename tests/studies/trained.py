@@ -76,6 +76,9 @@ def main(recipe: Path, folder: Path) -> int:
             time.sleep(0.01)
         return 75
     shutil.copy(recipe, folder / "recipe.yaml")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints/step-000000002.ckpt").touch()
+    (folder / "model.safetensors").touch()
     leave_files(folder, [0.5, json.loads(told) if told != "train" else 0.25])
     return 0
 
