@@ -14,11 +14,13 @@ from inceptcli.cli.options import (
     Compile,
     Devices,
     FastDecode,
+    OtherAntialias,
     OtherCropFraction,
     OtherImageSize,
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    antialias_of,
     checked_devices,
     image_size_of,
 )
@@ -81,6 +83,7 @@ def calibrate(
     crop_fraction: OtherCropFraction = None,
     interpolation: OtherInterpolation = None,
     resize: OtherResize = None,
+    antialias: OtherAntialias = None,
     exclude: Annotated[
         Path | None,
         Option(
@@ -156,6 +159,7 @@ def calibrate(
         crop_fraction,
         interpolation,
         resize,
+        antialias_of(antialias),
     )
     images = Wanted(data, split, exclude, allow_outside)
     request = EvaluationRequest(networks, images, skip_unreadable)

@@ -18,11 +18,13 @@ from inceptcli.cli.options import (
     Coverage,
     Devices,
     FastDecode,
+    OtherAntialias,
     OtherCropFraction,
     OtherImageSize,
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    antialias_of,
     checked_devices,
     image_size_of,
 )
@@ -161,6 +163,7 @@ def evaluate(
     crop_fraction: OtherCropFraction = None,
     interpolation: OtherInterpolation = None,
     resize: OtherResize = None,
+    antialias: OtherAntialias = None,
     compile_networks: Compile = False,
     top_k: Annotated[
         int | None,
@@ -267,10 +270,11 @@ def evaluate(
     Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the label.
     Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV files have
     fast_decode: true only with --fast-decode, precision only if it is not 32-true, and image_size,
-    crop_fraction, interpolation, resize, classes and labels only with these options. JSON also has
-    the images that they leave out: of_other_classes (--classes) and unlabeled (--labels). If images
-    accept several labels, the loss is that of the sum of their probabilities, measures that need
-    one label are null, and --predictions has all labels, separated by semicolons.
+    crop_fraction, interpolation, resize, antialias, classes and labels only with these options.
+    JSON also has the images that they leave out: of_other_classes (--classes) and unlabeled
+    (--labels). If images accept several labels, the loss is that of the sum of their probabilities,
+    measures that need one label are null, and --predictions has all labels, separated by
+    semicolons.
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
@@ -313,6 +317,7 @@ def evaluate(
             crop_fraction,
             interpolation,
             resize,
+            antialias_of(antialias),
             classes=classes,
         )
         images = Wanted(data, split, exclude, allow_outside, labels)

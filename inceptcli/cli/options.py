@@ -74,7 +74,7 @@ OtherImageSize = Annotated[
     Option(
         metavar="N|HxW",
         show_default="the weights' own",
-        help="Input size of the networks in pixels, at least 75; like the next three options, it "
+        help="Input size of the networks in pixels, at least 75; like the next four options, it "
         "replaces the preprocessing of all weights given, and results record it. Not for ONNX "
         "files, whose size is fixed.",
     ),
@@ -102,6 +102,20 @@ OtherResize = Annotated[
         "input size, ignoring the aspect ratio.",
     ),
 ]
+
+OtherAntialias = Annotated[
+    Literal["true", "false"] | None,
+    Option(
+        show_default="the weights' own",
+        help="true: average all pixels when shrinking images; false: sample pixels as TensorFlow 1 "
+        "does.",
+    ),
+]
+
+
+def antialias_of(text: Literal["true", "false"] | None) -> bool | None:
+    """Parse --antialias; None keeps the weights' own."""
+    return None if text is None else text == "true"
 
 
 def checked_devices(devices: str) -> int | Literal["auto"]:

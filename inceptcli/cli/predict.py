@@ -22,11 +22,13 @@ from inceptcli.cli.options import (
     Coverage,
     Devices,
     FastDecode,
+    OtherAntialias,
     OtherCropFraction,
     OtherImageSize,
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    antialias_of,
     checked_devices,
     image_size_of,
 )
@@ -182,6 +184,7 @@ def predict(
     crop_fraction: OtherCropFraction = None,
     interpolation: OtherInterpolation = None,
     resize: OtherResize = None,
+    antialias: OtherAntialias = None,
     compile_networks: Compile = False,
     explain: Annotated[
         Path | None,
@@ -238,9 +241,8 @@ def predict(
     spreadsheet runs it as a formula. With --coverage, rows also have set (the names of its classes,
     most probable first; in CSV joined by semicolons, in an image's first row) and coverage_level.
     Rows have fast_decode: true only with --fast-decode, precision only if it is not 32-true, and
-    image_size, crop_fraction, interpolation and resize only with these options. Bytes of a file
-    name that are not UTF-8 appear as \udc80 to
-    \udcff.
+    image_size, crop_fraction, interpolation, resize and antialias only with these options. Bytes of
+    a file name that are not UTF-8 appear as \udc80 to \udcff.
 
     Overlays of --explain show the network input (resized, cropped, gray). Colors go from dark blue
     (no evidence) to yellow (most evidence); a contour surrounds the hottest half. explanations.csv
@@ -266,6 +268,7 @@ def predict(
         crop_fraction,
         interpolation,
         resize,
+        antialias_of(antialias),
         threshold,
     )
     extras = Extras(gallery, explain, class_name, embeddings)

@@ -43,8 +43,8 @@ def load(
             ("auto", "cpu", "cuda", "cuda:N", "mps"), devices (number of GPUs to spread the batches
             over, or "auto"), batch_size (crops per batch), precision (named as in Lightning),
             fast_decode (decode large JPEGs at reduced size), compile (torch.compile, on a GPU);
-            image_size (N or (H, W) pixels), crop_fraction, interpolation and resize replace the
-            preprocessing of the weights.
+            image_size (N or (H, W) pixels), crop_fraction, interpolation, resize and antialias
+            replace the preprocessing of the weights.
 
     Raises:
         FileNotFoundError: there is no such file or folder.

@@ -97,7 +97,7 @@ class Ensemble:
         views = []
         for engine in self.engines:
             p = engine.preprocessing
-            geometry = (p.image_size, p.resize, p.crop_fraction, p.interpolation)
+            geometry = (p.image_size, p.resize, p.crop_fraction, p.interpolation, p.antialias)
             if geometry not in cuts:
                 cuts[geometry] = cut(image, p, self.crops)
             views.append(cuts[geometry])
@@ -190,6 +190,7 @@ class EnsembleOptions(TypedDict, total=False):
     crop_fraction: float | None
     interpolation: Interpolation | None
     resize: ResizeRule | None
+    antialias: bool | None
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,7 @@ class EnsembleRequest:
         crop_fraction: See Preprocessing, as for the following.
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
+        antialias: False samples pixels as TensorFlow 1 does.
         threshold: Threshold of all classes, 0 to 1, for networks with sigmoid outputs.
         classes: File of the classes that compete, one per line; None for all. Only for `eval`.
     """
@@ -227,6 +229,7 @@ class EnsembleRequest:
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    antialias: bool | None = None
     threshold: float | None = None
     classes: Path | None = None
 
@@ -263,6 +266,7 @@ class EnsembleRequest:
             self.crop_fraction,
             self.interpolation,
             self.resize,
+            self.antialias,
             self.threshold,
             None if self.classes is None else printable(str(self.classes)),
         )

@@ -21,6 +21,7 @@ class RecordedOptions(NamedTuple):
         crop_fraction: See Preprocessing; None for the weights' own.
         interpolation: See Preprocessing; None for the weights' own.
         resize: See Preprocessing; None for the weights' own.
+        antialias: See Preprocessing; None for the weights' own.
         threshold: Threshold of all classes; None for the weights' own.
         classes: File of the classes that compete, for `eval`; None for all.
         coverage_level: Coverage asked for; answers have prediction sets unless it is None.
@@ -33,6 +34,7 @@ class RecordedOptions(NamedTuple):
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    antialias: bool | None = None
     threshold: float | None = None
     classes: str | None = None
     coverage_level: float | None = None
@@ -41,7 +43,7 @@ class RecordedOptions(NamedTuple):
     @property
     def preprocessing(self) -> dict[str, Any]:
         """The fields of Preprocessing that replace those of the weights."""
-        fields = ("image_size", "crop_fraction", "interpolation", "resize")
+        fields = ("image_size", "crop_fraction", "interpolation", "resize", "antialias")
         return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
     def as_dict(self) -> dict[str, bool | float | str]:
@@ -54,16 +56,20 @@ class RecordedOptions(NamedTuple):
 
     def as_texts(self) -> dict[str, str]:
         """Return the same options as text for CSV."""
-        return {name: str(value).replace("True", "true") for name, value in self.as_dict().items()}
+        return {name: _as_text(value) for name, value in self.as_dict().items()}
 
 
 def in_words(values: Mapping[str, object]) -> list[str]:
     """Return the recorded options among the values of a result, as part of a sentence."""
     return [
-        name if values[name] is True else f"{name} {values[name]}"
+        name if values[name] is True else f"{name} {_as_text(values[name])}"
         for name in RecordedOptions._fields
         if values.get(name) is not None
     ]
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 DEFAULT_OPTIONS = RecordedOptions()

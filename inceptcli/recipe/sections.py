@@ -137,6 +137,11 @@ class DataSection(Section):
     interpolation: Literal["bilinear", "bicubic"] = Field(
         default="bicubic", description="Interpolation for resizing images."
     )
+    antialias: bool = Field(
+        default=True,
+        description="Whether shrinking images averages all pixels; false: pixels are sampled as in "
+        "TensorFlow 1, which augmentation.style authors always does.",
+    )
     mean: float | Annotated[list[float], Field(min_length=3, max_length=3)] = Field(
         default=0.5,
         description="Mean subtracted from pixels in 0 to 1, one number or three (RGB).",
@@ -180,13 +185,19 @@ class AugmentationSection(Section):
 
     `style` authors follows the authors' released TensorFlow code in crop attempts, resize method,
     color arithmetic and order. `style` none keeps the validation crop of each image: the keys from
-    crop_area to erasing do nothing.
+    fast_mode to erasing do nothing.
     """
 
     style: Literal["usual", "authors", "none"] = Field(
         default="usual",
         description="Usual augmentation, the distortion of the authors' released code, or none: "
-        "the validation crop, without the keys from crop_area to erasing.",
+        "the validation crop, without the keys from fast_mode to erasing.",
+    )
+    fast_mode: bool = Field(
+        default=False,
+        description="With style authors, resize bilinearly and change only brightness and "
+        "saturation, as TF-slim's training script does; false: four resize methods, hue and "
+        "contrast too.",
     )
     crop_area: Annotated[
         list[Fraction], Field(min_length=2, max_length=2), AfterValidator(in_order)

@@ -28,7 +28,9 @@ LAYOUT = (
 INHERITED = (*LAYOUT, "dropout", "batch_norm_momentum", "in_channels")
 """Network options taken from the weights if the recipe does not set them."""
 
-PREPROCESSING = ("image_size", "resize", "crop_fraction", "interpolation", "mean", "std")
+PREPROCESSING = (
+    "image_size", "resize", "crop_fraction", "interpolation", "mean", "std", "antialias",
+)  # fmt: skip
 
 
 def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:
@@ -122,6 +124,7 @@ def _as_recipe(preprocessing: Preprocessing) -> dict[str, Any]:
         "interpolation": preprocessing.interpolation,
         "mean": _one_or_three(preprocessing.mean),
         "std": _one_or_three(preprocessing.std),
+        "antialias": preprocessing.antialias,
     }
 
 

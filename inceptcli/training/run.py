@@ -179,7 +179,8 @@ def _transform(plan: Plan) -> Transform:
     if plan.recipe.augmentation.style == "none":
         return unaugmented(plan.preprocessing)
     chosen = plan.recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
-    return training_transform(plan.preprocessing.image_size, Augmentation(**chosen))
+    view = plan.preprocessing
+    return training_transform(view.image_size, Augmentation(**chosen), view.antialias)
 
 
 def _trainer(
@@ -257,7 +258,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         *([_describe_loss(plan)] if recipe.loss != LossSection() else []),
         *([describe_frozen(network, recipe.network.freeze)] if recipe.network.init else []),
         *_describe_rates(recipe.optimizer),
-        *filter(None, [_describe_unaugmented(recipe.augmentation), describe_features(plan)]),
+        *filter(None, [_describe_unused(recipe.augmentation), describe_features(plan)]),
         _describe_averaging(recipe.averaging),
     ]
 
@@ -316,14 +317,21 @@ def _describe_precision(asked: str, trainer: Trainer) -> str:
     return f"precision {precision}{instead}, device {trainer.strategy.root_device.type}"
 
 
-def _describe_unaugmented(augmentation: AugmentationSection) -> str | None:
-    """Name the keys that change images and do nothing, because `style` is none."""
-    off = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "policy": "none"}
-    off["erasing"] = 0
-    unused = [f"augmentation.{key}" for key in off if getattr(augmentation, key) != off[key]]
-    if augmentation.style != "none" or not unused:
-        return None
-    return f"augmentation.style none: images are not augmented; {', '.join(unused)} not used"
+def _describe_unused(augmentation: AugmentationSection) -> str | None:
+    """Name the keys that change images and do nothing with this style or in fast mode."""
+    style = augmentation.style
+    if style == "none":
+        why = "style none: images are not augmented"
+        keys = ["brightness", "contrast", "saturation", "hue", "policy", "erasing", "fast_mode"]
+    elif style == "usual":
+        why, keys = "style usual: has no fast mode", ["fast_mode"]
+    else:
+        why = "fast_mode: changes brightness and saturation only"
+        keys = ["contrast", "hue"] if augmentation.fast_mode else []
+    unused = [
+        f"augmentation.{key}" for key in keys if getattr(augmentation, key) not in (0, "none")
+    ]
+    return f"augmentation.{why}; {', '.join(unused)} not used" if unused else None
 
 
 def _describe_averaging(averaging: AveragingSection) -> str:

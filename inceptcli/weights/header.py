@@ -84,6 +84,7 @@ class View(Section):
     std: Annotated[
         list[Annotated[float, Field(ge=1e-6, le=1e6)]], Field(min_length=1, max_length=3)
     ]
+    antialias: bool = True
 
 
 class QuantizationHeader(Section):

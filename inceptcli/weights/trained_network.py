@@ -23,6 +23,7 @@ def preprocessing_of(recipe: Recipe, channels: int) -> Preprocessing:
         data.interpolation,
         _by_channel(data.mean, channels),
         _by_channel(data.std, channels),
+        data.antialias,
     )
 
 

@@ -1,4 +1,4 @@
-"""--image-size, --crop-fraction, --interpolation and --resize replace the weights' own."""
+"""Options such as --image-size and --antialias replace the weights' own preprocessing."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from inceptcli.weights.file import load_tensors, read_metadata, save
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import IDS, draw, save_small_network
 
-OTHER = Preprocessing((80, 96), "squash", 1.0, "bilinear")
+OTHER = Preprocessing((80, 96), "squash", 1.0, "bilinear", antialias=False)
 FLAGS = (
     "--image-size", "80x96", "--crop-fraction", "1", "--interpolation", "bilinear",
-    "--resize", "squash",
+    "--antialias", "false", "--resize", "squash",
 )  # fmt: skip
 RECORD = {
-    "image_size": "80x96", "crop_fraction": 1.0, "interpolation": "bilinear", "resize": "squash"
+    "image_size": "80x96", "crop_fraction": 1.0, "interpolation": "bilinear", "resize": "squash",
+    "antialias": False,
 }  # fmt: skip
+TEXTS = {**{key: str(value) for key, value in RECORD.items()}, "antialias": "false"}
+"""The same in CSV files and on pages."""
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +94,18 @@ def test_one_flag_leaves_the_other_settings(photos: Path, weights: Path) -> None
             ("--crop-fraction", "0.5"),
             ("--interpolation", "bilinear"),
             ("--resize", "squash"),
+            ("--antialias", "false"),
         )
     }
     losses = [plain["loss"], *(result["loss"] for result in results.values())]
-    assert len({round(loss, 6) for loss in losses}) == 5
+    assert len({round(loss, 6) for loss in losses}) == 6
     assert results["--image-size", "90"]["image_size"] == "90x90"
     own = read_metadata(weights).preprocessing
-    same = measured(weights, "--data", photos, "--crop-fraction", own.crop_fraction)
+    unchanged = "--crop-fraction", own.crop_fraction, "--antialias", "true"
+    same = measured(weights, "--data", photos, *unchanged)
     assert same["loss"] == plain["loss"]
-    assert same["crop_fraction"] == own.crop_fraction  # an option given is recorded
+    # Options given are recorded.
+    assert (same["crop_fraction"], same["antialias"]) == (own.crop_fraction, True)
 
 
 def test_every_output_of_eval_records_them(photos: Path, weights: Path, tmp_path: Path) -> None:
@@ -107,15 +113,16 @@ def test_every_output_of_eval_records_them(photos: Path, weights: Path, tmp_path
     outputs = zip(("--predictions", "--confusion", "--report"), files.values(), strict=True)
     flags = [part for pair in outputs for part in pair]
     done = inceptcli("eval", weights, "--data", photos, *FLAGS, *flags)
-    words = "image_size 80x96, crop_fraction 1.0, interpolation bilinear, resize squash"
+    words = "image_size 80x96, crop_fraction 1.0, interpolation bilinear, resize squash, "
+    words += "antialias false"
     assert done.stdout.startswith(f"3 images, {words}: top-1 "), done.output
     for name in ("images.csv", "pairs.csv"):
         with files[name].open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert rows
-        assert all(row[key] == str(value) for row in rows for key, value in RECORD.items())
+        assert all(row[key] == value for row in rows for key, value in TEXTS.items())
     page = files["page.html"].read_text()
-    assert all(f"<dt>{key}</dt><dd>{value}</dd>" in page for key, value in RECORD.items())
+    assert all(f"<dt>{key}</dt><dd>{value}</dd>" in page for key, value in TEXTS.items())
     written = tmp_path / "measures.json"
     written.write_text(json.dumps(measured(weights, "--data", photos, *FLAGS)))
     assert measures_in(written, read_metadata(weights)).what == f"1 crop of each image, {words}"
@@ -130,17 +137,22 @@ def test_parts_record_them_and_only_equal_ones_are_merged(
 
     assert part(0, *FLAGS).exit_code == part(1, *FLAGS).exit_code == 0
     record = json.loads((tmp_path / "parts/part-00000-of-00002/_part.json").read_text())
-    assert (record["image_size"], record["resize"]) == ([80, 96], "squash")
+    assert (record["image_size"], record["antialias"]) == ([80, 96], False)
     whole, merged = tmp_path / "whole.parquet", tmp_path / "merged.parquet"
     assert inceptcli("merge", tmp_path / "parts", "--output", merged).exit_code == 0
     inceptcli("predict", photos, "--weights", weights, *FLAGS, "--output", whole)
     assert read_table(merged).equals(read_table(whole))
     assert read_table(whole)["crop_fraction"].to_pylist() == [1.0] * 3
+    assert read_table(whole)["antialias"].to_pylist() == [False] * 3
     check_one_line(part(0), 2, "was started with --image-size 80x96, not of the weights; give")
     (tmp_path / "parts/part-00001-of-00002").rename(tmp_path / "away")
     part(1, *FLAGS[:-1], "short-side")
     done = inceptcli("merge", tmp_path / "parts")
     check_one_line(done, 2, "of different jobs: --resize squash, not short-side")
+    (tmp_path / "parts/part-00001-of-00002").rename(tmp_path / "away too")
+    part(1, *FLAGS, "--antialias", "true")
+    done = inceptcli("merge", tmp_path / "parts")
+    check_one_line(done, 2, "of different jobs: --antialias false, not true")
 
 
 @pytest.mark.parametrize("command", ["eval", "predict"])
@@ -155,6 +167,7 @@ def test_parts_record_them_and_only_equal_ones_are_merged(
         (("--crop-fraction", "nan"), "--crop-fraction must be above 0 and at most 1, got nan"),
         (("--crop-fraction", "1e-320"), "--crop-fraction must be 0.01 to 1, got 1e-320"),
         (("--interpolation", "nearest"), "'nearest' is not one of 'bilinear', 'bicubic'"),
+        (("--antialias", "no"), "'no' is not one of 'true', 'false'"),
         (("--image-size", "80x96", "--crops", "144"), "--crops 144 is defined for a square input"),
     ],
 )
@@ -179,12 +192,14 @@ def test_the_size_of_an_onnx_file_is_fixed_and_the_rest_is_not(
 
 
 def test_python_takes_them_too(photos: Path, weights: Path) -> None:
-    options: dict[str, Any] = {"interpolation": "bilinear", "resize": "squash"}
+    options: dict[str, Any] = {
+        "interpolation": "bilinear", "resize": "squash", "antialias": False
+    }  # fmt: skip
     result = python.evaluate(
         weights, photos, device="cpu", image_size=(80, 96), crop_fraction=1.0, **options
     )
     assert result.loss == measured(weights, "--data", photos, *FLAGS)["loss"]
     assert python.load(weights, image_size=90).preprocessing.image_size == (90, 90)
-    for wrong in ({"image_size": 74}, {"image_size": True}, {"crop_fraction": "1"}, {"resize": 3}):
+    for wrong in ({"image_size": 74}, {"image_size": True}, {"resize": 3}, {"antialias": 0}):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong)).replace('_', '-')} must be "):
             python.load(weights, **wrong)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from inceptcli.data.pixels.augmentation import (
     Mirror,
     RandomCrop,
     augment,
+    evaluation_crop,
     mixing,
     training_transform,
 )
 from inceptcli.data.pixels.distortion import Distortion
+from inceptcli.data.pixels.preprocessing import Preprocessing
 
 PLAIN = Augmentation(
     style="usual", crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), mirror=0.0, brightness=0.0,
@@ -46,6 +49,7 @@ def picture(height: int = 90, width: int = 90) -> Tensor:
     [
         {},
         {"style": "authors", "brightness": 0.125, "contrast": 0.5, "saturation": 0.5, "hue": 0.2},
+        {"style": "authors", "brightness": 0.125, "saturation": 0.5, "fast_mode": True},
         {"policy": "randaugment"},
         {"policy": "trivialaugment"},
         {"erasing": 1.0},
@@ -65,10 +69,21 @@ def test_each_variation_is_a_function_of_the_seed_alone(changes: dict[str, Any])
 
 def test_the_authors_style_is_their_distortion() -> None:
     chosen = varied(style="authors", brightness=0.1, contrast=0.2, saturation=0.3, hue=0.05)
-    theirs = Distortion((80, 75), (0.3, 1.0), (0.75, 1.33), 0.5, 0.1, 0.2, 0.3, 0.05)
+    settings = (80, 75), (0.3, 1.0), (0.75, 1.33), 0.5, 0.1, 0.2, 0.3, 0.05
     for seed in range(5):
-        view = augment(training_transform((80, 75), chosen), picture(), seed)
-        assert torch.equal(view, augment(theirs, picture(), seed))
+        for fast in (False, True):
+            transform = training_transform((80, 75), replace(chosen, fast_mode=fast))
+            view = augment(transform, picture(), seed)
+            assert torch.equal(view, augment(Distortion(*settings, fast), picture(), seed))
+
+
+def test_crops_that_are_not_antialiased_are_those_of_evaluation() -> None:
+    aliased = training_transform((40, 40), PLAIN, antialias=False)
+    evaluated = Preprocessing((40, 40), "squash", 1.0, "bilinear", antialias=False)
+    pixels = picture(150, 150)
+    expected = evaluation_crop(evaluated, pixels.permute(1, 2, 0).numpy())
+    assert torch.equal(augment(aliased, pixels, 0), expected)
+    assert not torch.equal(augment(training_transform((40, 40), PLAIN), pixels, 0), expected)
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from inceptcli.data.pixels import distortion
 from inceptcli.data.pixels.distortion import (
@@ -18,6 +18,7 @@ from inceptcli.data.pixels.distortion import (
     scale_saturation,
     turn_hue,
 )
+from inceptcli.data.pixels.tensorflow_resizing import resized
 from inceptcli.recipe.file import find_recipe, read_with_bases
 from inceptcli.recipe.schema import check
 
@@ -95,28 +96,38 @@ def test_the_whole_image_is_taken_when_no_crop_is_possible() -> None:
     assert random_window(10, 100, (0.9, 1.0), (0.75, 1.33)) == (0, 0, 10, 100)
 
 
-def test_every_order_and_every_resize_method_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    methods, orders = set(), []
-    original = interpolate
+@pytest.mark.parametrize("fast_mode", [False, True])
+def test_every_order_and_every_resize_method_is_drawn(
+    fast_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods: set[str] = set()
+    orders: list[str] = []
+    original = resized
 
-    def note(pixels: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-        methods.add(mode)
-        return original(pixels, size, mode=mode)
+    def note(image: Any, size: tuple[int, int], method: Any) -> Any:
+        methods.add(method)
+        return original(image, size, method)
 
     class Noting(Distortion):
         def _changed(self, pixels: Tensor, color: str) -> Tensor:
             orders.append(color)
             return super()._changed(pixels, color)
 
-    monkeypatch.setattr(distortion, "interpolate", note)
-    distort = Noting((20, 24), (0.5, 1.0), (0.75, 1.33), 0.5, 0.125, 0.5, 0.5, 0.2)
+    monkeypatch.setattr(distortion, "resized", note)
+    distort = Noting((20, 24), (0.5, 1.0), (0.75, 1.33), 0.5, 0.125, 0.5, 0.5, 0.2, fast_mode)
     image = (PIXELS * 255).to(torch.uint8)
     torch.manual_seed(0)
     for _ in range(60):
         assert distort(image).shape == (3, 20, 24)
-    assert methods == {"bilinear", "nearest", "bicubic", "area"}
-    drawn = {tuple(orders[start : start + 4]) for start in range(0, len(orders), 4)}
-    assert drawn == set(COLOR_ORDERS)
+    colors = 2 if fast_mode else 4
+    drawn = [tuple(orders[start : start + colors]) for start in range(0, len(orders), colors)]
+    if fast_mode:
+        assert methods == {"bilinear"}
+        assert set(drawn) == {("brightness", "saturation"), ("saturation", "brightness")}
+        assert 5 < drawn.count(("brightness", "saturation")) < 25  # a quarter of 60
+    else:
+        assert methods == {"bilinear", "nearest", "bicubic", "area"}
+        assert set(drawn) == set(COLOR_ORDERS)
 
 
 def test_brightness_is_added_and_pixels_stay_in_range() -> None:

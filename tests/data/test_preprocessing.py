@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,20 @@ def test_cropping_equals_resizing_the_whole_and_cutting(
     assert largest_difference(cropped, expected) <= 1
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_short_side_without_antialiasing_cuts_the_center_of_the_whole(interpolation: Any) -> None:
+    aliased = Preprocessing((75, 90), interpolation=interpolation, antialias=False)
+    for size in ((100, 140), (333, 90), (500, 600)):
+        image = noise(*size)
+        height, width = aliased.whole_size(*size)
+        whole = Preprocessing((height, width), "squash", 1.0, interpolation, antialias=False)
+        top, left = round((height - 75) / 2), round((width - 90) / 2)
+        expected = whole.crop(image)[top : top + 75, left : left + 90]
+        np.testing.assert_array_equal(aliased.crop(image), expected)
+        antialiased = replace(aliased, antialias=True).crop(image)
+        assert largest_difference(aliased.crop(image), antialiased) > 20
+
+
 @pytest.mark.parametrize("resize", ["short-side", "squash"])
 @pytest.mark.parametrize("size", [(3, 59424), (65535, 1), (1, 65535)])
 def test_a_thin_image_is_cropped_without_the_whole_being_enlarged(
@@ -106,6 +121,8 @@ def test_a_thin_image_is_cropped_without_the_whole_being_enlarged(
     assert cropped.shape == (299, 299, 3)
     assert set(cropped.flat) == {7}
     assert max(width * height for width, height in sizes) == 299 * 299
+    aliased = Preprocessing((299, 299), resize, antialias=False)
+    assert set(aliased.crop(np.full((*size, 3), 7, np.uint8)).flat) == {7}
 
 
 def test_a_crop_may_be_written_to() -> None:
@@ -147,6 +164,7 @@ def test_a_preprocessing_survives_json() -> None:
         "interpolation": "bicubic",
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
+        "antialias": True,
     }
 
 
@@ -166,6 +184,8 @@ def test_a_preprocessing_survives_json() -> None:
         ("crop_fraction", "0.875"),
         ("crop_fraction", True),
         ("interpolation", "nearest"),
+        ("antialias", 0),
+        ("antialias", "false"),
         ("mean", [0.5, 0.5]),
         ("mean", [0.5, 0.5, float("inf")]),
         ("mean", None),
@@ -199,3 +219,5 @@ def test_in_words_says_geometry_and_pixel_values() -> None:
     assert Preprocessing((70, 140), interpolation="bilinear").in_words()[0] == (
         "The image is resized to just cover 80x160 (bilinear), then the central 70x140 is cropped."
     )
+    slim = Preprocessing((299, 299), "squash", interpolation="bilinear", antialias=False)
+    assert "resized to 299x299 (bilinear, not antialiased), ignoring" in slim.in_words()[0]

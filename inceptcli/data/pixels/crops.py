@@ -17,6 +17,7 @@ from inceptcli.data.pixels.preprocessing import (
     resized_part,
     scaled_size,
 )
+from inceptcli.data.pixels.tensorflow_resizing import resized_pixels
 from inceptcli.errors import UsageError
 
 Crops = Literal[1, 10, 12, 144]
@@ -53,9 +54,7 @@ def cut(image: NDArray[np.uint8], preprocessing: Preprocessing, crops: Crops) ->
     number = 0
     for whole, group in groupby(found, key=lambda place: place.whole):
         for part in _parts(image, preprocessing, whole, [place.box for place in group]):
-            if part.size != (width, height):
-                part = part.resize((width, height), FILTERS[preprocessing.interpolation])
-            plain[number] = np.asarray(part)
+            plain[number] = _at_size(part, preprocessing)
             number += 1
     return np.concatenate([plain, plain[:, :, ::-1]])
 
@@ -142,13 +141,16 @@ def _parts(
     preprocessing: Preprocessing,
     whole: tuple[int, int],
     boxes: list[tuple[int, int, int, int]],
-) -> Iterator[Image.Image]:
+) -> Iterator[NDArray[np.uint8]]:
     """Yield the boxes of the image resized to `whole`."""
     height, width = preprocessing.image_size
+    if not preprocessing.antialias:
+        yield from (resized_pixels(image, whole, preprocessing.interpolation, box) for box in boxes)
+        return
     if whole[0] * whole[1] <= MAXIMUM_WHOLE * height * width:
         all_of_it = (0, 0, image.shape[1], image.shape[0])
         resized = resized_part(image, all_of_it, whole, preprocessing.interpolation)
-        yield from (Image.fromarray(resized).crop(box) for box in boxes)
+        yield from (resized[top:bottom, left:right] for left, top, right, bottom in boxes)
         return
     down, across = image.shape[0] / whole[0], image.shape[1] / whole[1]
     for left, top, right, bottom in boxes:
@@ -159,5 +161,15 @@ def _parts(
             min(bottom * down, image.shape[0]),
         )
         size = bottom - top, right - left
-        part = resized_part(image, source, size, preprocessing.interpolation)
-        yield Image.fromarray(part)
+        yield resized_part(image, source, size, preprocessing.interpolation)
+
+
+def _at_size(part: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Resize a square crop to the network's input size, if it is larger."""
+    height, width = preprocessing.image_size
+    if part.shape[:2] == (height, width):
+        return part
+    if not preprocessing.antialias:
+        return resized_pixels(part, (height, width), preprocessing.interpolation)
+    filtered = FILTERS[preprocessing.interpolation]
+    return np.asarray(Image.fromarray(part).resize((width, height), filtered))

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inceptcli.data.pixels.tensorflow_resizing import resized_pixels
+
 ResizeRule = Literal["short-side", "squash"]
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -31,18 +33,21 @@ class Preprocessing:
     `short-side` follows timm: the image is scaled until its shorter side is
     floor(size / crop_fraction), keeping its aspect, and the center is cropped. If `image_size` is
     not square, the scaled image just covers it. `squash` follows TensorFlow slim: the central
-    `crop_fraction` of each side is resized to `image_size`, ignoring its aspect. Differs from slim:
-    downscaling is antialiased, as in Pillow.
+    `crop_fraction` of each side is resized to `image_size`, ignoring its aspect. Downscaling is
+    antialiased, as in Pillow. Without `antialias`, pixels are sampled as in TensorFlow 1, on which
+    slim trains and evaluates.
 
     Attributes:
         image_size: Height and width of the network's input, pixels.
         resize: `short-side` or `squash`.
         crop_fraction: Fraction of the shorter side, or of each side, that is kept; above 0, at
             most 1.
-        interpolation: Pillow's filter, `bilinear` or `bicubic`.
+        interpolation: `bilinear` or `bicubic`: Pillow's filter, or TensorFlow 1's formula without
+            `antialias`.
         mean: Subtracted from red, green and blue in [0, 1]; a single value stands for a network
             with gray input.
         std: Divides the difference; as many values as `mean`.
+        antialias: Whether downscaling averages all pixels of the image.
     """
 
     image_size: tuple[int, int]
@@ -51,6 +56,7 @@ class Preprocessing:
     interpolation: Interpolation = "bicubic"
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         """Validate the fields.
@@ -68,22 +74,32 @@ class Preprocessing:
         fraction = self.crop_fraction
         if not _is_finite(fraction) or not 0 < fraction <= 1:
             raise ValueError(f"crop_fraction must be above 0 and at most 1, got {fraction!r}")
+        if not isinstance(self.antialias, bool):
+            raise ValueError(f"antialias must be true or false, got {self.antialias!r}")
 
     def crop(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize and crop an RGB image: (H, W, 3) -> (*image_size, 3), both uint8.
 
         Resizes the whole image and crops it, as torchvision does. For very elongated images, where
         this would exhaust memory, only the crop is resized; values differ by at most 2 of 255.
+        Without `antialias`, only the crop is computed, with the same values.
         """
         height, width = self.image_size
+        if not self.antialias and self.resize == "squash":
+            left, top, right, bottom = map(int, self.source_box(*image.shape[:2]))
+            part = image[top:bottom, left:right]
+            return resized_pixels(part, self.image_size, self.interpolation)
         whole_height, whole_width = self.whole_size(*image.shape[:2])
+        top, left = round((whole_height - height) / 2), round((whole_width - width) / 2)
+        inner = left, top, left + width, top + height
+        if not self.antialias:
+            return resized_pixels(image, (whole_height, whole_width), self.interpolation, inner)
         if self.resize == "squash" or whole_height * whole_width > MAXIMUM_WHOLE * height * width:
             box = self.source_box(*image.shape[:2])
             return resized_part(image, box, self.image_size, self.interpolation)
         filtered = FILTERS[self.interpolation]
         whole = Image.fromarray(image).resize((whole_width, whole_height), filtered)
-        top, left = round((whole_height - height) / 2), round((whole_width - width) / 2)
-        return np.array(whole.crop((left, top, left + width, top + height)))
+        return np.array(whole.crop(inner))
 
     def source_box(self, height: int, width: int) -> Region:
         """Return the part of an image of this size that the network sees."""
@@ -141,23 +157,24 @@ class Preprocessing:
 
     def in_words(self) -> list[str]:
         """Describe the preprocessing: one sentence on resizing, one on pixel values."""
-        height, width = self.image_size
+        size = "x".join(map(str, self.image_size))
+        how = self.interpolation if self.antialias else f"{self.interpolation}, not antialiased"
         black = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
         white = [(1 - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
         return [
-            self._resizing_in_words(f"{height}x{width}"),
+            self._resizing_in_words(size, how),
             f"Pixel values 0 and 255 become {_channels(black)} and {_channels(white)}.",
         ]
 
-    def _resizing_in_words(self, size: str) -> str:
+    def _resizing_in_words(self, size: str, how: str) -> str:
         if self.resize == "squash":
             kept = f"The central {self.crop_fraction * 100:g} % of each side"
-            return f"{kept} is resized to {size} ({self.interpolation}), ignoring its aspect."
+            return f"{kept} is resized to {size} ({how}), ignoring its aspect."
         height, width = self._covered_size()
         if height == width:
-            scaled = f"The shorter side is resized to {height} pixels ({self.interpolation})"
+            scaled = f"The shorter side is resized to {height} pixels ({how})"
         else:
-            scaled = f"The image is resized to just cover {height}x{width} ({self.interpolation})"
+            scaled = f"The image is resized to just cover {height}x{width} ({how})"
         return f"{scaled}, then the central {size} is cropped."
 
 

@@ -53,6 +53,7 @@ class PartRecord(Section):
         crop_fraction: See above, as for the following.
         interpolation: bilinear or bicubic.
         resize: short-side or squash.
+        antialias: Whether downscaling was antialiased.
         coverage_level: Coverage of the prediction sets; None without sets.
         threshold: Threshold of all classes, if it replaced the weights' own.
         finished: None until the part is finished.
@@ -70,6 +71,7 @@ class PartRecord(Section):
     crop_fraction: float | None = None
     interpolation: Interpolation | None = None
     resize: ResizeRule | None = None
+    antialias: bool | None = None
     coverage_level: float | None = None
     threshold: float | None = None
     finished: Finished | None = None
@@ -90,6 +92,8 @@ class PartRecord(Section):
                 if name == "weights":
                     return "other weights"
                 unset = "off" if name == "coverage_level" else "of the weights"
+                if name == "antialias":
+                    ours, theirs = (None if v is None else str(v).lower() for v in (ours, theirs))
                 return f"{flag} {_shown(ours, unset)}, not {_shown(theirs, unset)}"
         return None
 
@@ -105,6 +109,7 @@ _FLAGS = {
     "crop_fraction": "--crop-fraction",
     "interpolation": "--interpolation",
     "resize": "--resize",
+    "antialias": "--antialias",
     "coverage_level": "--coverage",
     "threshold": "--threshold",
     "format": "--format",

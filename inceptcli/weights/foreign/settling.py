@@ -128,8 +128,9 @@ def _in_words(names: Sequence[str], preprocessing: Preprocessing, count: int) ->
         "interpolation": preprocessing.interpolation,
         "mean": f"mean {_numbers(preprocessing.mean)}",
         "std": f"std {_numbers(preprocessing.std)}",
+        "antialias": "" if preprocessing.antialias else "not antialiased",
     }
-    return ", ".join(text for name, text in words.items() if name in names)
+    return ", ".join(text for name, text in words.items() if text and name in names)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

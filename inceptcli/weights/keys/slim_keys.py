@@ -15,8 +15,9 @@ from inceptcli.weights.keys.key_table import KeyTable
 if TYPE_CHECKING:
     from torch import Tensor
 
-# TF-slim crops the central 87.5 % of each side and resizes without keeping the aspect ratio.
-PREPROCESSING = Preprocessing((299, 299), "squash", 0.875, "bilinear")
+# TF-slim crops the central 87.5 % of each side and resizes without keeping the aspect ratio and
+# without antialiasing.
+PREPROCESSING = Preprocessing((299, 299), "squash", 0.875, "bilinear", antialias=False)
 
 GAMMA, BETA = "/BatchNorm/gamma", "/BatchNorm/beta"
 
