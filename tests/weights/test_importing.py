@@ -78,6 +78,7 @@ def test_the_metadata_says_where_the_weights_came_from(tmp_path: Path) -> None:
     assert metadata.initialized == []
     assert metadata.assumed == [
         "classes", "image_size", "resize", "crop_fraction", "interpolation", "mean", "std",
+        "antialias",
     ]  # fmt: skip
     assert metadata.unnamed
     assert report.remarks[0] == (
