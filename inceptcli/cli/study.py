@@ -47,7 +47,7 @@ def study(
         Argument(
             metavar="NAME|FILE",
             autocompletion=complete_study,
-            help="Study: residual-speed, shortcut, scaling or a study file.",
+            help="Bundled study (`inceptcli list studies`) or a study file.",
             show_default=False,
         ),
     ],

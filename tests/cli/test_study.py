@@ -35,7 +35,7 @@ comparisons:
 
 def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     done = inceptcli("study", "nothing", "--output", tmp_path / "out")
-    check_one_line(done, 2, "study nothing: no such study or file; known: residual-speed")
+    check_one_line(done, 2, "study nothing: no such study or file; known: averaging")
     file = tmp_path / "study.yaml"
     file.write_text(STUDY.replace("seeds: [0, 1]", "seeds: [0]"))
     check_one_line(inceptcli("study", file, "--output", tmp_path / "out"), 2, "seeds")

@@ -105,9 +105,9 @@ def test_every_study_that_came_along_is_one(name: str) -> None:
 
 
 def test_the_papers_studies_are_there() -> None:
-    assert set(study_names()) == {"residual-speed", "scaling", "shortcut"}
+    assert {"residual-speed", "scaling", "shortcut"} <= set(study_names())
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(UsageError, match="no such study or file; known: residual-speed"):
+    with pytest.raises(UsageError, match="no such study or file; known: averaging"):
         find_study("speed")
