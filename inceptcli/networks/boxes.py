@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from math import floor
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 if TYPE_CHECKING:
     from inceptcli.networks.registry import NetworkOptions
@@ -99,11 +99,16 @@ class Fork:
     def __init__(self, **paths: Sequence[Box]) -> None:
         object.__setattr__(self, "paths", paths)
 
-    def widened(self, width: float) -> Fork:
+    def widened(self, width: float) -> Self:
         """Return the fork with `width` times the channels in its paths."""
         paths = {name: [widened(box, width) for box in path] for name, path in self.paths.items()}
+        return self.changed(paths=paths)
+
+    def changed(self, **attributes: Any) -> Self:
+        """Return the fork with other `attributes` (dataclasses.replace needs its own __init__)."""
         fork = copy(self)
-        object.__setattr__(fork, "paths", paths)
+        for name, value in attributes.items():
+            object.__setattr__(fork, name, value)
         return fork
 
 
@@ -112,17 +117,25 @@ class Residual(Fork):
     """Figure 20: ReLU(input + scale * Linear(paths)); the 1x1 Linear restores the input channels.
 
     The Linear has a bias, as in the released networks. The sum has no batch norm (section 3.2)
-    unless NetworkOptions.batch_norm_on_sums is set. The scale is not applied if
+    unless NetworkOptions.batch_norm_on_sums chooses it. The scale is not applied if
     NetworkOptions.shortcut is off. Without `activation` there is no ReLU.
     """
 
     scale: float
     activation: bool
+    batch_norm: bool
 
-    def __init__(self, scale: float, activation: bool = True, **paths: Sequence[Box]) -> None:
+    def __init__(
+        self,
+        scale: float,
+        activation: bool = True,
+        batch_norm: bool = False,
+        **paths: Sequence[Box],
+    ) -> None:
         super().__init__(**paths)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "activation", activation)
+        object.__setattr__(self, "batch_norm", batch_norm)
 
 
 Box = Conv | MaxPool | AveragePool | Fork | Residual
@@ -153,6 +166,18 @@ class Stage:
         modules = [box for box in boxes if isinstance(box, Fork)]
         return modules if modules and len(modules) == len(boxes) else None
 
+    @property
+    def has_sums(self) -> bool:
+        """Whether the modules are residual."""
+        return all(isinstance(module, Residual) for module in self.modules or [None])
+
+    def with_batch_norm_on_sums(self, only_last: bool) -> Stage:
+        """Return the stage with batch norm on the sums of all its modules or the last one."""
+        modules = list(self.modules or ())
+        first = len(modules) - 1 if only_last else 0
+        changed = [module.changed(batch_norm=True) for module in modules[first:]]
+        return replace(self, boxes=[*modules[:first], *changed])
+
 
 @dataclass(frozen=True)
 class Description:
@@ -167,14 +192,15 @@ class Description:
     overall_figure: str
     embedding_width: int | None = None
 
-    def widened(self) -> Description:
-        """Return the description with `options.width` times the channels, embedding included."""
-        width, embedding = self.options.width, self.embedding_width
-        return replace(
-            self,
-            stages=[stage.widened(width) for stage in self.stages],
-            embedding_width=embedding and scaled_channels(embedding, width),
-        )
+    def completed(self) -> Description:
+        """Return the figures with the options' width and batch norm on sums."""
+        width, on_sums = self.options.width, self.options.batch_norm_on_sums
+        stages = [stage.widened(width) for stage in self.stages]
+        with_sums = [place for place, stage in enumerate(stages) if stage.has_sums]
+        for place in {"none": [], "last": with_sums[-1:], "all": with_sums}[on_sums]:
+            stages[place] = stages[place].with_batch_norm_on_sums(only_last=on_sums == "last")
+        embedding = self.embedding_width and scaled_channels(self.embedding_width, width)
+        return replace(self, stages=stages, embedding_width=embedding)
 
     def channels_after(self, stage_name: str) -> int:
         """Return the number of output channels of a stage."""

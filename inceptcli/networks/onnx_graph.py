@@ -189,7 +189,7 @@ class _Graph:
             scale = self._constant(f"{name}.scale", [residual.scale], ())
             scaled = self._node("Mul", f"{name}.scaled", [total, scale])
             total = self._node("Add", f"{name}.sum", [features, scaled])
-        if self.options.batch_norm_on_sums:
+        if residual.batch_norm:
             total = self._batch_norm(f"{name}.sum_batch_norm", total, channels)
         return self._relu(name, total) if residual.activation else total
 

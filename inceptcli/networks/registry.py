@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from inceptcli.networks.boxes import Description
     from inceptcli.networks.network import Network
+
+OnSums = Literal["none", "last", "all"]
 
 WIDEST = 4.0
 """Largest `width`: 16 times the parameters of the published network."""
@@ -32,7 +34,8 @@ class NetworkOptions:
     residual modules have no scales (None), and Inception-v3 has neither. Average pools divide by
     the number of pixels inside the image. With `count_padding` they divide by all nine, as in
     torchvision's and timm's Inception-v3. `width` is a factor on the channels of every convolution
-    (boxes.scaled_channels).
+    (boxes.scaled_channels). Batch norm is on no sum of residual modules, on the last before the
+    average pooling or on all.
     """
 
     name: str
@@ -42,7 +45,7 @@ class NetworkOptions:
     repeats: tuple[int, int, int] | None = None
     residual_scales: tuple[float, float, float] | None = None
     shortcut: bool = True
-    batch_norm_on_sums: bool = False
+    batch_norm_on_sums: OnSums = "none"
     dropout: float = 0.2
     batch_norm_eps: float = 0.001
     batch_norm_momentum: float = 0.1
@@ -163,7 +166,7 @@ def network_options(name: str, **changes: Any) -> NetworkOptions:
     if layout.residual_scales is None and (
         "residual_scales" in given
         or given.get("shortcut") is False
-        or given.get("batch_norm_on_sums")
+        or given.get("batch_norm_on_sums", "none") != "none"
     ):
         raise ValueError(
             f"{name} has no residual modules, so residual_scales, shortcut and batch_norm_on_sums "
@@ -199,7 +202,7 @@ def describe(options: NetworkOptions) -> Description:
         raise ValueError(f"unknown network {options.name!r}; known: {', '.join(NETWORKS)}")
     module = import_module(f"inceptcli.networks.figures.{NETWORKS[options.name].module}")
     description: Description = module.describe(options)
-    return description.widened()
+    return description.completed()
 
 
 def build(options: NetworkOptions) -> Network:

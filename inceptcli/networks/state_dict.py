@@ -64,7 +64,7 @@ def _boxes(
             if isinstance(boxes, Residual):
                 joined = joined_channels(boxes, channels)
                 yield from _linear(f"{name}.linear", (channels, joined, 1, 1)).items()
-                if options.batch_norm_on_sums:
+                if boxes.batch_norm:
                     yield from _batch_norm(f"{name}.sum_batch_norm", channels).items()
         case _:
             for index, box in enumerate(boxes):

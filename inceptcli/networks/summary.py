@@ -178,7 +178,7 @@ class _Walk:
         kind += f", scale {residual.scale:g}" if self.options.shortcut else ", no shortcut"
         kind += "" if residual.activation else ", no ReLU after the sum"
         self._add(_below(place, "linear"), kind, shape, joined * shape[0], shape[0])
-        if self.options.batch_norm_on_sums:
+        if residual.batch_norm:
             self._add(_below(place, "sum_batch_norm"), "batch norm", shape, 0, 2 * shape[0])
 
     def _add(

@@ -65,9 +65,8 @@ class ResidualModule(ForkModule):
         self.scale, self.activation = residual.scale, residual.activation
         self.shortcut = options.shortcut
         self.linear = nn.Conv2d(joined_channels(residual, in_channels), in_channels, 1)
-        # Section 3.3 tried batch norm between the sum and its ReLU against dying networks.
-        on_sums = options.batch_norm_on_sums
-        self.sum_batch_norm = batch_norm(in_channels, options) if on_sums else None
+        # Section 3.3 tried batch norm between the last sum and its ReLU against dying networks.
+        self.sum_batch_norm = batch_norm(in_channels, options) if residual.batch_norm else None
 
     def forward(self, features: Tensor, activated: bool = True) -> Tensor:
         """Add the scaled residual; shape unchanged. Unless `activated`, leave out the ReLU."""

@@ -50,9 +50,10 @@ class NetworkSection(Section):
         default=None,
         description="Whether residual blocks add their input; null: the network's own.",
     )
-    batch_norm_on_sums: bool | None = Field(
+    batch_norm_on_sums: Literal["none", "last", "all"] | None = Field(
         default=None,
-        description="Batch norm on the sums of residual blocks; null: the network's own.",
+        description="Sums of residual blocks that have batch norm: none, the last before the "
+        "average pooling (paper, section 3.3), or all; null: the network's own.",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
         default=None,

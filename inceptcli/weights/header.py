@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from inceptcli.networks.registry import WIDEST
+from inceptcli.networks.registry import WIDEST, OnSums
 from inceptcli.recipe.section import Fraction, Section
 from inceptcli.weights.calibration import COLDEST, HOTTEST, kept_ranks
 
@@ -64,7 +64,7 @@ class NetworkHeader(Section):
     )
     residual_scales: Annotated[list[Level], Field(min_length=3, max_length=3)] | None
     shortcut: bool
-    batch_norm_on_sums: bool
+    batch_norm_on_sums: OnSums
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_eps: Ratio
     batch_norm_momentum: Ratio

@@ -27,7 +27,7 @@ OPTIONS = {
     "repeats": (1, 1, 1),
     "residual_scales": (0.3, 0.3, 0.3),
     "shortcut": False,
-    "batch_norm_on_sums": True,
+    "batch_norm_on_sums": "all",
     "dropout": 0.4,
     "batch_norm_eps": 0.01,
 }
@@ -120,7 +120,7 @@ def test_a_run_takes_the_network_and_the_preprocessing_of_its_weights(
         ),
         (["--set", "network.width=1.0"], "of width 0.5; leave it out to use that of the weights"),
         (["--set", "network.batch_norm_eps=0.001"], "of batch_norm_eps 0.01"),
-        (["--set", "network.batch_norm_on_sums=false"], "of batch_norm_on_sums true"),
+        (["--set", "network.batch_norm_on_sums=none"], "of batch_norm_on_sums all"),
         (["--set", "network.residual_scales=[1, 1, 1]"], "of residual_scales [0.3, 0.3, 0.3]"),
     ],
 )

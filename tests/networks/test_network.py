@@ -206,13 +206,16 @@ def test_no_batch_norm_is_on_a_sum(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RESIDUAL_NETWORKS)
-def test_batch_norm_on_sums_is_an_option(name: str) -> None:
-    network = on_meta(name, batch_norm_on_sums=True)
-    modules = [part for part in network.modules() if isinstance(part, ResidualModule)]
+def test_batch_norm_is_on_the_last_sum_or_on_all(name: str) -> None:
+    sums = sum(network_options(name).repeats or ())
+    for on_sums, expected in (("last", [False] * (sums - 1) + [True]), ("all", [True] * sums)):
+        network = on_meta(name, batch_norm_on_sums=on_sums)
+        modules = [part for part in network.modules() if isinstance(part, ResidualModule)]
+        assert [module.sum_batch_norm is not None for module in modules] == expected
     assert all(
-        module.sum_batch_norm is not None
-        and module.sum_batch_norm.num_features == module.linear.out_channels
+        module.sum_batch_norm.num_features == module.linear.out_channels
         for module in modules
+        if module.sum_batch_norm is not None
     )
     assert network(torch.empty(2, 3, 75, 75, device="meta")).shape == (2, 1000)
 

@@ -25,7 +25,7 @@ from inceptcli.networks.registry import NETWORKS, build, describe, network_optio
 from inceptcli.networks.state_dict import COUNTER, state_dict_shapes
 from inceptcli.networks.summary import summarize
 from inceptcli.prediction.export import folded as folded_tensors
-from tests.networks.variants import VARIANTS
+from tests.networks.variants import VARIANTS, num_sums_with_batch_norm
 from tests.photographs import photographs
 from tests.weights.parity import (
     LIMIT,
@@ -211,7 +211,7 @@ def reversed_paths(boxes: Boxes) -> Any:
     if isinstance(boxes, Fork):
         paths = {name: reversed_paths(path) for name, path in reversed([*boxes.paths.items()])}
         if isinstance(boxes, Residual):
-            return Residual(boxes.scale, boxes.activation, **paths)
+            return Residual(boxes.scale, boxes.activation, boxes.batch_norm, **paths)
         return Fork(**paths)
     return [reversed_paths(box) for box in boxes] if isinstance(boxes, list) else boxes
 
@@ -286,7 +286,7 @@ def test_nodes_are_called_as_the_boxes_and_have_their_shapes(
             assert node.op_type == next(op for word, op in kinds.items() if word in layer.kind)
             assert shapes[node.output[0]] == layer.output_shape, layer.name
     norms = sum(node.op_type == "BatchNormalization" for node in nodes.values())
-    on_sums = sum(options.repeats or ()) if options.batch_norm_on_sums else 0
+    on_sums = num_sums_with_batch_norm(options)
     convolutions = sum("batch_norm" in key for key in nodes) - on_sums
     assert norms == on_sums + convolutions
     assert (convolutions == 0) == folded

@@ -41,7 +41,7 @@ def test_changes_apply_and_none_keeps_the_default() -> None:
         ("inception", {}, "unknown network 'inception'; known: iv4, irv1, irv2, iv4-tf"),
         ("iv4", {"residual_scales": (0.1, 0.1, 0.1)}, "iv4 has no residual modules"),
         ("iv3", {"shortcut": False}, "iv3 has no residual modules"),
-        ("iv4-tf", {"batch_norm_on_sums": True}, "iv4-tf has no residual modules"),
+        ("iv4-tf", {"batch_norm_on_sums": "last"}, "iv4-tf has no residual modules"),
         ("iv3", {"repeats": (1, 1, 1)}, "iv3 has fixed modules"),
         ("irv2", {"count_padding": True}, "irv2 has no padded average pools"),
         ("iv3", {"width": 0.0}, "width must be over 0 and at most 4, got 0.0"),

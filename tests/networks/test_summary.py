@@ -10,7 +10,7 @@ from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, network_options
 from inceptcli.networks.state_dict import Shape
 from inceptcli.networks.summary import Summary, summarize
-from tests.networks.variants import VARIANTS
+from tests.networks.variants import VARIANTS, num_sums_with_batch_norm
 
 # paper.md: parameters at 1000 classes, multiply-adds in 10^9 at 299x299.
 PUBLISHED = {
@@ -177,7 +177,7 @@ def test_every_number_is_torchs_own_count(
     assert summary.multiply_adds == sum(counted.multiply_adds.values())
     boxes = nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AvgPool2d | nn.Dropout
     found = [part for part in counted.network.modules() if isinstance(part, boxes)]
-    on_sums = sum(options.repeats or ()) if options.batch_norm_on_sums else 0
+    on_sums = num_sums_with_batch_norm(options)
     assert len(layers) == len(found) + on_sums
 
 

@@ -30,9 +30,9 @@ def built(box: Box | list[Box], **options: Any) -> nn.Module:
     return module_of(box, 4, network_options("irv1", **options)).eval()
 
 
-def residual(activation: bool = True, **options: Any) -> ResidualModule:
+def residual(activation: bool = True, batch_norm: bool = False, **options: Any) -> ResidualModule:
     paths = {"direct": [Conv("1x1", 3)], "deep": [Conv("1x7", 2)]}
-    module = built(Residual(0.25, activation, **paths), **options)
+    module = built(Residual(0.25, activation, batch_norm, **paths), **options)
     assert isinstance(module, ResidualModule)
     return module
 
@@ -70,7 +70,7 @@ def test_a_residual_leaves_its_input_untouched() -> None:
 
 
 def test_batch_norm_on_a_sum_normalizes_it_before_the_relu() -> None:
-    module = residual(batch_norm_on_sums=True).train()
+    module = residual(batch_norm=True).train()
     outputs = module(torch.randn(64, 4, 5, 5) * 30 + 100)
     positive = (outputs > 0).float().mean(dim=(0, 2, 3))
     assert ((positive > 0.3) & (positive < 0.7)).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inceptcli.networks.registry import NETWORKS
+from inceptcli.networks.registry import NETWORKS, NetworkOptions
 
 CHANGES: list[dict[str, Any]] = [
     {},
@@ -12,7 +12,8 @@ CHANGES: list[dict[str, Any]] = [
     {"repeats": (1, 2, 3)},
     {"width": 0.15},
     {"shortcut": False},
-    {"batch_norm_on_sums": True, "residual_scales": (1.0, 0.5, 0.25)},
+    {"batch_norm_on_sums": "last", "width": 0.25},
+    {"batch_norm_on_sums": "all", "residual_scales": (1.0, 0.5, 0.25)},
     {"count_padding": True},
 ]
 
@@ -27,6 +28,11 @@ def fits(name: str, changes: dict[str, Any]) -> bool:
         "count_padding": layout.has_padded_pools,
     }
     return all(needed.get(option, True) for option in changes)
+
+
+def num_sums_with_batch_norm(options: NetworkOptions) -> int:
+    """How many residual sums have batch norm."""
+    return {"none": 0, "last": 1, "all": sum(options.repeats or ())}[options.batch_norm_on_sums]
 
 
 VARIANTS = [(name, changes) for name in NETWORKS for changes in CHANGES if fits(name, changes)]
