@@ -91,7 +91,7 @@ def test_an_average_and_the_raw_weights_come_from_the_same_training() -> None:
     assert averaged == raw
 
 
-@pytest.mark.parametrize("name", ["lower-rate"])
+@pytest.mark.parametrize("name", ["lower-rate", "batch-norm-last"])
 def test_three_rates_are_tried_beyond_216_steps(name: str) -> None:
     arms = recipes(name).values()
     assert {recipe.optimizer.learning_rate for recipe in arms} == {0.045, 0.015, 0.0045}
