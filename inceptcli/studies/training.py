@@ -42,6 +42,8 @@ TRAIN = [sys.executable, "-m", "inceptcli", "train"]
 
 POLL_SECONDS = 0.2
 
+RECORD_SECONDS = 10.0
+"""Time between records of a run's processor time, for a study that is killed."""
 
 STOPPED = (EXIT_STOPPED, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a run that a signal stopped; the last two are from before it can save."""
@@ -75,6 +77,7 @@ class Process:
             (run.folder / "metrics.csv").unlink(missing_ok=True)
         (run.folder / DIAGNOSIS).unlink(missing_ok=True)  # from an earlier start
         record._replace(ended=False).write(run.folder)
+        self._earlier, self._recorded_at = record.cpu_seconds, time.monotonic()
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._process = subprocess.Popen(
             [*TRAIN, "--recipe", str(run.folder / RECIPE), "--output", str(run.folder), "--quiet"],
@@ -86,23 +89,37 @@ class Process:
         """Return how the process ended and add its processor time to the record, or None."""
         found, status, usage = os.wait4(self._process.pid, 0 if wait else os.WNOHANG)
         if not found:
+            if time.monotonic() - self._recorded_at >= RECORD_SECONDS:
+                self._record(cpu_seconds(self._process.pid))
             return None
         self._process.returncode = code = os.waitstatus_to_exitcode(status)
         has_ended = code == 0 or (self.run.folder / DIAGNOSIS).is_file()
-        seconds = RunRecord.read(self.run.folder).cpu_seconds + usage.ru_utime + usage.ru_stime
-        with suppress(OSError):  # a full disk is reported as the run's own failure
-            RunRecord(round(seconds, 2), has_ended).write(self.run.folder)
-        self._said.seek(0)
+        self._record(usage.ru_utime + usage.ru_stime, has_ended)
         if has_ended and self.run.is_try:
             shutil.rmtree(self.run.folder / "checkpoints", ignore_errors=True)
             (self.run.folder / "model.safetensors").unlink(missing_ok=True)
+        self._said.seek(0)
         said = self._said.read().decode(errors="replace").splitlines()
         self._said.close()
         return Ended(code, [line for line in said if line.strip()])
 
+    def _record(self, seconds: float, has_ended: bool = False) -> None:
+        self._recorded_at = time.monotonic()
+        with suppress(OSError):  # a full disk is reported as the run's own failure
+            RunRecord(round(self._earlier + seconds, 2), has_ended).write(self.run.folder)
+
     def send(self, number: signal.Signals) -> None:
         """Send a signal."""
         os.kill(self._process.pid, number)  # a process stays until `ended`; Popen would forget it
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a running process and its ended children; 0 if unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 class Crew:
@@ -212,6 +229,8 @@ class Crew:
             run, diverged = process.run, (process.run.folder / DIAGNOSIS).is_file()
             if ended.code in STOPPED:
                 raise SystemExit(EXIT_STOPPED)
+            for line in ended.said if ended.code == 0 else []:
+                logger.warning(f"{run.name}: {line}")
             if ended.code == 0 or diverged:
                 self._begin(run, read_result)
             elif self._is_busy(run):

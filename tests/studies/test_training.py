@@ -57,7 +57,9 @@ def starts(folder: Path) -> dict[str, int]:
 
 def test_runs_that_ended_are_not_started_again(tmp_path: Path, notices: list[str]) -> None:
     (tmp_path / "two-seed-1.todo").write_text("diverge")
+    (tmp_path / "one-seed-1.todo").write_text("warn")
     first = train(tmp_path)
+    assert "one, seed 1: a warning" in notices
     assert [result.figure("last-error") for result in first] == [0.25, 0.25, 0.25, 1.0]
     assert all(result.cpu_seconds >= 0.02 for result in first)
     assert "4/4 " in notices[-1]
@@ -156,7 +158,7 @@ from inceptcli.recipe.study import check_study
 from inceptcli.studies import training
 from inceptcli.studies.runs import runs_of
 
-training.TRAIN, training.REPEATED_SECONDS = PROGRAM, 0.0
+training.TRAIN, training.REPEATED_SECONDS, training.RECORD_SECONDS = PROGRAM, 0.0, 0.0
 crew = training.Crew(2, "last-error", 4)
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, crew.on_signal)
@@ -207,6 +209,8 @@ def test_a_second_ctrl_c_ends_the_runs_at_once(tmp_path: Path) -> None:
 @pytest.mark.system
 def test_a_study_waits_for_the_runs_of_a_killed_one(tmp_path: Path, notices: list[str]) -> None:
     study = begun(tmp_path, "wait long")
+    while RunRecord.read(tmp_path / "one-seed-0").cpu_seconds < 0.02:
+        time.sleep(0.01)
     study.send_signal(signal.SIGSTOP)
     for todo in tmp_path.glob("*.todo"):
         todo.unlink()
@@ -217,3 +221,4 @@ def test_a_study_waits_for_the_runs_of_a_killed_one(tmp_path: Path, notices: lis
     assert len(waits) == 2
     assert re.match("one, seed 0: ", waits[0])
     assert starts(tmp_path)["one-seed-0"] == 2
+    assert RunRecord.read(tmp_path / "one-seed-0").cpu_seconds >= 0.04

@@ -75,6 +75,9 @@ def main(recipe: Path, folder: Path) -> int:
         while not (stopped and told == "wait") and os.getppid() == parent:
             time.sleep(0.01)
         return 75
+    if told == "warn":
+        print("a warning", file=sys.stderr)
+        told = "train"
     shutil.copy(recipe, folder / "recipe.yaml")
     (folder / "checkpoints").mkdir(exist_ok=True)
     (folder / "checkpoints/step-000000002.ckpt").touch()
