@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_study
-from inceptcli.cli.outputs import OutputFiles, print_fitted
+from inceptcli.cli.outputs import OutputFiles, print_fitted, say_written
 from inceptcli.errors import UsageError, UserError
 from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
@@ -85,6 +85,8 @@ def study(
     runs save, the exit code is 75, and the same command continues. Runs that have ended are not
     started again.
 
+    OUTPUT/study.png is the figure: results by arm and seed, the map of a grid, or the trend.
+
     JSON has the claim, the arms' values by seed, verdicts, trends, the map of a grid, the search,
     the runs, the command and its processor time (`inceptcli guide file-formats`). Study files:
     `inceptcli guide studies`.
@@ -103,8 +105,9 @@ def study(
     check_networks(settings, str(file))
     hide("inceptcli.data")  # each run logs these notices itself
     possible = possible_runs(settings, output, data)
-    for run in possible:
-        OutputFiles({"--output": run.folder / "arm.yaml"}).check([file])
+    figure = output / "study.png"
+    for path in (figure, *(run.folder / "arm.yaml" for run in possible)):
+        OutputFiles({"--output": path}).check([file])
     flags = {"--data": data, "--output": output, "--seeds": seeds}
     flags |= {"--jobs": jobs if jobs > 1 else None}
     flags |= {"--format": output_format if output_format != "table" else None}
@@ -122,6 +125,14 @@ def study(
         echo(json.dumps(judged, indent=2))
     else:
         print_fitted(_as_table(judged))
+
+    from inceptcli.plots.study_figure import draw_study
+
+    try:
+        draw_study(figure, judged, verdicts_in_words(judged))
+    except OSError as error:
+        raise UserError(f"{figure}: {error.strerror or error}") from error
+    say_written(figure)
 
 
 def _check_output(output: Path) -> None:
@@ -199,13 +210,20 @@ def _as_table(judged: dict[str, Any]) -> str:
             *_figures(judged),
             "",
             *([_searched(judged["search"]), ""] if judged["search"] else []),
-            *map(_compared, judged["verdicts"]),
-            *map(_trend, judged["trends"]),
-            *_threshold(judged),
+            *verdicts_in_words(judged),
             "",
             CORRECTED,
         ]
     )
+
+
+def verdicts_in_words(judged: dict[str, Any]) -> list[str]:
+    """Return a line for each comparison and trend, and those of the threshold."""
+    return [
+        *map(_compared, judged["verdicts"]),
+        *map(_trend, judged["trends"]),
+        *_threshold(judged),
+    ]
 
 
 def _figures(judged: dict[str, Any]) -> list[str]:

@@ -73,7 +73,11 @@ def quiet_matplotlib() -> None:
 
 @contextmanager
 def canvas(
-    path: Path, width: float, height: float, layout: Literal["constrained"] | None = None
+    path: Path,
+    width: float,
+    height: float,
+    layout: Literal["constrained"] | None = None,
+    dpi: int | None = None,
 ) -> Iterator[Figure]:
     """Yield a figure of `width` x `height` inches; write it as PNG to `path` on exit.
 
@@ -88,7 +92,7 @@ def canvas(
         from matplotlib.figure import Figure
 
         stack.enter_context(matplotlib.style.context(["default", STYLE]))
-        figure = Figure(figsize=(width, height), layout=layout)
+        figure = Figure(figsize=(width, height), layout=layout, dpi=dpi)
         FigureCanvasAgg(figure)
         yield figure
         with replacing(path) as temporary:

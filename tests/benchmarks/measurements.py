@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,9 @@ def values() -> dict[str, Any]:
     }
 
 
-def render(template: str) -> str:
-    """A template with the values of the stored results."""
-    text = environment().from_string(template).render(values())
+def render(template: str, given: Mapping[str, Any] | None = None) -> str:
+    """A template with the values `given`, by default those of the stored results."""
+    text = environment().from_string(template).render(values() if given is None else given)
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 

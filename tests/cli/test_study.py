@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from inceptcli.processes.cores import usable_cores
 from tests.cli.conftest import check_one_line, inceptcli
@@ -45,6 +46,8 @@ def test_wrong_use_is_one_line(tmp_path: Path) -> None:
     file.write_text(STUDY)
     check_one_line(inceptcli("study", file, "--output", file), 2, "not a folder")
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out/study.png").mkdir(parents=True)
+    check_one_line(inceptcli("study", file, "--output", tmp_path / "out"), 2, "not a regular file")
 
 
 SEARCHED = """
@@ -102,6 +105,9 @@ def test_a_study_with_a_grid_and_a_search(tmp_path: Path, monkeypatch: pytest.Mo
     assert judged["trends"][0]["answer"] == "undecided"
     assert [each["value"] for each in judged["threshold"]["found"]] == [0.25, 0.25]
     assert "16/16 " in done.stderr
+    assert done.stderr.endswith("wrote runs/wide/study.png\n")
+    with Image.open("runs/wide/study.png") as image:  # two maps and a trend
+        assert image.width < image.height
 
     again = inceptcli(*asked, "--quiet")
     assert (again.exit_code, again.stderr) == (0, "")

@@ -1,0 +1,238 @@
+"""Write the guide's page of the paper's claims from the studies and their results.
+
+    python -m tests.studies.paper_page
+
+Renders paper.md.jinja into inceptcli/guide/. The claims are those of the studies (`claim` in
+recipes/studies/*.yaml), with the verdicts in results/NAME.json, and those of claims.yaml. To add a
+result, run the study with `--format json > tests/studies/results/NAME.json`. Results in
+results/earlier/ are from before corrected verdicts; a result of the same study replaces them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inceptcli.cli.study import verdicts_in_words
+from inceptcli.guide.pages import FOLDER
+from inceptcli.networks.registry import network_options
+from inceptcli.networks.summary import Summary, summarize
+from inceptcli.plots.curve import Curve
+from inceptcli.plots.paper_curves import NETWORKS, paper_curves
+from inceptcli.plots.reaching import first_reaching, mean_around
+from inceptcli.recipe.file import find_study, read_recipe, study_names
+from inceptcli.recipe.study import Study, check_study
+from inceptcli.studies.verdict import assess, verdicts
+from tests.benchmarks import measurements
+
+PAGE = FOLDER / "paper.md"
+TEMPLATE = Path(__file__).with_name("paper.md.jinja")
+RESULTS = Path(__file__).with_name("results")
+CLAIMS = Path(__file__).with_name("claims.yaml")
+WIDTH = 120
+NEAR = 0.1
+"""Costs that differ by up to this share are about equal."""
+
+FINAL_EPOCHS = 10
+NOT_RUN = "not yet run"
+
+
+def result_of(name: str) -> dict[str, Any] | None:
+    """The stored result of a study; one from before corrected verdicts has `earlier`."""
+    for path in (RESULTS / f"{name}.json", RESULTS / "earlier" / f"{name}.json"):
+        if path.is_file():
+            result: dict[str, Any] = json.loads(path.read_text())
+            return _corrected(result) if path.parent != RESULTS else result
+    return None
+
+
+def _corrected(result: dict[str, Any]) -> dict[str, Any]:
+    """An earlier result as printed in `earlier`, with verdicts made of its rounded figures."""
+    tests = []
+    for each in result["verdicts"]:
+        pairs = zip(result["arms"][each["arm"]], result["arms"][each["against"]], strict=True)
+        tests.append(assess([one - other for one, other in pairs], each["expected"], None))
+    common = {"measure": result["measure"], "margin": None}
+    corrected = [
+        {**each, **common, **verdict._asdict()}
+        for each, verdict in zip(result["verdicts"], verdicts(tests), strict=True)
+    ]
+    return {
+        **result, "earlier": result["verdicts"], "verdicts": corrected, "trends": [],
+        "threshold": None,
+    }  # fmt: skip
+
+
+def study_claims() -> Iterator[dict[str, Any]]:
+    """The claims of all studies, with command, verdicts and cost."""
+    for name in study_names():
+        text = find_study(name).read_text()
+        study = check_study(read_recipe(find_study(name)), name)
+        command = re.search(rf"^# +(inceptcli study {name} .*)$", text, re.MULTILINE)
+        assert study.claim, name
+        assert command, name
+        result = result_of(name)
+        yield {
+            "section": study.claim.section,
+            "says": " ".join(study.claim.says.split()),
+            "commands": [command[1] if result is None else result.get("command", command[1])],
+            "verdict": NOT_RUN if result is None else _verdict(result),
+            "lines": [] if result is None else verdicts_in_words(result),
+            "design": _design(study, result),
+            "result": result,
+        }
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """The answers of a study in short; a study with a threshold alone has the values found."""
+    answers = Counter(each["answer"] for each in (*result["verdicts"], *result["trends"]))
+    if len(answers) == 1:
+        return next(iter(answers))
+    return ", ".join(f"{number} {answer}" for answer, number in answers.items()) or "see the map"
+
+
+def _design(study: Study, result: dict[str, Any] | None) -> str:
+    """How many passes, seeds and pixels, and the data where it is known."""
+    if result and "design" in result:  # the study may have changed since
+        return str(result["design"])
+    trainer, data = study.recipe.get("trainer", {}), study.recipe.get("data", {})
+    epochs = trainer.get("epochs")
+    parts = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
+    parts += ["the learning rate searched for each arm" if study.search else "one learning rate"]
+    parts += [f"{len(result['seeds'] if result and 'seeds' in result else study.seeds)} seeds"]
+    parts += [f"{data['image_size']} pixels"] if "image_size" in data else []
+    if result and result.get("data"):
+        parts.append(f"{result['data']['training']:,} training images")
+    return ", ".join(parts)
+
+
+def other_claims(values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The claims that no study tests, with their texts rendered."""
+    template = measurements.environment().from_string
+    for claim in yaml.safe_load(CLAIMS.read_text()):
+        texts = {
+            key: " ".join(template(text).render(values).split())
+            for key, text in claim.items()
+            if isinstance(text, str)
+        }
+        yield {"verdict": "not tested here", "result": None, **claim, **texts}
+
+
+def networks() -> dict[str, Summary]:
+    """The networks whose cost the paper compares, at 299 pixels and 1000 classes."""
+    options = {name: network_options(name) for name in NETWORKS}
+    options["irv2-10-20-10"] = replace(options["irv2"], repeats=(10, 20, 10))
+    return {name: summarize(each, (299, 299)) for name, each in options.items()}
+
+
+def values() -> dict[str, Any]:
+    """What the texts of claims.yaml use."""
+    benchmarks = measurements.values()
+    summaries = networks()
+    cost = {name: each.multiply_adds for name, each in summaries.items()}
+    growth = benchmarks["growth"]["networks"]
+    seconds = {name: row["training_cpu_seconds_each"] for name, row in growth.items()}
+    epochs = {"irv1": 200, "irv2": 160, "iv4": 160}
+    return {
+        "benchmarks": benchmarks,
+        "cost": cost,
+        "convolutions": {
+            name: sum("conv" in layer.kind for stage in each.stages for layer in stage.layers)
+            for name, each in summaries.items()
+        },
+        "seconds": seconds,
+        "prediction_seconds": {
+            name: row["prediction_cpu_seconds_each"] for name, row in growth.items()
+        },
+        "core_years": {
+            name: measurements.IMAGENET * epochs[name] * each / measurements.YEAR
+            for name, each in seconds.items()
+        },
+        "is_true": lambda holds: "supported" if holds else "contradicted",
+        "is_near": lambda one, other: (
+            "supported" if abs(one / other - 1) <= NEAR else "contradicted"
+        ),
+        "cost_in_words": lambda one, other: _cost_in_words(cost[one], cost[other]),
+        "reached": _reached,
+        "final": _final,
+        "finals": lambda one, other, metric: (
+            f"{_final(one, metric):.2f} % instead of {_final(other, metric):.2f} % "
+            f"{'top-1' if metric == 'top1' else 'top-5'}."
+        ),
+        "larger_end_lower": lambda metric: (
+            max(_final("iv4", metric), _final("irv2", metric))
+            < min(_final("iv3", metric), _final("irv1", metric))
+        ),
+    }
+
+
+def _cost_in_words(one: int, other: int) -> str:
+    change = one / other - 1
+    return (
+        f"{one / 1e9:.2f} G multiply-adds instead of {other / 1e9:.2f} G, {abs(change):.0%} "
+        f"{'more' if change > 0 else 'less'}."
+    ).replace("%", " %")
+
+
+def _curve(network: str, metric: str) -> Curve:
+    return paper_curves(metric)[NETWORKS.index(network)]
+
+
+def _reached(network: str, error: float) -> int:
+    """The first epoch with at most this top-1 error in the paper's curve."""
+    found = first_reaching(_curve(network, "top1"), error, 2.0)
+    assert found is not None
+    return int(found.epoch)
+
+
+def _final(network: str, metric: str) -> float:
+    """The mean of the last ten epochs of the paper's curve, in percent."""
+    curve = _curve(network, metric)
+    return mean_around(curve, curve.epochs[-1] - FINAL_EPOCHS / 2, FINAL_EPOCHS / 2)
+
+
+def render() -> str:
+    """The page."""
+    given = values()
+    claims = [*study_claims(), *other_claims(given)]
+    ordered = sorted(claims, key=lambda claim: claim["section"].replace("abstract", "0"))
+    sections: dict[str, list[dict[str, Any]]] = {}
+    for claim in ordered:
+        sections.setdefault(claim["section"], []).append(claim)
+    shown = {
+        "sections": sections,
+        "counts": Counter(claim["verdict"].partition(" by ")[0] for claim in ordered),
+        "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
+        "near": NEAR,
+        "final_epochs": FINAL_EPOCHS,
+        "zip": zip,
+    }
+    text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
+    return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))
+
+
+def _wrapped(lines: list[str]) -> Iterator[str]:
+    """Wrap prose and lists; leave code blocks, tables and headings."""
+    in_code = False
+    for line in lines:
+        in_code ^= line.startswith("```")
+        if in_code or line.startswith(("```", "|", "#")) or len(line) <= WIDTH:
+            yield line
+        else:
+            indent = "  " * line.startswith("- ")
+            yield from textwrap.wrap(
+                line, WIDTH, subsequent_indent=indent, break_long_words=False,
+                break_on_hyphens=False,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

@@ -1,0 +1,103 @@
+"""The page of the paper's claims is rendered from the studies and their results."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from inceptcli.recipe.file import study_names
+from tests.cli.conftest import inceptcli
+from tests.studies import paper_page
+
+RESULTS = paper_page.RESULTS
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.fixture(scope="module")
+def claims() -> list[dict[str, object]]:
+    return [*paper_page.study_claims(), *paper_page.other_claims(paper_page.values())]
+
+
+def test_the_page_is_rendered_from_all_claims_and_results() -> None:
+    remedy = "run `python -m tests.studies.paper_page`"
+    assert paper_page.PAGE.read_text() == paper_page.render(), remedy
+    stored = {path.stem for path in RESULTS.glob("*.json")}
+    earlier = {path.stem for path in (RESULTS / "earlier").glob("*.json")}
+    assert stored | earlier <= set(study_names())
+    assert not stored & earlier, "a new result replaces the earlier one"
+
+
+def test_each_claim_has_a_command_and_a_verdict_or_a_reason(
+    claims: list[dict[str, object]],
+) -> None:
+    page = flat(paper_page.PAGE.read_text())
+    assert len(claims) >= 20
+    for claim in claims:
+        assert f"**{claim['says']}**" in page
+        assert f"| {claim['says']} | {claim['verdict']} |" in page
+        assert claim["commands"]
+        texts = [claim.get(key) for key in ("because", "answer", "design")]
+        assert len([text for text in texts if text]) == 1, claim["says"]
+        assert "because" not in claim or claim["verdict"] == "not tested here"
+
+
+def test_commands_that_answer_at_once_run_as_printed(claims: list[dict[str, object]]) -> None:
+    commands = {line for claim in claims for line in claim["commands"]}  # type: ignore[attr-defined]
+    ran = 0
+    for command in sorted(commands):
+        _, name, *arguments = shlex.split(command)
+        if name in ("summarize", "compare"):
+            done = inceptcli(name, *arguments)
+            assert done.exit_code == 0, command
+            ran += 1
+    assert ran >= 4
+
+
+def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdict = {
+        "arm": "irv1", "against": "iv3", "expected": "lower", "measure": "mean-error",
+        "margin": None, "difference": 0.05, "low": 0.01, "high": 0.09, "p": 0.01,
+        "adjusted_p": 0.01, "answer": "contradicted",
+    }  # fmt: skip
+    result = {
+        "command": "inceptcli study residual-speed --seeds 4", "date": "2031-02-03", "cores": 8,
+        "cpu_seconds": 600.0, "data": {"classes": 5, "training": 1234, "validation": 100},
+        "seeds": [0, 1, 2, 3], "verdicts": [verdict], "trends": [], "threshold": None,
+    }  # fmt: skip
+    monkeypatch.setattr(paper_page, "RESULTS", tmp_path)
+    assert "inceptcli study residual-speed --data flowers" in paper_page.render()
+    assert f"| {paper_page.NOT_RUN} |" in paper_page.render()
+    (tmp_path / "residual-speed.json").write_text(json.dumps(result))
+    page = flat(paper_page.render())
+    for text in (
+        "inceptcli study residual-speed --seeds 4 ```",
+        "Contradicted. 1 epoch, one learning rate, 4 seeds, 75 pixels, 1,234 training images. "
+        "2031-02-03, 10 CPU minutes on 8 cores. - mean-error of irv1 lower than iv3: contradicted "
+        "(+5.0 points, 95 % interval +1.0 to +9.0, adjusted p 0.01)",
+    ):
+        assert text in page
+
+
+def test_earlier_results_are_decided_again_by_corrected_p_values() -> None:
+    changed = {}
+    for path in (RESULTS / "earlier").glob("*.json"):
+        result = paper_page.result_of(path.stem)
+        assert result is not None
+        for now, before in zip(result["verdicts"], result["earlier"], strict=True):
+            # The printed figures are rounded, and so are the printed intervals.
+            for field in ("difference", "low", "high"):
+                assert now[field] == pytest.approx(before[field], abs=0.02)
+            undecided = before["low"] <= 0 <= before["high"]
+            assert (before["answer"] == "undecided") == undecided
+            if now["answer"] != before["answer"]:
+                changed[f"{path.stem}: {now['arm']}"] = (before["answer"], now["answer"])
+    assert all(now == "undecided" for _, now in changed.values())
+    text = flat(paper_page.PAGE.read_text())
+    for name, (before, _) in changed.items():
+        assert f"`{name.partition(': ')[2]}` {before}" in text
