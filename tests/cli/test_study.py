@@ -105,8 +105,8 @@ def test_a_study_with_a_grid_and_a_search(tmp_path: Path, monkeypatch: pytest.Mo
     assert judged["trends"][0]["answer"] == "undecided"
     assert [each["value"] for each in judged["threshold"]["found"]] == [0.25, 0.25]
     assert "16/16 " in done.stderr
-    assert done.stderr.endswith("wrote runs/wide/study.png\n")
-    with Image.open("runs/wide/study.png") as image:  # two maps and a trend
+    assert done.stderr.endswith(f"wrote {output}/study.png\n")
+    with Image.open(output / "study.png") as image:  # two maps and a trend
         assert image.width < image.height
 
     again = inceptcli(*asked, "--quiet")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -53,7 +54,7 @@ def grid(dead: float = 1.0, found: bool = True) -> dict[str, Any]:
         {"key": "network.width", "label": "width", "values": [0.5, 1.0], "names": ["0.5", "1.0"]},
         {"key": "network.scale", "label": "scale", "values": [1, 0.1], "names": ["1", "0.1"]},
     ]
-    cells = [{"arm": f"{at}", "at": at} for at in ([0, 0], [0, 1], [1, 0], [1, 1])]
+    cells: list[Any] = [{"arm": f"{at}", "at": at} for at in ([0, 0], [0, 1], [1, 0], [1, 1])]
     runs = [
         run(cell["arm"], seed, [0.5], dead if cell["at"] == [1, 0] else 0.0)
         for cell in cells
@@ -75,6 +76,12 @@ def trend() -> dict[str, Any]:
     ]
     entry = {"over": "multiply-adds", "arms": list(sizes), "measure": "last-error"}
     return result(runs, trends=[{**entry, "slopes": [-0.05, -0.05]}])
+
+
+def at(line: Line2D) -> list[list[float]]:
+    """The points of a line."""
+    points: list[list[float]] = np.asarray(line.get_xydata()).tolist()
+    return points
 
 
 def drawn(values: dict[str, Any]) -> Figure:
@@ -111,7 +118,7 @@ def test_the_title_is_the_question_and_the_caption_the_verdicts(kind: str, tmp_p
 def test_every_arm_has_a_row_with_a_point_for_each_seed_in_its_own_color(tmp_path: Path) -> None:
     (axes,) = drawn(ordinary(1)).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["one", "two", "three"]
-    points = [line.get_xydata().tolist() for line in axes.lines]
+    points = [at(line) for line in axes.lines]
     assert points[0] == pytest.approx(np.array([[50, 0], [55, 0]]))
     assert [line.get_color() for line in axes.lines] == list(COLORS[:3])
     image = pixels(tmp_path / "study.png", ordinary(1))
@@ -122,8 +129,8 @@ def test_every_arm_has_a_row_with_a_point_for_each_seed_in_its_own_color(tmp_pat
 def test_several_epochs_have_curves_of_seeds_and_their_mean() -> None:
     curves, points = drawn(ordinary(3)).axes
     assert len(points.lines) == 3
-    assert [len(line.get_xdata()) for line in curves.lines] == [3] * 9
-    assert curves.lines[2].get_ydata().tolist() == pytest.approx([52.5, 51.5, 50.5])
+    assert [len(at(line)) for line in curves.lines] == [3] * 9
+    assert [y for _, y in at(curves.lines[2])] == pytest.approx([52.5, 51.5, 50.5])
     assert curves.lines[2].get_linewidth() > curves.lines[0].get_linewidth()
 
 
@@ -132,8 +139,8 @@ def test_a_run_without_an_epoch_counts_as_wrong_and_dead() -> None:
     failed = values["runs"][0]
     failed |= {"errors": [], "failure": "the loss is not finite at step 3"}
     curves, points = drawn(values).axes
-    assert points.lines[0].get_xdata().tolist() == pytest.approx([100, 53])
-    assert len(curves.lines[0].get_xdata()) == len(curves.lines[2].get_xdata()) == 0
+    assert [x for x, _ in at(points.lines[0])] == pytest.approx([100, 53])
+    assert at(curves.lines[0]) == at(curves.lines[2]) == []
 
 
 def test_a_grid_is_a_map_in_colors_for_every_color_vision(tmp_path: Path) -> None:
@@ -150,7 +157,7 @@ def test_a_grid_is_a_map_in_colors_for_every_color_vision(tmp_path: Path) -> Non
 def test_the_threshold_is_a_line_before_the_first_cell_above_it() -> None:
     dead, error = drawn(grid()).axes
     (line,) = dead.lines
-    assert line.get_xydata().tolist() == [[1, 0], [1, 1]]
+    assert at(line) == [[1, 0], [1, 1]]
     assert not error.lines
     assert not drawn(grid(found=False)).axes[0].lines
 
@@ -161,8 +168,8 @@ def test_a_trend_lies_on_a_logarithmic_axis_with_the_mean_slope() -> None:
     assert axes.get_xlabel() == "G multiply-adds"
     *arms, line = axes.lines
     assert [arm.get_label() for arm in arms] == ["small", "middle", "large"]
-    assert arms[2].get_xydata().tolist() == pytest.approx(np.array([[4, 40], [4, 41]]))
-    assert line.get_xydata().tolist() == pytest.approx(np.array([[1, 50.5], [4, 40.5]]))
+    assert at(arms[2]) == pytest.approx(np.array([[4, 40], [4, 41]]))
+    assert at(line) == pytest.approx(np.array([[1, 50.5], [4, 40.5]]))
     low, high = axes.get_xlim()
     assert sum(low <= tick <= high for tick in axes.get_xticks()) >= 3
 

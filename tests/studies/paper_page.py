@@ -94,9 +94,9 @@ def study_claims() -> Iterator[dict[str, Any]]:
 def _verdict(result: dict[str, Any]) -> str:
     """The answers of a study in short; a study with a threshold alone has the values found."""
     answers = Counter(each["answer"] for each in (*result["verdicts"], *result["trends"]))
-    if len(answers) == 1:
-        return next(iter(answers))
-    return ", ".join(f"{number} {answer}" for answer, number in answers.items()) or "see the map"
+    if len(answers) < 2:
+        return next(iter(answers), "see the threshold")
+    return "mixed: " + ", ".join(f"{number} {answer}" for answer, number in answers.items())
 
 
 def _design(study: Study, result: dict[str, Any] | None) -> str:
@@ -209,7 +209,9 @@ def render() -> str:
         sections.setdefault(claim["section"], []).append(claim)
     shown = {
         "sections": sections,
-        "counts": Counter(claim["verdict"].partition(" by ")[0] for claim in ordered),
+        "counts": Counter(
+            re.split(" by |:", claim["verdict"])[0] for claim in sorted(ordered, key=_place)
+        ),
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
         "near": NEAR,
         "final_epochs": FINAL_EPOCHS,
@@ -217,6 +219,14 @@ def render() -> str:
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
     return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))
+
+
+def _place(claim: dict[str, Any]) -> int:
+    """The place of a verdict in the summary: decided first, not tested last."""
+    order = ("supported", "contradicted", "mixed", "undecided", "see", NOT_RUN)
+    return next(
+        (n for n, word in enumerate(order) if claim["verdict"].startswith(word)), len(order)
+    )
 
 
 def _wrapped(lines: list[str]) -> Iterator[str]:
