@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -41,10 +41,12 @@ from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display, hush, silence
 
 if TYPE_CHECKING:
-    from inceptcli.data.sources import ImageSource
     from inceptcli.evaluation.evaluate import Prepared
     from inceptcli.evaluation.measures import Evaluation, Origin
     from inceptcli.evaluation.multi_label import MultiLabelEvaluation
+    from inceptcli.evaluation.submission import Ranking
+
+    Result = Evaluation | MultiLabelEvaluation | Ranking
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ EPILOG = """Examples:
   inceptcli eval imagenet --data imagenet-a --classes imagenet-a.txt
   inceptcli eval imagenet --data imagenet/val --labels real.json
   inceptcli eval iv4-tf:imagenet imagenet --data val.csv --crops 144 --predictions images.csv
+  inceptcli eval iv4-tf:imagenet imagenet --data imagenet/test --crops 144 --submission test.txt
   torchrun --nproc-per-node=4 -m inceptcli eval imagenet --data imagenet/val
 """
 
@@ -237,6 +240,15 @@ def evaluate(
             "of multi-label data figures, classes and the images with the most wrong labels.",
         ),
     ] = None,
+    submission: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Write the five best labels of each of ILSVRC's validation or test images in the "
+            "form of its server: a line per image in the order of their numbers, labels 1 to 1000 "
+            "in the order of the development kit. The images may lack labels.",
+        ),
+    ] = None,
     skip_unreadable: Annotated[
         bool,
         Option(
@@ -290,18 +302,23 @@ def evaluate(
     of the weights, or at --threshold. --bootstrap adds the interval of each, and bootstrap. The
     report lists the images with the most wrong labels.
 
+    --submission needs all images of ILSVRC's names up to the last number, and weights whose class
+    ids are synsets. An unreadable image, with --skip-unreadable, has the labels 1 2 3 4 5, which a
+    warning lists. Images in one folder without a label file, such as the test images, are not
+    measured: JSON has images, split, crops, weights and skipped; top1, top5 and loss are null.
+
     Under torchrun or srun, the processes share the images, and only the first one prints.
     """
     from inceptcli.evaluation.processes import Processes
 
     _check_suffixes(predictions, confusion, report)
+    check_suffix("--submission", submission, ".txt", ".txt.gz")
     processes = Processes.found()
     is_first = processes.rank == 0
     with processes.errors_reported_once(), ExitStack() as stack:
         from inceptcli.evaluation.evaluate import EvaluationRequest, share
         from inceptcli.evaluation.images import Wanted
         from inceptcli.evaluation.measure_options import MeasureOptions
-        from inceptcli.evaluation.measures import Evaluation
         from inceptcli.prediction.ensemble import EnsembleRequest
 
         networks = EnsembleRequest(
@@ -320,7 +337,7 @@ def evaluate(
             antialias_of(antialias),
             classes=classes,
         )
-        images = Wanted(data, split, exclude, allow_outside, labels)
+        images = Wanted(data, split, exclude, allow_outside, labels, submission is not None)
         options = MeasureOptions(
             top_k, positive, threshold, sensitivity, specificity, bootstrap, group, coverage
         )
@@ -329,29 +346,36 @@ def evaluate(
         job = EvaluationRequest(networks, images, skip_unreadable, others, options).prepare()
         source, origin = job.images.source, job.origin
         written = {"--predictions": predictions, "--confusion": confusion, "--report": report}
+        _check_outputs(job, written)
+        written["--submission"] = submission
         read = [*job.networks.files, *job.images.read]
         OutputFiles(written).check(input_files(read, data, source))
-        outputs: list[Callable[[Any], None]] = []
-        _check_outputs(job, confusion)
-        if is_first:
-            outputs = _outputs(
-                stack, predictions, confusion, report, source, origin, job.is_multi_label
-            )
+        outputs = _outputs(stack, written, job) if is_first else []
         for note in job.images.notes:
             logger.warning(note)
         stack.enter_context(processes.joined())
         ensemble = job.networks.load()
         with Display().task("eval", len(share(len(source), processes))) as task:
             measure = job.measure_labels if job.is_multi_label else job.measure
-            result = measure(processes, ensemble, task.advance)
+            work = measure if job.images.has_labels else job.rank
+            result = work(processes, ensemble, task.advance)
         for write in outputs:
             write(result)
     if is_first:
-        say_written(predictions, number_of(len(result.images) + len(result.skipped), "image"))
-        if confusion is not None and isinstance(result, Evaluation):
-            say_written(confusion, number_of(len(result.confusion), "pair"))
-        say_written(report, number_of(len(result.images), "image"))
+        _say_written(written, result, len(source))
         _tell(result, origin, format)
+        if job.submission and (loss := job.submission.loss(name for name, _ in result.skipped)):
+            logger.warning(loss)
+
+
+def _say_written(written: Mapping[str, Path | None], result: Result, images: int) -> None:
+    from inceptcli.evaluation.measures import Evaluation
+
+    pairs = len(result.confusion) if isinstance(result, Evaluation) else 0
+    say_written(written["--predictions"], number_of(images, "image"))
+    say_written(written["--confusion"], number_of(pairs, "pair"))
+    say_written(written["--report"], number_of(len(result.images), "image"))
+    say_written(written["--submission"], number_of(images, "line"))
 
 
 def _devices(devices: str, processes: int) -> int | Literal["auto"]:
@@ -363,10 +387,11 @@ def _devices(devices: str, processes: int) -> int | Literal["auto"]:
     return found
 
 
-def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) -> None:
+def _tell(result: Result, origin: Origin, form: str) -> None:
     """Log the skipped images, then print the figures on standard output."""
     from inceptcli.evaluation.measures import Evaluation
     from inceptcli.evaluation.multi_label import labels_as_json, labels_as_table
+    from inceptcli.evaluation.submission import Ranking
     from inceptcli.evaluation.writers import as_table, evaluation_as_json
 
     for name, reason in result.skipped:
@@ -377,6 +402,8 @@ def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) 
     if isinstance(result, Evaluation):
         shown = evaluation_as_json if form == "json" else as_table
         text = shown(result, origin)
+    elif isinstance(result, Ranking):
+        text = result.as_json(origin) if form == "json" else result.as_table(origin)
     else:
         text = (labels_as_json if form == "json" else labels_as_table)(result, origin)
     if form == "json":
@@ -385,10 +412,15 @@ def _tell(result: Evaluation | MultiLabelEvaluation, origin: Origin, form: str) 
         print_fitted(text)
 
 
-def _check_outputs(job: Prepared, confusion: Path | None) -> None:
-    """Raise UsageError for an output that needs one label for each image."""
+def _check_outputs(job: Prepared, written: Mapping[str, Path | None]) -> None:
+    """Raise UsageError for an output that needs labels, or one label for each image."""
     from inceptcli.data.selected_images import has_several_labels
+    from inceptcli.evaluation.evaluate import WITHOUT_LABELS
 
+    flag = next((flag for flag, file in written.items() if file is not None), None)
+    if flag and not job.images.has_labels:
+        raise UsageError(f"{flag} {written[flag]}: {WITHOUT_LABELS}")
+    confusion = written["--confusion"]
     if job.is_multi_label and confusion is not None:
         raise UsageError("--confusion: is for images with one label each, not multi-label data")
     if confusion is not None and has_several_labels(job.images.source):
@@ -404,13 +436,7 @@ def _check_suffixes(predictions: Path | None, confusion: Path | None, report: Pa
 
 
 def _outputs(
-    stack: ExitStack,
-    predictions: Path | None,
-    confusion: Path | None,
-    report: Path | None,
-    source: ImageSource,
-    origin: Origin,
-    is_multi_label: bool,
+    stack: ExitStack, written: Mapping[str, Path | None], job: Prepared
 ) -> list[Callable[[Any], None]]:
     """Return one writer per output file; files are replaced when `stack` closes."""
     from inceptcli.evaluation.label_report import write_label_report
@@ -418,16 +444,18 @@ def _outputs(
     from inceptcli.evaluation.report import write_report
     from inceptcli.evaluation.writers import write_confusion, write_predictions
 
-    recorded = origin.recorded
-    writes: list[Callable[[Any], None]] = []
-    write_rows = write_labels if is_multi_label else write_predictions
-    write_page = write_label_report if is_multi_label else write_report
-    for file, flag, write in (
-        (predictions, "--predictions", partial(write_rows, recorded=recorded)),
-        (confusion, "--confusion", partial(write_confusion, recorded=recorded)),
-        (report, "--report", partial(write_page, source=source, origin=origin)),
-    ):
-        if file is not None:
-            stream = stack.enter_context(results_stream(file, flag))
-            writes.append(partial(write, stream=stream))
-    return writes
+    origin = job.origin
+    write_rows = write_labels if job.is_multi_label else write_predictions
+    write_page = write_label_report if job.is_multi_label else write_report
+    writers: dict[str, Callable[..., None]] = {
+        "--predictions": partial(write_rows, recorded=origin.recorded),
+        "--confusion": partial(write_confusion, recorded=origin.recorded),
+        "--report": partial(write_page, source=job.images.source, origin=origin),
+    }
+    if job.submission is not None:
+        writers["--submission"] = job.submission.write
+    return [
+        partial(writers[flag], stream=stack.enter_context(results_stream(file, flag)))
+        for flag, file in written.items()
+        if file is not None
+    ]

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 ILSVRC_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})\.jpe?g", re.IGNORECASE)
 """File names of the validation images; the number is 1 to 50000."""
 
+ILSVRC_TEST_NAME = re.compile(r"ILSVRC2012_test_([0-9]{8})\.jpe?g", re.IGNORECASE)
+
 SYNSET = re.compile("n[0-9]{8}")
 DEVKIT_LABELS = "ILSVRC2012_validation_ground_truth.txt"
 PATH_COLUMNS = ("path", "file")
@@ -110,6 +112,16 @@ def evaluation_images(
 def lists_images(data: Path) -> bool:
     """Return whether `data` is a file or ILSVRC's flat folder, not class folders."""
     return data.is_file() or _flat_folder(data) is not None
+
+
+def lacks_labels(folder: Path) -> bool:
+    """Return whether ILSVRC's test images lie in a folder, or validation images without labels."""
+    if any(ILSVRC_TEST_NAME.fullmatch(path.name) for path in folder.iterdir()):
+        return True
+    try:
+        return bool(_validation_images(folder)) and not _labels_of(folder)
+    except UserError:
+        return True
 
 
 def is_list_to_train_on(data: str) -> bool:

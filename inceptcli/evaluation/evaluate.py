@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -37,6 +37,7 @@ from inceptcli.evaluation.multi_label import (
     with_intervals,
 )
 from inceptcli.evaluation.processes import Processes
+from inceptcli.evaluation.submission import Ranking, Submission, submission_of
 from inceptcli.evaluation.two_classes import positive_class, two_classes
 from inceptcli.prediction.ensemble import (
     DAMAGED,
@@ -54,6 +55,7 @@ from inceptcli.text import printable
 from inceptcli.weights.header import LONGEST_TEXT
 
 USUAL_COVERAGE = 0.95
+WITHOUT_LABELS = "the images have no labels, so only --submission is written"
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,14 @@ class EvaluationRequest:
 
         Raises UsageError or UserError if they are missing or do not match.
         """
+        leaving = {
+            "--exclude": self.images.exclude,
+            "--labels": self.images.labels,
+            "--classes": self.networks.classes,
+        }
+        flag = next((flag for flag, value in leaving.items() if value is not None), None)
+        if flag and self.images.submission:
+            raise UsageError(f"{flag}: may leave out images, but a submission has a line for each")
         networks, sides = self._find()
         if self.options.coverage is not None:
             measured = [networks.metadata[place].calibration for place in sides.measured]
@@ -110,6 +120,11 @@ class EvaluationRequest:
         else:
             positive = positive_class(self.options, networks.classes)
         asked = self.networks
+        submission = None
+        if self.images.submission:
+            self._check_submission(found)
+            submission = submission_of(found.source, networks.classes)
+            found = found._replace(notes=(*found.notes, *submission.notes))
         if asked.classes is not None and networks.subset is not None:
             found = found.of_classes(asked.classes, networks.subset)
         flag = self.options.flag_for_two_classes
@@ -128,7 +143,16 @@ class EvaluationRequest:
         if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
             note = "the weights were calibrated on these images, too; others show the true coverage"
             found = found._replace(notes=(*found.notes, note))
-        return Prepared(self, networks, found, origin, sides, positive)
+        return Prepared(self, networks, found, origin, sides, positive, submission)
+
+    def _check_submission(self, found: MeasuredImages) -> None:
+        """Raise UsageError for multi-label data, and for options that need missing labels."""
+        if is_multi_label(found.source):
+            raise UsageError("--submission: is for images with one label, not multi-label data")
+        options = {f"--{name.replace('_', '-')}": at for name, at in vars(self.options).items()}
+        needing = {} if found.has_labels else {"--against": self.against, **options}
+        if flag := next((flag for flag, value in needing.items() if value is not None), None):
+            raise UsageError(f"{flag}: {WITHOUT_LABELS}")
 
     def _check_multi_label(self, networks: EnsembleFiles) -> None:
         """Raise UsageError if the weights or an option do not fit multi-label images."""
@@ -170,7 +194,8 @@ class EvaluationRequest:
 class Prepared(NamedTuple):
     """An evaluation with its weights and images found; `origin` describes it in results.
 
-    `positive` is the index of the positive class if there are two classes.
+    `positive` is the index of the positive class if there are two classes. `submission` is the rule
+    of --submission, if given.
     """
 
     request: EvaluationRequest
@@ -179,11 +204,45 @@ class Prepared(NamedTuple):
     origin: Origin
     sides: Sides
     positive: int | None
+    submission: Submission | None = None
 
     @property
     def is_multi_label(self) -> bool:
         """Whether `measure_labels` measures the images, not `measure`."""
         return is_multi_label(self.images.source)
+
+    def rank(
+        self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
+    ) -> Ranking:
+        """Rank the classes of images without labels for `submission`; raises as `evaluate`."""
+        assert self.submission is not None
+        source, best_of = self.images.source, self.submission.best
+        numbers = share(len(source), processes)
+
+        def work() -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[str, str]]]:
+            best, skipped = dict[int, tuple[int, ...]](), dict[int, tuple[str, str]]()
+            answers = _answers(
+                ensemble,
+                source,
+                numbers,
+                ensemble.batch_size,
+                progress,
+                self.request.skip_unreadable,
+                self.request.networks.fast_decode,
+                self.sides,
+            )
+            for number, answer in answers:
+                if isinstance(answer, UnreadableImage):
+                    skipped[number] = (source.name(number), str(answer))
+                else:
+                    best[number] = best_of(averaged(answer))
+            return best, skipped
+
+        parts = processes.gather(work)
+        left_out = dict(item for _, skipped in parts for item in skipped.items())
+        images = {source.name(n): labels for best, _ in parts for n, labels in best.items()}
+        _check_readable(images, [left_out[number] for number in sorted(left_out)])
+        return Ranking(images, [left_out[number] for number in sorted(left_out)])
 
     def measure_labels(
         self, processes: Processes, ensemble: Ensemble, progress: Callable[[int], None]
@@ -339,9 +398,14 @@ def _gathered(
 
     found = _joined(processes.gather(work))
     left_out = [found.skipped[number] for number in sorted(found.skipped)]
-    if not found.results:
-        raise UserError(f"none of the {len(source)} images can be read: {': '.join(left_out[0])}")
+    _check_readable(found.results, left_out)
     return found, left_out
+
+
+def _check_readable(found: Sized, left_out: Sequence[tuple[str, str]]) -> None:
+    """Raise UserError if all images were left out."""
+    if not found:
+        raise UserError(f"none of the {len(left_out)} images can be read: {': '.join(left_out[0])}")
 
 
 def with_options(
@@ -433,14 +497,13 @@ def _measure(
     results: dict[int, tuple[ImageResult, ...]] = {}
     skipped: dict[int, tuple[str, str]] = {}
     probabilities = np.empty((len(numbers), len(ensemble.classes)))
-    read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
-    for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
+    for number, answer in _answers(
+        ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
+    ):
         name = source.name(number)
         if isinstance(answer, UnreadableImage):
-            if not skip_unreadable:
-                raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
             skipped[number] = (name, str(answer))
-        elif np.isfinite(answer).all():
+        else:
             means = [averaged(answer, networks) for networks in sides.means]
             probabilities[len(results)] = means[0]
             label = source.label(number)
@@ -451,10 +514,33 @@ def _measure(
                 if isinstance(label, int)
                 else ()
             )
-        else:
-            raise UserError(f"{name}: {_damage(answer, sides)}")
-        progress(1)
     return ProcessResults(results, probabilities[: len(results)], skipped)
+
+
+def _answers(
+    ensemble: Ensemble,
+    source: ImageSource,
+    numbers: Sequence[int],
+    batch_size: int,
+    progress: Callable[[int], None],
+    skip_unreadable: bool,
+    fast_decode: bool,
+    sides: Sides,
+) -> Iterator[tuple[int, NDArray[np.float64] | UnreadableImage]]:
+    """Yield each image's number and its probabilities (networks, num_classes), or its error.
+
+    Raises UserError for an unreadable image unless `skip_unreadable`, and for damaged weights.
+    """
+    read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
+    for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
+        name = source.name(number)
+        if isinstance(answer, UnreadableImage):
+            if not skip_unreadable:
+                raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
+        elif not np.isfinite(answer).all():
+            raise UserError(f"{name}: {_damage(answer, sides)}")
+        yield number, answer
+        progress(1)
 
 
 def _damage(answer: NDArray[np.float64], sides: Sides) -> str:

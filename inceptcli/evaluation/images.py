@@ -21,6 +21,7 @@ from inceptcli.data.label_files import (
     groups_in_csv,
     images_in_remote_csv,
     is_remote_list,
+    lacks_labels,
     lists_images,
 )
 from inceptcli.data.open_data import (
@@ -53,13 +54,17 @@ NUMBER = re.compile("[0-9]{1,3}")
 
 
 class Wanted(NamedTuple):
-    """Values of the flags --data, --split, --exclude, --allow-outside and --labels."""
+    """Values of the flags --data, --split, --exclude, --allow-outside and --labels.
+
+    With `submission`, ILSVRC's images may lack labels.
+    """
 
     data: str | None
     split: Measured | None = None
     exclude: Path | None = None
     allow_outside: bool = False
     labels: Path | None = None
+    submission: bool = False
 
 
 class MeasuredImages(NamedTuple):
@@ -69,7 +74,7 @@ class MeasuredImages(NamedTuple):
     files that list them. `group_of` has the group of each image by name, if there are groups.
     `trained_on` are the notes that a network was trained on some of them. With --labels,
     `unlabeled` is the number of images left out without a label; with a subset of the classes,
-    `of_other_classes` is that of the images of others.
+    `of_other_classes` is that of the images of others. Without `has_labels`, all labels are 0.
     """
 
     source: ImageSource
@@ -83,6 +88,7 @@ class MeasuredImages(NamedTuple):
     trained_on: tuple[str, ...] = ()
     unlabeled: int | None = None
     of_other_classes: int | None = None
+    has_labels: bool = True
 
     def with_labels(self, file: Path, classes: Sequence[ClassName]) -> MeasuredImages:
         """Return the images with the accepted labels in `file`; raises as `relabeled`."""
@@ -261,8 +267,11 @@ def _given(
 ) -> MeasuredImages:
     file, metadata = weights
     ids, names = zip(*metadata.classes, strict=True)
-    if wanted.labels is not None and Path(data).is_dir() and not means_shards(data):
-        return _in_folder(data, ids, wanted.split)
+    if Path(data).is_dir() and not means_shards(data):
+        if wanted.labels is not None:
+            return _in_folder(data, ids, wanted.split)
+        if wanted.submission and (unlabeled := _without_labels(data, ids, wanted.split)):
+            return unlabeled
     if not is_remote_list(data) and (means_shards(data) or not lists_images(Path(data))):
         if metadata.unnamed:
             raise UsageError(
@@ -320,6 +329,15 @@ def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> Measure
         raise UserError(f"{printable(str(folders[chosen]))}: no images")
     images = LabeledImages(tuple(ids), paths, (0,) * len(paths), folders[chosen])
     return MeasuredImages(FolderSource(images), data, chosen)
+
+
+def _without_labels(data: str, ids: Sequence[str], split: Measured | None) -> MeasuredImages | None:
+    """Return ILSVRC's images in one folder without labels; None for any other folder."""
+    found = _in_folder(data, ids, split)
+    assert isinstance(found.source, FolderSource)
+    folder, *others = {path.parent for path in found.source.images.paths}
+    is_flat = not others and folder.name not in ids and lacks_labels(folder)
+    return found._replace(has_labels=False) if is_flat else None
 
 
 def _own_exclusion(
