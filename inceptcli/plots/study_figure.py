@@ -29,6 +29,10 @@ LINE, TITLE_LINE = 0.145, 0.21
 LETTERS, TITLE_LETTERS = 84, 56
 """Letters of a line of the caption and of the title."""
 
+LEGEND_COLUMNS, LONGEST_LABEL = 3, 24
+HIGHEST = 40
+"""Inches of a panel; a study may have thousands of arms."""
+
 MEASURES = {
     "mean-error": ("mean_error", "Top-1 validation error, mean of the epochs, %"),
     "last-error": ("last_error", "Top-1 validation error, last epoch, %"),
@@ -81,10 +85,12 @@ def _panels(result: Result) -> list[tuple[float, Callable[[Axes], None]]]:
         for measure in dict.fromkeys(["dead-units", _error_of(result)]):
             panels.append((height, partial(_map, result=result, measure=measure)))
     for trend in result["trends"]:
-        panels.append((3.1, partial(_trend, result=result, trend=trend)))
+        height = 2.6 + 0.18 * math.ceil(len(trend["arms"]) / LEGEND_COLUMNS)
+        panels.append((height, partial(_trend, result=result, trend=trend)))
     if panels:
         return panels
-    points = (0.75 + 0.22 * len(result["arms"]), partial(_points, result=result))
+    height = min(0.75 + 0.22 * len(result["arms"]), HIGHEST)
+    points = (height, partial(_points, result=result))
     several = max(len(run["errors"]) for run in result["runs"]) > 1
     return [(2.4, partial(_curves, result=result)), points] if several else [points]
 
@@ -102,7 +108,9 @@ def _figures(result: Result, arm: str, measure: str) -> list[float]:
 
 
 def _look(number: int) -> dict[str, Any]:
-    return {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
+    """Return a color and a marker, which no two of the first 49 numbers share."""
+    turn, color = divmod(number, len(COLORS))
+    return {"color": COLORS[color], "marker": MARKERS[(color + turn) % len(MARKERS)]}
 
 
 def _hollow(number: int) -> dict[str, Any]:
@@ -135,7 +143,9 @@ def _points(axes: Axes, result: Result) -> None:
         values = _figures(result, arm, measure)
         axes.plot(values, [row] * len(values), **_hollow(row))
         axes.vlines(statistics.fmean(values), row - 0.3, row + 0.3, color=INK, linewidth=1.2)
-    axes.set_yticks(range(len(arms)), [shown(arm) for arm in arms])
+    labels = ["\n".join(textwrap.wrap(shown(arm), LONGEST_LABEL)) for arm in arms]
+    long = any("\n" in label for label in labels)
+    axes.set_yticks(range(len(arms)), labels, size=6.5 if long else 9)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(visible=True, axis="x")
     axes.grid(visible=False, axis="y")
@@ -161,7 +171,9 @@ def _trend(axes: Axes, result: Result, trend: Mapping[str, Any]) -> None:
     _log_axis(axes, 2 ** ends[0], 2 ** ends[1])
     axes.set_xlabel(label)
     axes.margins(x=0.08, y=0.1)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=3, columnspacing=1.2)
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=LEGEND_COLUMNS, columnspacing=1.2
+    )
 
 
 def _log_axis(axes: Axes, low: float, high: float) -> None:
@@ -196,9 +208,11 @@ def _map(axes: Axes, result: Result, measure: str) -> None:
             dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.45
             axes.text(
                 column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center",
-                color="white" if dark else "black",
+                color="white" if dark else "black", size=9 if len(values) <= 12 else 6,
             )  # fmt: skip
-    axes.set_xticks([each + 0.5 for each in range(len(across["names"]))], across["names"])
+    places = [each + 0.5 for each in range(len(across["names"]))]
+    turned = 30 if sum(map(len, across["names"])) > LETTERS / 2 else 0
+    axes.set_xticks(places, across["names"], rotation=turned)
     axes.set_yticks([each + 0.5 for each in range(len(up["names"]))], up["names"])
     axes.set_xlabel(across["label"])
     axes.set_ylabel(up["label"])

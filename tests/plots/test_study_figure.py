@@ -179,3 +179,15 @@ def test_words_of_a_study_are_text(tmp_path: Path, capfd: pytest.CaptureFixture[
     image = pixels(tmp_path / "study.png", values)
     assert image.shape[0] < 1000
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_study_of_many_arms_with_long_names_is_drawn(tmp_path: Path) -> None:
+    names = [f"scale-{number}-width-0.5-with-a-long-name-{'x' * 30}" for number in range(300)]
+    values = result([run(name, 0, [0.5]) for name in names])
+    image = pixels(tmp_path / "study.png", values)
+    assert image.shape[0] < 10_000
+    looks = {
+        (line.get_color(), line.get_marker())
+        for line in drawn(result([run(name, 0, [0.5]) for name in names[:49]])).axes[0].lines
+    }
+    assert len(looks) == 49
