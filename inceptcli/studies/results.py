@@ -15,6 +15,8 @@ from inceptcli.recipe.study import Property, Study, StudyMeasure, name_of, recip
 from inceptcli.studies.runs import StudyResult, StudyRun
 from inceptcli.studies.search import BestValue
 from inceptcli.studies.verdict import ClaimTest, assess, slope_per_doubling, verdicts
+from inceptcli.training.initial_weights import completed
+from inceptcli.training.resuming import EarlierRun
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.trained_network import network_of
 
@@ -52,12 +54,15 @@ def sizes_of(recipe: Recipe, classes: int) -> dict[Property, int]:
 
 
 def check_networks(study: Study, place: str) -> None:
-    """Raise UsageError if an arm's network is impossible, or a trend is over equal networks."""
+    """Raise UsageError if an arm's network is impossible, or a trend is over equal networks.
+
+    Raises it, or UserError, also if initial weights are missing or unreadable.
+    """
     sizes = {}
     for arm in study.all_arms():
         recipe = recipe_of(study, arm, study.seeds[0], None, place, tried(study)[0])
         try:
-            sizes[arm] = sizes_of(recipe, CLASSES)
+            sizes[arm] = sizes_of(completed(recipe, EarlierRun()), CLASSES)
         except ValueError as error:
             raise UsageError(f"{place}, arm {arm}: network.name: {error}") from error
     for trend in study.trends:

@@ -116,6 +116,7 @@ def test_a_grid_makes_arms_and_has_a_threshold(tmp_path: Path) -> None:
             {"arms": {"one": {}, "two": {"network": {"name": "iv3", "repeats": [1, 1, 1]}}}},
             "arm two: network.name: iv3 has fixed modules, so repeats cannot be set",
         ),
+        ({"arms": {"one": {}, "two": {"network": {"init": "nowhere"}}}}, "nowhere"),
         (
             {
                 "arms": {"one": {}, "two": {"optimizer": {"learning_rate": 0.5}}},
