@@ -29,7 +29,7 @@ def network(
         num_classes: number of classes of a network with random weights; by default 1000.
         **options: recipe keys of the section `network`: width, repeats, residual_scales,
             shortcut, batch_norm_on_sums, in_channels, dropout, batch_norm_eps, batch_norm_momentum,
-            count_padding.
+            batch_norm_scale, initialization, count_padding.
 
     Raises:
         FileNotFoundError: the weights do not exist.

@@ -169,7 +169,7 @@ class Stage:
     @property
     def has_sums(self) -> bool:
         """Whether the modules are residual."""
-        return all(isinstance(module, Residual) for module in self.modules or [None])
+        return any(isinstance(module, Residual) for module in self.modules or ())
 
     def with_batch_norm_on_sums(self, only_last: bool) -> Stage:
         """Return the stage with batch norm on the sums of all its modules or the last one."""

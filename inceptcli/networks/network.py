@@ -13,7 +13,7 @@ from inceptcli.networks.boxes import Description, channels_after
 from inceptcli.networks.figures.auxiliary_head import AUXILIARY_STAGE, auxiliary_path
 from inceptcli.networks.recomputing import recomputed
 from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, NetworkOptions, describe
-from inceptcli.networks.torch_modules import initialize, module_of
+from inceptcli.networks.torch_modules import batch_norm, initialize, module_of
 
 
 class Network(nn.Module):
@@ -38,12 +38,14 @@ class Network(nn.Module):
         self.embedding: nn.Sequential | None = None
         if description.embedding_width is not None:
             width = description.embedding_width
-            norm = nn.BatchNorm1d(width, options.batch_norm_eps, options.batch_norm_momentum)
-            parts = OrderedDict(linear=nn.Linear(channels, width, bias=False), batch_norm=norm)
+            parts: OrderedDict[str, nn.Module] = OrderedDict(
+                linear=nn.Linear(channels, width, bias=False),
+                batch_norm=batch_norm(width, options, nn.BatchNorm1d),
+            )
             self.embedding = nn.Sequential(parts)
         self.num_features = description.num_features
         self.classifier = nn.Linear(self.num_features, options.num_classes)
-        initialize(self)
+        initialize(self, options.initialization)
 
     def layers(self) -> list[nn.Module]:
         """Return the parts that have parameters, in the order of the figure.
@@ -127,7 +129,7 @@ class AuxiliaryHead(nn.Module):
         channels = describe(options).channels_after(AUXILIARY_STAGE)
         self.path = module_of(path, channels, options)
         self.classifier = nn.Linear(channels_after(path, channels), options.num_classes)
-        initialize(self)
+        initialize(self, options.initialization)
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the auxiliary logits (N, num_classes) of features (N, C, H, W)."""

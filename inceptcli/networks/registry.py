@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inceptcli.networks.network import Network
 
 OnSums = Literal["none", "last", "all"]
+Initialization = Literal["he", "he-xavier", "xavier"]
 
 WIDEST = 4.0
 """Largest `width`: 16 times the parameters of the published network."""
@@ -35,7 +36,8 @@ class NetworkOptions:
     the number of pixels inside the image. With `count_padding` they divide by all nine, as in
     torchvision's and timm's Inception-v3. `width` is a factor on the channels of every convolution
     (boxes.scaled_channels). Batch norm is on no sum of residual modules, on the last before the
-    average pooling or on all.
+    average pooling or on all. Without `batch_norm_scale` its scale (gamma) stays 1 and is no
+    parameter. `initialization` is that of torch_modules.initialize.
     """
 
     name: str
@@ -49,6 +51,8 @@ class NetworkOptions:
     dropout: float = 0.2
     batch_norm_eps: float = 0.001
     batch_norm_momentum: float = 0.1
+    batch_norm_scale: bool = True
+    initialization: Initialization = "he"
     count_padding: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +92,7 @@ NETWORKS = {
         "paper, Figures 3-9",
         (4, 7, 3),
         None,
+        has_auxiliary_head=True,
         released_as="iv4-tf",
     ),
     "irv1": Layout(
@@ -95,12 +100,14 @@ NETWORKS = {
         "Inception-ResNet-v1",
         "paper, Figures 7 and 10-15",
         has_padded_pools=False,
+        has_auxiliary_head=True,
     ),
     "irv2": Layout(
         "inception_resnet_v2",
         "Inception-ResNet-v2",
         "paper, Figures 3, 7 and 15-19",
         has_padded_pools=False,
+        has_auxiliary_head=True,
         released_as="irv2-tf",
     ),
     "iv4-tf": Layout(

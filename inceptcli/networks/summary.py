@@ -131,7 +131,13 @@ def _head(description: Description) -> Iterator[StageSummary]:
     if (width := description.embedding_width) is not None:
         weights = pooled * width
         linear = LayerSummary(
-            "embedding", None, "", "linear", (width,), weights + 2 * width, weights
+            "embedding",
+            None,
+            "",
+            "linear",
+            (width,),
+            weights + _of_batch_norm(width, description.options),
+            weights,
         )
         yield _summed("embedding", "released code", 1, (width,), [linear])
     classes, read = description.options.num_classes, description.num_features
@@ -155,7 +161,13 @@ class _Walk:
             case Conv():
                 shape = boxes.channels, *boxes.grid_after((grid[0], grid[1]))
                 weights = channels * boxes.channels * prod(boxes.size)
-                self._add(place, _conv(boxes), shape, weights, 2 * boxes.channels)
+                self._add(
+                    place,
+                    _conv(boxes),
+                    shape,
+                    weights,
+                    _of_batch_norm(boxes.channels, self.options),
+                )
             case MaxPool() | AveragePool():
                 shape = channels, *boxes.grid_after((grid[0], grid[1]))
                 self._add(place, _pool(boxes), shape)
@@ -179,7 +191,13 @@ class _Walk:
         kind += "" if residual.activation else ", no ReLU after the sum"
         self._add(_below(place, "linear"), kind, shape, joined * shape[0], shape[0])
         if residual.batch_norm:
-            self._add(_below(place, "sum_batch_norm"), "batch norm", shape, 0, 2 * shape[0])
+            self._add(
+                _below(place, "sum_batch_norm"),
+                "batch norm",
+                shape,
+                0,
+                _of_batch_norm(shape[0], self.options),
+            )
 
     def _add(
         self, place: str, kind: str, shape: Shape, weights: int = 0, other_parameters: int = 0
@@ -197,6 +215,11 @@ class _Walk:
                 multiply_adds,
             )
         )
+
+
+def _of_batch_norm(width: int, options: NetworkOptions) -> int:
+    """Return the number of a batch norm's parameters: offsets, and scales where it has them."""
+    return (1 + options.batch_norm_scale) * width
 
 
 def _below(place: str, name: str) -> str:

@@ -20,7 +20,7 @@ from inceptcli.networks.boxes import (
     channels_after,
     joined_channels,
 )
-from inceptcli.networks.registry import NetworkOptions
+from inceptcli.networks.registry import Initialization, NetworkOptions
 
 
 class ConvModule(nn.Module):
@@ -102,9 +102,18 @@ def module_of(boxes: Boxes, in_channels: int, options: NetworkOptions) -> nn.Mod
     return nn.Sequential(*modules)
 
 
-def batch_norm(width: int, options: NetworkOptions) -> nn.BatchNorm2d:
-    """Build a batch norm with the network's epsilon and momentum."""
-    return nn.BatchNorm2d(width, options.batch_norm_eps, options.batch_norm_momentum)
+def batch_norm(
+    width: int,
+    options: NetworkOptions,
+    kind: type[nn.BatchNorm1d | nn.BatchNorm2d] = nn.BatchNorm2d,
+) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    """Build a batch norm with the network's epsilon and momentum.
+
+    Without a trained scale, `weight` stays 1: files, folding and ONNX have it all the same.
+    """
+    norm = kind(width, options.batch_norm_eps, options.batch_norm_momentum)
+    norm.weight.requires_grad_(options.batch_norm_scale)
+    return norm
 
 
 def regions(stage: nn.Module) -> list[nn.Module]:
@@ -114,20 +123,25 @@ def regions(stage: nn.Module) -> list[nn.Module]:
     return modules if repeated else [stage]
 
 
-def initialize(network: nn.Module) -> None:
-    """Apply He initialization: variance 2 / fan-in before a ReLU, 1 / fan-in for linear layers.
+def initialize(network: nn.Module, method: Initialization = "he") -> None:
+    """Set initial weights; biases start at zero, batch norms at identity.
 
-    Weights are truncated normal, cut at two standard deviations, as by TensorFlow's
-    variance_scaling_initializer in the released Inception-v4 code. Biases start at zero, batch
-    norms at identity.
+    "he" has variance 2 / fan-in before a ReLU, 1 / fan-in for linear layers. Weights are truncated
+    normal, cut at two standard deviations, as by TensorFlow's variance_scaling_initializer.
+    "xavier" is uniform with variance 2 / (fan-in + fan-out), as TF-slim's default for every layer
+    and thus in its Inception-ResNet-v2. "he-xavier" is "he" for convolutions and "xavier" for the
+    classifier, as in TF-slim's Inception-v4.
     """
     for module in network.modules():
         # Meta tensors have no values, and initializing them makes torch 2.11 import its compiler.
         if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.is_meta:
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+            if method == "xavier" or (method == "he-xavier" and isinstance(module, nn.Linear)):
+                nn.init.xavier_uniform_(module.weight)
+                continue
             before_relu = isinstance(module, nn.Conv2d) and module.bias is None
             variance = (2.0 if before_relu else 1.0) / module.weight[0].numel()
             # Truncation at two standard deviations reduces the deviation by a factor of 0.8796.
             deviation = variance**0.5 / 0.8796
             nn.init.trunc_normal_(module.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -28,6 +28,11 @@ class Optimized(Section):
         description="Factor on the learning rate from each layer to the one before it, starting "
         "below the classifier; null: one rate.",
     )
+    weight_decay_on_biases: bool = Field(
+        default=False,
+        description="Whether biases of convolutions and linear layers decay too, as in the "
+        "authors' Inception-ResNet-v2; batch norm never does.",
+    )
 
 
 class Adaptive(Optimized):

@@ -69,6 +69,16 @@ class NetworkSection(Section):
         description="Weight of a batch in batch norm's running statistics; null: the network's "
         "own.",
     )
+    batch_norm_scale: bool | None = Field(
+        default=None,
+        description="Whether batch norm has trained scales (gamma), which the authors' code has "
+        "not; null: the network's own.",
+    )
+    initialization: Literal["he", "he-xavier", "xavier"] | None = Field(
+        default=None,
+        description="Initial weights: He, Xavier uniform (the authors' Inception-ResNet-v2), or "
+        "Xavier for the classifier only (their Inception-v4); null: the network's own.",
+    )
     count_padding: bool | None = Field(
         default=None,
         description="Whether average pools count padding, as torchvision's iv3 does; null: the "
@@ -88,7 +98,7 @@ class NetworkSection(Section):
     )
     auxiliary_weight: Positive | None = Field(
         default=None,
-        description="Weight of the auxiliary head's loss (released code: 0.4); null trains without "
+        description="Weight of the auxiliary head's loss (authors' code: 0.4); null trains without "
         "the head.",
     )
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from inceptcli.data.loading.sampler import seed_from
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead, Network
-from inceptcli.networks.registry import build, describe
+from inceptcli.networks.registry import MINIMUM_IMAGE_SIZE, build, describe
+from inceptcli.networks.summary import summarize
 from inceptcli.text import composed
 from inceptcli.training.plan import Plan
 from inceptcli.weights.file import load_auxiliary_head, load_tensors, read_metadata
@@ -55,13 +56,16 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
     if the file has no trained classifier. A first convolution with a different number of channels
     is converted by `adapt_channels`.
 
-    Raises UserError when more than the classifier would keep initial values.
+    Raises UserError when more than the classifier would keep initial values, or when the network's
+    batch norm has no scales and that of the file has.
     """
     metadata, tensors, own = read_metadata(path), load_tensors(path), network.state_dict()
     untrained = set(metadata.initialized)
     if not _same_classes(metadata, classes):
         untrained |= {key for key in own if key.startswith("classifier.")}
     tensors = {key: tensor for key, tensor in tensors.items() if key not in untrained}
+    if not network.options.batch_norm_scale:
+        _check_no_scales(tensors, path)
     first = next(key for key, tensor in own.items() if tensor.ndim == 4)
     channels = own[first].shape[1]
     if first in tensors and tensors[first].shape[1] != channels:
@@ -77,6 +81,15 @@ def start_from(network: Network, path: Path, classes: tuple[ClassName, ...]) -> 
     network.load_state_dict({key: tensors[key] for key in own if key not in new}, strict=False)
     head = f"classifier ({len(classes)} classes)" if new else "nothing"
     logger.info(f"{path}: loaded {len(own) - len(new)} of {len(own)} tensors; new: {head}")
+
+
+def _check_no_scales(tensors: dict[str, Tensor], path: Path) -> None:
+    for key, tensor in tensors.items():
+        if key.endswith("batch_norm.weight") and not bool((tensor == 1).all()):
+            raise UserError(
+                f"network.batch_norm_scale false: {path} has trained scales of batch norm, such as "
+                f"{key}; leave it out to train them further"
+            )
 
 
 def start_auxiliary_head(head: AuxiliaryHead, path: Path, classes: tuple[ClassName, ...]) -> None:
@@ -135,11 +148,14 @@ def freeze_parts(parts: list[nn.Module]) -> None:
 
 def describe_frozen(network: Network, freeze: Freeze) -> str:
     """Describe the frozen part and count the trained parameters."""
-    parts = frozen_parts(network, freeze)
-    frozen = sum(value.numel() for part in parts for value in part.parameters())
-    total = sum(value.numel() for value in network.parameters())
-    what = {"none": "nothing", "stem": "the stem", "all-but-head": "all but the classifier"}[freeze]
-    return f"frozen: {what}; {total - frozen:,} of {total:,} parameters train"
+    found = summarize(network.options, (MINIMUM_IMAGE_SIZE, MINIMUM_IMAGE_SIZE))
+    what, trained = {
+        "none": ("nothing", found.stages),
+        "stem": ("the stem", found.stages[1:]),
+        "all-but-head": ("all but the classifier", found.stages[-1:]),
+    }[freeze]
+    count = sum(stage.parameters for stage in trained)
+    return f"frozen: {what}; {count:,} of {found.parameters:,} parameters train"
 
 
 def has_constant_features(plan: Plan) -> bool:

@@ -25,7 +25,9 @@ LAYOUT = (
 )  # fmt: skip
 """Network options that must match the weights."""
 
-INHERITED = (*LAYOUT, "dropout", "batch_norm_momentum", "in_channels")
+INHERITED = (
+    *LAYOUT, "dropout", "batch_norm_momentum", "batch_norm_scale", "initialization", "in_channels"
+)  # fmt: skip
 """Network options taken from the weights if the recipe does not set them."""
 
 PREPROCESSING = (

@@ -105,9 +105,10 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group the trained parameters of `module` by learning rate and weight decay.
 
-    Biases and batch norm have no weight decay. The classifier may have its own learning rate.
-    Each layer before it has `layer_decay` times the rate of the next one (see `Network.layers`);
-    an auxiliary head has the full rate. `layer_scale` is the group's power of `layer_decay`.
+    Batch norm has no weight decay, biases only with `weight_decay_on_biases`. The classifier may
+    have its own learning rate. Each layer before it has `layer_decay` times the rate of the next
+    one (see `Network.layers`); an auxiliary head has the full rate. `layer_scale` is the group's
+    power of `layer_decay`.
     """
     layers, factor = network.layers(), settings.layer_decay or 1.0
     scales = {
@@ -116,17 +117,23 @@ def parameter_groups(
         for parameter in layer.parameters()
     }
     of_head = {id(parameter) for parameter in network.classifier.parameters()}
+    decaying = {
+        id(parameter)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+        for name, parameter in layer.named_parameters(recurse=False)
+        if name == "weight" or settings.weight_decay_on_biases
+    }
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
     for parameter in module.parameters():
         if parameter.requires_grad:
             is_head, scale = id(parameter) in of_head, scales.get(id(parameter), 1.0)
             head_rate = settings.head_learning_rate if is_head else None
             rate = head_rate or settings.learning_rate * scale
-            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            decays = id(parameter) in decaying
+            decay = settings.weight_decay if decays else 0.0
             group = {"params": [], "weight_decay": decay, "lr": rate, "layer_scale": scale}
-            groups.setdefault((is_head, scale, parameter.ndim > 1), group)["params"].append(
-                parameter
-            )
+            groups.setdefault((is_head, scale, decays), group)["params"].append(parameter)
     return list(groups.values())
 
 

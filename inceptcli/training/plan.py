@@ -304,12 +304,12 @@ def _check_auxiliary_head(recipe: Recipe) -> None:
     if recipe.network.name not in having:
         raise UsageError(
             f"network.auxiliary_weight: {recipe.network.name} has no auxiliary classifier; "
-            f"{', '.join(having)} have one, as released"
+            f"{', '.join(having)} have one"
         )
     if min(recipe.data.height_and_width) < AUXILIARY_IMAGE_SIZE:
         raise UsageError(
             f"network.auxiliary_weight needs data.image_size of at least {AUXILIARY_IMAGE_SIZE}, "
-            f"got {recipe.data.image_size}"
+            f"got {recipe.data.image_size}; null trains without the auxiliary loss"
         )
     if recipe.network.freeze == "all-but-head":
         raise UsageError("network.auxiliary_weight trains nothing with network.freeze all-but-head")

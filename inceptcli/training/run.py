@@ -21,6 +21,7 @@ from inceptcli.data.pixels.augmentation import (
 from inceptcli.networks.compiling import compile_stages
 from inceptcli.networks.network import Network
 from inceptcli.networks.registry import NETWORKS
+from inceptcli.networks.summary import summarize
 from inceptcli.processes.standard_streams import tell_loss
 from inceptcli.progress.display import Display
 from inceptcli.recipe.methods import Optimized
@@ -234,8 +235,8 @@ def _trainer(
 def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     recipe = plan.recipe
     layout = NETWORKS[plan.network.name]
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     height, width = plan.preprocessing.image_size
+    parameters = summarize(plan.network, (height, width)).parameters
     ranks = trainer.world_size
     batch = f"{plan.batch_size} images x {ranks} devices"
     if recipe.trainer.accumulate_batches > 1:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from inceptcli.networks.registry import WIDEST, OnSums
+from inceptcli.networks.registry import WIDEST, Initialization, OnSums
 from inceptcli.recipe.section import Fraction, Section
 from inceptcli.weights.calibration import COLDEST, HOTTEST, kept_ranks
 
@@ -68,6 +68,8 @@ class NetworkHeader(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     batch_norm_eps: Ratio
     batch_norm_momentum: Ratio
+    batch_norm_scale: bool = True
+    initialization: Initialization = "he"
     count_padding: bool = False
 
 

@@ -37,7 +37,11 @@ def lacking_in_timm(options: NetworkOptions) -> str | None:
         return f"timm does not have {options.name}, only {', '.join(others)} and {last}"
     known = TIMM[options.name][1].options
     released = network_options(options.name, num_classes=options.num_classes, **known)
-    if replace(options, dropout=released.dropout, batch_norm_momentum=0.1) != released:
+    of_training = {
+        name: getattr(released, name)
+        for name in ("dropout", "batch_norm_momentum", "batch_norm_scale", "initialization")
+    }
+    if replace(options, **of_training) != released:
         return (
             f"timm has {options.name} only with three input channels, the released width, "
             f"repeats, residual scales and batch norm epsilon, and count_padding "

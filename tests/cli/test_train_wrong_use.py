@@ -77,12 +77,12 @@ def test_folders_that_cannot_be_trained_on(
         (["--set", "network.scales=3"], "unknown key network.scales"),
         (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),
         (
-            ["--set", "network.auxiliary_weight=0.4"],
-            "irv2 has no auxiliary classifier; iv4-tf, irv2-tf",
+            ["--arch", "irv1-facenet", "--set", "network.auxiliary_weight=0.4"],
+            "irv1-facenet has no auxiliary classifier; iv4, irv1, irv2, iv4-tf, irv2-tf, iv3 have",
         ),
         (
             ["--arch", "iv4-tf", "--set", "network.auxiliary_weight=0.4"],
-            "network.auxiliary_weight needs data.image_size of at least 299, got 75",
+            "at least 299, got 75; null trains without the auxiliary loss",
         ),
         (
             ["--set", "augmentation.policy=auto"],

@@ -59,7 +59,7 @@ def test_a_network_by_name_is_a_torch_module_with_random_weights() -> None:
     assert network(torch.zeros(2, 1, 75, 75)).shape == (2, 3)
     with pytest.raises(ValueError, match="iv4 has no residual modules"):
         inceptcli.network("iv4", shortcut=False)
-    for wrong in ({"width": 2}, {"batch_norm_eps": -1}, {"shortcut": "z"}, {"in_channels": 0}):
+    for wrong in ({"depth": 2}, {"width": 5}, {"shortcut": "z"}, {"in_channels": 0}):
         with pytest.raises(ValueError, match=f"network.{next(iter(wrong))}"):
             inceptcli.network("irv1", **wrong)
     for classes in (0, -1, 1.5):

@@ -21,14 +21,19 @@ def test_it_has_the_parameters_of_the_released_one(name: str, parameters: int) -
     assert sum(parameter.numel() for parameter in head.parameters()) == parameters
 
 
-def test_it_reads_the_last_17x17_features() -> None:
-    options = network_options("irv2-tf", num_classes=7)
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("irv2-tf", 1088), ("iv4-tf", 1024), ("iv4", 1024), ("irv1", 896), ("irv2", 1152)],
+)
+def test_it_reads_the_last_17x17_features(name: str, channels: int) -> None:
+    assert NETWORKS[name].has_auxiliary_head
+    options = network_options(name, num_classes=7)
     with torch.device("meta"):
         network, head = build(options).eval(), AuxiliaryHead(options).eval()
         stages = dict(network.forward_stages(torch.empty(1, 3, 299, 299)))
-        assert stages[AUXILIARY_STAGE].shape == (1, 1088, 17, 17)
+        assert stages[AUXILIARY_STAGE].shape == (1, channels, 17, 17)
         assert head(stages[AUXILIARY_STAGE]).shape == (1, 7)
-        assert head(torch.empty(2, 1088, 24, 20)).shape == (2, 7)
+        assert head(torch.empty(2, channels, 24, 20)).shape == (2, 7)
     convolutions = [part for part in head.modules() if isinstance(part, nn.Conv2d)]
     assert [part.kernel_size for part in convolutions] == [(1, 1), (5, 5)]
     assert [part.padding for part in convolutions] == [(0, 0), (0, 0)]

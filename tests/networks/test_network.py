@@ -150,7 +150,8 @@ def test_width_is_a_factor_on_the_channels_of_every_convolution(name: str) -> No
         if isinstance(part, ConvModule):
             assert 2 * part.conv.out_channels == network.get_submodule(f"{key}.conv").out_channels
         if isinstance(part, ResidualModule):
-            assert 2 * part.linear.out_channels == network.get_submodule(key).linear.out_channels
+            linear = network.get_submodule(f"{key}.linear")
+            assert 2 * part.linear.out_channels == linear.out_channels
     assert next(half.parameters()).shape[1] == 3
     assert 2 * half.num_features == network.num_features
     assert half.classifier.out_features == 1000

@@ -121,6 +121,10 @@ def test_too_small_an_image_is_refused() -> None:
         summarize(network_options("iv4"), (74, 299))
 
 
+def trained(module: nn.Module) -> int:
+    return sum(value.numel() for value in module.parameters() if value.requires_grad)
+
+
 class Counted:
     """What torch finds of a network's modules, on the meta device: no memory, no computing."""
 
@@ -149,8 +153,7 @@ class Counted:
         return sum(each for key, each in of.items() if f"{key}.".startswith(f"{name}."))
 
     def parameters(self, name: str) -> int:
-        parameters = self.network.get_submodule(name).parameters()
-        return sum(parameter.numel() for parameter in parameters)
+        return trained(self.network.get_submodule(name))
 
 
 @pytest.mark.parametrize("image_size", [(299, 299), (75, 112)])
@@ -173,7 +176,7 @@ def test_every_number_is_torchs_own_count(
         assert stage.output_shape == counted.shapes[stage.name]
         assert stage.parameters == counted.parameters(stage.name)
         assert stage.repeats in (1, len(list(module.children())))
-    assert summary.parameters == sum(value.numel() for value in counted.network.parameters())
+    assert summary.parameters == trained(counted.network)
     assert summary.multiply_adds == sum(counted.multiply_adds.values())
     boxes = nn.Conv2d | nn.Linear | nn.MaxPool2d | nn.AvgPool2d | nn.Dropout
     found = [part for part in counted.network.modules() if isinstance(part, boxes)]

@@ -128,3 +128,18 @@ def test_initial_variance_is_two_over_fan_in_before_a_relu_and_one_over_it_elsew
     assert linear.weight.var().item() == pytest.approx(1 / 576, rel=0.02)
     assert before_relu.weight.abs().max() < 2.01 * (2 / 576) ** 0.5 / 0.8796
     assert not linear.bias.any()
+
+
+@pytest.mark.parametrize("method", ["he-xavier", "xavier"])
+def test_xavier_is_torchs_uniform_for_the_classifier_or_all_layers(method: Any) -> None:
+    torch.manual_seed(0)
+    convolution, linear = nn.Conv2d(64, 128, 3, bias=False), nn.Linear(576, 128)
+    nn.init.ones_(linear.bias)
+    initialize(nn.ModuleList([convolution, linear]), method)
+    for layer, fans in ((linear, 576 + 128), (convolution, 576 + 1152)):
+        largest, deviation = layer.weight.abs().max(), layer.weight.std()
+        is_xavier = method == "xavier" or layer is linear
+        expected = (2 / fans) ** 0.5 if is_xavier else (2 / 576) ** 0.5
+        assert deviation.item() == pytest.approx(expected, rel=0.02)
+        assert (largest < 1.7321 * deviation * 1.02).item() == is_xavier
+    assert not linear.bias.any()

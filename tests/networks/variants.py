@@ -15,6 +15,7 @@ CHANGES: list[dict[str, Any]] = [
     {"batch_norm_on_sums": "last", "width": 0.25},
     {"batch_norm_on_sums": "all", "residual_scales": (1.0, 0.5, 0.25)},
     {"count_padding": True},
+    {"batch_norm_scale": False},
 ]
 
 

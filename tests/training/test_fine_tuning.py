@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead, Network
 from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.networks.summary import summarize
 from inceptcli.recipe import methods
 from inceptcli.recipe.schema import check
 from inceptcli.training.fine_tuning import (
     Freeze,
     adapt_channels,
+    describe_frozen,
     freeze_parts,
     frozen_parts,
     start_from,
@@ -151,6 +154,30 @@ def test_layers_have_their_rate_and_the_head_its_own(
         expected = 2.0 if distance == 0 else 0.5 * (layer_decay or 1) ** distance
         assert rates[id(parameter)] == pytest.approx(0.1 * expected, rel=1e-12), key
     assert current_rate(built) == pytest.approx(0.05, rel=1e-12)
+
+
+def test_scales_that_are_not_one_cannot_be_left_out(weights: Path) -> None:
+    network = build(options(batch_norm_scale=False))
+    start_from(network, weights, SHAPES)
+    tensors = load_tensors(weights)
+    tensors["stem.0.batch_norm.weight"][1] = 0.5
+    save(weights, tensors, WeightsMetadata(options(), SHAPES, Preprocessing((75, 75))))
+    with pytest.raises(
+        UserError, match=r"scales of batch norm, such as stem\.0\.batch_norm\.weight;"
+    ):
+        start_from(network, weights, SHAPES)
+
+
+def test_scales_that_are_left_out_are_neither_trained_nor_counted() -> None:
+    network = build(options(batch_norm_scale=False))
+    groups = optimizer(methods.AdamWSettings(), network, network).param_groups
+    count = sum(value.numel() for group in groups for value in group["params"])
+    assert count == summarize(network.options, (75, 75)).parameters
+    assert describe_frozen(network, "none") == (
+        f"frozen: nothing; {count:,} of {count:,} parameters train"
+    )
+    head = sum(value.numel() for value in network.classifier.parameters())
+    assert f"; {head:,} of {count:,} " in describe_frozen(network, "all-but-head")
 
 
 @pytest.mark.parametrize("freeze", ["stem", "all-but-head"])

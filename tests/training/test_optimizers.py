@@ -72,6 +72,16 @@ def test_biases_and_batch_norm_do_not_decay() -> None:
             assert decays[id(parameter)] == (0 if spared else settings.weight_decay), name
 
 
+def test_biases_decay_on_request_but_batch_norm_does_not() -> None:
+    network = build(network_options("irv1-facenet", num_classes=3, repeats=[1, 1, 1], width=0.1))
+    settings = methods.RMSPropTFSettings(name="rmsprop_tf", weight_decay_on_biases=True)
+    groups = optimizer(settings, network, network).param_groups
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    names = {name for name, value in network.named_parameters() if decays[id(value)]}
+    assert names == {name for name, _ in network.named_parameters() if "batch_norm" not in name}
+    assert {"classifier.bias", "inception_a.0.linear.bias", "embedding.linear.weight"} <= names
+
+
 def test_the_papers_rate_by_epoch() -> None:
     factor = schedule(methods.Staircase(name="staircase"), steps_per_epoch=100, epochs=160)
     rates = {epoch: 0.045 * factor(epoch * 100) for epoch in (0, 20, 40, 80, 100, 160)}

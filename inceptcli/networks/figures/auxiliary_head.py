@@ -1,4 +1,4 @@
-"""Auxiliary head with which the released networks were trained; inference does not use it."""
+"""Auxiliary head with which the authors' code trains the networks; inference does not use it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def auxiliary_path(width: float) -> list[Box]:
     convolution is 5x5 at any image size (TF-slim's is as large as its input, 5x5 at 299x299), and
     its output is averaged over the grid for larger images.
     """
-    path = [
+    path: list[Box] = [
         AveragePool((5, 5), stride=3, valid=True),
         Conv("1x1", 128),
         Conv("5x5", 768, valid=True),
