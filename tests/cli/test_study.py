@@ -75,10 +75,11 @@ threshold: {along: network.width, above: 0.2}
 
 def test_a_study_with_a_grid_and_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inceptcli.studies.training.TRAIN", PROGRAM)
-    monkeypatch.chdir(tmp_path)
-    file, output = tmp_path / "wide.yaml", tmp_path / "runs/wide"
+    file, output = tmp_path / "elsewhere/wide.yaml", tmp_path / "here/runs/wide"
+    file.parent.mkdir()
     file.write_text(SEARCHED)
     output.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
     (output / "scale-1.0-width-0.5-at-0.1-seed-7.todo").write_text("diverge")
     asked = ["study", file, "--output", output, "--jobs", 2]
     done = inceptcli(*asked, "--format", "json")
