@@ -25,6 +25,7 @@ def main() -> None:
         ("training_loop",),
         ("gpu",),
         ("activations",),
+        ("batch_norm_memory",),
         ("checkpointing",),
         ("growth", "irv1", "irv2", "iv4", "--images", str(photographs)),
         ("prediction_scale",),
