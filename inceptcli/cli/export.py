@@ -248,6 +248,11 @@ def export_hub(
         logger.info(
             f"{lacking}: the folder holds an inceptcli weights file, which timm cannot load"
         )
+    elif not metadata.preprocessing.antialias:
+        logger.warning(
+            "these weights are not for antialiased images: inceptcli follows this in config.json, "
+            "but timm antialiases when it shrinks images"
+        )
     if measures is None:
         logger.info("the model card has no metrics; add them with --measures FILE")
     if card.license_id is None:

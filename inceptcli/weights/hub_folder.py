@@ -88,6 +88,7 @@ def _config(metadata: WeightsMetadata, written: TimmExport) -> dict[str, Any]:
         "num_features": describe(metadata.network).num_features,
         **({"label_names": [entry.id for entry in metadata.classes]} if named else {}),
         **({"label_descriptions": dict(metadata.classes)} if named else {}),
+        "antialias": view.antialias,  # timm refuses keys that it does not know below
         "pretrained_cfg": {
             "custom_load": False,
             "input_size": [3, *view.image_size],

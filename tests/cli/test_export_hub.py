@@ -32,14 +32,14 @@ VIEW = Preprocessing((96, 96), "short-side", 0.9, "bilinear", (0.4, 0.5, 0.6), (
 CLASSES = (ClassName("n1", "cat"), ClassName("n2", "dog | <b>wolf</b>"), ClassName("n3", "`elk`"))
 
 
-def timms(path: Path, **changes: Any) -> Path:
+def timms(path: Path, view: Preprocessing = VIEW, **changes: Any) -> Path:
     """Weights of a network that timm has; answers differ."""
     torch.manual_seed(0)
     options = network_options("iv4-tf", num_classes=3)
     network = build(options)
     with torch.no_grad():
         network.get_parameter("classifier.weight").mul_(40)
-    save(path, network.state_dict(), WeightsMetadata(options, CLASSES, VIEW, **changes))
+    save(path, network.state_dict(), WeightsMetadata(options, CLASSES, view, **changes))
     return path
 
 
@@ -128,11 +128,16 @@ def test_classes_without_names_and_networks_without_a_classifier_are_written_so(
 ) -> None:
     import timm
 
-    weights = timms(tmp_path / "unnamed.safetensors", unnamed=True, assumed=["classes"])
-    exported(weights, tmp_path / "unnamed")
+    view = replace(VIEW, antialias=False)
+    weights = timms(tmp_path / "unnamed.safetensors", view, unnamed=True, assumed=["classes"])
+    said = exported(weights, tmp_path / "unnamed")
+    assert "these weights are not for antialiased images: inceptcli follows this in" in said
     config = json.loads((tmp_path / "unnamed/config.json").read_text())
     assert "label_names" not in config
-    assert card_of(tmp_path / "unnamed")[1]["Classes"] == "3; their names are not known."
+    assert config["antialias"] is False
+    parts = card_of(tmp_path / "unnamed")[1]
+    assert parts["Classes"] == "3; their names are not known."
+    assert "(bilinear, not antialiased)" in parts["Preprocessing"]
     initialized = ["classifier.weight", "classifier.bias"]
     weights = timms(tmp_path / "headless.safetensors", initialized=initialized)
     exported(weights, tmp_path / "headless")

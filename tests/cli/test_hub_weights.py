@@ -31,10 +31,12 @@ from tests.weights.loopback_hub import COMMIT, Hub, git_hash, serving
 NAME = "hf-hub:me/pets"
 LATER = "89abcdef" * 5
 
-VIEW = Preprocessing((96, 96), "squash", 1.0, "bicubic", (0.485, 0.456, 0.406), (0.2, 0.3, 0.4))
+VIEW = Preprocessing(
+    (96, 96), "squash", 1.0, "bicubic", (0.485, 0.456, 0.406), (0.2, 0.3, 0.4), antialias=False
+)
 LABELS = ["cat", "dog", "elk"]
 CONFIG = {
-    "label_names": LABELS,
+    "label_names": LABELS, "antialias": False,
     "label_descriptions": {"cat": "domestic cat"},
     "pretrained_cfg": {
         "input_size": [3, 96, 96], "crop_mode": "squash", "crop_pct": 1.0,

@@ -24,9 +24,10 @@ UNUSUAL = (
     "--arch", "irv1", "--image-size", "76x80", "--set", "network.repeats=[1, 1, 1]",
     "--set", "network.shortcut=false", "--set", "network.dropout=0.4",
     "--set", "data.resize=squash", "--set", "data.mean=[0.4, 0.5, 0.6]", "--set", "data.std=0.3",
+    "--set", "data.antialias=false",
 )  # fmt: skip
 NETWORK = network_options("irv1", num_classes=3, repeats=(1, 1, 1), shortcut=False, dropout=0.4)
-VIEW = Preprocessing((76, 80), "squash", mean=(0.4, 0.5, 0.6), std=(0.3, 0.3, 0.3))
+VIEW = Preprocessing((76, 80), "squash", mean=(0.4, 0.5, 0.6), std=(0.3, 0.3, 0.3), antialias=False)
 
 
 def train(place: Path, *flags: object) -> Any:

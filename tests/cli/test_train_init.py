@@ -31,7 +31,9 @@ OPTIONS = {
     "dropout": 0.4,
     "batch_norm_eps": 0.01,
 }
-VIEW = Preprocessing((76, 80), "squash", 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+VIEW = Preprocessing(
+    (76, 80), "squash", 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), antialias=False
+)
 
 
 def weights_file(path: Path, initialized: tuple[str, ...] = (), **changes: object) -> Path:
@@ -152,16 +154,20 @@ def test_what_only_training_uses_may_be_said_and_gray_images_be_wanted(
     done = inceptcli(
         "train", "--init", weights, "--data", data, "--output", run, *FEW, "--image-size", "75",
         "--set", "network.dropout=0.1", "--set", "network.in_channels=1", "--freeze", "stem",
+        "--set", "augmentation.style=authors", "--set", "augmentation.fast_mode=true",
+        "--set", "augmentation.hue=0.1",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert "3 input channels, adapted to 1" in done.stderr
     assert "frozen: the stem;" in done.stderr
+    said = "fast_mode: changes brightness and saturation only; augmentation.hue not used"
+    assert f"augmentation.{said}" in done.stderr
     metadata = read_metadata(run / "model.safetensors")
     assert (metadata.network.dropout, metadata.network.in_channels) == (0.1, 1)
     view = metadata.preprocessing
     assert (view.image_size, view.mean) == ((75, 75), (0.5,))
     assert view.std == pytest.approx((0.3,))
-    assert view.crop_fraction == 0.9
+    assert (view.crop_fraction, view.antialias) == (0.9, False)
 
 
 def test_only_a_classifier_may_be_new(data: Path, tmp_path: Path) -> None:

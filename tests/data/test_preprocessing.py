@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -122,7 +123,10 @@ def test_a_thin_image_is_cropped_without_the_whole_being_enlarged(
     assert set(cropped.flat) == {7}
     assert max(width * height for width, height in sizes) == 299 * 299
     aliased = Preprocessing((299, 299), resize, antialias=False)
+    tracemalloc.start()
     assert set(aliased.crop(np.full((*size, 3), 7, np.uint8)).flat) == {7}
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
 
 
 def test_a_crop_may_be_written_to() -> None:

@@ -26,7 +26,9 @@ def metadata(**changes: Any) -> WeightsMetadata:
     options = network_options(
         "irv1", num_classes=3, repeats=[1, 2, 1], residual_scales=[0.1, 0.2, 0.3], **changes
     )
-    preprocessing = Preprocessing((96, 128), "squash", 0.9, "bilinear", (0.1, 0.2, 0.3))
+    preprocessing = Preprocessing(
+        (96, 128), "squash", 0.9, "bilinear", (0.1, 0.2, 0.3), antialias=False
+    )
     return WeightsMetadata(
         options, CLASSES, preprocessing, {"trainer": {"epochs": 3}}, 2, True, {"val_top1": 0.5}
     )

@@ -138,6 +138,7 @@ def test_a_release_is_imported_by_the_command_line(
         "assumed: the 1000 classes are ImageNet's, by synset id (--classes)",
     ):
         assert line in done.stderr.splitlines()
+    assert "resize squash, crop fraction 0.875, bilinear, not antialiased, mean" in done.stderr
     network, metadata = load_network(Path("a.safetensors"))
     assert metadata.preprocessing == PREPROCESSING
     assert metadata.classes == imagenet_classes()

@@ -39,8 +39,9 @@ def resized(
     found = np.ascontiguousarray(image)
     for axis in (0, 1) if rows_first else (1, 0):
         length, first, last = spans[axis]
-        indices, weights = _samples(method, image.shape[axis], length)
-        found = _weighted(found, axis, indices[:, first:last], weights[:, first:last])
+        scale = np.float32(image.shape[axis]) / np.float32(length)
+        edges = np.arange(first, last + 1, dtype=np.float32) * scale
+        found = _weighted(found, axis, *_samples(method, image.shape[axis], edges, scale))
     return found.astype(np.float32, copy=False)
 
 
@@ -70,11 +71,12 @@ def _weighted(
 
 
 def _samples(
-    method: ResizeMethod, size: int, length: int
+    method: ResizeMethod, size: int, edges: NDArray[np.float32], scale: np.float32
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the indices (terms, length) of the pixels that each new pixel sums; their weights."""
-    scale = np.float32(size) / np.float32(length)
-    edges = np.arange(length + 1, dtype=np.float32) * scale
+    """Return the indices (terms, length) of the pixels that each new pixel sums; their weights.
+
+    `edges` (length + 1,) are the sampled positions in `size` pixels, `scale` apart.
+    """
     first = np.floor(edges[:-1])
     between = edges[:-1] - first
     if method == "area":
@@ -88,7 +90,7 @@ def _samples(
         steps = np.arange(-1, 3)[:, np.newaxis]
         weights = _cubic(np.abs(np.rint(between * OFFSETS) / OFFSETS - steps))
     else:
-        steps, weights = np.zeros((1, 1)), np.ones((1, length))
+        steps, weights = np.zeros((1, 1)), np.ones((1, len(first)))
     indices = np.clip(first + steps, 0, size - 1).astype(np.intp)
     return indices, weights.astype(np.float32)
 

@@ -72,7 +72,7 @@ def declared_in(path: Path, origin: str) -> Declared | None:
     return Declared(
         origin,
         _labels(origin, config, fields),
-        _preprocessing(origin, fields),
+        _preprocessing(origin, config, fields),
         architecture.partition(".")[0] if isinstance(architecture, str) else None,
     )
 
@@ -92,7 +92,10 @@ def _labels(
     return _named(path, [(name, str(described.get(name, name))) for name in names])
 
 
-def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
+def _preprocessing(
+    path: Path | str, config: dict[str, Any], fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the fields stated; `antialias` is our own, since timm and transformers always do."""
     stated: dict[str, Any] = {}
     if (size := fields.get("input_size")) is not None:
         if not isinstance(size, list) or len(size) != 3:
@@ -109,7 +112,7 @@ def _preprocessing(path: Path | str, fields: dict[str, Any]) -> dict[str, Any]:
     for name in ("mean", "std"):
         if (value := fields.get(name)) is not None:
             stated[name] = tuple(value) if isinstance(value, list) else value
-    return stated
+    return stated | ({"antialias": config.get("antialias") is not False} if stated else {})
 
 
 def declared_classes(path: Path) -> tuple[ClassName, ...]:

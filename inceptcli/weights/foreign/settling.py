@@ -126,9 +126,9 @@ def _in_words(names: Sequence[str], preprocessing: Preprocessing, count: int) ->
         "resize": f"resize {preprocessing.resize}",
         "crop_fraction": f"crop fraction {preprocessing.crop_fraction:g}",
         "interpolation": preprocessing.interpolation,
+        "antialias": "" if preprocessing.antialias else "not antialiased",
         "mean": f"mean {_numbers(preprocessing.mean)}",
         "std": f"std {_numbers(preprocessing.std)}",
-        "antialias": "" if preprocessing.antialias else "not antialiased",
     }
     return ", ".join(text for name, text in words.items() if text and name in names)
 
