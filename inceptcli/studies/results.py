@@ -35,7 +35,8 @@ class RunFacts(NamedTuple):
 def facts_of(run: StudyRun) -> RunFacts:
     """Return the facts of a run that has trained. Raises UserError if its record is unreadable."""
     directory = RunDirectory(run.folder)
-    recipe = directory.read_recipe() or run.recipe  # completed from initial weights, if any
+    completed_there = directory.read_recipe() if run.recipe.network.init else None
+    recipe = completed_there or run.recipe
     kept = KeptIdentity(directory.data_identity)
     classes = len(kept.classes)
     data = {"classes": classes, "training": kept.training, "validation": kept.validation}

@@ -164,6 +164,8 @@ def check_runs(runs: Sequence[StudyRun]) -> dict[Path, str]:
         place = _place(run.recipe.data)
         if place not in opened:
             opened[place] = data_of(run.recipe, kept)
+        if kept.sha256 == opened[place].sha256:
+            continue
         try:
             check_data(directory, opened[place], run.recipe.data.path)
         except UsageError:

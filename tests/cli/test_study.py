@@ -75,6 +75,7 @@ threshold: {along: network.width, above: 0.2}
 
 def test_a_study_with_a_grid_and_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inceptcli.studies.training.TRAIN", PROGRAM)
+    monkeypatch.setattr("inceptcli.studies.training.POLL_SECONDS", 0.01)
     file, output = tmp_path / "elsewhere/wide.yaml", tmp_path / "here/runs/wide"
     file.parent.mkdir()
     file.write_text(SEARCHED)
