@@ -53,8 +53,8 @@ def draw_study(path: Path, result: Result, caption: Sequence[str]) -> None:
     """Write a PNG with the question as title and `caption`, the verdicts, below.
 
     A grid of two axes is a map of each measure, a trend is drawn over the size of the networks.
-    Other studies have a row for each arm with a point for each seed, and learning curves if there
-    are several epochs.
+    Other studies, and comparisons of arms outside of a grid, have a row for each arm with a point
+    for each seed. There are learning curves if there are several epochs and nothing else to draw.
     """
     with canvas(path, WIDTH, 3, layout="constrained", dpi=DOTS_PER_INCH) as figure:
         lay_out(figure, result, caption)
@@ -79,20 +79,22 @@ def lay_out(figure: Figure, result: Result, caption: Sequence[str]) -> None:
 def _panels(result: Result) -> list[tuple[float, Callable[[Axes], None]]]:
     """Return the height in inches of each panel, and the function that draws it."""
     panels: list[tuple[float, Callable[[Axes], None]]] = []
-    grid = result["grid"]
+    grid, mapped = result["grid"], set()
     if grid and len(grid["axes"]) == 2:
+        mapped = {cell["arm"] for cell in grid["cells"]}
         height = 0.75 + 0.3 * len(grid["axes"][1]["values"])
         for measure in dict.fromkeys(["dead-units", _error_of(result)]):
             panels.append((height, partial(_map, result=result, measure=measure)))
     for trend in result["trends"]:
         height = 2.6 + 0.18 * math.ceil(len(trend["arms"]) / LEGEND_COLUMNS)
         panels.append((height, partial(_trend, result=result, trend=trend)))
-    if panels:
+    arms = [arm for arm in result["arms"] if arm not in mapped]
+    if panels and not (arms and result["verdicts"]):
         return panels
-    height = min(0.75 + 0.22 * len(result["arms"]), HIGHEST)
-    points = (height, partial(_points, result=result))
-    several = max(len(run["errors"]) for run in result["runs"]) > 1
-    return [(2.4, partial(_curves, result=result)), points] if several else [points]
+    if not panels and max(len(run["errors"]) for run in result["runs"]) > 1:
+        panels.append((2.4, partial(_curves, result=result)))
+    height = min(0.75 + 0.22 * len(arms), HIGHEST)
+    return [*panels, (height, partial(_points, result=result, arms=arms))]
 
 
 def _error_of(result: Result) -> str:
@@ -134,11 +136,10 @@ def _curves(axes: Axes, result: Result) -> None:
     whole_numbers(axes)
 
 
-def _points(axes: Axes, result: Result) -> None:
-    """Draw a row for each arm: a point for each seed, and a line at their mean."""
+def _points(axes: Axes, result: Result, arms: Sequence[str]) -> None:
+    """Draw a row for each of `arms`: a point for each seed, and a line at their mean."""
     measure = result["measure"]
     axes.set_title(MEASURES[measure][1])
-    arms = list(result["arms"])
     for row, arm in enumerate(arms):
         values = _figures(result, arm, measure)
         axes.plot(values, [row] * len(values), **_hollow(row))

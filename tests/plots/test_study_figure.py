@@ -162,6 +162,17 @@ def test_the_threshold_is_a_line_before_the_first_cell_above_it() -> None:
     assert not drawn(grid(found=False)).axes[0].lines
 
 
+def test_arms_that_are_compared_outside_of_a_map_or_beside_a_trend_have_rows() -> None:
+    runs = [*grid()["runs"], run("longer", 0, [0.5, 0.4], 0.3), run("longer", 1, [0.5, 0.4], 0.5)]
+    beside = result(runs, **{key: grid()[key] for key in ("measure", "grid", "threshold")})
+    assert len(drawn(beside).axes) == 2
+    points = drawn(beside | {"verdicts": [{}]}).axes[2]
+    assert [label.get_text() for label in points.get_yticklabels()] == ["longer"]
+    assert at(points.lines[0]) == [[30, 0], [50, 0]]
+    points = drawn(trend() | {"verdicts": [{}]}).axes[1]
+    assert [label.get_text() for label in points.get_yticklabels()] == ["small", "middle", "large"]
+
+
 def test_a_trend_lies_on_a_logarithmic_axis_with_the_mean_slope() -> None:
     (axes,) = drawn(trend()).axes
     assert axes.get_xscale() == "log"

@@ -108,6 +108,9 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
     parts = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
     parts += ["the learning rate searched for each arm" if study.search else "one learning rate"]
     parts += [f"{len(result['seeds'] if result and 'seeds' in result else study.seeds)} seeds"]
+    search = study.search
+    each = len(study.seeds) + (len(search.values) * len(search.seeds) if search else 0)
+    parts += [f"{len(study.all_arms()) * each} runs"] if result is None else []
     parts += [f"{data['image_size']} pixels"] if "image_size" in data else []
     if result and result.get("data"):
         parts.append(f"{result['data']['training']:,} training images")
