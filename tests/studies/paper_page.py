@@ -14,7 +14,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from inceptcli.plots.curve import Curve
 from inceptcli.plots.paper_curves import NETWORKS, paper_curves
 from inceptcli.plots.reaching import first_reaching, mean_around
 from inceptcli.recipe.file import find_study, read_recipe, study_names
-from inceptcli.recipe.study import Study, check_study
+from inceptcli.recipe.study import Study, check_study, recipe_of, tried
 from inceptcli.studies.verdict import assess, verdicts
 from tests.benchmarks import measurements
 
@@ -103,18 +103,30 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
     """How many passes, seeds and pixels, and the data where it is known."""
     if result and "design" in result:  # the study may have changed since
         return str(result["design"])
-    trainer, data = study.recipe.get("trainer", {}), study.recipe.get("data", {})
-    epochs = trainer.get("epochs")
-    parts = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
-    parts += ["the learning rate searched for each arm" if study.search else "one learning rate"]
-    parts += [f"{len(result['seeds'] if result and 'seeds' in result else study.seeds)} seeds"]
-    search = study.search
-    each = len(study.seeds) + (len(search.values) * len(search.seeds) if search else 0)
-    parts += [f"{len(study.all_arms()) * each} runs"] if result is None else []
-    parts += [f"{data['image_size']} pixels"] if "image_size" in data else []
-    if result and result.get("data"):
+    search, arms = study.search, study.all_arms()
+    recipes = [recipe_of(study, arm, study.seeds[0], None, value=tried(study)[0]) for arm in arms]
+    runs = len(arms) * (
+        len(study.seeds) + (len(search.values) * len(search.seeds) if search else 0)
+    )
+    if result:
+        runs = len(result["runs"]) + len(result["search"]["tries"] if result["search"] else [])
+    parts = [
+        _range(recipe.trainer.epochs for recipe in recipes) + " epochs",
+        f"{search.key} searched for each arm" if search
+        else "learning rate " + _range(recipe.optimizer.learning_rate for recipe in recipes),
+        f"{len(result['seeds'] if result else study.seeds)} seeds",
+        f"{runs} runs",
+        _range(recipe.data.height_and_width[0] for recipe in recipes) + " pixels",
+    ]  # fmt: skip
+    if result and result["data"]:
         parts.append(f"{result['data']['training']:,} training images")
-    return ", ".join(parts)
+    return re.sub("^1 epochs", "1 epoch", ", ".join(parts))
+
+
+def _range(numbers: Iterable[float]) -> str:
+    """The number, or the smallest and the largest."""
+    found = sorted(set(numbers))
+    return f"{found[0]:g}" if len(found) == 1 else f"{found[0]:g} to {found[-1]:g}"
 
 
 def other_claims(values: dict[str, Any]) -> Iterator[dict[str, Any]]:

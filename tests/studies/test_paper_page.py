@@ -69,6 +69,7 @@ def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
         "command": "inceptcli study residual-speed --seeds 4", "date": "2031-02-03", "cores": 8,
         "cpu_seconds": 600.0, "data": {"classes": 5, "training": 1234, "validation": 100},
         "seeds": [0, 1, 2, 3], "verdicts": [verdict], "trends": [], "threshold": None,
+        "runs": [{}] * 8, "search": None,
     }  # fmt: skip
     monkeypatch.setattr(paper_page, "RESULTS", tmp_path)
     assert "inceptcli study residual-speed --data flowers" in paper_page.render()
@@ -77,7 +78,7 @@ def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
     page = flat(paper_page.render())
     for text in (
         "inceptcli study residual-speed --seeds 4 ```",
-        "Contradicted. 1 epoch, one learning rate, 4 seeds, 75 pixels, 1,234 training images. "
+        "Contradicted. 1 epoch, learning rate 0.001, 4 seeds, 8 runs, 75 pixels, 1,234 training images. "
         "2031-02-03, 10 CPU minutes on 8 cores. - mean-error of irv1 lower than iv3: contradicted "
         "(+5.0 points, 95 % interval +1.0 to +9.0, adjusted p 0.01)",
     ):
