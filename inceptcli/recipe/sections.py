@@ -318,6 +318,12 @@ class TrainerSection(Section):
         default=False,
         description="Compute batch norm statistics over the batches of all devices.",
     )
+    batch_norm_updates: Count | None = Field(
+        default=None,
+        description="Updates per optimizer step that network.batch_norm_momentum is for, such as "
+        "one of each worker; the momentum of a batch then depends on the number of accumulated "
+        "batches. null: it is for one batch.",
+    )
     checkpoint_activations: bool = Field(
         default=False,
         description="Recompute activations in the backward pass to save memory.",

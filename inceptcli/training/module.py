@@ -35,6 +35,11 @@ from inceptcli.weights.metadata import ClassName
 MEASURES = ("loss", "top1", "top5", "macro_f1", "balanced_accuracy")
 
 
+def momentum_of_batch(momentum: float, updates: int, batches: int) -> float:
+    """Return the momentum with which `batches` keep as much as `updates` with `momentum` do."""
+    return 1 - (1 - momentum) ** (updates / batches)
+
+
 class _ClassCounts(Metric):
     """Images of each class, predictions of it, and correct ones, summed over all ranks.
 
@@ -253,6 +258,17 @@ class Classifier(ImageClassifier):
         read = self.network.classify if _are_features(pixels) else self.network
         logits: Tensor = read(pixels).float()
         return logits
+
+    def on_fit_start(self) -> None:
+        """Set batch norm's momentum for `trainer.batch_norm_updates` per step."""
+        updates = self.plan.recipe.trainer.batch_norm_updates
+        if updates is None:
+            return
+        batches = self.plan.accumulated_batches(self.trainer.world_size)
+        momentum = momentum_of_batch(self.network.options.batch_norm_momentum, updates, batches)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, batches processed, rank), so that no state needs saving."""

@@ -21,8 +21,10 @@ from inceptcli.networks.torch_modules import batch_norm
 from inceptcli.recipe.file import find_recipe, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.training.callbacks.averaging import ParameterAverage
+from inceptcli.training.module import Classifier, momentum_of_batch
 from inceptcli.weights.trained_network import preprocessing_of
 from tests.tensorflow_figures.pictures import EVALUATED, RESIZES, picture
+from tests.training.conftest import TINY, trained
 
 FIGURES: dict[str, Any] = json.loads(Path(__file__).with_name("figures.json").read_text())
 ROUNDED = 0.005 + 0.01
@@ -105,17 +107,16 @@ def test_the_average_remembers_as_long_as_tensorflows(decay: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batches", "workers", "source"),
-    [(20, 1, "20 workers"), (1, 20, "20 workers"), (1, 1, "1 worker")],
-    ids=["20 accumulated batches", "momentum of 20 workers", "1 batch"],
+    ("batches", "updates", "source"),
+    [(20, 20, "20 workers"), (5, 20, "20 workers"), (1, 20, "20 workers"), (1, 1, "1 worker")],
+    ids=["1 device", "4 devices", "20 devices", "1 worker"],
 )
-def test_statistics_have_the_memory_of_tensorflows(batches: int, workers: int, source: str) -> None:
-    # Each of 20 devices sees one batch a step: the equal momentum is that of 20 updates.
-    theirs, momentum = FIGURES["statistics"], recipe_of("iv4").network.batch_norm_momentum
-    assert momentum is not None
-    assert momentum == pytest.approx(1 - theirs["decay"])
-    together = 1 - (1 - momentum) ** workers
-    norm = batch_norm(1, network_options("iv4", batch_norm_momentum=together))
+def test_statistics_have_the_memory_of_tensorflows(batches: int, updates: int, source: str) -> None:
+    theirs, recipe = FIGURES["statistics"], recipe_of("iv4")
+    assert recipe.network.batch_norm_momentum == pytest.approx(1 - theirs["decay"])
+    assert recipe.trainer.batch_norm_updates == 20
+    momentum = momentum_of_batch(1 - theirs["decay"], updates, batches)
+    norm = batch_norm(1, network_options("iv4", batch_norm_momentum=momentum))
     ones, found = torch.ones(2, 1, 3, 3), []
     assert norm.running_mean is not None
     for step in range(1, max(theirs["steps"]) + 1):
@@ -124,3 +125,30 @@ def test_statistics_have_the_memory_of_tensorflows(batches: int, workers: int, s
         if step in theirs["steps"]:
             found.append(norm.running_mean.item())
     assert found == pytest.approx(theirs[source], rel=1e-4)
+
+
+@pytest.mark.train
+def test_a_run_that_accumulates_batches_keeps_as_much_of_its_statistics_as_20_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: set[float] = set()
+
+    def step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.momentum is not None
+                kept.add((1 - module.momentum) ** 5)  # batches, of one step
+        return training_step(self, batch, batch_idx)
+
+    training_step = Classifier.training_step
+    monkeypatch.setattr(Classifier, "training_step", step)
+    changes = {"trainer__epochs": 1, "trainer__accumulate_batches": 5}
+    trained(
+        tmp_path / "run",
+        {
+            **changes, "trainer__batch_norm_updates": 20,
+            "network": {**TINY["network"], "batch_norm_momentum": 0.0003},
+        },
+    )  # fmt: skip
+    (found,) = kept
+    assert found == pytest.approx(1 - FIGURES["statistics"]["20 workers"][0], abs=1e-6)
