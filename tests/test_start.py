@@ -126,6 +126,17 @@ def test_completion_imports_nothing_heavy(words: str, found: str, tmp_path: Path
     assert not imported(done.stderr) & {*HEAVY, "matplotlib", "huggingface_hub", "PIL", "numpy"}
 
 
+@pytest.mark.system
+def test_only_compilation_imports_the_compiler() -> None:
+    """It takes longer to import than torch itself."""
+    code = (
+        "import sys, inceptcli.prediction.engines.torch_engine; "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_the_check_would_see_a_heavy_import() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import torchmetrics"],

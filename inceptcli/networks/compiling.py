@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
-
-from torch._functorch.partitioners import default_partition
-from torch._inductor.custom_graph_pass import CustomPartitionerFn
-from torch.fx import GraphModule
 
 from inceptcli.networks.network import Network
 from inceptcli.networks.torch_modules import regions
@@ -30,7 +25,7 @@ def compile_stages(network: Network, device: str) -> None:
     torch._dynamo.config.recompile_limit = MOST_VARIANTS
     options: dict[str, object] = {}
     if device == "cpu":
-        options["custom_partitioner_fn"] = AsInEagerMode()
+        options["custom_partitioner_fn"] = as_in_eager_mode()
     for name in network.figures:
         for module in regions(network.get_submodule(name)):
             module.compile(dynamic=False, options=options)
@@ -48,20 +43,23 @@ def compilation_failure(error: Exception) -> str | None:
     )
 
 
-class AsInEagerMode(CustomPartitionerFn):
-    """Partition the graph so that the backward pass reads the same activations as in eager mode.
+def as_in_eager_mode() -> Any:
+    """Return a partitioner whose backward pass reads the same activations as in eager mode.
 
     By default torch stores a one-byte mask per ReLU value instead of the four-byte activation.
     With AVX-512, writing these masks takes longer than all other work between the convolutions.
     """
+    # They take longer to import than torch, and nothing else needs them.
+    from torch._functorch.partitioners import default_partition
+    from torch._inductor.custom_graph_pass import CustomPartitionerFn
 
-    def __call__(
-        self, gm: GraphModule, joint_inputs: Sequence[object], **settings: Any
-    ) -> tuple[GraphModule, GraphModule]:
-        """Return the graphs of the forward and the backward pass."""
-        settings.pop("compiler", None)  # set by inductor; default_partition does not accept it
-        return default_partition(gm, joint_inputs, **settings)
+    class AsInEagerMode(CustomPartitionerFn):
+        def __call__(self, gm: Any, joint_inputs: Any, **settings: Any) -> Any:
+            settings.pop("compiler", None)  # set by inductor; default_partition does not accept it
+            return default_partition(gm, joint_inputs, **settings)
 
-    def uuid(self) -> str:
-        """Return the part of torch's cache key that identifies this partitioner."""
-        return "inceptcli: as in eager mode"
+        def uuid(self) -> str:
+            """Return the part of torch's cache key that identifies this partitioner."""
+            return "inceptcli: as in eager mode"
+
+    return AsInEagerMode()
