@@ -20,8 +20,11 @@ GIVEN_DATA = "INCEPTCLI_TEST_DATA"
 
 
 def pytest_configure() -> None:
-    # What a shell starts in the background ignores Ctrl-C, and so would what tests start.
+    # What a shell starts in the background ignores Ctrl-C, what nohup starts ignores SIGHUP, and so
+    # would what tests start; handlers are not inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     if folder := os.environ.get(GIVEN_DATA):
         if not Path(folder).is_dir():
             raise pytest.UsageError(f"{GIVEN_DATA}={folder}: no such folder")
@@ -35,9 +38,9 @@ LONG = tuple(
     f"tests/{name}"
     for name in (
         "cluster/", "training/test_chaos", "training/test_signals", "training/test_processes",
-        "training/test_devices", "training/test_resume", "training/test_failures", "test_launchers",
-        "prediction/test_chaos", "cli/test_interruption", "cli/test_hub_weights", "cli/test_study",
-        "test_hostile_files", "test_architecture", "networks/test_onnx_graph",
+        "training/test_devices", "test_launchers", "prediction/test_chaos", "cli/test_interruption",
+        "cli/test_hub_weights", "cli/test_study", "test_hostile_files", "test_architecture",
+        "weights/test_importing_",
     )
 )  # fmt: skip
 """What runs first, for a worker runs a whole file: a long one at the end would run alone."""

@@ -23,7 +23,8 @@ from inceptcli.processes.launchers import (
 )
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
-from tests.training.test_processes import processes_of, start, wait_for_a_checkpoint
+from tests.training.ranks import processes_of
+from tests.training.test_processes import start, wait_for_a_checkpoint
 
 INHERITED = {
     "RANK": "7", "LOCAL_RANK": "1", "NODE_RANK": "3", "GROUP_RANK": "3", "WORLD_SIZE": "8",

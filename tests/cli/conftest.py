@@ -14,10 +14,11 @@ from typer.testing import CliRunner, Result
 from inceptcli.cli.app import app
 from inceptcli.prediction.export import export_onnx
 from tests.prediction.conftest import draw, save_small_network
+from tests.tiny_network import TINY_FLAGS
 
 TINY = [
-    "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--epochs", "1", "--image-size", "75",
-    "--accelerator", "cpu", "--set", "network.repeats=[1, 1, 1]", "--set", "data.train_size=12",
+    *TINY_FLAGS, "--batch-size", "4", "--workers", "0", "--epochs", "1", "--image-size", "75",
+    "--accelerator", "cpu", "--set", "data.train_size=12",
     "--set", "data.val_size=10",
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ from inceptcli.weights.keys.timm_keys import INCEPTION_V4
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import draw
+from tests.tiny_network import tiny_options
 from tests.weights.foreign_files import numbered
 
 
@@ -171,7 +172,7 @@ def test_foreign_weights_name_the_command_that_reads_them(name: str, tmp_path: P
 
 @pytest.mark.system
 def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> None:
-    options = network_options("irv1-facenet", num_classes=1, repeats=(1, 1, 1))
+    options = tiny_options("irv1-facenet", num_classes=1)
     torch.manual_seed(0)
     metadata = WeightsMetadata(
         options,

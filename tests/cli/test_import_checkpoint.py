@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.networks.registry import network_options
 from inceptcli.weights.file import load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.tiny_network import TINY_FLAGS, tiny_options
 from tests.training.test_resume import stop_at
 
 CLASSES = ("ant", "bee", "wasp")
 UNUSUAL = (
-    "--arch", "irv1", "--image-size", "76x80", "--set", "network.repeats=[1, 1, 1]",
+    *TINY_FLAGS, "--image-size", "76x80",
     "--set", "network.shortcut=false", "--set", "network.dropout=0.4",
     "--set", "data.resize=squash", "--set", "data.mean=[0.4, 0.5, 0.6]", "--set", "data.std=0.3",
     "--set", "data.antialias=false",
 )  # fmt: skip
-NETWORK = network_options("irv1", num_classes=3, repeats=(1, 1, 1), shortcut=False, dropout=0.4)
+NETWORK = tiny_options(num_classes=3, shortcut=False, dropout=0.4)
 VIEW = Preprocessing((76, 80), "squash", mean=(0.4, 0.5, 0.6), std=(0.3, 0.3, 0.3), antialias=False)
 
 

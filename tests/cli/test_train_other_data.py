@@ -18,13 +18,14 @@ import pytest
 from inceptcli.recipe.file import read_recipe
 from inceptcli.weights.file import load_tensors
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.tiny_network import TINY_FLAGS, TINY_NETWORK
 from tests.training.test_resume import stop_at
 
 pytestmark = pytest.mark.train
 
 FLAGS = [
-    "--arch", "irv1", "--batch-size", "4", "--workers", "0", "--image-size", "75", "--accelerator",
-    "cpu", "--set", "network.repeats=[1, 1, 1]", "--set", "data.max_skipped=0.3",
+    *TINY_FLAGS, "--batch-size", "4", "--workers", "0", "--image-size", "75", "--accelerator",
+    "cpu", "--set", "data.max_skipped=0.3",
 ]  # fmt: skip
 
 
@@ -166,7 +167,7 @@ STUDY = """question: Is it so?
 measure: mean-error
 seeds: [0, 1]
 recipe:
-  network: {name: irv1, repeats: [1, 1, 1]}
+  network: {name: irv1, repeats: [1, 1, 1], width: 0.25}
   data: {image_size: 75, batch_size: 4, workers: 0}
   trainer: {epochs: 1, accelerator: cpu}
 arms:
@@ -186,7 +187,7 @@ def test_a_study_keeps_to_one_data_set(place: Path) -> None:
     (output / "one.yaml").write_text(
         json.dumps(
             {
-                "network": {"name": "irv1", "repeats": [1, 1, 1]},
+                "network": TINY_NETWORK,
                 "data": {"image_size": 75, "batch_size": 4, "workers": 0},
                 "trainer": {"epochs": 1, "accelerator": "cpu"},
             }

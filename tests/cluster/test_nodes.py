@@ -22,14 +22,17 @@ from tests.cli.conftest import inceptcli
 from tests.cluster.conftest import Cluster, tasks_on, until
 from tests.data.class_folders import CLASSES, draw, shard
 from tests.prediction.conftest import save_small_network
+from tests.tiny_network import TINY_FLAGS
 from tests.training.test_resume import assert_same_run
 
 PROGRAM = (sys.executable, "-m", "inceptcli")
 EACH_NODE = ("--nodes=2", "--ntasks-per-node=1")
 TRAIN = [
-    "train", "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75",
+    "train", *TINY_FLAGS, "--image-size", "75",
     "--workers", "0", "--accelerator", "cpu", "--num-nodes", "2", "--strategy", "ddp",
+    "--batch-size", "20", "--epochs", "3", "--set", "checkpoint.every_steps=2",
 ]  # fmt: skip
+MEET = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
 
 pytestmark = pytest.mark.system
 
@@ -43,6 +46,18 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shard(root / "data", root / "shards", 29)
     assert len(list((root / "shards").glob("train-*.tar"))) == 7
     return root / "shards"
+
+
+@pytest.fixture(scope="module")
+def whole(slurm: Cluster, seven: Path, tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    """A run of two nodes that nothing disturbs; `samples` beside it has what each gave it."""
+    run = RunDirectory(tmp_path_factory.mktemp("whole") / "run")
+    slurm.run(
+        "srun", *EACH_NODE, sys.executable, "-m", "tests.cluster.logged_samples",
+        f"{run.path.parent}/samples", *TRAIN, "--data", str(seven), "--output", str(run.path),
+        **MEET,
+    )  # fmt: skip
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +77,7 @@ class Step:
         flags = (*EACH_NODE, f"--output={folder}/out-%n", f"--error={folder}/err-%n")
         self.process = subprocess.Popen(
             ["srun", "--job-name=killed", "--kill-on-bad-exit=1", *flags, *command],
-            env=slurm.environment | {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"},
+            env=slurm.environment | MEET,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
@@ -127,16 +142,11 @@ def figures(text: str) -> dict[str, float]:
 
 
 def test_two_nodes_see_every_sample_once_in_each_epoch_and_count_as_one_process_does(
-    slurm: Cluster, seven: Path, tmp_path: Path
+    slurm: Cluster, seven: Path, whole: RunDirectory
 ) -> None:
-    run, log = RunDirectory(tmp_path / "run"), tmp_path / "samples"
-    slurm.run(
-        "srun", *EACH_NODE, sys.executable, "-m", "tests.cluster.logged_samples", str(log),
-        *TRAIN, "--data", str(seven), "--batch-size", "20", "--epochs", "2", "--output",
-        str(run.path), MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
-    )  # fmt: skip
+    run, log = whole, whole.path.with_name("samples")
     lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
-    for epoch in ("0", "1"):
+    for epoch in ("0", "1", "2"):
         names = Counter(name for _, at, name in lines if at == epoch)
         assert len(names) == 200
         assert set(names.values()) == {1}
@@ -155,7 +165,7 @@ def test_two_nodes_see_every_sample_once_in_each_epoch_and_count_as_one_process_
     # 67, 67 and 66 images.
     shown = slurm.run(
         "srun", "--nodes=2", "--ntasks=3", *PROGRAM, "eval", str(run.path), "--data", val,
-        "--format", "json", MASTER_ADDR="127.0.0.1", OMP_NUM_THREADS="1",
+        "--format", "json", **MEET,
     )  # fmt: skip
     together = figures(shown)
     assert together.pop("loss") == pytest.approx(alone.pop("loss"), abs=1e-5)
@@ -163,25 +173,26 @@ def test_two_nodes_see_every_sample_once_in_each_epoch_and_count_as_one_process_
 
 
 def test_a_node_that_dies_in_training_is_named_and_the_next_start_resumes(
-    slurm: Cluster, seven: Path, tmp_path: Path, start: Callable[..., Step]
+    slurm: Cluster,
+    seven: Path,
+    whole: RunDirectory,
+    tmp_path: Path,
+    start: Callable[..., Step],
 ) -> None:
-    alone, killed = RunDirectory(tmp_path / "alone"), RunDirectory(tmp_path / "killed")
-    command = (*PROGRAM, *TRAIN, "--data", str(seven), "--batch-size", "20", "--epochs", "3",
-               "--set", "checkpoint.every_steps=2")  # fmt: skip
-    environment = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    slurm.run("srun", *EACH_NODE, *command, "--output", str(alone.path), **environment)
-    step = start("step", *command, "--output", str(killed.path))
+    killed = RunDirectory(tmp_path / "killed")
+    command = (*PROGRAM, *TRAIN, "--data", str(seven), "--output", str(killed.path))
+    step = start("step", *command)
     step.wait_until(lambda: bool(killed.checkpoints()))
     said = end_of_the_other(slurm, step)
     (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
     expected = r"Error: rank 1 \(process \d+ on \S+\) died; the same command continues the run"
     assert re.fullmatch(expected, line)
     assert "Traceback" not in said
-    slurm.run("srun", *EACH_NODE, *command, "--output", str(killed.path), **environment)
+    slurm.run("srun", *EACH_NODE, *command, **MEET)
     log = (killed.path / "train.log").read_text()
     first, again = re.findall(r"start from step (\d+)", log)
     assert (first, 0 < int(again) < 15) == ("0", True)
-    assert_same_run(alone, killed)
+    assert_same_run(whole, killed)
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,14 @@ from inceptcli.recipe.file import bundled_folder
 from inceptcli.training.run_directory import RunDirectory
 from tests.cluster.conftest import Cluster
 from tests.prediction.conftest import draw, save_small_network
+from tests.tiny_network import TINY_FLAGS
 from tests.training.test_resume import assert_same_run
 
 BATCH_FILE = bundled_folder() / "slurm/train.sbatch"
 
 SMALLER = [
-    "--arch", "irv1", "--accelerator", "cpu", "--image-size", "75", "--batch-size", "4",
-    "--workers", "2", "--epochs", "2", "--set", "network.repeats=[1, 1, 1]",
+    *TINY_FLAGS, "--accelerator", "cpu", "--image-size", "75", "--batch-size", "4",
+    "--workers", "2", "--epochs", "2",
     "--set", "data.train_size=64", "--set", "data.val_size=12",
     "--set", "checkpoint.every_steps=2",
 ]  # fmt: skip

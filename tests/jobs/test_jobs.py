@@ -24,7 +24,12 @@ from tests.cli.conftest import picture
 from tests.prediction.conftest import IDS, draw
 
 GUIDE = Path(__file__).parents[2] / "inceptcli/guide/python.md"
-SMALL: dict[str, Any] = {"network.repeats": [1, 1, 1], "data.train_size": 12, "data.val_size": 10}
+SMALL: dict[str, Any] = {
+    "network.repeats": [1, 1, 1],
+    "network.width": 0.25,
+    "data.train_size": 12,
+    "data.val_size": 10,
+}
 OPTIONS: dict[str, Any] = {
     "arch": "irv1", "image_size": 75, "batch_size": 4, "accelerator": "cpu"
 }  # fmt: skip

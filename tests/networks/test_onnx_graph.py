@@ -75,7 +75,7 @@ def photographed(
     name: str, changes: tuple[tuple[str, Any], ...] = (), unequal: bool = False
 ) -> Case:
     small = {} if NETWORKS[name].repeats is None else {"repeats": (1, 1, 2)}
-    options = network_options(name, **{"num_classes": 11, **small, **dict(changes)})
+    options = network_options(name, **{"num_classes": 11, "width": 0.25, **small, **dict(changes)})
     view = Preprocessing(SIZE)
     if options.in_channels == 1 or unequal:
         view = replace(view, **(GRAY if options.in_channels == 1 else UNEQUAL))
@@ -183,8 +183,9 @@ def test_channels_may_be_normalized_unequally(name: str) -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_whole_networks_are_the_same_too(name: str) -> None:
-    whole = () if NETWORKS[name].repeats is None else (("repeats", NETWORKS[name].repeats),)
-    assert_same(photographed(name, whole))
+    whole = {"width": 1.0, "repeats": NETWORKS[name].repeats}
+    changes = tuple((option, value) for option, value in whole.items() if value is not None)
+    assert_same(photographed(name, changes))
 
 
 def test_any_number_of_images_is_computed_at_once() -> None:

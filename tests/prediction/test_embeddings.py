@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.networks.registry import NETWORKS, build
 from inceptcli.prediction.engines.engine import load_engine
 from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.prediction.engines.torch_engine import TorchEngine
@@ -23,14 +23,14 @@ from inceptcli.prediction.outputs.embeddings import GROUP, embeddings
 from inceptcli.prediction.predict import Answer, Seen, predict
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.tiny_network import tiny_options
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 75, 75, 3), np.uint8)
 
 
 def small(name: str, folder: Path) -> Path:
     """Weights of a network with one module of each kind, at 75 pixels."""
-    repeats = None if NETWORKS[name].repeats is None else (1, 1, 1)
-    options = network_options(name, num_classes=3, repeats=repeats)
+    options = tiny_options(name, num_classes=3)
     torch.manual_seed(0)
     classes = tuple(ClassName(letter, letter) for letter in "abc")
     metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
@@ -53,7 +53,7 @@ def test_embeddings_times_the_classifier_are_the_logits(
     weight, bias = (tensors[f"classifier.{part}"].numpy() for part in ("weight", "bias"))
     embedded = found.embeddings
     if name == "irv1-facenet":
-        assert engine.embedding_width == 512
+        assert engine.embedding_width == 128
         assert np.linalg.norm(embedded, axis=1) == pytest.approx(1, abs=1e-6)
         # Their length before it was normalized is what scales them to the logits.
         products = embedded @ weight.T

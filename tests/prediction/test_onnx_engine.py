@@ -108,7 +108,7 @@ def test_embeddings_are_those_of_torch(form: Path, engine: TorchEngine) -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_photographs_the_logits_of_torch(name: str, tmp_path: Path) -> None:
-    options = network_options(name, num_classes=11)
+    options = network_options(name, num_classes=11, width=0.25)
     network, view = build(options), Preprocessing((SIDE, SIDE))
     crops = crops_of_photographs(view, 12)
     images = normalize(torch.from_numpy(crops).permute(0, 3, 1, 2), view.mean, view.std)

@@ -4,10 +4,10 @@
     python -m tests.training.chaos --kills 20 --signal Ctrl-C -- --devices 2 --strategy ddp
 
 The signal goes to the whole group of processes, as from `timeout` or a batch system; Ctrl-C is
-typed on a pseudo-terminal. What follows `--` goes to `inceptcli train`. Prints stops, steps and the
-verdict; exit code 1 when the weights differ, a traceback was printed, or more steps were done again
-than the checkpoints allow: none but for SIGKILL. With `--control` a run that starts over after each
-kill has to do more than that.
+typed on a pseudo-terminal; "SIGTERM to a rank" goes to the last rank alone. What follows `--` goes
+to `inceptcli train`. Prints stops, steps and the verdict; exit code 1 when the weights differ, a
+traceback was printed, or more steps were done again than the checkpoints allow: none but for
+SIGKILL. With `--control` a run that starts over after each kill has to do more than that.
 """
 
 from __future__ import annotations
@@ -28,38 +28,48 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from tests.terminal import Terminal
+from tests.tiny_network import TINY_FLAGS
+from tests.training.ranks import processes_of
 
 ROOT = Path(__file__).parents[2]
 CTRL_C = "Ctrl-C"
-STOPS = [CTRL_C, "SIGTERM", "SIGUSR1", "SIGHUP", "SIGKILL"]
+ONE_RANK = "SIGTERM to a rank"
+SIGNALS = [CTRL_C, ONE_RANK, "SIGTERM", "SIGUSR1", "SIGHUP", "SIGKILL"]
 EVERY_STEPS = 3
 TINY = [
-    "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size",
-    "4", "--set", "data.val_size=10", "--accelerator", "cpu", "--epochs", "3",
+    *TINY_FLAGS, "--image-size", "75", "--batch-size", "4", "--set", "data.val_size=10",
+    "--accelerator", "cpu", "--epochs", "3",
     "--set", "data.train_size=96", "--set", f"checkpoint.every_steps={EVERY_STEPS}",
 ]  # fmt: skip
 
 
+class Stop(NamedTuple):
+    """One of SIGNALS, and more flags of the start that it ends."""
+
+    signal: str
+    flags: tuple[str, ...] = ()
+
+
 class Outcome(NamedTuple):
-    """What a run came to: its steps counted one by one, its kills, its weights."""
+    """What a run came to: its steps counted one by one, the signals that it got, its weights."""
 
     steps: int
     total: int
-    kills: int
-    saves: bool
+    stopped_by: list[str]
     identical: bool
     tracebacks: int
 
     @property
     def allowed(self) -> int:
-        """The most steps that so many kills may cost; what saves costs none."""
-        return self.total + (0 if self.saves else self.kills * EVERY_STEPS)
+        """The most steps that the signals may cost; after all but SIGKILL the run is saved."""
+        return self.total + self.stopped_by.count("SIGKILL") * EVERY_STEPS
 
 
 class Training:
     """A training process on a terminal of its own that logs every step."""
 
     def __init__(self, folder: Path, flags: list[str]) -> None:
+        self.folder = folder
         command = [sys.executable, "-m", "tests.training.chaos", "--worker", *TINY, *flags]
         self._terminal = Terminal(
             [*command, "--output", str(folder)], 120, OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT)
@@ -80,13 +90,17 @@ class Training:
         except OSError:  # it has ended, or the system has no such files
             return True
         (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
-        number = signal.SIGINT if name == CTRL_C else signal.Signals[name]
+        known = {CTRL_C: signal.SIGINT, ONE_RANK: signal.SIGTERM}
+        number = known.get(name) or signal.Signals[name]
         return bool(int(caught, 16) >> (number - 1) & 1)
 
     def send(self, name: str) -> None:
-        """Ctrl-C, or a signal to the whole group."""
+        """Ctrl-C, or a signal to the whole group or the last rank."""
         if name == CTRL_C:
             self._terminal.type("\x03")
+        elif name == ONE_RANK:
+            ranks = processes_of(self.folder)
+            os.kill(max(ranks, key=lambda process: ranks[process]), signal.SIGTERM)
         else:
             os.killpg(self._terminal.process.pid, signal.Signals[name])
 
@@ -106,34 +120,42 @@ def steps_done(folder: Path) -> list[int]:
 
 
 def killed(
-    folders: Iterable[Path], kills: int, name: str, dice: random.Random, flags: list[str]
-) -> tuple[int, int]:
-    """Train to the end, stopped up to `kills` times; the stops, and the tracebacks that were shown.
+    folders: Iterable[Path], stops: Iterable[Stop], dice: random.Random, flags: list[str]
+) -> tuple[list[str], int]:
+    """Train to the end, stopped up to once for each of `stops`, in this order.
 
     A stop comes after a random number of steps, every fourth at a random moment of the start, once
-    the program has begun. Each start is in the next of `folders`.
+    the program has begun. Each start is in the next of `folders`. Returns the signals that came
+    before a start had ended by itself, and the number of tracebacks that were shown.
     """
-    done = tracebacks = 0
+    sent, tracebacks, left = [], 0, iter(stops)
     for folder in folders:
-        training = Training(folder, flags)
-        patience = _num_steps(folder) + dice.randint(1, 4 * EVERY_STEPS)
-        started, at = time.monotonic(), dice.uniform(1, 10) if dice.random() < 0.25 else math.inf
-        while training.running:
-            due = _num_steps(folder) >= patience or time.monotonic() - started >= at
-            if done < kills and due and training.listens(name):
-                time.sleep(dice.random() / 5)
-                if training.running:
-                    training.send(name)
-                    done += 1
-                break
-            time.sleep(0.02)
+        stop = next(left, None)
+        training = Training(folder, flags if stop is None else [*flags, *stop.flags])
+        if stop is not None and _sent(stop.signal, training, dice):
+            sent.append(stop.signal)
         code, shown = training.end()
         tracebacks += "Traceback" in shown
         if code == 0:
-            return done, tracebacks
-        if code != (-signal.SIGKILL if name == "SIGKILL" else 75):
+            return sent, tracebacks
+        if stop is None or code != (-signal.SIGKILL if stop.signal == "SIGKILL" else 75):
             raise RuntimeError(f"left with {code}: {shown}")
     raise AssertionError("no folder is left")
+
+
+def _sent(name: str, training: Training, dice: random.Random) -> bool:
+    """Send the signal at a random moment; False if the training ended before."""
+    patience = _num_steps(training.folder) + dice.randint(1, 4 * EVERY_STEPS)
+    started, at = time.monotonic(), dice.uniform(1, 10) if dice.random() < 0.25 else math.inf
+    while training.running:
+        due = time.monotonic() - started >= at and name != ONE_RANK  # which may not be there yet
+        if (due or _num_steps(training.folder) >= patience) and training.listens(name):
+            time.sleep(dice.random() / 5)
+            if training.running:
+                training.send(name)
+                return True
+        time.sleep(0.02)
+    return False
 
 
 def _num_steps(folder: Path) -> int:
@@ -162,32 +184,25 @@ def left_alone(folder: Path, flags: list[str]) -> Path:
 
 
 def compare(
-    alone: Path, disturbed: Path, kills: int, name: str, seed: int, flags: list[str]
+    alone: Path, disturbed: Path, stops: list[Stop], seed: int, flags: list[str]
 ) -> Outcome:
-    """A run that was left alone, and one in the folder `disturbed` that is killed."""
+    """A run that was left alone, and one in the folder `disturbed` that is stopped."""
     import torch
 
-    done, tracebacks = killed(repeat(disturbed), kills, name, random.Random(seed), flags)
+    stopped_by, tracebacks = killed(repeat(disturbed), stops, random.Random(seed), flags)
     expected, found = tensors(alone), tensors(disturbed)
     identical = expected.keys() == found.keys() and all(
         torch.equal(expected[key], found[key]) for key in expected
     )
     return Outcome(
-        len(steps_done(disturbed)),
-        len(steps_done(alone)),
-        done,
-        name != "SIGKILL",
-        identical,
-        tracebacks,
+        len(steps_done(disturbed)), len(steps_done(alone)), stopped_by, identical, tracebacks
     )
 
 
-def steps_when_starting_over(
-    folder: Path, kills: int, name: str, seed: int, flags: list[str]
-) -> int:
+def steps_when_starting_over(folder: Path, stops: list[Stop], seed: int, flags: list[str]) -> int:
     """Steps of a run that is killed alike and knows of no resume: each start has a new folder."""
-    folders = [folder / f"start-{start}" for start in range(kills + 1)]
-    killed(folders, kills, name, random.Random(seed), [*flags, "--resume", "never"])
+    folders = [folder / f"start-{start}" for start in range(len(stops) + 1)]
+    killed(folders, stops, random.Random(seed), [*flags, "--resume", "never"])
     return sum(map(_num_steps, folders))
 
 
@@ -215,7 +230,7 @@ def main() -> None:
     """Read the flags, run, say how it went."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--signal", choices=STOPS, default="SIGKILL")
+    parser.add_argument("--signal", choices=SIGNALS, default="SIGKILL")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--control", action="store_true")
     parser.add_argument("flags", nargs="*")
@@ -223,17 +238,18 @@ def main() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup, which the program respects
     with TemporaryDirectory() as name:
         folder = Path(name)
-        arguments = (chosen.kills, chosen.signal, chosen.seed, chosen.flags)
+        stops = [Stop(chosen.signal)] * chosen.kills
+        arguments = (stops, chosen.seed, chosen.flags)
         alone = left_alone(folder / "alone", chosen.flags)
         outcome = compare(alone, folder / "disturbed", *arguments)
         control = steps_when_starting_over(folder, *arguments) if chosen.control else None
     verdict = "identical" if outcome.identical else "DIFFERENT"
     print(
-        f"{outcome.kills} x {chosen.signal} {' '.join(chosen.flags)}: weights {verdict}; "
+        f"{len(outcome.stopped_by)} x {chosen.signal} {' '.join(chosen.flags)}: weights {verdict}; "
         f"{outcome.steps} steps for {outcome.total}, {outcome.allowed} allowed; "
         f"{outcome.tracebacks} tracebacks"
     )
-    fine = outcome.identical and outcome.kills == chosen.kills and not outcome.tracebacks
+    fine = outcome.identical and len(outcome.stopped_by) == chosen.kills and not outcome.tracebacks
     fine = fine and outcome.steps <= outcome.allowed
     if control is not None:
         print(f"starting over each time: {control} steps")

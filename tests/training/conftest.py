@@ -9,7 +9,7 @@ import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES
-from inceptcli.networks.registry import build, network_options
+from inceptcli.networks.registry import build
 from inceptcli.plots import run_curves
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
@@ -18,9 +18,10 @@ from inceptcli.training.run import fit
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.tiny_network import TINY_NETWORK, tiny_options
 
 TINY = {
-    "network": {"name": "irv1", "repeats": [1, 1, 1]},
+    "network": TINY_NETWORK,
     "data": {"image_size": 75, "batch_size": 4, "workers": 0, "train_size": 22, "val_size": 10},
     "trainer": {"epochs": 2, "accelerator": "cpu"},
 }
@@ -29,7 +30,7 @@ TINY = {
 def random_weights(path: Path, name: str = "irv1") -> Path:
     """A weights file of the tiny network, of the classes of `shapes`, that was never trained."""
     torch.manual_seed(5)
-    options = network_options(name, num_classes=len(CLASSES), repeats=[1, 1, 1])
+    options = tiny_options(name, num_classes=len(CLASSES))
     classes = tuple(ClassName(name, name) for name in CLASSES)
     metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)))
     save(path, build(options).state_dict(), metadata)

@@ -22,6 +22,7 @@ from inceptcli.training.module import Classifier
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors
 from tests.cli.conftest import inceptcli
+from tests.tiny_network import TINY_NETWORK
 from tests.training.conftest import Train, random_weights
 from tests.training.test_loggers import csv_logger
 from tests.training.test_resume import assert_same_run, stop_at
@@ -31,7 +32,7 @@ STILL = {"name": "sgd", "learning_rate": 1e-30, "momentum": 0.0, "weight_decay":
 
 HEAD_ALONE: dict[str, Any] = {
     "network": {
-        "name": "irv1", "repeats": [1, 1, 1], "freeze": "all-but-head", "dropout": 0.0
+        **TINY_NETWORK, "freeze": "all-but-head", "dropout": 0.0
     },
     "optimizer": {"name": "sgd", "learning_rate": 0.5, "momentum": 0.0},
     "averaging": {"decay": 0.0},

@@ -55,7 +55,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(
         stop_at(2, patch)
         with pytest.raises(SystemExit):
             train("full")
-    with no_file_larger_than(20_000_000), pytest.raises(UserError) as caught:
+    with no_file_larger_than(1_000_000), pytest.raises(UserError) as caught:
         train("full", checkpoint__every_steps=every_steps)
     message = str(caught.value)
     assert "full: cannot be written: File too large" in message
@@ -91,12 +91,12 @@ def test_a_run_on_a_small_disk_goes_on_when_there_is_room(
 ) -> None:
     undisturbed = whole_run()
     disk = tmp_path / "disk"
-    with small_disk(disk, megabytes=330):  # two checkpoints fit, a third does not
+    with small_disk(disk, megabytes=22):  # two checkpoints fit, a third does not
         with pytest.raises(UserError, match="No space left on device"):
             train("disk/run", checkpoint__every_steps=1)
         directory = RunDirectory(disk / "run")
         assert [int(path.stem[5:]) for path in directory.checkpoints()] == [1, 2]
-        remount(disk, "size=600m")
+        remount(disk, "size=60m")
         train("disk/run", checkpoint__every_steps=1)
         assert starts(directory) == [0, 2]
         assert_same_run(undisturbed, directory)

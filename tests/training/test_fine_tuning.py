@@ -27,13 +27,14 @@ from inceptcli.training.optimizers import current_rate, optimizer, scheduler
 from inceptcli.training.resuming import newest_whole
 from inceptcli.weights.file import load_tensors, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
+from tests.tiny_network import tiny_options
 from tests.training.conftest import Train
 
 SHAPES = tuple(ClassName(str(i), str(i)) for i in range(3))
 
 
 def options(**changes: Any) -> Any:
-    return network_options("irv1", **{"num_classes": 3, "repeats": [1, 1, 1], **changes})
+    return tiny_options(**{"num_classes": 3, **changes})
 
 
 @pytest.fixture

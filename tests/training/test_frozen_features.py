@@ -24,6 +24,7 @@ from inceptcli.training.callbacks.utilization import training_flops
 from inceptcli.training.plan import plan
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors
+from tests.tiny_network import TINY_FLAGS
 from tests.training.conftest import TINY, Train, random_weights
 from tests.training.test_resume import assert_same_run, rows, stop_at, stop_in_validation
 from tests.training.test_skipped import broken, listed, photographs
@@ -121,7 +122,7 @@ def test_a_stopped_run_computes_them_again_and_ends_with_the_same_weights(
     assert_same_run(undisturbed, directory)
     log = (directory.path / "train.log").read_text()
     assert log.count("computed the features of 32 images") == 2 - (place == "features")
-    assert log.count("features of the frozen network are computed once (0.2 MiB)") == 2
+    assert log.count("features of the frozen network are computed once (0.1 MiB)") == 2
 
 
 @pytest.mark.train
@@ -168,9 +169,9 @@ def test_too_many_features_are_said_to_be_computed_in_every_epoch(
 ) -> None:
     dotted = {"network.init": weights, "network.freeze": "all-but-head"}
     recipe = check(override({**TINY}, {**dotted, "augmentation.style": "none"}))
-    monkeypatch.setattr(fine_tuning, "MOST_FEATURE_BYTES", 32 * 1792 * 4)
+    monkeypatch.setattr(fine_tuning, "MOST_FEATURE_BYTES", 32 * 448 * 4)
     assert fine_tuning.keeps_features(plan(recipe))
-    monkeypatch.setattr(fine_tuning, "MOST_FEATURE_BYTES", 32 * 1792 * 4 - 1)
+    monkeypatch.setattr(fine_tuning, "MOST_FEATURE_BYTES", 32 * 448 * 4 - 1)
     assert not fine_tuning.keeps_features(plan(recipe))
     line = fine_tuning.describe_features(plan(recipe))
     assert line is not None
@@ -187,8 +188,8 @@ def test_kept_features_take_the_operations_of_the_classifier_alone() -> None:
 @pytest.mark.system
 def test_two_processes_keep_the_features_of_one(tmp_path: Path, weights: str) -> None:
     arguments = [
-        "--arch", "irv1", "--init", weights, "--freeze", "all-but-head", "--image-size", "75",
-        "--set", "network.repeats=[1, 1, 1]", "--set", "augmentation.style=none", "--epochs", "2",
+        *TINY_FLAGS, "--init", weights, "--freeze", "all-but-head", "--image-size", "75",
+        "--set", "augmentation.style=none", "--epochs", "2",
         "--set", "data.train_size=22", "--set", "data.val_size=9",
         "--accelerator", "cpu", "--set", "network.dropout=0",
     ]  # fmt: skip

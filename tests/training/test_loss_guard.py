@@ -16,6 +16,7 @@ import torch
 from inceptcli.data.loading.datamodule import batches_done
 from inceptcli.errors import UserError
 from inceptcli.training.module import Classifier
+from tests.tiny_network import TINY_FLAGS
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, checkpoint
 
@@ -130,7 +131,7 @@ def test_a_batch_that_is_only_accumulated_has_no_norms(
 @pytest.mark.system
 def test_all_ranks_end_together(tmp_path: Path) -> None:
     arguments = [
-        "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.image_size=75",
+        *TINY_FLAGS, "--set", "data.image_size=75",
         "--set", "data.train_size=80", "--set", "data.val_size=10",
         "--set", "trainer.clip_norm=null", "--workers", "0", "--batch-size", "2", "--lr", "1e30",
         "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "--output", "run",

@@ -15,7 +15,8 @@ import pytest
 from inceptcli.errors import UsageError
 from inceptcli.processes.launchers import check_slurm, is_first_process
 from inceptcli.training.run_directory import RunDirectory
-from tests.training.test_resume import assert_same_run
+from tests.tiny_network import TINY_FLAGS
+from tests.training.ranks import processes_of
 
 BATCH_STEP = {"SLURM_JOB_ID": "7", "SLURM_NNODES": "2", "SLURM_NTASKS": "4", "SLURM_PROCID": "0"}
 BATCH_STEP |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
@@ -93,8 +94,8 @@ def test_tasks_and_devices_have_to_agree(
 def start(run: Path, *flags: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
-            sys.executable, *launcher, "-m", "inceptcli", "train", "--arch", "irv1",
-            "--set", "network.repeats=[1, 1, 1]", "--image-size", "75", "--batch-size", "4",
+            sys.executable, *launcher, "-m", "inceptcli", "train", *TINY_FLAGS,
+            "--image-size", "75", "--batch-size", "4",
             "--set", "data.train_size=48", "--set", "data.val_size=12", "--epochs", "2",
             "--workers", "0", "--accelerator", "cpu", "--strategy", "ddp",
             "--set", "checkpoint.every_steps=2", "--output", str(run), *flags,
@@ -114,21 +115,6 @@ def wait_for_a_checkpoint(run: RunDirectory, process: subprocess.Popen[str]) -> 
         if process.poll() is not None:
             pytest.fail(process.communicate()[1])
         time.sleep(0.1)
-
-
-def processes_of(run: Path) -> dict[int, int]:
-    """Process id -> local rank of the ranks that train in a folder."""
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            arguments = (entry / "cmdline").read_bytes().split(b"\0")
-            environment = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:  # it ended meanwhile, or is not ours
-            continue
-        if str(run).encode() in arguments and b"torch.distributed.run" not in arguments:
-            ranks = [part for part in environment if part.startswith(b"LOCAL_RANK=")]
-            found[int(entry.name)] = int(ranks[0].partition(b"=")[2]) if ranks else 0
-    return found
 
 
 @pytest.mark.system
@@ -151,23 +137,6 @@ def test_a_rank_that_dies_takes_the_others_down_and_is_named(
     assert re.match(rf"Error: rank {victim} \(process {number} on \S+\) died", line)
     assert f"ended: rank {victim} (process {number} on" in (run.path / "train.log").read_text()
     assert "Traceback" not in said
-
-
-@pytest.mark.system
-def test_processes_that_were_stopped_resume_to_the_same_weights(tmp_path: Path) -> None:
-    """Three, one of which is told; tests/training/test_chaos.py stops two at once."""
-    alone, stopped = RunDirectory(tmp_path / "alone"), RunDirectory(tmp_path / "stopped")
-    finish(alone.path, "--devices", "3", "--resume", "never")
-    training = start(stopped.path, "--devices", "3")
-    wait_for_a_checkpoint(stopped, training)
-    (last,) = (number for number, rank in processes_of(stopped.path).items() if rank == 2)
-    os.kill(last, signal.SIGTERM)
-    _, said = training.communicate()
-    assert training.returncode == 75, said
-    assert "stopped by another process after step" in said
-    finish(stopped.path, "--devices", "3")
-    assert "start from step 0" in (stopped.path / "train.log").read_text()
-    assert_same_run(alone, stopped)
 
 
 @pytest.mark.system

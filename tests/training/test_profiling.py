@@ -19,7 +19,7 @@ from tests.training.test_resume import assert_same_run, stop_at
     [
         ("simple", "| Percentage %"),
         ("advanced", "SingleDeviceStrategy.training_step"),
-        ("pytorch", "aten::mkldnn_convolution"),
+        ("pytorch", "aten::conv2d"),
     ],
 )
 def test_the_report_lies_in_the_run_directory(train: Train, name: str, said: str) -> None:

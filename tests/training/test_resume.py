@@ -192,7 +192,7 @@ def test_the_auxiliary_head_resumes_and_is_no_part_of_the_weights(
     train: Train, whole_run: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = {"image_size": 299, "batch_size": 2, "workers": 0, "train_size": 6, "val_size": 2}
-    network = {"name": "irv2-tf", "repeats": [1, 1, 1], "auxiliary_weight": 0.4}
+    network = {"name": "irv2-tf", "repeats": [1, 1, 1], "width": 0.25, "auxiliary_weight": 0.4}
     changes = {"data": small, "network": network, "trainer__epochs": 1}
     undisturbed = whole_run(**changes)
     with monkeypatch.context() as patch:

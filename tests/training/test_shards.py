@@ -22,6 +22,7 @@ from inceptcli.data.sources import ImageSource
 from inceptcli.errors import UserError
 from tests.data.class_folders import draw, shard
 from tests.data.test_augmentation import varied
+from tests.tiny_network import TINY_FLAGS
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, rows, stop_at
 
@@ -160,7 +161,7 @@ def test_two_processes_count_as_one_does(seven: str, tmp_path: Path) -> None:
         return done.stdout
 
     inceptcli(
-        "train", "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--image-size", "75",
+        "train", *TINY_FLAGS, "--image-size", "75",
         "--epochs", "1", "--workers", "0", "--batch-size", "20", "--accelerator", "cpu",
         "--devices", "2", "--strategy", "ddp", "--output", "run",
         "--data", f"{seven}/{{train-{{000000..000006}},val-*}}.tar",

@@ -17,7 +17,7 @@ import pytest
 from inceptcli.training.run_directory import RunDirectory
 from tests.terminal import Terminal
 from tests.training.chaos import TINY
-from tests.training.test_processes import processes_of
+from tests.training.ranks import processes_of
 from tests.training.test_resume import assert_same_run
 
 pytestmark = pytest.mark.system

@@ -18,6 +18,7 @@ from inceptcli.data.pixels.image_formats import SUFFIXES
 from inceptcli.errors import UserError
 from inceptcli.training.run_directory import RunDirectory
 from tests.odd_files import OddFiles
+from tests.tiny_network import TINY_FLAGS
 from tests.training.conftest import Train
 from tests.training.test_resume import stop_at
 
@@ -89,7 +90,7 @@ def test_too_many_end_the_run_at_once(train: Train, photographs: Path) -> None:
 
 def in_two_processes(photographs: Path, folder: Path, *flags: str) -> tuple[int, str]:
     arguments = [
-        "--arch", "irv1", "--set", "network.repeats=[1, 1, 1]", "--set", "data.image_size=75",
+        *TINY_FLAGS, "--set", "data.image_size=75",
         "--epochs", "1", "--workers", "0", "--batch-size", "2", "--accelerator", "cpu",
         "--devices", "2", "--strategy", "ddp", "--data", str(photographs), *flags,
     ]  # fmt: skip

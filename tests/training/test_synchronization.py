@@ -13,13 +13,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inceptcli.training.callbacks import loss_guard
 from inceptcli.training.module import Classifier
+from tests.tiny_network import TINY_NETWORK
 from tests.training.conftest import Train
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 COLORS = {"data__mean": [0.485, 0.456, 0.406], "data__std": [0.229, 0.224, 0.225]}
 GRAY = {
-    "network": {"name": "irv1", "repeats": [1, 1, 1], "in_channels": 1},
+    "network": {**TINY_NETWORK, "in_channels": 1},
     "data__mean": 0.4, "data__std": 0.3,
 }  # fmt: skip
 

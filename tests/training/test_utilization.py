@@ -10,6 +10,7 @@ from inceptcli.networks.summary import summarize
 from inceptcli.training.callbacks import utilization
 from inceptcli.training.callbacks.utilization import peak_flops, training_flops
 from inceptcli.training.fine_tuning import Freeze, frozen_parts
+from tests.tiny_network import tiny_options
 from tests.training.conftest import Train
 
 
@@ -80,7 +81,7 @@ def test_the_field_is_the_share_of_the_peak(train: Train, monkeypatch: pytest.Mo
     monkeypatch.setattr(utilization, "_device_name", lambda device: "A device")
     monkeypatch.setitem(utilization.PEAKS, "A device", utilization.Peak(1, 1, None, 0.002))
     (row,) = train(trainer__epochs=1).read_metrics()
-    options = network_options("irv1", num_classes=10, repeats=[1, 1, 1])
+    options = tiny_options(num_classes=10)
     multiply_adds = summarize(options, (75, 75)).multiply_adds
     expected = 6 * multiply_adds * float(row["images_per_second"]) / 2e9
     # Both are written rounded.

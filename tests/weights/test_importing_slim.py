@@ -36,6 +36,7 @@ from inceptcli.weights.keys.slim_keys import (
 )
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.tiny_network import tiny_options
 from tests.weights.foreign_files import numbered
 from tests.weights.tensorflow_files import as_slim, write_version_1, write_version_2
 
@@ -188,7 +189,7 @@ def test_a_missing_variable_is_named_as_tensorflow_names_it(tmp_path: Path) -> N
 @pytest.fixture
 def with_head(tmp_path: Path) -> Path:
     """Weights of three classes, with an auxiliary head of ones."""
-    options = network_options("irv2-tf", num_classes=3, repeats=(1, 1, 1))
+    options = tiny_options("irv2-tf", num_classes=3)
     network = build(options)
     head = {
         key: torch.ones_like(value) for key, value in AuxiliaryHead(options).state_dict().items()

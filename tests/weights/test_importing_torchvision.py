@@ -62,7 +62,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     has_head = request.param.startswith("with a head")
     torch.manual_seed(2)
     theirs = Inception3(CLASSES, aux_logits=has_head, init_weights=False)
-    make_able_to_fail(theirs, batch(photographs(8), INCEPTION_V3.preprocessing, (299, 299)))
+    make_able_to_fail(theirs, batch(photographs(5), INCEPTION_V3.preprocessing, (299, 299)))
     folder = tmp_path_factory.mktemp("torchvision")
     source, path = folder / "inception", folder / "ours.safetensors"
     if has_head:
@@ -83,7 +83,7 @@ def logits(network: nn.Module, images: Tensor) -> Tensor:
 @pytest.mark.system
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_weights_of_torchvision_give_its_logits(pair: Pair, size: tuple[int, int]) -> None:
-    images = batch(photographs(4), pair.metadata.preprocessing, size)
+    images = batch(photographs(3), pair.metadata.preprocessing, size)
     ours, theirs = logits(pair.ours, images), logits(pair.theirs, images)
     print(f"{size}: {difference(ours, theirs):.2g}")
     assert_same(ours, theirs)
@@ -94,7 +94,7 @@ def test_weights_of_torchvision_give_its_logits(pair: Pair, size: tuple[int, int
 def test_average_pools_that_do_not_count_padding_would_be_seen(pair: Pair) -> None:
     wrong = build(replace(pair.metadata.network, count_padding=False)).eval()
     wrong.load_state_dict(load_tensors(pair.path))
-    images = batch(photographs(4), pair.metadata.preprocessing, (299, 299))
+    images = batch(photographs(3), pair.metadata.preprocessing, (299, 299))
     found = difference(logits(wrong, images), logits(pair.theirs, images))
     print(f"{found:.2g}")
     assert found > 1000 * LIMIT
@@ -112,12 +112,12 @@ def test_photographs_are_seen_and_answered_as_in_torchvision(pair: Pair) -> None
     assert np.array_equal(theirs.numpy(), crops)
     published = copy.copy(pair.theirs)
     published.transform_input = True
-    expected = logits(published, normalized)
-    assert_same(torch.from_numpy(OnnxEngine(pair.path).logits(crops)), expected)
+    expected = logits(published, normalized[:3])
+    assert_same(torch.from_numpy(OnnxEngine(pair.path).logits(crops[:3])), expected)
     # Only with the right mean and deviation.
     other = Preprocessing(**vars(pair.metadata.preprocessing) | {"mean": tuple(transform.mean)})
-    images = batch(photos[:4], other, (299, 299))
-    assert difference(logits(pair.ours, images), expected[:4]) > 100 * LIMIT
+    images = batch(photos[:3], other, (299, 299))
+    assert difference(logits(pair.ours, images), expected) > 100 * LIMIT
 
 
 @pytest.mark.system
@@ -137,7 +137,7 @@ def test_the_auxiliary_head_is_dropped_or_kept_as_is_asked(pair: Pair, tmp_path:
     head = AuxiliaryHead(pair.metadata.network).eval()
     head.load_state_dict(load_auxiliary_head(output))
     assert isinstance(pair.ours, Network)
-    images = batch(photographs(4), pair.metadata.preprocessing, (299, 299))
+    images = batch(photographs(3), pair.metadata.preprocessing, (299, 299))
     with torch.no_grad():
         stages = dict(pair.ours.forward_stages(images))
         expected = pair.theirs.AuxLogits(stages["inception_b"])
@@ -156,7 +156,7 @@ def test_it_goes_on_to_timm(pair: Pair, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     model = timm.create_model("inception_v3", num_classes=CLASSES).eval()
     model.load_state_dict(load_file(output))
-    images = batch(photographs(4), pair.metadata.preprocessing, (299, 299))
+    images = batch(photographs(3), pair.metadata.preprocessing, (299, 299))
     assert_same(logits(model, images), logits(pair.theirs, images))
 
 

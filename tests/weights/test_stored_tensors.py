@@ -21,13 +21,14 @@ from torch import Tensor
 
 from inceptcli.errors import UserError
 from inceptcli.networks.network import AuxiliaryHead
-from inceptcli.networks.registry import NetworkOptions, build, network_options
+from inceptcli.networks.registry import NetworkOptions, build
 from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.weights.file import AUXILIARY_HEAD, load_network, read_metadata, save
 from inceptcli.weights.stored_tensors import StoredTensor, stored_tensors
 from tests.cli.conftest import picture
 from tests.photographs import photographs
 from tests.prediction.conftest import save_small_network
+from tests.tiny_network import tiny_options
 from tests.weights.safetensors_files import Header, parts, shifted, write
 
 
@@ -148,7 +149,7 @@ def test_what_does_not_fit_is_named(said: str, weights: Path, tmp_path: Path) ->
 
 
 def test_an_auxiliary_head_is_passed_over(crops: NDArray[np.uint8], tmp_path: Path) -> None:
-    options = network_options("irv2-tf", num_classes=6, repeats=(1, 1, 1))
+    options = tiny_options("irv2-tf", num_classes=6)
     tensors = build(options).state_dict()
     head = AuxiliaryHead(options).state_dict()
     metadata = replace(read_metadata(save_small_network(tmp_path / "a")), network=options)

@@ -16,6 +16,7 @@ from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
+from tests.tiny_network import tiny_options
 
 SECRET = b"a secret that is long enough to be taken for numbers"
 
@@ -215,8 +216,7 @@ def test_a_graph_that_is_not_ours_is_refused_in_one_line(said: str) -> None:
 @pytest.mark.system
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_operators_of_every_exported_network_are_run(name: str) -> None:
-    repeats = {} if NETWORKS[name].repeats is None else {"repeats": (1, 1, 1)}
-    options = network_options(name, num_classes=3, **repeats)
+    options = tiny_options(name, num_classes=3)
     classes = tuple(ClassName(key, key) for key in ("n0", "n1", "n2"))
     save(
         Path("w.safetensors"),
