@@ -8,7 +8,7 @@ import pytest
 
 import inceptcli
 from inceptcli.errors import UsageError
-from inceptcli.recipe.file import find_study, override, parse_yaml, read_recipe, study_names
+from inceptcli.recipe.file import find_study, parse_yaml
 from inceptcli.recipe.study import Study, check_study, recipe_of
 
 VALUES: dict[str, Any] = {
@@ -95,17 +95,6 @@ def test_the_study_of_the_guide_is_one() -> None:
     study = check_study(parse_yaml(text, "page"), "page")
     assert study.model_fields_set == Study.model_fields.keys() - {"arms"}
     assert len(study.all_arms()) == 6
-
-
-@pytest.mark.parametrize("name", study_names())
-def test_every_study_that_came_along_is_one(name: str) -> None:
-    study = check_study(override(read_recipe(find_study(name)), {}), name)
-    assert study.question.endswith("?")
-    assert study.claim is not None
-
-
-def test_the_papers_studies_are_there() -> None:
-    assert {"residual-speed", "scaling", "shortcut"} <= set(study_names())
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are() -> None:
