@@ -23,7 +23,7 @@ from inceptcli.processes.launchers import (
 )
 from inceptcli.training.run_directory import RunDirectory
 from tests.cli.conftest import TINY, check_one_line, inceptcli
-from tests.training.ranks import processes_of
+from tests.training.ranks import imports_torch, processes_of
 from tests.training.test_processes import start, wait_for_a_checkpoint
 
 INHERITED = {
@@ -188,7 +188,10 @@ def test_no_rank_stays_behind_when_the_first_dies_while_it_starts(tmp_path: Path
     while sorted(processes_of(run).values()) != [0, 1]:
         assert training.poll() is None
         time.sleep(0.05)
-    time.sleep(1)  # it now imports torch, while the first waits for it
+    (second,) = (number for number, rank in processes_of(run).items() if rank == 1)
+    while not imports_torch(second):  # while the first waits for it
+        assert training.poll() is None
+        time.sleep(0.05)
     training.send_signal(signal.SIGKILL)
     _, said = training.communicate()
     assert errors(said) in ([], [line for line in said.splitlines() if "rank 0 (" in line])

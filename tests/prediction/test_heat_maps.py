@@ -6,12 +6,11 @@ import torch
 from numpy.typing import NDArray
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.networks.registry import build
+from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.prediction.engines.torch_engine import TorchEngine
 from inceptcli.prediction.heat_maps import HeatMaps, locate
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.prediction.two_halves import DISCS, STRIPES, halves, save_trained
-from tests.tiny_network import tiny_options
 
 SIZE = 75
 
@@ -61,7 +60,8 @@ def test_on_two_halves_the_map_lies_on_the_half_of_the_class(trained: TorchEngin
 def test_every_network_has_a_map_of_the_last_grid_that_tells_places(
     name: str, side: int, stage: str, cells: int
 ) -> None:
-    options = tiny_options(name, num_classes=3)
+    repeats = None if NETWORKS[name].repeats is None else (1, 1, 1)
+    options = network_options(name, num_classes=3, repeats=repeats)
     torch.manual_seed(0)
     classes = tuple(ClassName(letter, letter) for letter in "abc")
     metadata = WeightsMetadata(options, classes, Preprocessing((side, side)))

@@ -18,3 +18,7 @@ def processes_of(run: Path) -> dict[int, int]:
             ranks = [part for part in environment if part.startswith(b"LOCAL_RANK=")]
             found[int(entry.name)] = int(ranks[0].partition(b"=")[2]) if ranks else 0
     return found
+
+
+def imports_torch(process: int) -> bool:
+    return "libtorch" in Path(f"/proc/{process}/maps").read_text()

@@ -17,7 +17,7 @@ import pytest
 from inceptcli.training.run_directory import RunDirectory
 from tests.terminal import Terminal
 from tests.training.chaos import TINY
-from tests.training.ranks import processes_of
+from tests.training.ranks import imports_torch, processes_of
 from tests.training.test_resume import assert_same_run
 
 pytestmark = pytest.mark.system
@@ -60,10 +60,6 @@ def wait(terminal: Terminal, condition: Callable[[], bool]) -> None:
 def log(run: RunDirectory) -> str:
     path = run.path / "train.log"
     return path.read_text() if path.exists() else ""
-
-
-def imports_torch(process: int) -> bool:
-    return "libtorch" in Path(f"/proc/{process}/maps").read_text()
 
 
 @pytest.fixture
