@@ -22,6 +22,7 @@ from inceptcli.text import printable
 
 if TYPE_CHECKING:
     from inceptcli.recipe.study import Study
+    from inceptcli.studies.evaluating import Evaluated
     from inceptcli.studies.runs import StudyResult, StudyRun
     from inceptcli.studies.search import BestValue
 
@@ -166,18 +167,19 @@ def _relative(text: str) -> str:
 
 def _trained(
     study: Study, possible: list[StudyRun], output: Path, data: str | None, jobs: int
-) -> tuple[list[StudyResult], list[StudyResult], list[BestValue]]:
-    """Train all runs; return their results, those of the search and the values that it found."""
+) -> tuple[list[StudyResult], list[StudyResult], list[BestValue], list[Evaluated]]:
+    """Train all runs; return their results, those of the search, its values and evaluations."""
     import signal
 
     from inceptcli.processes.signals import EXIT_STOPPED, after_imports, signals_to_take
+    from inceptcli.studies.evaluating import evaluate_all
     from inceptcli.studies.runs import check_runs, runs_of, tries_of
     from inceptcli.studies.search import best_values, chosen
     from inceptcli.studies.training import Crew
 
     tries = tries_of(study, output, data)
     total = len({run.folder for run in (*tries, *runs_of(study, output, data))})
-    crew = Crew(jobs, study.measure, total)
+    crew = Crew(jobs, "last-error" if study.evaluations else study.measure, total)
     for number in signals_to_take():
         signal.signal(number, after_imports(crew.on_signal))
     try:
@@ -189,6 +191,7 @@ def _trained(
         results = crew.train(runs_of(study, output, data, chosen(best)))
         for reason in check_runs([each.run for each in (*tried, *results)]).values():
             raise UserError(reason)  # files or data have changed during the runs
+        evaluated = evaluate_all(study, results, output)
     except SystemExit as stop:
         logger.info(
             "stopped; the runs are saved, and the same command continues"
@@ -196,7 +199,7 @@ def _trained(
             else "interrupted; the same command continues from the last checkpoints, if any"
         )
         raise
-    return results, tried, best
+    return results, tried, best, evaluated
 
 
 def _as_table(judged: dict[str, Any]) -> str:
@@ -228,7 +231,8 @@ def verdicts_in_words(judged: dict[str, Any]) -> list[str]:
 
 def _figures(judged: dict[str, Any]) -> list[str]:
     width = max(map(len, judged["arms"]))
-    lines = [f"{'':<{width}}  {judged['measure']} by seed, last top-1 error"]
+    ending = "" if judged["evaluations"] else ", last top-1 error"
+    lines = [f"{'':<{width}}  {judged['measure']} by seed{ending}"]
     for arm, figures in judged["arms"].items():
         runs = [run for run in judged["runs"] if run["arm"] == arm]
         measured = "  ".join(f"{figure:7.2%}" for figure in figures)
@@ -258,7 +262,14 @@ WORDS = {
 
 def _compared(entry: dict[str, Any]) -> str:
     claim = f"{entry['measure']} of {entry['arm']} {WORDS[entry['expected']]} {entry['against']}"
-    return f"{claim}{_decided(entry, 'points')}"
+    if "minus" in entry:
+        pairs = (f"{pair['arm']} - {pair['against']}" for pair in (entry, entry["minus"]))
+        claim = f" {WORDS[entry['expected']]} ".join(pairs)
+    ending = ""
+    if interval := entry.get("images_interval"):
+        low, high = (f"{100 * bound:+.1f}" for bound in interval)
+        ending = f"; {low} to {high} over the images"
+    return f"{claim}{_decided(entry, 'points')}{ending}"
 
 
 def _trend(entry: dict[str, Any]) -> str:

@@ -33,11 +33,13 @@ LEGEND_COLUMNS, LONGEST_LABEL = 3, 24
 HIGHEST = 40
 """Inches of a panel; a study may have thousands of arms."""
 
+EVALUATED = "evaluated-error"
 MEASURES = {
     "mean-error": ("mean_error", "Top-1 validation error, mean of the epochs, %"),
     "last-error": ("last_error", "Top-1 validation error, last epoch, %"),
     "best-error": ("best_error", "Top-1 validation error, best epoch, %"),
     "dead-units": ("dead_units", "Dead units in the last stage, %"),
+    EVALUATED: ("", "Top-1 validation error of the evaluations, %"),
 }
 """Field of a run, and title, of each measure."""
 
@@ -91,7 +93,8 @@ def _panels(result: Result) -> list[tuple[float, Callable[[Axes], None]]]:
     arms = [arm for arm in result["arms"] if arm not in mapped]
     if panels and not (arms and result["verdicts"]):
         return panels
-    if not panels and max(len(run["errors"]) for run in result["runs"]) > 1:
+    has_curves = result["measure"] != EVALUATED  # evaluations have none
+    if not panels and has_curves and max(len(run["errors"]) for run in result["runs"]) > 1:
         panels.append((2.4, partial(_curves, result=result)))
     height = min(0.75 + 0.22 * len(arms), HIGHEST)
     return [*panels, (height, partial(_points, result=result, arms=arms))]
@@ -99,11 +102,13 @@ def _panels(result: Result) -> list[tuple[float, Callable[[Axes], None]]]:
 
 def _error_of(result: Result) -> str:
     measure: str = result["measure"]
-    return "last-error" if measure == "dead-units" else measure
+    return "last-error" if measure in ("dead-units", EVALUATED) else measure
 
 
 def _figures(result: Result, arm: str, measure: str) -> list[float]:
     """Return the values of an arm in percent, one for each seed; those of failed runs are 100."""
+    if measure == EVALUATED:
+        return [100 * value for value in result["arms"][arm]]
     field, _ = MEASURES[measure]
     runs = [run for run in result["runs"] if run["arm"] == arm]
     return [100.0 if run["failure"] else 100 * run[field] for run in runs]

@@ -19,9 +19,10 @@ ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,80}$"
 RecipeKey = Annotated[str, StringConstraints(pattern=r"^[a-z_]+\.[a-z_]+$")]
 Seed = Annotated[int, Field(ge=0)]
 
-StudyMeasure = Literal["mean-error", "last-error", "best-error", "dead-units"]
-"""Validation top-1 error averaged over all epochs, of the last or of the best epoch, or the final
-share of dead units in the last stage."""
+EVALUATED = "evaluated-error"
+StudyMeasure = Literal["mean-error", "last-error", "best-error", "dead-units", "evaluated-error"]
+"""Validation top-1 error averaged over all epochs, of the last or of the best epoch, the final
+share of dead units in the last stage, or the top-1 error of an evaluation."""
 
 Property = Literal["multiply-adds", "parameters", "filters"]
 """Property of a network; `filters` are the channels of its widest stage."""
@@ -55,11 +56,35 @@ class Expectation(Section):
         return self
 
 
-class Comparison(Expectation):
-    """Claim about the measure of an arm minus that of another, paired by seed."""
+class Pair(Section):
+    """Measure of an arm minus that of another."""
 
     arm: str
     against: str
+
+
+class Comparison(Expectation):
+    """Claim about the measure of an arm minus that of another, paired by seed.
+
+    The same difference of the pair `minus` is subtracted from it, if there is one.
+    """
+
+    arm: str
+    against: str
+    minus: Pair | None = None
+
+    @property
+    def weights(self) -> list[tuple[str, int]]:
+        """The arms whose measures are summed, each with 1 or -1."""
+        found = [(self.arm, 1), (self.against, -1)]
+        return found + ([(self.minus.arm, -1), (self.minus.against, 1)] if self.minus else [])
+
+
+class EvaluatedArm(Section):
+    """Networks of trained arms, an ensemble if several, and the crops with which `eval` runs."""
+
+    of: Annotated[list[str], Field(min_length=1, max_length=20)]
+    crops: Literal[1, 10, 12, 144] = 1
 
 
 class Trend(Expectation):
@@ -114,7 +139,9 @@ class Study(Section):
     """Arms, each a change of `recipe` section by section, and claims about their `measure`.
 
     `claim` is the paper's sentence, for the page that lists them all. The cells of `grid` are arms
-    too, named by the labels and values of its axes: width-0.5-scale-0.1.
+    too, named by the labels and values of its axes: width-0.5-scale-0.1. `evaluations` are arms
+    that train nothing: they evaluate trained ones, on about `evaluated_images` of the validation
+    images, evenly spaced, or on all.
     """
 
     claim: Claim | None = None
@@ -124,6 +151,8 @@ class Study(Section):
     recipe: Sections
     arms: dict[ArmName, Sections] = Field(default={})
     grid: Annotated[list[Axis], Field(max_length=3)] = Field(default=[])
+    evaluations: dict[ArmName, EvaluatedArm] = Field(default={})
+    evaluated_images: Annotated[int, Field(ge=2)] | None = None
     search: Search | None = None
     comparisons: list[Comparison] = Field(default=[])
     trends: list[Trend] = Field(default=[])
@@ -189,19 +218,22 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
         study = study.model_copy(update={"seeds": list(range(seeds))})
     arms = list(study.all_arms())
     cells = math.prod(len(axis.values) for axis in study.grid) if study.grid else 0
-    if not 2 <= len(arms) == len(study.arms) + cells:
+    least = 1 if study.evaluations else 2
+    if not least <= len(arms) == len(study.arms) + cells:
         raise UsageError(f"{place}: arms and grid must make 2 or more arms of different names")
     if not (study.comparisons or study.trends or study.threshold):
         raise UsageError(f"{place}: comparisons, trends or threshold must say what is tested")
-    _check_names(study, arms, place)
+    _check_names(study, list(study.evaluations or arms), place)
+    _check_evaluations(study, arms, place)
     _check_search(study, place)
     _check_axes(study, place)
     recipes = {
         arm: [recipe_of(study, arm, study.seeds[0], None, place, value) for value in tried(study)]
         for arm in arms
     }
+    made: Mapping[str, Any] = study.evaluations or recipes
     for comparison in study.comparisons:
-        if recipes[comparison.arm] == recipes[comparison.against]:
+        if made[comparison.arm] == made[comparison.against]:
             raise UsageError(
                 f"{place}: arms {comparison.arm} and {comparison.against} have the same recipe"
             )
@@ -214,11 +246,37 @@ def tried(study: Study) -> list[Any]:
 
 
 def _check_names(study: Study, arms: list[str], place: str) -> None:
-    named = [(each, "comparisons") for c in study.comparisons for each in (c.arm, c.against)]
+    named = [(each, "comparisons") for c in study.comparisons for each, _ in c.weights]
     named += [(each, "trends") for trend in study.trends for each in trend.arms or []]
     for arm, key in named:
         if arm not in arms:
             raise UsageError(f"{place}: {key} name {arm}; arms: {', '.join(arms)}")
+
+
+def _check_evaluations(study: Study, arms: list[str], place: str) -> None:
+    """Raise UsageError if evaluations name unknown arms, or are mixed with measures of training."""
+    claims = [study.measure, *(c.measure for c in (*study.comparisons, *study.trends) if c.measure)]
+    if {measure == EVALUATED for measure in claims} != {bool(study.evaluations)}:
+        raise UsageError(
+            f"{place}: the measure {EVALUATED} and evaluations belong together, and to no other "
+            "measure"
+        )
+    if study.evaluations and (study.trends or study.threshold):
+        raise UsageError(f"{place}: evaluations can be compared only; omit trends and threshold")
+    if study.evaluated_images is not None and not study.evaluations:
+        raise UsageError(f"{place}: evaluated_images needs evaluations")
+    for name, evaluated in study.evaluations.items():
+        at = f"{place}: evaluations.{name}"
+        if name in arms:
+            raise UsageError(f"{at}: is also the name of an arm")
+        if unknown := [arm for arm in evaluated.of if arm not in arms]:
+            raise UsageError(f"{at}.of names {unknown[0]}; arms: {', '.join(arms)}")
+        if len({*evaluated.of}) < len(evaluated.of):
+            raise UsageError(f"{at}.of names an arm twice")
+        for arm in evaluated.of if evaluated.crops in (12, 144) else ():
+            height, width = recipe_of(study, arm, study.seeds[0], None, place).data.height_and_width
+            if height != width:
+                raise UsageError(f"{at}.crops {evaluated.crops}: needs square images")
 
 
 def _check_search(study: Study, place: str) -> None:

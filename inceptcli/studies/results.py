@@ -11,7 +11,17 @@ from inceptcli.data.identity import KeptIdentity
 from inceptcli.errors import UsageError
 from inceptcli.networks.summary import summarize
 from inceptcli.recipe.schema import Recipe
-from inceptcli.recipe.study import Property, Study, StudyMeasure, name_of, recipe_of, tried
+from inceptcli.recipe.study import (
+    EVALUATED,
+    Comparison,
+    Property,
+    Study,
+    StudyMeasure,
+    name_of,
+    recipe_of,
+    tried,
+)
+from inceptcli.studies.evaluating import Evaluated, interval_over_images
 from inceptcli.studies.runs import StudyResult, StudyRun
 from inceptcli.studies.search import BestValue
 from inceptcli.studies.verdict import ClaimTest, assess, slope_per_doubling, verdicts
@@ -76,11 +86,12 @@ def judge(
     results: Sequence[StudyResult],
     tries: Sequence[StudyResult] = (),
     best: Sequence[BestValue] = (),
+    evaluated: Sequence[Evaluated] = (),
 ) -> dict[str, Any]:
     """Return figures, verdicts, trends, threshold, search and runs, ready for JSON."""
     facts = {result.run.folder: facts_of(result.run) for result in (*tries, *results)}
     slopes = _slopes(study, results, facts)
-    tests = [_compared(study, results, each.arm, each.against, each) for each in study.comparisons]
+    tests = [_compared(study, results, evaluated, each) for each in study.comparisons]
     tests += [
         assess(each, trend.expected, trend.margin)
         for each, trend in zip(slopes, study.trends, strict=True)
@@ -91,6 +102,11 @@ def judge(
         for each in (*study.comparisons, *study.trends)
     ]
     judged = [{**claim, **verdict} for claim, verdict in zip(claims, decided, strict=True)]
+    for each, comparison in zip(judged, study.comparisons, strict=False):
+        if not comparison.minus:
+            del each["minus"]
+        if study.evaluations:
+            each["images_interval"] = interval_over_images(comparison, evaluated)
     number = len(study.comparisons)
     return {
         "data": _common([each.data for each in facts.values()]),
@@ -99,8 +115,8 @@ def judge(
         "question": study.question,
         "measure": study.measure,
         "arms": {
-            arm: [result.figure(study.measure) for result in _of_arm(results, arm)]
-            for arm in study.all_arms()
+            arm: _figures(results, evaluated, arm, study.measure)
+            for arm in study.evaluations or study.all_arms()
         },
         "verdicts": judged[:number],
         "trends": [
@@ -111,6 +127,7 @@ def judge(
         "threshold": _threshold(study, results),
         "search": _search(study, tries, best, facts),
         "runs": [_run(result, facts) for result in results],
+        "evaluations": [each.as_dict() for each in evaluated],
         "cpu_seconds": sum(
             {result.run.folder: result.cpu_seconds for result in (*tries, *results)}.values()
         ),
@@ -127,12 +144,18 @@ def _common(values: Sequence[Any]) -> Any:
 
 
 def _compared(
-    study: Study, results: Sequence[StudyResult], arm: str, against: str, each: Any
+    study: Study,
+    results: Sequence[StudyResult],
+    evaluated: Sequence[Evaluated],
+    comparison: Comparison,
 ) -> ClaimTest:
-    measure = each.measure or study.measure
-    pairs = zip(_of_arm(results, arm), _of_arm(results, against), strict=True)
-    differences = [one.figure(measure) - other.figure(measure) for one, other in pairs]
-    return assess(differences, each.expected, each.margin)
+    measure = comparison.measure or study.measure
+    terms = [
+        [sign * figure for figure in _figures(results, evaluated, arm, measure)]
+        for arm, sign in comparison.weights
+    ]
+    differences = [sum(values) for values in zip(*terms, strict=True)]
+    return assess(differences, comparison.expected, comparison.margin)
 
 
 def _slopes(
@@ -170,7 +193,7 @@ def _threshold(study: Study, results: Sequence[StudyResult]) -> dict[str, Any] |
     rows: dict[tuple[int, ...], list[tuple[float, bool, str]]] = {}
     for arm, at in study.cells().items():
         value = study.grid[number].values[at[number]]
-        mean = statistics.fmean(_figures(results, arm, threshold.measure))
+        mean = statistics.fmean(_figures(results, (), arm, threshold.measure))
         row = rows.setdefault((*at[:number], *at[number + 1 :]), [])
         row.append((value, mean > threshold.above, arm))
     others = [axis for axis in study.grid if axis.key != threshold.along]
@@ -185,7 +208,12 @@ def _threshold(study: Study, results: Sequence[StudyResult]) -> dict[str, Any] |
     ]}  # fmt: skip
 
 
-def _figures(results: Sequence[StudyResult], arm: str, measure: StudyMeasure) -> list[float]:
+def _figures(
+    results: Sequence[StudyResult], evaluated: Sequence[Evaluated], arm: str, measure: StudyMeasure
+) -> list[float]:
+    """Return the measure of an arm by seed."""
+    if measure == EVALUATED:
+        return [each.error for each in evaluated if each.arm == arm]
     return [result.figure(measure) for result in _of_arm(results, arm)]
 
 

@@ -114,7 +114,7 @@ class TrainedHere(training.Process):
         if first == run.folder:
             fit(plan(recipe), RunDirectory(run.folder))
         else:
-            for name in ("metrics.csv", "data.jsonl.gz"):
+            for name in ("metrics.csv", "data.jsonl.gz", "model.safetensors"):
                 shutil.copy(first / name, run.folder)
             (run.folder / "recipe.yaml").write_text(dump(recipe.as_dict()))
 
@@ -160,7 +160,7 @@ def test_a_bundled_study_runs_as_its_file_prints_it(
     judged, study = json.loads(done.stdout), bundled(name)
     assert study.claim is not None
     assert judged["claim"]["says"] == study.claim.says
-    assert list(judged["arms"]) == list(study.all_arms())
+    assert list(judged["arms"]) == list(study.evaluations or study.all_arms())
     assert {len(values) for values in judged["arms"].values()} == {len(study.seeds)}
     assert all(run["failure"] is None and run["errors"] for run in judged["runs"])
     assert len(judged["verdicts"]) == len(study.comparisons)

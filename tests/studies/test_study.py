@@ -56,7 +56,7 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         (
             "measure",
             "loss",
-            "study: measure must be 'mean-error', 'last-error', 'best-error' or 'dead-units', got",
+            "study: measure must be 'mean-error', 'last-error', 'best-error', 'dead-units' or",
         ),
         ("arms", {"one": {}}, "study: arms and grid must make 2 or more arms of different names"),
         ("arms", {"one": {}, "../two": {}}, "study: arms"),
@@ -91,10 +91,13 @@ def test_what_is_wrong_with_a_study_is_one_line(key: str, value: Any, said: str)
 
 def test_the_study_of_the_guide_is_one() -> None:
     page = (Path(inceptcli.__file__).parent / "guide/studies.md").read_text()
-    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    study = check_study(parse_yaml(text, "page"), "page")
-    assert study.model_fields_set == Study.model_fields.keys() - {"arms"}
+    texts = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    whole, evaluations = (parse_yaml(text, "page") for text in texts)
+    study = check_study(whole, "page")
+    of_evaluations = {"arms", "evaluations", "evaluated_images"}
+    assert study.model_fields_set == Study.model_fields.keys() - of_evaluations
     assert len(study.all_arms()) == 6
+    assert check_study({**VALUES, **evaluations}, "page").model_fields_set > of_evaluations
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are() -> None:
