@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,7 @@ INHERITED = (
 )  # fmt: skip
 """Network options taken from the weights if the recipe does not set them."""
 
-PREPROCESSING = (
-    "image_size", "resize", "crop_fraction", "interpolation", "mean", "std", "antialias",
-)  # fmt: skip
+PREPROCESSING = tuple(field.name for field in fields(Preprocessing))
 
 
 def completed(recipe: Recipe, earlier: EarlierRun) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +146,12 @@ def test_predict_gives_no_network_more_crops_than_asked_for_and_fills_batches(
 
 
 def test_networks_that_see_the_same_crops_share_them() -> None:
-    ensemble = Ensemble([Corner(SMALL), Corner(WIDE), Corner(SMALL)], 10)
-    first, second, third = ensemble.cut(pictures(1)[0])
+    aliased = Corner(replace(SMALL, antialias=False))
+    ensemble = Ensemble([Corner(SMALL), Corner(WIDE), Corner(SMALL), aliased], 10)
+    first, second, third, fourth = ensemble.cut(pictures(1)[0])
     assert first is third
     assert first is not second
+    assert (first != fourth).any()
 
 
 def test_output_that_is_not_finite_makes_only_that_picture_unknown() -> None:
