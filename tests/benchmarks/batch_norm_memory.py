@@ -36,8 +36,7 @@ def bytes_per_image(options: NetworkOptions, side: int, device: str = "meta") ->
 
 
 def _kept(network: Network, images: Tensor) -> int:
-    """Bytes of the storages that autograd saves, each once, without weights and statistics."""
-    own = {each.untyped_storage()._cdata for each in network.state_dict().values()}
+    """Bytes of the storages that autograd saves, each once, weights too."""
     saved: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -47,7 +46,7 @@ def _kept(network: Network, images: Tensor) -> int:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         logits = network(images)
     assert logits.requires_grad
-    return sum(each.untyped_storage().nbytes() for key, each in saved.items() if key not in own)
+    return sum(each.untyped_storage().nbytes() for each in saved.values())
 
 
 def main() -> None:
