@@ -37,7 +37,8 @@ MEASURES = ("loss", "top1", "top5", "macro_f1", "balanced_accuracy")
 
 def momentum_of_batch(momentum: float, updates: int, batches: int) -> float:
     """Return the momentum with which `batches` keep as much as `updates` with `momentum` do."""
-    return 1 - (1 - momentum) ** (updates / batches)
+    kept: float = (1 - momentum) ** (updates / batches)
+    return 1 - kept
 
 
 class _ClassCounts(Metric):
