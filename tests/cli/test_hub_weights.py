@@ -25,6 +25,7 @@ from inceptcli.weights.file import (
 from inceptcli.weights.file import save as write_weights
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.prediction.conftest import IDS, draw, save_small_network
+from tests.tiny_network import TINY_FLAGS
 from tests.weights.foreign_files import knowing
 from tests.weights.loopback_hub import COMMIT, Hub, git_hash, serving
 
@@ -193,7 +194,7 @@ def test_our_own_files_answer_measure_export_and_start_training(
 
 @pytest.mark.train
 def test_training_starts_from_a_repository_and_goes_on_without_it(hub: Hub, tmp_path: Path) -> None:
-    tiny = [word for word in TINY if word not in ("--arch", "irv1")]
+    tiny = TINY[len(TINY_FLAGS) :]
     words = ("train", "--init", NAME, *tiny, "--lr", "0.001", "--output", tmp_path / "run")
     done = run(hub, tmp_path, *words)
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ question: Does a rate beyond all measure end a run?
 measure: last-error
 seeds: [0, 1]
 recipe:
-  network: {name: irv1, repeats: [1, 1, 1], width: 0.25}
+  network: {name: irv1, repeats: [1, 1, 1]}
   data: {image_size: 75, batch_size: 4, workers: 0, train_size: 40, val_size: 10}
   averaging: {decay: 0.0}
   trainer: {epochs: 1, accelerator: cpu, clip_norm: null}
