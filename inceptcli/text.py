@@ -24,13 +24,14 @@ NO_BREAK = "\ue000"
 SECONDS_IN = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
 
-def printable(text: str) -> str:
-    """Return text on one line; escape line breaks, control characters and undecodable bytes."""
-    if text.isprintable():
-        return text
+def printable(text: object) -> str:
+    """Return text, or a path, on one line; escape control characters and undecodable bytes."""
+    shown = str(text)
+    if shown.isprintable():
+        return shown
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
+        for letter in shown
     )
 
 
@@ -65,6 +66,11 @@ def fitted(line: str, stream: TextIO, indent: int = 0) -> str:
         break_on_hyphens=False,
     )
     return "\n".join(lines).replace(NO_BREAK, " ")
+
+
+def number_of(count: int, noun: str) -> str:
+    """Format a count and a noun: 1 image, 1,200 images."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def composed(name: str) -> str:

@@ -56,14 +56,13 @@ class ReportingGroup(LazyGroup):
             with notices(), interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
-            echo(fitted(f"Error: {shortened(printable(str(error)))}", sys.stderr), err=True)
+            echo(fitted(f"Error: {shortened(printable(error))}", sys.stderr), err=True)
             raise Exit(error.exit_code) from None
         except BadParameter as error:
             # Typer keeps the prefix of pydantic's messages.
-            error.message = error.message.removeprefix("Value error, ")
-            said = fitted(f"Error: {error.format_message()}", sys.stderr).removeprefix("Error: ")
-            error.format_message = lambda: said  # type: ignore[method-assign]
-            raise
+            message = error.format_message().replace(": Value error, ", ": ", 1)
+            echo(fitted(f"Error: {message}", sys.stderr), err=True)
+            raise Exit(UsageError.exit_code) from None
         except OSError as error:
             if error.filename is None or error.strerror is None:
                 raise

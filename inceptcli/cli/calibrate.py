@@ -6,13 +6,15 @@ import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Option, echo
+from typer import Option, echo
 
-from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.options import (
+    AllowOutside,
     BatchSize,
     Compile,
+    Device,
     Devices,
+    Exclude,
     FastDecode,
     OtherAntialias,
     OtherCropFraction,
@@ -20,17 +22,16 @@ from inceptcli.cli.options import (
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    Quiet,
+    SkipUnreadable,
+    SplitFlag,
+    Weights,
     antialias_of,
     checked_devices,
     image_size_of,
 )
-from inceptcli.cli.outputs import (
-    OutputFiles,
-    input_files,
-    print_fitted,
-    say_written,
-)
-from inceptcli.progress.display import Display, hush
+from inceptcli.cli.outputs import OutputFiles, input_files, print_fitted, say_written
+from inceptcli.progress.display import Display
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +46,7 @@ EPILOG = """Examples:
 
 
 def calibrate(
-    weights: Annotated[
-        str,
-        Argument(
-            metavar="NAME|FILE|RUN",
-            autocompletion=complete_weights,
-            help="Weights: a weights file or ONNX file, a run directory, published weights "
-            "(imagenet or ens-adv for irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
-        ),
-    ],
+    weights: Weights,
     data: Annotated[
         str | None,
         Option(
@@ -71,10 +64,7 @@ def calibrate(
             "needed for published weights.",
         ),
     ] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "all"] | None,
-        Option(help="Split to use; all: a dataset without splits. Default: as in `eval`."),
-    ] = None,
+    split: SplitFlag = None,
     crops: Annotated[
         Literal[1, 10, 12, 144],
         Option(help="Crops per image, as in `predict`. Sets hold for this number only."),
@@ -84,43 +74,17 @@ def calibrate(
     interpolation: OtherInterpolation = None,
     resize: OtherResize = None,
     antialias: OtherAntialias = None,
-    exclude: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
-            "Default: none.",
-        ),
-    ] = None,
-    allow_outside: Annotated[
-        bool,
-        Option(
-            "--allow-outside", help="Allow paths outside the folder of the CSV file. Default: off."
-        ),
-    ] = False,
+    exclude: Exclude = None,
+    allow_outside: AllowOutside = False,
     batch_size: BatchSize = None,
-    device: Annotated[
-        str,
-        Option(
-            metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Device to compute on; auto: an accelerator if available, else the CPU.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
     compile_networks: Compile = False,
     format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
-    skip_unreadable: Annotated[
-        bool,
-        Option(
-            "--skip-unreadable",
-            help="Skip and list images that cannot be read. Default: fail.",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Show no progress. Default: off.")
-    ] = False,
+    skip_unreadable: SkipUnreadable = False,
+    quiet: Quiet = False,
 ) -> None:
     """Calibrate probabilities and prediction sets of weights.
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option, echo
 
-from inceptcli.cli.outputs import OutputFiles, number_of, say_written
+from inceptcli.cli.outputs import OutputFiles, say_written
 from inceptcli.errors import UsageError, UserError
-from inceptcli.text import printable
+from inceptcli.text import number_of, printable
 
 if TYPE_CHECKING:
     from inceptcli.plots.curve import By, Curve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from typer import Context
@@ -61,49 +61,29 @@ def topics() -> list[Name]:
     return [Name(name, pages.title(name)) for name in pages.names()]
 
 
-def complete_network(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete --arch."""
-    yield from _matching(networks(), incomplete)
+def completing(*lists: Callable[[], list[Name]]) -> Callable[[str], Iterator[tuple[str, str]]]:
+    """Return a completion of names; without a match the shell offers files and folders."""
+
+    def complete(incomplete: str) -> Iterator[tuple[str, str]]:
+        for names in lists:
+            yield from (name[:2] for name in names() if name.name.startswith(incomplete))
+
+    return complete
 
 
-def complete_recipe(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete --recipe; without a match the shell offers files."""
-    yield from _matching(recipes(), incomplete)
+complete_network = completing(networks)
+complete_recipe = completing(recipes)
+complete_key = completing(keys)
+complete_study = completing(studies)
+complete_weights = completing(weights)
+complete_network_or_weights = completing(networks, weights)
+complete_topic = completing(topics)
 
 
 def complete_listed(ctx: Context, incomplete: str) -> Iterator[tuple[str, str]]:
     """Complete NAME of `list recipe NAME`."""
     if ctx.params.get("what") == "recipe":
-        yield from _matching(recipes(), incomplete)
-
-
-def complete_key(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete --set."""
-    yield from _matching(keys(), incomplete)
-
-
-def complete_study(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete the argument of `study`; without a match the shell offers files."""
-    yield from _matching(studies(), incomplete)
-
-
-def complete_weights(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete weights; without a match the shell offers files and run directories."""
-    yield from _matching(weights(), incomplete)
-
-
-def complete_network_or_weights(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete the arguments of `summarize`."""
-    yield from _matching([*networks(), *weights()], incomplete)
-
-
-def complete_topic(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Complete the argument of `guide`."""
-    yield from _matching(topics(), incomplete)
-
-
-def _matching(names: Iterable[Name], incomplete: str) -> Iterator[tuple[str, str]]:
-    yield from (name[:2] for name in names if name.name.startswith(incomplete))
+        yield from complete_recipe(incomplete)
 
 
 def _first_comment(text: str) -> str:

@@ -130,7 +130,7 @@ def _as_table(report: Report) -> str:
 
 
 def _group(group: Duplicates) -> str:
-    names = ", ".join(printable(str(place.path)) for place in group.places)
+    names = ", ".join(printable(place.path) for place in group.places)
     return f"  across {' and '.join(group.across)}: {names}" if group.across else f"  {names}"
 
 
@@ -158,7 +158,7 @@ def _counts(report: Report) -> list[str]:
 
 
 def _listed(title: str, entries: Iterable[Remark]) -> list[str]:
-    lines = [f"  {printable(str(entry.path))}: {printable(entry.text)}" for entry in entries]
+    lines = [f"  {printable(entry.path)}: {printable(entry.text)}" for entry in entries]
     return ["", f"{title[0].upper()}{title[1:]}: {len(lines)}", *lines] if lines else []
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from typer import Argument, Exit, Option, echo
 
 from inceptcli.cli.interruption import noted
-from inceptcli.cli.outputs import number_of, say_written
+from inceptcli.cli.outputs import say_written
 from inceptcli.errors import UsageError
 from inceptcli.progress.display import Display
-from inceptcli.text import printable
+from inceptcli.text import number_of, printable
 
 if TYPE_CHECKING:
     from inceptcli.data.shards.making import Sharded
@@ -102,7 +102,7 @@ def data_shard(
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", text)
     if not found or not int(found[1]):
-        raise UsageError(f"--size {printable(text)}: must be bytes such as 800K, 500M or 2G")
+        raise UsageError(f"--size {text}: must be bytes such as 800K, 500M or 2G")
     return int(found[1]) * BYTES_IN[found[2]]
 
 
@@ -126,8 +126,7 @@ def _as_json(made: Sharded) -> dict[str, Any]:
 def _as_table(made: Sharded) -> str:
     lines = [f"{'images':>8}  {'bytes':>13}  shard"]
     lines += [
-        f"{shard.images:>8}  {shard.bytes:>13,}  {printable(str(shard.path))}"
-        for shard in made.shards
+        f"{shard.images:>8}  {shard.bytes:>13,}  {printable(shard.path)}" for shard in made.shards
     ]
     images = sum(shard.images for shard in made.shards)
     lines += ["", f"{images} images of {len(made.classes)} classes in {len(made.shards)} shards"]

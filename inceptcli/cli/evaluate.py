@@ -13,10 +13,14 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_weights
 from inceptcli.cli.options import (
+    AllowOutside,
     BatchSize,
     Compile,
     Coverage,
+    CropsFlag,
+    Device,
     Devices,
+    Exclude,
     FastDecode,
     OtherAntialias,
     OtherCropFraction,
@@ -24,6 +28,9 @@ from inceptcli.cli.options import (
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    Quiet,
+    SkipUnreadable,
+    SplitFlag,
     antialias_of,
     checked_devices,
     image_size_of,
@@ -32,13 +39,13 @@ from inceptcli.cli.outputs import (
     OutputFiles,
     check_suffix,
     input_files,
-    number_of,
     print_fitted,
     results_stream,
     say_written,
 )
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display, hush, silence
+from inceptcli.progress.display import Display, silence
+from inceptcli.text import number_of
 
 if TYPE_CHECKING:
     from inceptcli.evaluation.evaluate import Prepared
@@ -92,14 +99,7 @@ def evaluate(
             "gs:// or hf:// addresses. Default: the dataset of the run.",
         ),
     ] = None,
-    split: Annotated[
-        Literal["train", "val", "test", "all"] | None,
-        Option(
-            help="Split to measure; all: a dataset without splits. Default: val, if the folders, "
-            "the names of the shards or the run's --val-data or --val-fraction define it; else "
-            "all.",
-        ),
-    ] = None,
+    split: SplitFlag = None,
     against: Annotated[
         list[str] | None,
         Option(
@@ -109,15 +109,7 @@ def evaluate(
             "Default: none.",
         ),
     ] = None,
-    crops: Annotated[
-        Literal[1, 10, 12, 144],
-        Option(
-            help="Crops per image; their probabilities are averaged. 1: the crop of the weights. "
-            "10: corners and center, and their mirror images. 12: six crops of the center square "
-            "at one scale, and their mirror images (the paper does not define its 12 crops). 144: "
-            "GoogLeNet's."
-        ),
-    ] = 1,
+    crops: CropsFlag = 1,
     labels: Annotated[
         Path | None,
         Option(
@@ -127,14 +119,7 @@ def evaluate(
             "them; images without any are left out. Default: none.",
         ),
     ] = None,
-    exclude: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
-            "Default: none, or without --data that of the run (data.exclude).",
-        ),
-    ] = None,
+    exclude: Exclude = None,
     classes: Annotated[
         Path | None,
         Option(
@@ -144,21 +129,10 @@ def evaluate(
             "all classes of the weights.",
         ),
     ] = None,
-    allow_outside: Annotated[
-        bool,
-        Option(
-            "--allow-outside", help="Allow paths outside the folder of the CSV file. Default: off."
-        ),
-    ] = False,
+    allow_outside: AllowOutside = False,
     coverage: Coverage = None,
     batch_size: BatchSize = None,
-    device: Annotated[
-        str,
-        Option(
-            metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Device to compute on; auto: an accelerator if available, else the CPU.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
@@ -249,16 +223,8 @@ def evaluate(
             "in the order of the development kit. The images may lack labels.",
         ),
     ] = None,
-    skip_unreadable: Annotated[
-        bool,
-        Option(
-            "--skip-unreadable",
-            help="Skip and list images that cannot be read. Default: fail.",
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Show no progress. Default: off.")
-    ] = False,
+    skip_unreadable: SkipUnreadable = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure accuracy and loss on labeled images.
 

@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from typer import Argument, Option
+from typer import Option
 
-from inceptcli.cli.completion import complete_weights
+from inceptcli.cli.options import Quiet, Weights
 from inceptcli.cli.outputs import OutputFiles, output_replaced, say_written
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display, hush
+from inceptcli.progress.display import Display
 from inceptcli.text import listed
 
 if TYPE_CHECKING:
@@ -42,15 +42,7 @@ SUFFIXES = {"timm": ".safetensors", "onnx": ".onnx"}
 
 
 def export(
-    weights: Annotated[
-        str,
-        Argument(
-            metavar="NAME|FILE|RUN",
-            autocompletion=complete_weights,
-            help="Weights: a weights file, a run directory, published weights (imagenet or ens-adv "
-            "for irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
-        ),
-    ],
+    weights: Weights,
     to: Annotated[
         Literal["timm", "onnx", "hub"],
         Option(
@@ -100,10 +92,7 @@ def export(
             help="Metrics for the model card: the output of `eval --format json`; for --to hub.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool,
-        Option("--quiet", callback=hush, help="Show no progress or notices. Default: off."),
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Export weights to timm, ONNX or the Hugging Face hub.
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from typer import Argument, Option
 
-from inceptcli.cli.options import image_size_of
+from inceptcli.cli.options import Quiet, image_size_of
 from inceptcli.cli.outputs import OutputFiles, say_written
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import hush
 
 if TYPE_CHECKING:
     from inceptcli.weights.foreign.importing import Imported
@@ -120,9 +119,7 @@ def import_weights(
         bool,
         Option("--partial", help="Initialize tensors missing from the source. Default: fail."),
     ] = False,
-    quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Print nothing but errors on standard error.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert third-party weights to an inceptcli weights file.
 

@@ -10,7 +10,7 @@ from typer import Argument, Option, echo
 
 from inceptcli.cli.completion import complete_listed, keys, networks, recipes, studies, weights
 from inceptcli.errors import UsageError
-from inceptcli.text import fitted, printable
+from inceptcli.text import fitted
 
 EPILOG = """Examples:
 
@@ -89,6 +89,6 @@ def _recipe(name: str | None) -> bytes:
 
     known = bundled_names()
     if name not in known:
-        got = "which recipe? give a NAME" if name is None else f"no such recipe {printable(name)}"
+        got = "which recipe? give a NAME" if name is None else f"no such recipe {name}"
         raise UsageError(f"list recipe: {got}; known: {', '.join(known)}")
     return (bundled_folder() / f"{name}.yaml").read_bytes()

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
 
+from inceptcli.cli.options import Quiet
 from inceptcli.cli.outputs import (
     SUFFIXES_IN_WORDS,
     OutputFiles,
     check_installed,
     check_no_terminal,
     format_of,
-    number_of,
     results_stream,
     say_written,
 )
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import Display, hush
-from inceptcli.text import printable
+from inceptcli.progress.display import Display
+from inceptcli.text import number_of
 
 if TYPE_CHECKING:
     from inceptcli.prediction.predict import Answer
@@ -59,7 +59,7 @@ def merge(
             help="Output format, as in `predict --format`.",
         ),
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", callback=hush, help="Show no progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Join the parts of `predict --shard` in input order.
 
@@ -69,8 +69,7 @@ def merge(
     chosen = output_format or ("jsonl" if output is None else format_of(output))
     if chosen is None or chosen == "table":
         raise UsageError(
-            f"--output {printable(str(output))}: must end in .jsonl, .csv or .parquet, or give "
-            "--format"
+            f"--output {output}: must end in .jsonl, .csv or .parquet, or give --format"
         )
 
     from inceptcli.prediction.outputs.writers import WRITERS

@@ -3,12 +3,72 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Option
+from typer import Argument, Option
 
+from inceptcli.cli.completion import complete_weights
 from inceptcli.errors import UsageError
-from inceptcli.text import printable
+from inceptcli.progress.display import hush
+
+Weights = Annotated[
+    str,
+    Argument(
+        metavar="NAME|FILE|RUN",
+        autocompletion=complete_weights,
+        help="Weights: a weights file, a run directory, published weights (imagenet or ens-adv for "
+        "irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
+    ),
+]
+
+SplitFlag = Annotated[
+    Literal["train", "val", "test", "all"] | None,
+    Option(
+        help="Split to use; all: a dataset without splits. Default: val, if the folders, the names "
+        "of the shards or the run's --val-data or --val-fraction define it; else all.",
+    ),
+]
+
+Exclude = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="List of images to exclude, one per line: ILSVRC validation numbers or paths. "
+        "Default: none, or without --data that of the run (data.exclude).",
+    ),
+]
+
+AllowOutside = Annotated[
+    bool,
+    Option("--allow-outside", help="Allow paths outside the folder of the CSV file. Default: off."),
+]
+
+CropsFlag = Annotated[
+    Literal[1, 10, 12, 144],
+    Option(
+        help="Crops per image; their probabilities are averaged. 1: the crop of the weights. 10: "
+        "corners and center, and their mirror images. 12: six crops of the center square at one "
+        "scale, and their mirror images (the paper does not define its 12 crops). 144: GoogLeNet's."
+    ),
+]
+
+Device = Annotated[
+    str,
+    Option(
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="Device to compute on; auto: an accelerator if available, else the CPU.",
+    ),
+]
+
+SkipUnreadable = Annotated[
+    bool,
+    Option("--skip-unreadable", help="Skip and list images that cannot be read. Default: fail."),
+]
+
+Quiet = Annotated[
+    bool, Option("--quiet", callback=hush, help="Show no progress or notices. Default: off.")
+]
 
 FastDecode = Annotated[
     bool,
@@ -68,7 +128,6 @@ Coverage = Annotated[
     ),
 ]
 
-
 OtherImageSize = Annotated[
     str | None,
     Option(
@@ -123,7 +182,7 @@ def checked_devices(devices: str) -> int | Literal["auto"]:
     if devices == "auto":
         return "auto"
     if not re.fullmatch("[1-9][0-9]{0,3}", devices):
-        raise UsageError(f"--devices must be a number or auto, got {printable(devices)}")
+        raise UsageError(f"--devices must be a number or auto, got {devices}")
     return int(devices)
 
 

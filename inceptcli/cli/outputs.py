@@ -89,11 +89,6 @@ def say_written(path: Path | str | None, *contents: str) -> None:
         logger.info(f"wrote {', '.join([str(path), *contents])}")
 
 
-def number_of(count: int, noun: str) -> str:
-    """Format a count and a noun: 1 image, 1,200 images."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def print_fitted(text: str) -> None:
     """Print lines on standard output, wrapped at words on a terminal."""
     echo("\n".join(fitted(line, sys.stdout, indent=2) for line in text.splitlines()))

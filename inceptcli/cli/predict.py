@@ -20,6 +20,8 @@ from inceptcli.cli.options import (
     BatchSize,
     Compile,
     Coverage,
+    CropsFlag,
+    Device,
     Devices,
     FastDecode,
     OtherAntialias,
@@ -28,6 +30,7 @@ from inceptcli.cli.options import (
     OtherInterpolation,
     OtherResize,
     PrecisionFlag,
+    Quiet,
     antialias_of,
     checked_devices,
     image_size_of,
@@ -41,7 +44,6 @@ from inceptcli.cli.outputs import (
     check_no_terminal,
     check_suffix,
     format_of,
-    number_of,
     reported,
     results_stream,
     say_written,
@@ -49,8 +51,8 @@ from inceptcli.cli.outputs import (
     writing,
 )
 from inceptcli.errors import UsageError, UserError
-from inceptcli.progress.display import Display, doing, hush
-from inceptcli.text import printable
+from inceptcli.progress.display import Display, doing
+from inceptcli.text import number_of
 
 if TYPE_CHECKING:
     from inceptcli.data.left_out import LeftOut
@@ -107,15 +109,7 @@ def predict(
             "averages the probabilities.",
         ),
     ] = None,
-    crops: Annotated[
-        Literal[1, 10, 12, 144],
-        Option(
-            help="Crops per image; their probabilities are averaged. 1: the crop of the weights. "
-            "10: corners and center, and their mirror images. 12: six crops of the center square "
-            "at one scale, and their mirror images (our interpretation of the paper). 144: "
-            "GoogLeNet's."
-        ),
-    ] = 1,
+    crops: CropsFlag = 1,
     top_k: Annotated[
         int,
         Option(
@@ -170,13 +164,7 @@ def predict(
         ),
     ] = None,
     batch_size: BatchSize = None,
-    device: Annotated[
-        str,
-        Option(
-            metavar="auto|cpu|cuda|cuda:N|mps",
-            help="Device to compute on; auto: an accelerator if available, else the CPU.",
-        ),
-    ] = "auto",
+    device: Device = "auto",
     devices: Devices = "1",
     precision: PrecisionFlag = "32-true",
     fast_decode: FastDecode = False,
@@ -218,10 +206,7 @@ def predict(
     null: Annotated[
         bool, Option("--null", "-0", help="Read NUL-separated paths from standard input.")
     ] = False,
-    quiet: Annotated[
-        bool,
-        Option("--quiet", callback=hush, help="Show no progress; errors are still reported."),
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     r"""Predict the classes of images, with probabilities.
 
@@ -553,7 +538,7 @@ def _check_extras(request: Request, found: EnsembleFiles) -> None:
         _check_explain(explain)
         _find_class(class_name, found.metadata[0].classes)
     if embeddings is not None:
-        _check_embeddings(embeddings, request.output)
+        _check_embeddings(embeddings)
 
 
 def _check_explain(folder: Path) -> None:
@@ -568,20 +553,14 @@ def _check_explain(folder: Path) -> None:
         raise UsageError(f"--explain {folder}: {error.strerror}") from error
 
 
-def _check_embeddings(file: Path, output: Path | None) -> None:
-    from inceptcli.prediction.outputs.embeddings import SUFFIXES, paths_file
+def _check_embeddings(file: Path) -> None:
+    from inceptcli.prediction.outputs.embeddings import SUFFIXES
     from inceptcli.prediction.outputs.parquet import check_pyarrow
 
     if file.suffix not in SUFFIXES:
         raise UsageError(f"--embeddings {file}: must end in {' or '.join(SUFFIXES)}")
     if file.suffix == ".parquet":
         check_pyarrow(f"--embeddings {file}")
-    written = [file, paths_file(file)] if file.suffix == ".npy" else [file]
-    for path in written:
-        if path.exists() and not path.is_file():
-            raise UsageError(f"--embeddings {path}: not a regular file")
-        if output is not None and path.absolute() == output.absolute():
-            raise UsageError(f"--embeddings {path}: --output names the same file")
     if not file.absolute().parent.is_dir():
         raise UsageError(f"--embeddings {file}: no such folder to write into")
 
@@ -613,7 +592,7 @@ def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
     try:
         return Labels(ids, names, ids).find(name)
     except ValueError as error:
-        raise UsageError(f"--class {printable(name)} {error}") from error
+        raise UsageError(f"--class {name} {error}") from error
 
 
 def _explanations(extras: Extras, ensemble: Ensemble) -> AbstractContextManager[Keep]:

@@ -10,19 +10,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from typer import Argument, Option, echo
+from typer import Option, echo
 
-from inceptcli.cli.completion import complete_weights
+from inceptcli.cli.options import Quiet, Weights
 from inceptcli.cli.outputs import (
     OutputFiles,
-    number_of,
     output_replaced,
     print_fitted,
     say_written,
     writing,
 )
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import hush
+from inceptcli.text import number_of
 
 if TYPE_CHECKING:
     from inceptcli.quantization.quantize import Quantization
@@ -41,15 +40,7 @@ SHOWN_BOXES = 5
 
 
 def quantize(
-    weights: Annotated[
-        str,
-        Argument(
-            metavar="NAME|FILE|RUN",
-            autocompletion=complete_weights,
-            help="Weights: a weights file, a run directory, published weights (imagenet or ens-adv "
-            "for irv2-tf, iv4-tf:imagenet) or hf-hub:owner/name[@revision].",
-        ),
-    ],
+    weights: Weights,
     images: Annotated[
         str,
         Option(
@@ -101,9 +92,7 @@ def quantize(
     ] = None,
     seed: Annotated[int, Option(min=0, help="Seed of the choice of images.")] = 0,
     format: Annotated[Literal["table", "json"], Option(help="Output format.")] = "table",
-    quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Show no progress or notices. Default: off.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Quantize a network to int8 for CPUs, and say what it costs.
 

@@ -16,8 +16,9 @@ from inceptcli.cli.completion import (
     complete_recipe,
     complete_weights,
 )
+from inceptcli.cli.options import Quiet
 from inceptcli.errors import UsageError
-from inceptcli.progress.display import hush, silence
+from inceptcli.progress.display import silence
 from inceptcli.text import duration, validation_figures
 
 if TYPE_CHECKING:
@@ -185,9 +186,7 @@ def train(
             "Default: off.",
         ),
     ] = False,
-    quiet: Annotated[
-        bool, Option("--quiet", callback=hush, help="Show no progress or notices. Default: off.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train a network from a recipe and write a run directory.
 

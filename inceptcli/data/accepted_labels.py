@@ -12,16 +12,13 @@ from inceptcli.data.exclusion import roots_of
 from inceptcli.data.label_files import (
     ILSVRC_NAME,
     LONGEST_SHOWN,
-    MAXIMUM_BYTES,
     Labels,
     usual_order,
 )
 from inceptcli.data.selected_images import SelectedImages
 from inceptcli.data.sources import FolderSource, ImageSource
-from inceptcli.data.text_files import as_it_lies, text_of
-from inceptcli.errors import UsageError, UserError
-from inceptcli.files.regular_file import read_regular
-from inceptcli.text import printable
+from inceptcli.data.text_files import as_it_lies, read_text
+from inceptcli.errors import UserError
 
 
 class Relabeled(NamedTuple):
@@ -47,7 +44,7 @@ def relabeled(
         UsageError: `file` cannot be read.
         UserError: `file` is anything else, an image is missing in it, or no image has a label.
     """
-    shown, entries = printable(str(file)), _entries(file)
+    shown, entries = str(file), _entries(file)
     if isinstance(entries, list):
         found = _by_number(source, entries, shown)
     else:
@@ -57,7 +54,7 @@ def relabeled(
     places = [place_of[name] for name in order or ids]
     numbers, accepted = [], []
     for number in range(len(source)):
-        place = f"{shown}: {printable(source.name(number))}"
+        place = f"{shown}: {source.name(number)}"
         if number not in found:
             lacking = len(source) - len(found)
             raise UserError(f"{place} has no labels ({lacking} of {len(source)} images lack them)")
@@ -78,21 +75,14 @@ def relabeled(
 
 
 def _entries(file: Path) -> list[Any] | dict[str, Any]:
-    shown = printable(str(file))
     try:
-        text = text_of(read_regular(file, MAXIMUM_BYTES))
-    except OSError as error:
-        raise UsageError(f"--labels {shown}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"--labels {shown}: {error}") from error
-    try:
-        values = json.loads(text, object_pairs_hook=_without_duplicates)
+        values = json.loads(read_text(file, "--labels"), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise UserError(f"{shown}: not JSON of accepted labels: {printable(reason)}") from error
+        raise UserError(f"{file}: not JSON of accepted labels: {reason}") from error
     if not isinstance(values, list | dict):
         raise UserError(
-            f"{shown}: must be a list of lists of classes, one for each of ILSVRC's validation "
+            f"{file}: must be a list of lists of classes, one for each of ILSVRC's validation "
             "images, or an object {path: [classes]}"
         )
     return values
@@ -116,7 +106,7 @@ def _by_number(source: ImageSource, entries: Sequence[Any], shown: str) -> dict[
         if match is None:
             raise UserError(
                 f"{shown}: is a list, so it labels ILSVRC2012_val_00000001.JPEG and so on, not "
-                f"{printable(name)}; give an object {{path: [classes]}}"
+                f"{name}; give an object {{path: [classes]}}"
             )
         if 0 < int(match[1]) <= len(entries):
             found[number] = entries[int(match[1]) - 1]
@@ -139,7 +129,7 @@ def _by_path(
         places = (os.path.normpath(as_it_lies(root, path)) for root in (*roots, Path()))
         meant = next((numbers[place] for place in (*places, path) if place in numbers), None)
         if meant in found:
-            raise UserError(f"{shown}: {printable(path[:LONGEST_SHOWN])} is there twice")
+            raise UserError(f"{shown}: {path[:LONGEST_SHOWN]} is there twice")
         if meant is not None:
             found[meant] = entry
     return found
@@ -165,4 +155,4 @@ def _labels(entry: Any, known: Labels, places: Sequence[int], place: str) -> tup
 
 
 def _cut(value: Any) -> str:
-    return printable(str(value)[:LONGEST_SHOWN])
+    return str(value)[:LONGEST_SHOWN]

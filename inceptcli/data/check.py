@@ -22,7 +22,7 @@ from inceptcli.data.shards.index import index_of
 from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError
-from inceptcli.text import composed, printable
+from inceptcli.text import composed
 
 logger = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ def _files_in_list(data: str, left_out: LeftOut) -> Found:
     images = images_to_train_on(Path(data), allow_unlabeled=True)
     named = [tuple(images.classes[place] for place in positions(label)) for label in images.labels]
     if unlabeled := named.count(()):
-        logger.info(f"{printable(data)}: {unlabeled} of {len(named)} images have no label")
+        logger.info(f"{data}: {unlabeled} of {len(named)} images have no label")
     files = [CheckedFile(path, "all", own) for path, own in zip(images.paths, named, strict=True)]
     return {"all": list(images.classes)}, files
 
@@ -251,10 +251,7 @@ def _files_in_folders(data: str, left_out: LeftOut) -> Found:
     root = Path(data)
     splits = split_folders(root)
     if others := other_folders(root, splits):
-        logger.info(
-            f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
-            "a class"
-        )
+        logger.info(f"{root}: {folders_in_words(others)} left out, neither a split nor a class")
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
     files = {split: files_by_class(folder, splits.values(), left_out) for split, folder in folders}
     places = [

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from inceptcli.data.label_files import LONGEST_SHOWN, Labels
-from inceptcli.data.text_files import text_of
-from inceptcli.errors import UsageError, UserError
-from inceptcli.files.regular_file import read_regular
-from inceptcli.text import printable
-
-MAXIMUM_BYTES = 64 * 1024**2
+from inceptcli.data.text_files import read_text
+from inceptcli.errors import UserError
 
 
 def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
@@ -24,17 +20,11 @@ def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[i
         UsageError: `file` cannot be read.
         UserError: a class is unknown or listed twice, or there are fewer than two.
     """
-    try:
-        text = text_of(read_regular(file, MAXIMUM_BYTES))
-    except OSError as error:
-        raise UsageError(f"--classes {printable(str(file))}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"--classes {printable(str(file))}: {error}") from error
     known, lines = Labels(ids, names, ids), dict[int, int]()
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(file, "--classes").split("\n"), start=1):
         if not (name := line.strip()):
             continue
-        place = f"{printable(str(file))} line {number}: class {printable(name[:LONGEST_SHOWN])}"
+        place = f"{file} line {number}: class {name[:LONGEST_SHOWN]}"
         try:
             label = known.find(name)
         except ValueError as error:
@@ -44,7 +34,6 @@ def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[i
         lines[label] = number
     if len(lines) < 2:
         raise UserError(
-            f"{printable(str(file))}: at least two classes are needed, got {len(lines)}; give one "
-            "class id per line"
+            f"{file}: at least two classes are needed, got {len(lines)}; give one class id per line"
         )
     return tuple(sorted(lines))

@@ -10,12 +10,9 @@ from typing import NamedTuple
 from inceptcli.data.folders import LabeledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
 from inceptcli.data.sources import FolderSource, ImageSource
-from inceptcli.data.text_files import as_it_lies, text_of
+from inceptcli.data.text_files import as_it_lies, read_text
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.regular_file import read_regular
-from inceptcli.text import printable
 
-MAXIMUM_BYTES = 64 * 1024**2
 NUM_VALIDATION_IMAGES = 50_000
 
 
@@ -37,7 +34,7 @@ def exclude(source: ImageSource, file: Path, data: str) -> Remaining:
         UsageError: the images are not files in folders.
     """
     if not isinstance(source, FolderSource):
-        raise UsageError(f"--exclude {printable(str(file))}: works for folders and lists only")
+        raise UsageError(f"--exclude {file}: works for folders and lists only")
     return exclude_from(source.images, file, roots_of(source, data))
 
 
@@ -72,7 +69,7 @@ def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> 
         if entry.isascii() and entry.isdecimal():
             if len(entry) > LONGEST_NUMBER or not 1 <= int(entry) <= NUM_VALIDATION_IMAGES:
                 raise UserError(
-                    f"{printable(str(file))} line {line}: the number of a validation image must be "
+                    f"{file} line {line}: the number of a validation image must be "
                     f"1 to {NUM_VALIDATION_IMAGES}, got {entry[:20]}"
                 )
             meant = numbered.get(int(entry), [])
@@ -83,24 +80,16 @@ def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> 
         if not meant:
             unknown.append(entry)
     if len(excluded) == len(images.paths):
-        raise UserError(f"{printable(str(file))}: excludes all {len(images.paths)} images")
+        raise UserError(f"{file}: excludes all {len(images.paths)} images")
     left = where(images, [index not in excluded for index in range(len(images.paths))])
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"
-        notes.append(
-            f"{count} match no image; the first is {printable(unknown[0][:LONGEST_SHOWN])}"
-        )
+        notes.append(f"{count} match no image; the first is {unknown[0][:LONGEST_SHOWN]}")
     return Remaining(left, len(excluded), tuple(notes))
 
 
 def _entries(file: Path) -> list[tuple[int, str]]:
     """Return the nonempty lines with their line numbers."""
-    try:
-        text = text_of(read_regular(file, MAXIMUM_BYTES))
-    except OSError as error:
-        raise UsageError(f"--exclude {printable(str(file))}: {error.strerror}") from error
-    except ValueError as error:
-        raise UsageError(f"--exclude {printable(str(file))}: {error}") from error
-    lines = enumerate((line.strip() for line in text.split("\n")), start=1)
+    lines = enumerate((line.strip() for line in read_text(file, "--exclude").split("\n")), start=1)
     return [(number, line) for number, line in lines if line]

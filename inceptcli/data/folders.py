@@ -133,10 +133,10 @@ def files_by_class(
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
-        logger.info(f"left out {_shown(written[0])}{others}: written by inceptcli, not a class")
+        logger.info(f"left out {written[0]}{others}: written by inceptcli, not a class")
     if not found:
         raise UserError(
-            f"{_shown(root)}: no class folders; put each class's images into a folder of its own"
+            f"{root}: no class folders; put each class's images into a folder of its own"
         )
     return dict(sorted(found.items()))
 
@@ -153,7 +153,7 @@ def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, lis
             else:
                 left_out.add_file(file.name)
     if left_out:
-        logger.info(f"{_shown(root)}: {left_out}")
+        logger.info(f"{root}: {left_out}")
     return found
 
 
@@ -169,16 +169,14 @@ def class_folder(root: Path, without: Collection[Path] = ()) -> LabeledImages:
     found = images_by_class(root, without)
     if len(found) == 1:
         raise UserError(
-            f"{_shown(root)}: at least two class folders are needed, got only "
+            f"{root}: at least two class folders are needed, got only "
             f"{printable(next(iter(found)))}"
         )
     images = _labeled(root, found, list(found))
     seen = set(images.labels)
     for label, name in enumerate(found):
         if label not in seen:
-            raise UserError(
-                f"{_shown(root / name)}: a class folder needs images; add some or remove it"
-            )
+            raise UserError(f"{root / name}: a class folder needs images; add some or remove it")
     return images
 
 
@@ -197,20 +195,20 @@ def labeled_for(
     unknown = sorted(found.keys() - {composed(name) for name in classes})
     if unknown:
         raise UserError(
-            f"{_shown(root / unknown[0])}: not one of the {len(classes)} classes"
+            f"{root / unknown[0]}: not one of the {len(classes)} classes"
             f" ({len(unknown)} of {len(found)} folders unknown){_suggestion(unknown[0], classes)}; "
             "rename the folder to the class's name, or remove it"
         )
     images = _labeled(root, found, classes)
     if not images.paths:
-        raise UserError(f"{_shown(root)}: no images in the class folders")
+        raise UserError(f"{root}: no images in the class folders")
     return images
 
 
 def _suggestion(name: str, classes: Sequence[str]) -> str:
     by_case = {known.casefold(): known for known in reversed(classes)}
     near = get_close_matches(name.casefold(), by_case, 1, 0.8)
-    return f"; did you mean {printable(by_case[near[0]])}" if near else ""
+    return f"; did you mean {by_case[near[0]]}" if near else ""
 
 
 def digests(images: LabeledImages) -> list[bytes | None]:
@@ -221,9 +219,9 @@ def digests(images: LabeledImages) -> list[bytes | None]:
 def check_folder(root: Path) -> None:
     """Raise UsageError if `root` is missing or not a folder."""
     if not root.exists():
-        raise UsageError(f"{_shown(root)}: no such folder")
+        raise UsageError(f"{root}: no such folder")
     if not root.is_dir():
-        raise UsageError(f"{_shown(root)}: not a folder; give one that holds one folder per class")
+        raise UsageError(f"{root}: not a folder; give one that holds one folder per class")
 
 
 def subfolders(root: Path) -> list[Path]:
@@ -314,12 +312,8 @@ def _list(folder: Path) -> _Listing:
                 ):
                     files.append(path)
     except OSError as error:
-        raise UserError(f"{_shown(folder)}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
     return _Listing((status.st_dev, status.st_ino), folders, files, left_out)
-
-
-def _shown(path: Path) -> str:
-    return printable(str(path))
 
 
 RUN_FILES = {"lock", "model.safetensors", "recipe.yaml", "train.log"}

@@ -13,12 +13,11 @@ from typing import NamedTuple, TypeVar
 
 from inceptcli.data.folders import Label, LabeledImages
 from inceptcli.data.sources import RemoteSource
-from inceptcli.data.text_files import as_it_lies, text_of
+from inceptcli.data.text_files import MAXIMUM_BYTES, as_it_lies, read_text
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.regular_file import read_regular
 from inceptcli.files.remote.address import Address, data_address, joined, redacted, scheme_of
 from inceptcli.files.remote.transport import FetchError
-from inceptcli.text import composed, listed, printable
+from inceptcli.text import composed, listed
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,6 @@ LONGEST_NUMBER = 18
 LONGEST_SHOWN = 200
 """Maximum number of characters of a label or path shown in a message."""
 
-MAXIMUM_BYTES = 256 * 1024**2
-
-
 Entry = TypeVar("Entry")
 Found = TypeVar("Found")
 
@@ -61,13 +57,11 @@ class ListedImages(NamedTuple):
 
     Attributes:
         images: The images.
-        root: The folder that their paths start from.
         notes: Lines to log.
         read: The files that list the images.
     """
 
     images: LabeledImages
-    root: Path
     notes: tuple[str, ...] = ()
     read: tuple[Path, ...] = ()
 
@@ -100,12 +94,12 @@ def evaluation_images(
             allow_unlabeled=allow_unlabeled,
             group=group,
         )
-        return ListedImages(images, data.parent, read=(data,))
+        return ListedImages(images, read=(data,))
     if data.is_file():
-        raise UsageError(f"{_shown(data)}: must be a folder, or a .csv file of paths and labels")
+        raise UsageError(f"{data}: must be a folder, or a .csv file of paths and labels")
     folder = _flat_folder(data)
     if folder is None:
-        raise UsageError(f"{_shown(data)}: neither a list of images nor ILSVRC's flat folder")
+        raise UsageError(f"{data}: neither a list of images nor ILSVRC's flat folder")
     return flat(folder, ids, names)
 
 
@@ -160,7 +154,7 @@ def images_in_csv(
     Raises:
         UsageError: the columns are missing.
         UserError: a label is unknown or given twice, a path is listed twice, or a path leaves the
-            CSV's folder, directly or by a link, without `allow_outside`; or, without
+            CSV's folder without `allow_outside` (links inside it are followed); or, without
             `allow_unlabeled`, `labels` is empty. The message names the line.
     """
     table = LabelTable(file, Labels(ids, names, ids), allow_unlabeled=allow_unlabeled)
@@ -185,7 +179,7 @@ def images_to_train_on(
     Raises UsageError or UserError as `images_in_csv`; also if all images have the same one label.
     """
     if not file.exists():
-        raise UsageError(f"{_shown(file)}: no such file")
+        raise UsageError(f"{file}: no such file")
     known = None if classes is None else Labels(classes, classes, None)
     table = LabelTable(file, known, allow_unlabeled=allow_unlabeled)
     if not quiet:
@@ -200,11 +194,11 @@ def images_to_train_on(
 
 def _place_below(folder: Path) -> Callable[[str], tuple[str, bool]]:
     """Return a function from a listed path to its place and whether that is inside `folder`."""
-    root, real_folders = os.path.realpath(folder), dict[str, str]()
+    root = os.path.abspath(folder)  # noqa: PTH100 (a Path would keep ..)
 
     def place_of(path: str) -> tuple[str, bool]:
         place = os.path.normpath(as_it_lies(folder, path))
-        return place, Path(_real(place, real_folders)).is_relative_to(root)
+        return place, Path(os.path.abspath(place)).is_relative_to(root)  # noqa: PTH100
 
     return place_of
 
@@ -256,10 +250,10 @@ def groups_in_csv(data: str, column: str) -> list[str]:
         address = data_address(data)
         lines, shown = _lines(_fetched(address), str(address)), str(address)
     else:
-        lines, shown = _lines(Path(data), printable(data)), printable(data)
+        lines, shown = _lines(Path(data), data), data
     header = [entry.strip().lower() for entry in next(lines)[1]]
     if (name := column.strip().lower()) not in header:
-        found = printable(", ".join(header)[:LONGEST_SHOWN])
+        found = _cut(", ".join(header))
         raise UsageError(f"--group {_cut(column)}: {shown} has no such column, only {found}")
     if header.count(name) > 1:
         raise UsageError(f"--group {_cut(column)}: {shown} has several columns of this name")
@@ -291,16 +285,11 @@ def _placed(
         except UsageError as error:
             raise UserError(f"{shown} line {line}: {error}") from error
         if not allow_outside and not is_inside:
-            leaves = ".." in Path(path).parts or Path(path).is_absolute() or scheme_of(path)
-            how = "leaves" if leaves else "is a link that leaves"
-            raise UserError(
-                f"{shown} line {line}: path {_cut(redacted(path))} {how} the file's folder; "
-                + (
-                    "--allow-outside permits it"
-                    if table.is_measured
-                    else "put the file into a folder that contains all images"
-                )
-            )
+            remedy = "put the file into a folder that contains all images"
+            if table.is_measured:
+                remedy = "--allow-outside permits it"
+            leaving = f"{shown} line {line}: path {_cut(redacted(path))} leaves the file's folder"
+            raise UserError(f"{leaving}; {remedy}")
         if place in lines:
             first = f"{_cut(redacted(path))} is already listed in line {lines[place]}"
             raise UserError(f"{shown} line {line}: {first}")
@@ -331,42 +320,33 @@ def flat(
     file = file or _labels_of(folder)
     order = usual_order(ids)
     if (file.parent / "synsets.txt").is_file():
-        order = _read(file.parent / "synsets.txt").split()
+        order = read_text(file.parent / "synsets.txt").split()
     labels = Labels(ids, names, order)
     label_of: dict[str, int] = {}
     for line, name, label in _labeled_names(file, labels):
         key = Path(name).stem
         if key in label_of:
-            raise UserError(f"{_shown(file)} line {line}: {_cut(Path(name).name)} is listed twice")
-        label_of[key] = _find(labels.find, label, f"{_shown(file)} line {line}: label")
+            raise UserError(f"{file} line {line}: {_cut(Path(name).name)} is listed twice")
+        label_of[key] = _find(labels.find, label, f"{file} line {line}: label")
     images = _validation_images(folder)
     unlabeled = [name for name in images if Path(name).stem not in label_of]
     if unlabeled:
         count = f"{len(unlabeled)} of {len(images)} images lack a label"
-        raise UserError(f"{_shown(folder / unlabeled[0])}: not in {_shown(file)} ({count})")
+        raise UserError(f"{folder / unlabeled[0]}: not in {file} ({count})")
     found = LabeledImages(
         tuple(ids),
         tuple(folder / name for name in images),
         tuple(label_of[Path(name).stem] for name in images),
     )
     absent = len(label_of) - len(images)
-    note = f"{absent} of the {len(label_of)} images in {_shown(file)} are not in {_shown(folder)}"
+    note = f"{absent} of the {len(label_of)} images in {file} are not in {folder}"
     read = (file, file.parent / "synsets.txt")
-    return ListedImages(found, folder, (note,) if absent else (), read)
+    return ListedImages(found, (note,) if absent else (), read)
 
 
 def usual_order(ids: Sequence[str]) -> list[str]:
     """Return a thousand synsets in the order of published classifiers; [] for other classes."""
     return sorted(ids) if len(ids) == 1000 and all(map(SYNSET.fullmatch, ids)) else []
-
-
-def _real(place: str, folders: dict[str, str]) -> str:
-    """Return the absolute path with links resolved; `folders` caches those of folders."""
-    folder, name = os.path.split(place)
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder)
-    path = f"{folders[folder]}/{name}"
-    return os.path.realpath(path) if os.path.islink(path) else path  # noqa: PTH114 (see above)
 
 
 class Labels:
@@ -473,12 +453,12 @@ def _labels_of(folder: Path) -> Path:
     for place in (folder, folder.parent):
         if (place / DEVKIT_LABELS).is_file():
             raise UserError(
-                f"{_shown(place / DEVKIT_LABELS)}: numbers the classes 1 to 1000 in the devkit's "
+                f"{place / DEVKIT_LABELS}: numbers the classes 1 to 1000 in the devkit's "
                 "own order, not in that of the synsets; put Caffe's val.txt beside it, or "
                 "labels.csv (file,label) with synset ids"
             )
     raise UserError(
-        f"{_shown(folder)}: no labels; put labels.csv (file,label) or val.txt into it or beside it"
+        f"{folder}: no labels; put labels.csv (file,label) or val.txt into it or beside it"
     )
 
 
@@ -487,7 +467,7 @@ def _kaggle_folder(file: Path) -> Path:
         if folder.is_dir() and _validation_images(folder):
             return folder
     raise UsageError(
-        f"{_shown(file)}: its images are neither in {_shown(file.parent / KAGGLE_IMAGES)} nor "
+        f"{file}: its images are neither in {file.parent / KAGGLE_IMAGES} nor "
         "beside it; put the file into the images' folder, and give that folder as --data"
     )
 
@@ -521,7 +501,7 @@ class LabelTable:
 
         Raises UsageError if columns are missing, UserError if one is there twice.
         """
-        self.known, self.shown = known, shown or _shown(file)
+        self.known, self.shown = known, shown or str(file)
         self.allow_unlabeled = allow_unlabeled
         self._lines = _lines(file, self.shown)
         _, self._header = next(self._lines)
@@ -684,7 +664,7 @@ class LabelTable:
             names = sorted({composed(text) for row in self._rows for text in row.labels})
         if self._rows and len(names) < 1 + (not self.is_multi_label):
             least = "one class is" if self.is_multi_label else "two classes are"
-            got = f", got only {printable(names[0])}" if names else ""
+            got = f", got only {names[0]}" if names else ""
             raise UserError(f"{self.shown}: at least {least} needed{got}")
         self.known = Labels(names, names, None)
         return self
@@ -740,7 +720,7 @@ def _missing_columns(
     wanted: str = "path,label (or file for path, class_index for label), or path,labels (a;b), or "
     "path and a column of 0 and 1 per class",
 ) -> str:
-    found = printable(",".join(header)[:80])
+    found = ",".join(header)[:80]
     return f"{shown}: the first line must name the columns {wanted}, got {found}"
 
 
@@ -752,35 +732,24 @@ def _labeled_names(file: Path, labels: Labels) -> Iterator[tuple[int, str, str]]
         table = LabelTable(file, labels)
         table.log_left_out()
         if table.is_multi_label:
-            raise UsageError(
-                f"{_shown(file)}: ILSVRC's images have one label each, in column label"
-            )
+            raise UsageError(f"{file}: ILSVRC's images have one label each, in column label")
         yield from ((line, path, texts[0]) for line, path, texts in table.rows())
     else:
         yield from _words(file)
 
 
 def _kaggle_rows(file: Path) -> Iterator[tuple[int, str, str]]:
-    lines = _lines(file, _shown(file))
+    lines = _lines(file, str(file))
     header = [name.strip().lower() for name in next(lines)[1]]
     if not {"imageid", "predictionstring"} <= set(header):
-        raise UsageError(_missing_columns(_shown(file), header, "imageid,predictionstring"))
+        raise UsageError(_missing_columns(str(file), header, "imageid,predictionstring"))
     name, boxes = header.index("imageid"), header.index("predictionstring")
     width = _width(header)
     for line, row in lines:
-        _check_width(f"{_shown(file)} line {line}", row, width, QUOTE)
+        _check_width(f"{file} line {line}", row, width, QUOTE)
         if len(row) <= max(name, boxes) or not row[name] or not row[boxes].strip():
-            raise UserError(f"{_shown(file)} line {line}: lacks a path or a label")
+            raise UserError(f"{file} line {line}: lacks a path or a label")
         yield line, row[name], row[boxes].split()[0]
-
-
-def _read(file: Path) -> str:
-    try:
-        return text_of(read_regular(file, MAXIMUM_BYTES))
-    except OSError as error:
-        raise UserError(f"{_shown(file)}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{_shown(file)}: {error}") from error
 
 
 def _lines(file: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
@@ -788,7 +757,7 @@ def _lines(file: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
 
     Messages show `shown` instead of its path.
     """
-    lines = csv.reader(StringIO(_read(file), newline=""), strict=True)
+    lines = csv.reader(StringIO(read_text(file), newline=""), strict=True)
     try:
         yield 1, next(lines, [])
         yield from ((lines.line_num, row) for row in lines if row)
@@ -798,17 +767,13 @@ def _lines(file: Path, shown: str) -> Iterator[tuple[int, list[str]]]:
 
 def _words(file: Path) -> Iterator[tuple[int, str, str]]:
     """Yield line, path and label of a file that separates path and label by the last space."""
-    for number, line in enumerate(_read(file).split("\n"), start=1):
+    for number, line in enumerate(read_text(file).split("\n"), start=1):
         words = line.rsplit(maxsplit=1)
         if len(words) == 1:
-            raise UserError(f"{_shown(file)} line {number}: must be a name and a label")
+            raise UserError(f"{file} line {number}: must be a name and a label")
         if words:
             yield number, words[0], words[1]
 
 
 def _cut(text: str) -> str:
-    return printable(text[:LONGEST_SHOWN])
-
-
-def _shown(path: Path) -> str:
-    return printable(str(path))
+    return text[:LONGEST_SHOWN]

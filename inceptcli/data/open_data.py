@@ -140,7 +140,7 @@ class Dataset(ABC):
         """Log one line about folders or shards that are not used, if any."""
         if places := self.left_out(val_data):
             logger.info(
-                f"{printable(self.data)}: {folders_in_words(places)} left out of training and "
+                f"{self.data}: {folders_in_words(places)} left out of training and "
                 + "validation"
                 + "; `inceptcli eval RUN --split test` measures test images" * self._has_test
             )
@@ -195,9 +195,7 @@ class Folders(Dataset):
         apart = self._no_classes() if folder == self._training_folder else []
         for place in apart:
             if place not in self.folders.values() and place.resolve() != self.validating:
-                logger.info(
-                    f"{printable(str(place))}: contains the images of --val-data, not a class"
-                )
+                logger.info(f"{place}: contains the images of --val-data, not a class")
         if classes is None:
             return FolderSource(class_folder(folder, apart))
         return FolderSource(labeled_for(folder, classes, apart))
@@ -351,7 +349,7 @@ def open_for_training(
     """
     if val_data is not None and val_fraction is not None:
         raise UsageError(
-            f"--val-fraction {val_fraction}: --val-data {printable(val_data)} already selects the "
+            f"--val-fraction {val_fraction}: --val-data {val_data} already selects the "
             "validation images; leave out one of the two"
         )
     dataset = open_dataset(data, val_data, allow_unlabeled=allow_unlabeled)
@@ -372,7 +370,7 @@ def open_for_training(
     if exclude is not None:
         val = _without(val, exclude, val_data or data)
     if val_fraction is None and (line := without_images(val, classes)):
-        logger.info(f"{printable(val_data or data)}: {line}")
+        logger.info(f"{val_data or data}: {line}")
     return train, val, classes
 
 
@@ -381,8 +379,8 @@ def _check_same_labels(train: ListedSource, val: ListedSource, data: str, val_da
     if is_multi_label(train) != is_multi_label(val):
         one, several = (val_data, data) if is_multi_label(train) else (data, val_data)
         raise UsageError(
-            f"--val-data {printable(val_data)}: images of {printable(one)} have one label, those "
-            f"of {printable(several)} any number; give CSV files with the same columns"
+            f"--val-data {val_data}: images of {one} have one label, those "
+            f"of {several} any number; give CSV files with the same columns"
         )
 
 
@@ -447,7 +445,7 @@ def open_split(
         train, val = _split_by_content(whole, val_fraction)
         if split is None:
             logger.info(
-                f"{printable(data)}: {len(val)} of {len(whole)} images, the run's validation "
+                f"{data}: {len(val)} of {len(whole)} images, the run's validation "
                 f"images by its val_fraction {val_fraction}; --split all uses all"
             )
         if split == "train":
@@ -460,8 +458,7 @@ def open_split(
         return Chosen(dataset.images(chosen, classes), chosen)
     there = " and ".join(known) if dataset.splits or named else "no splits"
     raise UsageError(
-        f"--split {chosen or 'val'}: {printable(data)} has {there}; give --split "
-        f"{' or '.join(known)}"
+        f"--split {chosen or 'val'}: {data} has {there}; give --split {' or '.join(known)}"
     )
 
 

@@ -64,8 +64,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
     for split, found in named.items():
         if len(found) > 1:
             raise UsageError(
-                f"{printable(str(root))}: {folders_in_words(found)} are both the {split} images; "
-                "keep one of them"
+                f"{root}: {folders_in_words(found)} are both the {split} images; keep one of them"
             )
     return {split: named[split][0] for split in NAMES if split in named}
 

@@ -1,4 +1,4 @@
-"""Decode text files in UTF-8 or UTF-16, and resolve paths listed in them."""
+"""Read text files in UTF-8 or UTF-16, and resolve paths listed in them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import os
 from functools import partial
 from pathlib import Path
 from unicodedata import normalize
+
+from inceptcli.errors import UsageError, UserError
+from inceptcli.files.regular_file import read_regular
+
+MAXIMUM_BYTES = 256 * 1024**2
 
 nfc, nfd = partial(normalize, "NFC"), partial(normalize, "NFD")
 
@@ -28,6 +33,20 @@ def text_of(content: bytes) -> str:
     if "\0" in text:
         raise ValueError("has NUL characters; save it as UTF-8")
     return text
+
+
+def read_text(file: Path, flag: str | None = None) -> str:
+    """Read a text file; see `text_of`.
+
+    Raises UsageError if it cannot be read and is the value of a `flag`, else UserError.
+    """
+    try:
+        return text_of(read_regular(file, MAXIMUM_BYTES))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        if flag is None:
+            raise UserError(f"{file}: {reason}") from error
+        raise UsageError(f"{flag} {file}: {reason}") from error
 
 
 def as_it_lies(root: Path | str, entry: str) -> str:

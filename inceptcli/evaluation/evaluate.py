@@ -111,7 +111,7 @@ class EvaluationRequest:
         labels, about = self.images.labels, networks.metadata[0]
         if labels is not None and about.is_multi_label:
             raise UsageError(
-                f"--labels {printable(str(labels))}: is for weights with one label per image; give "
+                f"--labels {labels}: is for weights with one label per image; give "
                 "the labels of multi-label data as --data FILE.csv"
             )
         if is_multi_label(found.source):
@@ -130,9 +130,7 @@ class EvaluationRequest:
         flag = self.options.flag_for_two_classes
         if flag is not None and has_several_labels(found.source):
             raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")
-        recorded = asked.recorded._replace(
-            labels=None if labels is None else printable(str(labels))
-        )
+        recorded = asked.recorded._replace(labels=None if labels is None else printable(labels))
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,

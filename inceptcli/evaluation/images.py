@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
@@ -41,7 +41,7 @@ from inceptcli.data.splits import split_folders, split_named
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.address import redacted
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.text import composed, printable
+from inceptcli.text import composed
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
 logger = logging.getLogger(__name__)
@@ -107,8 +107,7 @@ class MeasuredImages(NamedTuple):
         Raises UserError if there are none.
         """
         total, source = len(self.source), of_classes(self.source, subset)
-        listed = printable(str(file))
-        what = f"{total - len(source)} of {total} images are of other classes than {listed} lists"
+        what = f"{total - len(source)} of {total} images are of other classes than {file} lists"
         if not len(source):
             raise UserError(f"{redacted(self.data)}: {what}; there is nothing to measure")
         notes = (f"{what}, and are left out",) if len(source) < total else ()
@@ -229,7 +228,7 @@ def _by_folder(data: str, ids: Sequence[str], names: Sequence[str]) -> Sequence[
     if len({*label_of.values()}) < len(folders):
         return ids
     folder_of = {label: folder for folder, label in label_of.items()}
-    logger.info(f"{printable(data)}: folder names were read as class {how}")
+    logger.info(f"{data}: folder names were read as class {how}")
     return [folder_of.get(label, name) for label, name in enumerate(ids)]
 
 
@@ -253,7 +252,7 @@ def _trained(recipe: Recipe) -> TrainedOn | None:
 def _check_there(data: str, what: str, file: Path) -> None:
     if not Path(data).exists() and not means_shards(data):
         raise UsageError(
-            f"{file}: {what} on {printable(data)}, which is not in {Path.cwd()}; give its present "
+            f"{file}: {what} on {data}, which is not in {Path.cwd()}; give its present "
             "path as --data"
         )
 
@@ -276,34 +275,22 @@ def _given(
         if metadata.unnamed:
             raise UsageError(
                 f"{file}: its {len(ids)} classes are unnamed, so no folder can be matched to them; "
-                "import it again with --classes FILE|FOLDER, or give a CSV file of "
-                "path,class_index"
+                "import it again with --classes FILE|FOLDER, or give a CSV file of path,class_index"
             )
         return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
+    options: dict[str, Any] = {
+        "allow_outside": wanted.allow_outside,
+        "allow_unlabeled": recipe is not None and recipe.data.allow_unlabeled,
+        "group": group,
+    }
+    split: Measured = "val" if Path(data).is_dir() else "all"
     source: ImageSource
-    allow_unlabeled = recipe is not None and recipe.data.allow_unlabeled
+    notes: tuple[str, ...] = ()
+    read: tuple[Path, ...] = ()
     if is_remote_list(data):
-        split: Measured = "all"
-        source = images_in_remote_csv(
-            data,
-            ids,
-            names,
-            allow_outside=wanted.allow_outside,
-            allow_unlabeled=allow_unlabeled,
-            group=group,
-        )
-        notes: tuple[str, ...] = ()
-        read: tuple[Path, ...] = ()
+        source = images_in_remote_csv(data, ids, names, **options)
     else:
-        split = "all" if Path(data).is_file() else "val"
-        images, _, notes, read = evaluation_images(
-            Path(data),
-            ids,
-            names,
-            allow_outside=wanted.allow_outside,
-            allow_unlabeled=allow_unlabeled,
-            group=group,
-        )
+        images, notes, read = evaluation_images(Path(data), ids, names, **options)
         source = FolderSource(images)
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
@@ -321,12 +308,12 @@ def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> Measure
     chosen = split or ("val" if "val" in folders else next(iter(folders)))
     if chosen not in folders:
         raise UsageError(
-            f"--split {chosen}: {printable(data)} has {' and '.join(folders)}; give --split "
+            f"--split {chosen}: {data} has {' and '.join(folders)}; give --split "
             f"{' or '.join(folders)}"
         )
     paths = tuple(find_images(folders[chosen]))
     if not paths:
-        raise UserError(f"{printable(str(folders[chosen]))}: no images")
+        raise UserError(f"{folders[chosen]}: no images")
     images = LabeledImages(tuple(ids), paths, (0,) * len(paths), folders[chosen])
     return MeasuredImages(FolderSource(images), data, chosen)
 
@@ -347,7 +334,7 @@ def _own_exclusion(
     own = recipe.data.exclude if recipe and wanted.data is None and found.split == "val" else None
     if own is not None and not Path(own).exists():
         raise UsageError(
-            f"{file}: validated without the images listed in {printable(own)}, which is not in "
+            f"{file}: validated without the images listed in {own}, which is not in "
             f"{Path.cwd()}; give its present path as --exclude"
         )
     return None if own is None else Path(own)
@@ -363,7 +350,7 @@ def _changed(found: MeasuredImages, exclude: Path, file: Path) -> str | None:
     if then == now:
         return None
     return (
-        f"{printable(str(exclude))}: the list, or the data, has changed since {file} was trained: "
+        f"{exclude}: the list, or the data, has changed since {file} was trained: "
         f"{len(now - then)} of these {len(now)} images are not among the {len(then)} on which it "
         f"validated, and {len(then - now)} of those are left out"
     )
@@ -375,8 +362,7 @@ def _groups(data: str | None, source: ImageSource, column: str) -> dict[str, str
     )
     if data is None or not is_csv or Path(data).name == KAGGLE_LABELS:
         raise UsageError(
-            f"--group {printable(column)}: is a column of a CSV file of path,label; give one as "
-            "--data"
+            f"--group {column}: is a column of a CSV file of path,label; give one as --data"
         )
     groups = groups_in_csv(data, column)
     return {source.name(number): group for number, group in enumerate(groups)}
@@ -407,7 +393,7 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
         return None
     if fraction is not None and found.split != "train":
         return (
-            f"{file}: was trained on all but a fraction {fraction} of {printable(trained.path)}, "
+            f"{file}: was trained on all but a fraction {fraction} of {trained.path}, "
             f"which has {count} of the {images} images; `inceptcli eval {file}` measures the rest"
         )
     return f"{file}: was trained on {count} of these {images} images"

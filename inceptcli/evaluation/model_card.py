@@ -119,7 +119,7 @@ def _data_name(metadata: WeightsMetadata) -> str:
     data = (metadata.recipe or {}).get("data")
     if not isinstance(data, dict):
         return "not known"
-    return printable(str(data.get("path") or "shapes"))
+    return printable(data.get("path") or "shapes")
 
 
 def _data(metadata: WeightsMetadata, trained: TrainedImages) -> str:
@@ -159,5 +159,5 @@ def _recipe(metadata: WeightsMetadata) -> str:
 
 def _text(value: Any) -> str:
     """Escape text so that Markdown shows it literally."""
-    shown = escape(printable(str(value)), quote=False)
+    shown = escape(printable(value), quote=False)
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", shown)

@@ -7,8 +7,6 @@ import fcntl
 import logging
 from typing import IO, Any
 
-from inceptcli.text import printable
-
 logger = logging.getLogger(__name__)
 
 
@@ -25,7 +23,7 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise BlockingIOError(*error.args) from error
         logger.info(
-            f"{printable(str(file.name))}: cannot be locked ({error.strerror}); make sure that no "
+            f"{file.name}: cannot be locked ({error.strerror}); make sure that no "
             "other process writes there"
         )
         return False

@@ -249,7 +249,7 @@ class EnsembleRequest:
             if type(flag) is not bool:
                 raise UsageError(f"{option} must be True or False, got {flag!r}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", str(self.device)):
-            shown = printable(str(self.device))
+            shown = printable(self.device)
             raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {shown}")
         if not (self.threshold is None or 0 <= self.threshold <= 1):  # also true for NaN
             raise UsageError(f"--threshold must be 0 to 1, got {self.threshold}")
@@ -268,7 +268,7 @@ class EnsembleRequest:
             self.resize,
             self.antialias,
             self.threshold,
-            None if self.classes is None else printable(str(self.classes)),
+            None if self.classes is None else printable(self.classes),
         )
 
     def find(self) -> EnsembleFiles:

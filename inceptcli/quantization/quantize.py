@@ -32,7 +32,6 @@ from inceptcli.quantization.int8_graph import (
     quantizable,
     quantized_graph,
 )
-from inceptcli.text import printable
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import read_metadata
 from inceptcli.weights.metadata import WeightsMetadata
@@ -239,7 +238,7 @@ def boxes_named(names: Sequence[str], graph: ModelProto) -> tuple[str, ...]:
         if not any(f"{box}.".startswith(f"{name}.") for box in boxes):
             similar = get_close_matches(name, boxes, n=1, cutoff=0)
             raise UsageError(
-                f"--keep-float {printable(name)}: the network has no such box to quantize; did you "
+                f"--keep-float {name}: the network has no such box to quantize; did you "
                 f"mean {similar[0]}?"
             )
     prefixes = tuple(f"{name}." for name in names)

@@ -199,7 +199,9 @@ class RunDirectory:
     def log_from_any_rank(self, line: str) -> None:
         """Append a line to train.log from a rank other than 0."""
         with open_no_follow(self.path / "train.log", "a") as file:
-            file.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}\n")
+            file.write(
+                f"{datetime.now().astimezone().isoformat(timespec='seconds')} {printable(line)}\n"
+            )
 
     def mark_stopped(self, line: str) -> None:
         """Write the file `stopped`, kept until the next start; torchrun hides the exit code 75."""

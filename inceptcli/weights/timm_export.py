@@ -43,9 +43,8 @@ def lacking_in_timm(options: NetworkOptions) -> str | None:
     }
     if replace(options, **of_training) != released:
         return (
-            f"timm has {options.name} only with three input channels, the released width, "
-            f"repeats, residual scales and batch norm epsilon, and count_padding "
-            f"{released.count_padding}"
+            f"timm has {options.name} only with three input channels, the released width, repeats, "
+            f"residual scales and batch norm epsilon, and count_padding {released.count_padding}"
         )
     return None
 

@@ -77,10 +77,10 @@ def test_nothing_left_and_no_such_file_are_errors(tmp_path: Path) -> None:
 def test_the_organizers_blacklist_leaves_83_of_120(given_data: Path) -> None:
     folder = given_data / "imagenet-val"
     ids, names = zip(*imagenet_classes(), strict=True)
-    images, root, notes, _ = evaluation_images(folder, ids, names)
+    images, notes, _ = evaluation_images(folder, ids, names)
     assert len(images.paths) == 120
     assert notes == ()
-    left = exclude_from(images, folder / "blacklist.txt", [folder, root])
+    left = exclude_from(images, folder / "blacklist.txt", [folder, folder / "images"])
     assert len(left.images.paths) == 83
     assert left.excluded == 37
     assert "1725 of 1762 entries" in left.notes[1]

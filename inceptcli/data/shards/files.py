@@ -11,15 +11,12 @@ from pathlib import Path
 
 from inceptcli.data.folders import has_only_outputs, subfolders
 from inceptcli.data.splits import Split, split_named
-from inceptcli.data.text_files import text_of
+from inceptcli.data.text_files import read_text
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.address import data_address, scheme_of
-from inceptcli.text import composed, printable
+from inceptcli.text import composed
 
 MAXIMUM_SHARDS = 100_000
-
-MAXIMUM_BYTES = 16 * 1024**2
-"""Maximum size of a list of class names; the 21,841 names of ImageNet take half a megabyte."""
 
 
 def means_shards(data: str) -> bool:
@@ -54,11 +51,11 @@ def find_shards(data: str) -> list[Path]:
         else:
             matches = sorted(glob.glob(text))  # noqa: PTH207 (a pattern may be absolute)
         if not matches or not Path(matches[0]).exists():
-            raise UsageError(f"--data {printable(text)}: no such file")
+            raise UsageError(f"--data {text}: no such file")
         found |= dict.fromkeys(map(Path, matches))
     for path in found:
         if path.suffix != ".tar" or path.is_dir():
-            raise UsageError(f"{_shown(path)}: a shard is an uncompressed .tar file")
+            raise UsageError(f"{path}: a shard is an uncompressed .tar file")
     return list(found)
 
 
@@ -86,7 +83,7 @@ def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
         names, path = _names_near(folder)
         lists.setdefault(tuple(map(composed, names)), (names, path))
     if len(lists) > 1:
-        one, other, *_ = (_shown(path) for _, path in lists.values())
+        one, other, *_ = (path for _, path in lists.values())
         raise UserError(f"{one} and {other} list different classes; give shards of one dataset")
     return next(iter(lists.values()))[0]
 
@@ -97,7 +94,7 @@ def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
         if path.is_file():
             return _names_in(path), path
     raise UserError(
-        f"{_shown(folder)}: no classes.txt beside the shards; write the class names there, one "
+        f"{folder}: no classes.txt beside the shards; write the class names there, one "
         "per line, in label order"
     )
 
@@ -106,21 +103,16 @@ CLASS_FILES = ("classes.json", "classes.txt")
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
+    text = read_text(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAXIMUM_BYTES + 1)
-        if len(content) > MAXIMUM_BYTES:
-            raise ValueError(f"more than {MAXIMUM_BYTES} bytes")
-        text = text_of(content)
         text.encode()  # class names must be valid UTF-8
         names = json.loads(text) if path.suffix == ".json" else text.rstrip().splitlines()
-    except (OSError, ValueError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a list of names"
-        raise UserError(f"{_shown(path)}: cannot be read: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read: it is not a list of names") from error
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UserError(f"{_shown(path)}: must list class names, none of them empty")
+        raise UserError(f"{path}: must list class names, none of them empty")
     if len(set(names)) < len(names) or len(set(map(composed, names))) < 2:
-        raise UserError(f"{_shown(path)}: must list at least two names that all differ")
+        raise UserError(f"{path}: must list at least two names that all differ")
     return tuple(names)
 
 
@@ -149,7 +141,7 @@ def _expanded(data: str) -> list[str]:
         from braceexpand import braceexpand
     except ImportError as error:
         raise UsageError(
-            f"--data {printable(data)}: braces need braceexpand; pip install 'inceptcli[shards]', "
+            f"--data {data}: braces need braceexpand; pip install 'inceptcli[shards]', "
             "or give a pattern such as 'train-*.tar'"
         ) from error
     ranges = re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", data)
@@ -157,9 +149,9 @@ def _expanded(data: str) -> list[str]:
     try:
         texts = [] if too_many else list(islice(braceexpand(data), MAXIMUM_SHARDS + 1))
     except ValueError as error:
-        raise UsageError(f"--data {printable(data)}: unbalanced braces") from error
+        raise UsageError(f"--data {data}: unbalanced braces") from error
     if too_many or len(texts) > MAXIMUM_SHARDS:
-        raise UsageError(f"--data {printable(data)}: more than {MAXIMUM_SHARDS} shards")
+        raise UsageError(f"--data {data}: more than {MAXIMUM_SHARDS} shards")
     return texts
 
 
@@ -168,7 +160,3 @@ def _split(path: Path) -> Split | None:
     said = set(map(split_named, words))
     order: tuple[Split, ...] = ("val", "train", "test")
     return next((split for split in order if split in said), None)
-
-
-def _shown(path: Path) -> str:
-    return printable(str(path))

@@ -215,9 +215,7 @@ def _members(file: Any, left_out: LeftOut) -> Iterator[Member]:
     except _DamagedShard:
         raise
     except Exception as error:  # tarfile raises more than ReadError
-        raise _DamagedShard(
-            f"the shard ends early or is damaged: {printable(str(error))}"
-        ) from error
+        raise _DamagedShard(f"the shard ends early or is damaged: {error}") from error
     file.seek(end)
     block = file.read(BLOCK)
     if len(block) < BLOCK:
@@ -269,7 +267,7 @@ def _add(
         try:
             label = 0 if label_of is None else _label(file, label_file, label_of)
         except (ValueError, OSError) as error:
-            index.add_problem(image.name, printable(str(error)))
+            index.add_problem(image.name, printable(error))
             continue
         if label_of is not None and not 0 <= label < _number_of(label_of):
             raise UserError(_unknown_label(shard, label, label_of))
@@ -334,6 +332,6 @@ def _number_of(label_of: Mapping[str, int]) -> int:
 
 def _unknown_label(shard: Path, label: int, label_of: Mapping[str, int]) -> str:
     return (
-        f"{printable(str(shard))}: label {label}, but the list of classes beside the shards has "
+        f"{shard}: label {label}, but the list of classes beside the shards has "
         f"{_number_of(label_of)}"
     )

@@ -25,7 +25,6 @@ from inceptcli.data.shards.writer import (
 from inceptcli.data.splits import folders_in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
-from inceptcli.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def shard_folder(
     """
     if root.is_file():
         raise UsageError(
-            f"{printable(str(root))}: shards are made of class folders, with one label per image; "
+            f"{root}: shards are made of class folders, with one label per image; "
             "train on the CSV file itself"
         )
     splits = _splits(root)
@@ -107,14 +106,11 @@ def _splits(root: Path) -> dict[str, LabeledImages]:
         return {split_named(root.absolute().name) or "images": class_folder(root)}
     if "train" not in folders:
         raise UsageError(
-            f"{printable(str(root))}: has {folders_in_words(list(folders.values()))} but no "
+            f"{root}: has {folders_in_words(list(folders.values()))} but no "
             "train/, which defines the classes; shard them one by one"
         )
     if others := other_folders(root, folders):
-        logger.info(
-            f"{printable(str(root))}: {folders_in_words(others)} left out, neither a split nor "
-            "a class"
-        )
+        logger.info(f"{root}: {folders_in_words(others)} left out, neither a split nor a class")
     train = class_folder(folders.pop("train"), folders.values())
     splits: dict[str, LabeledImages] = {"train": train}
     for split, folder in folders.items():
@@ -124,19 +120,17 @@ def _splits(root: Path) -> dict[str, LabeledImages]:
 
 def _patterns(output: str, root: Path, splits: Sequence[str]) -> dict[str, str]:
     if Path(os.path.realpath(output)).is_relative_to(root.resolve()):
-        raise UsageError(f"--output {printable(output)}: must lie outside {printable(str(root))}")
+        raise UsageError(f"--output {output}: must lie outside {root}")
     if "%" not in output and not output.endswith(".tar"):
         return {split: f"{output}/{split}-%06d.tar" for split in splits}
     if not LAYOUT.fullmatch(output) or "%" in str(Path(output).parent):
         raise UsageError(
-            f"--output {printable(output)}: must be a folder or a pattern such as "
-            "out/train-%06d.tar"
+            f"--output {output}: must be a folder or a pattern such as out/train-%06d.tar"
         )
     if len(splits) > 1:
         raise UsageError(
-            f"--output {printable(output)}: {printable(str(root))} has "
-            f"{folders_in_words([Path(split) for split in splits])}, so "
-            "give a folder, or shard them one by one"
+            f"--output {output}: {root} has {folders_in_words([Path(split) for split in splits])}, "
+            "so give a folder, or shard them one by one"
         )
     return {splits[0]: output}
 
@@ -183,7 +177,7 @@ def _check_others(pattern: str, shards: Sequence[Path]) -> None:
     for path in there:
         if name.fullmatch(path.name) and path not in shards:
             raise UsageError(
-                f"{printable(str(path))}: not one of the {len(shards)} shards to be written; "
+                f"{path}: not one of the {len(shards)} shards to be written; "
                 "remove the old shards, or give another --output"
             )
 
@@ -197,8 +191,8 @@ def _check_not_read(tasks: Sequence[ShardToWrite]) -> None:
         for entry in task.entries:
             if (file := there.get(_identity(task.root / entry.path))) is not None:
                 raise UsageError(
-                    f"--output {printable(str(file))}: is also the input "
-                    f"{printable(str(task.root / entry.path))}; give another --output"
+                    f"--output {file}: is also the input "
+                    f"{task.root / entry.path}; give another --output"
                 )
 
 
@@ -220,11 +214,10 @@ def _write_classes(folder: Path, classes: tuple[str, ...]) -> None:
                 temporary.write_text(json.dumps(classes, indent=0))
         same = json.loads(path.read_bytes()) == list(classes)
     except OSError as error:
-        raise UsageError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
     except (ValueError, RecursionError):
         same = False
     if not same:
         raise UsageError(
-            f"{printable(str(path))}: lists different classes than the {len(classes)} here; give "
-            "another --output"
+            f"{path}: lists different classes than the {len(classes)} here; give another --output"
         )

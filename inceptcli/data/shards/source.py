@@ -17,7 +17,7 @@ from inceptcli.data.left_out import LeftOut
 from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.errors import UserError
-from inceptcli.text import composed, printable
+from inceptcli.text import composed
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class ShardSource:
         unknown = [name for name in self.classes if name not in label_of]
         if unknown:
             raise UserError(
-                f"{printable(str(self.shards[0]))}: its class {printable(unknown[0])} is not one "
+                f"{self.shards[0]}: its class {unknown[0]} is not one "
                 f"of the {len(classes)} trained classes ({len(unknown)} of {len(self.classes)} "
                 "unknown); give shards of the same classes"
             )
@@ -208,9 +208,9 @@ def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource
     )
     if len(labels) == len(problems):
         reason = next(iter(problems.values()), "it has no samples")
-        raise UserError(f"{printable(str(shards[0]))}: no image in the shards: {reason}")
+        raise UserError(f"{shards[0]}: no image in the shards: {reason}")
     if left_out:
-        logger.info(f"{printable(str(shards[0].parent))}: {left_out}")
+        logger.info(f"{shards[0].parent}: {left_out}")
     place_of_name = {name: place for place, name in enumerate(dict.fromkeys(names))}
     labels = np.array([place_of_name[name] for name in names])[labels]
     source = ShardSource(

@@ -22,7 +22,6 @@ from inceptcli.data.shards.index import (
 )
 from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
-from inceptcli.text import printable
 
 
 class ImageToWrite(NamedTuple):
@@ -76,7 +75,7 @@ def write_shard(task: ShardToWrite) -> Written:
             text = json.dumps(there)
             if len(text) > MAXIMUM_INDEX_BYTES:
                 raise UserError(
-                    f"{printable(str(path))}: an index of {len(text)} bytes, over the limit of "
+                    f"{path}: an index of {len(text)} bytes, over the limit of "
                     f"{MAXIMUM_INDEX_BYTES}; give a smaller --size or --count"
                 )
             temporary.write_text(text)
@@ -159,7 +158,7 @@ def _read_back(path: Path, task: ShardToWrite, digests: list[str]) -> ShardIndex
     label_at = {entry.position: entry.label for entry in task.entries}
     labels = [label_at[int(member.partition(".")[0])] for member in index.members]
     if found != digests or index.labels != labels:
-        raise UserError(f"{printable(str(task.shard))}: does not read back as it was written")
+        raise UserError(f"{task.shard}: does not read back as it was written")
     return index
 
 
@@ -172,4 +171,4 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{printable(str(path))}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error

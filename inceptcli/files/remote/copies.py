@@ -53,7 +53,7 @@ def local_copy(address: Address, most: int) -> Path:
         except FetchError as error:
             if known is None or error.is_answer or error.is_broken:
                 raise
-            logger.warning(f"{address}: {printable(str(error))}; using an earlier copy")
+            logger.warning(f"{address}: {error}; using an earlier copy")
     return kept
 
 
@@ -71,7 +71,7 @@ def locked(folder: Path) -> Iterator[bool]:
             yield lock(file, wait=True)
     except OSError as error:
         raise UserError(
-            f"{printable(str(folder))}: cannot be written: {error.strerror or error}; set HF_HOME "
+            f"{folder}: cannot be written: {error.strerror or error}; set HF_HOME "
             "to a writable folder with free space"
         ) from error
 
@@ -170,7 +170,7 @@ def _attempt(
         problem.is_broken = reply is not None
         raise problem from error
     except ValueError as error:  # a host name, here or in a redirect, that cannot exist
-        raise FetchError(f"invalid address: {printable(str(error))}") from error
+        raise FetchError(f"invalid address: {error}") from error
 
 
 def _store(reply: Reply, part: Path, most: int | None) -> None:

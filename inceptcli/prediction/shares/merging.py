@@ -16,7 +16,6 @@ from inceptcli.prediction.shares.part_record import (
     PathDigest,
     read_record,
 )
-from inceptcli.text import printable
 
 SHOWN = 10
 """Number of shards that a message lists."""
@@ -50,7 +49,7 @@ class Parts:
         for path, end in zip(folders, ends, strict=True):
             if end != ends[0]:
                 raise UsageError(
-                    f"{_shown(folders[0])} and {_shown(path)} are of different images "
+                    f"{folders[0]} and {path} are of different images "
                     f"({ends[0].inputs} and {end.inputs}); predict one of them again"
                 )
         self.inputs, self._inputs_sha256 = ends[0].inputs, ends[0].inputs_sha256
@@ -61,7 +60,7 @@ class Parts:
             there, expected = sum(rows for _, rows in files), records[path].share.rows(self.inputs)
             if there != expected:
                 raise UserError(
-                    f"{_shown(path)}: has {there} of {expected} rows; remove the folder and "
+                    f"{path}: has {there} of {expected} rows; remove the folder and "
                     "predict this shard again"
                 )
         self.files = [path / RECORD_NAME for path in folders]
@@ -84,7 +83,7 @@ class Parts:
                     yield answer
         if digest.hexdigest() != self._inputs_sha256:
             raise UserError(
-                f"{_shown(self.files[0].parent)} or another part: rows were changed after they "
+                f"{self.files[0].parent} or another part: rows were changed after they "
                 "were written; remove the part and predict it again"
             )
 
@@ -94,7 +93,7 @@ def _parts(paths: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            raise UsageError(f"{_shown(path)}: no such folder; give parts of predict --shard")
+            raise UsageError(f"{path}: no such folder; give parts of predict --shard")
         inside = [record.parent for record in sorted(path.glob(f"*/{RECORD_NAME}"))]
         found |= dict.fromkeys(inside or [path])
     return list(found)
@@ -104,7 +103,7 @@ def _record(part: Path) -> PartRecord:
     record = read_record(part)
     if record is None:
         raise UsageError(
-            f"{_shown(part)}: neither a part of predict --shard nor a folder of parts; "
+            f"{part}: neither a part of predict --shard nor a folder of parts; "
             f"{RECORD_NAME} is missing or damaged"
         )
     return record
@@ -118,12 +117,10 @@ def _check_one_job(records: Mapping[Path, PartRecord]) -> None:
         if one.share.num_shards != record.share.num_shards:
             difference = f"{one.share.num_shards} shards, not {record.share.num_shards}"
         if difference:
-            raise UsageError(
-                f"{_shown(first)} and {_shown(path)} are of different jobs: {difference}"
-            )
+            raise UsageError(f"{first} and {path} are of different jobs: {difference}")
         same = numbers.setdefault(record.share.number, path)
         if same != path:
-            raise UsageError(f"{_shown(same)} and {_shown(path)} are both shard {record.share}")
+            raise UsageError(f"{same} and {path} are both shard {record.share}")
 
 
 def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
@@ -140,7 +137,3 @@ def _check_complete(count: int, records: dict[int, PartRecord]) -> None:
         f"{len(missing) + len(unfinished)} of {count} shards are incomplete ({'; '.join(parts)}); "
         "run the same predict --shard commands again to continue"
     )
-
-
-def _shown(path: Path) -> str:
-    return printable(str(path))

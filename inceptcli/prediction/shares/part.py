@@ -32,7 +32,7 @@ from inceptcli.prediction.shares.part_record import (
     read_record,
     write_record,
 )
-from inceptcli.text import printable, utf8
+from inceptcli.text import utf8
 
 SECONDS = 30.0
 """A file holds at most the rows of this time: the work that a kill loses."""
@@ -109,7 +109,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _broken(path: Path, reason: str) -> str:
-    return f"{printable(str(path))}: {reason}; remove the folder and predict this shard again"
+    return f"{path}: {reason}; remove the folder and predict this shard again"
 
 
 class Part:
@@ -144,8 +144,8 @@ class Part:
             if row is None and finished is None:
                 yield source
             elif row is None or utf8(row.path) != utf8(source.path):
-                was = "none" if row is None else printable(row.path)
-                raise self._refusal(f"image {inputs} was {was}, is now {printable(source.path)}")
+                was = "none" if row is None else row.path
+                raise self._refusal(f"image {inputs} was {was}, is now {source.path}")
             else:
                 self.unreadable += row.error is not None
         self._end = Finished(inputs=inputs, inputs_sha256=digest.hexdigest())
@@ -190,8 +190,7 @@ class Part:
 
     def _refusal(self, reason: str) -> UsageError:
         return UsageError(
-            f"--output {printable(str(self.folder))}: {reason}; give another --output, or remove "
-            "this folder"
+            f"--output {self.folder}: {reason}; give another --output, or remove this folder"
         )
 
 
@@ -202,7 +201,7 @@ def open_part(folder: Path, record: PartRecord) -> Iterator[Part]:
     Raises UsageError if the folder is the part of another job or not a part, if another process is
     writing it, or if it cannot be written.
     """
-    place = f"--output {printable(str(folder))}"
+    place = f"--output {folder}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open_no_follow(folder / LOCK_NAME, "ab")

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from inceptcli.errors import UsageError
 from inceptcli.processes.launchers import by_slurm, rank_and_size
-from inceptcli.text import printable
 
 
 class Share(NamedTuple):
@@ -29,9 +28,7 @@ class Share(NamedTuple):
             return _of_slurm(os.environ)
         found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         if not found or int(found[1]) >= int(found[2]):
-            raise UsageError(
-                f"--shard must be I/N with I from 0 to N - 1, or auto, got {printable(text)}"
-            )
+            raise UsageError(f"--shard must be I/N with I from 0 to N - 1, or auto, got {text}")
         return cls(int(found[1]), int(found[2]))
 
     def rows(self, inputs: int) -> int:

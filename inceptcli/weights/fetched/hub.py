@@ -17,7 +17,6 @@ from tqdm.std import tqdm
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.hub import prepare
 from inceptcli.progress.task import Task
-from inceptcli.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +77,7 @@ def hub_name(text: str) -> HubName | None:
         return None
     repository, at, revision = text.removeprefix(PREFIX).partition("@")
     if not _REPOSITORY.fullmatch(repository) or (at and not _REVISION.fullmatch(revision)):
-        raise UsageError(
-            f"{printable(text)}: must be {PREFIX}owner/name or {PREFIX}owner/name@revision"
-        )
+        raise UsageError(f"{text}: must be {PREFIX}owner/name or {PREFIX}owner/name@revision")
     return HubName(repository, revision or None)
 
 

@@ -15,15 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inceptcli.data.text_files import text_of
+from inceptcli.data.text_files import read_text
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.regular_file import read_regular
 from inceptcli.text import composed, printable
 from inceptcli.weights.metadata import ClassName
 
 logger = logging.getLogger(__name__)
 
-MAXIMUM_BYTES = 64 * 1024**2
 PLACEHOLDER = re.compile(r"LABEL_\d+")
 """Placeholder class names of transformers."""
 
@@ -59,7 +57,7 @@ def declared_in(path: Path, origin: str) -> Declared | None:
     Raises UserError if its classes or sizes are malformed.
     """
     try:
-        config = json.loads(_text(path))
+        config = json.loads(read_text(path))
     except (ValueError, RecursionError):
         config = None
     known = ("pretrained_cfg", "architecture", "label_names", "id2label")
@@ -141,11 +139,11 @@ def declared_classes(path: Path) -> tuple[ClassName, ...]:
         raise UsageError(f"--classes {path}: no such file or folder")
     if path.suffix.lower() == ".json":
         try:
-            names = _ordered(path, json.loads(_text(path)))
+            names = _ordered(path, json.loads(read_text(path)))
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--classes {path}: not JSON: {error}") from error
     else:
-        names = _names_in_lines(path, [line.strip() for line in _text(path).splitlines()])
+        names = _names_in_lines(path, [line.strip() for line in read_text(path).splitlines()])
     if not names:
         raise UsageError(f"--classes {path}: lists no classes")
     return _named(path, [(name, name) for name in names])
@@ -168,15 +166,6 @@ def _names_in_lines(path: Path, lines: Sequence[str]) -> list[str]:
 def _natural(name: str) -> list[tuple[int, int | str]]:
     parts = re.split(r"(\d+)", name.lower())
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
-
-
-def _text(path: Path) -> str:
-    try:
-        return text_of(read_regular(path, MAXIMUM_BYTES))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def _ordered(path: Path | str, labels: Any) -> list[str]:
@@ -204,5 +193,5 @@ def _named(path: Path | str, entries: Sequence[tuple[str, str]]) -> tuple[ClassN
     ids = [entry.id for entry in classes]
     if len(set(ids)) != len(ids):
         twice = next(key for key, count in Counter(ids).items() if count > 1)
-        raise UsageError(f"{path}: names the class {printable(twice)} twice")
+        raise UsageError(f"{path}: names the class {twice} twice")
     return classes

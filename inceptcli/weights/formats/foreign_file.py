@@ -121,11 +121,11 @@ def _sharded(index: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for shard in _shards(index):
         if not shard.is_file():
-            raise UserError(f"{index}: its shard {printable(shard.name)} is not in its folder")
+            raise UserError(f"{index}: its shard {shard.name} is not in its folder")
         for place, group in read_foreign_file(shard).groups.items():
             if place or (twice := tensors.keys() & group.keys()):
                 what = place or min(twice)
-                raise UserError(f"{shard}: {printable(what)} does not belong in a shard")
+                raise UserError(f"{shard}: {what} does not belong in a shard")
             tensors |= group
     if lacking := sorted(_weight_map(index).keys() - tensors.keys()):
         raise UserError(f"{index}: its shards lack {len(lacking)} tensors, such as {lacking[0]}")

@@ -159,7 +159,7 @@ def _bundle(data: mmap, shards: list[Path], found: Iterable[TableEntry]) -> dict
             raise ValueError(f"{name} is in data file {shard} of {len(shards)}")
         if start + size > sizes[shard]:
             over = start + size - sizes[shard]
-            raise ValueError(f"{name} ends {over} bytes after {printable(shards[shard].name)}")
+            raise ValueError(f"{name} ends {over} bytes after {shards[shard].name}")
         total += size
         checksum = parts.get(CHECKSUM)
         stored[name] = Stored(
