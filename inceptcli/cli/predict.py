@@ -444,7 +444,6 @@ class Job(NamedTuple):
                 sources,
                 ensemble,
                 top_k=self.top_k,
-                batch_size=ensemble.batch_size,
                 embed=embeddings is not None,
                 fast_decode=self.found.request.fast_decode,
                 keep=[*keep, *self._kept(ensemble, stack)],

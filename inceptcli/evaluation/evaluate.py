@@ -47,7 +47,7 @@ from inceptcli.prediction.ensemble import (
     averaged,
     check_same_classes,
 )
-from inceptcli.prediction.predict import classify
+from inceptcli.prediction.predict import examine
 from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.prediction.thresholds import UNKNOWN
 from inceptcli.progress.display import doing
@@ -219,16 +219,7 @@ class Prepared(NamedTuple):
 
         def work() -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[str, str]]]:
             best, skipped = dict[int, tuple[int, ...]](), dict[int, tuple[str, str]]()
-            answers = _answers(
-                ensemble,
-                source,
-                numbers,
-                ensemble.batch_size,
-                progress,
-                self.request.skip_unreadable,
-                self.request.networks.fast_decode,
-                self.sides,
-            )
+            answers = self._pass(ensemble, progress).answers(numbers)
             for number, answer in answers:
                 if isinstance(answer, UnreadableImage):
                     skipped[number] = (source.name(number), str(answer))
@@ -247,16 +238,8 @@ class Prepared(NamedTuple):
     ) -> MultiLabelEvaluation:
         """Measure multi-label images; see `evaluate_labels` and `measure`."""
         options = self.request.options
-        found = evaluate_labels(
-            ensemble,
-            self.images.source,
-            ensemble.batch_size,
-            progress,
-            self.request.skip_unreadable,
-            processes,
-            self.request.networks.fast_decode,
-            options.threshold,
-        )
+        work = self._pass(ensemble, progress)
+        found = evaluate_labels(work, processes, options.threshold)
         if options.bootstrap is None or processes.rank > 0:
             return found
         with doing("drawing bootstrap resamples"):
@@ -269,21 +252,16 @@ class Prepared(NamedTuple):
         options, group_of = self.request.options, self.images.group_of
         if processes.rank > 0:
             options = replace(options, bootstrap=None, group=None)
-        found = evaluate(
-            ensemble,
-            self.images.source,
-            ensemble.batch_size,
-            progress,
-            self.request.skip_unreadable,
-            processes,
-            self.request.networks.fast_decode,
-            self.sides,
-        )
+        found = evaluate(self._pass(ensemble, progress), processes)
         if (rule := self._set_rule(ensemble)) is not None:
             sets = measure_sets(found.images, found.probabilities, rule)
             found = replace(found, sets=sets)
         with doing("drawing bootstrap resamples"):
             return with_options(found, options, self.positive, group_of)
+
+    def _pass(self, ensemble: Ensemble, progress: Callable[[int], None]) -> Pass:
+        skip, fast = self.request.skip_unreadable, self.request.networks.fast_decode
+        return Pass(ensemble, self.images.source, progress, self.sides, skip, fast)
 
     def _set_rule(self, ensemble: Ensemble) -> SetRule | None:
         """Return the rule of the prediction sets; None if no calibration holds for them."""
@@ -298,47 +276,93 @@ class Prepared(NamedTuple):
             return None
 
 
-def evaluate(
-    ensemble: Ensemble,
-    source: ImageSource,
-    batch_size: int,
-    progress: Callable[[int], None],
-    skip_unreadable: bool = False,
-    processes: Processes | None = None,
-    fast_decode: bool = False,
-    sides: Sides | None = None,
-) -> Evaluation:
-    """Measure every image of `source` once, divided among joined `processes`; all get the result.
+class Pass(NamedTuple):
+    """One pass of networks over labeled images.
 
-    Args:
+    Attributes:
         ensemble: Networks.
         source: Labeled images.
-        batch_size: Number of crops that a network gets at once.
         progress: Called with the number of images just done.
+        sides: The networks to measure, and those to compare them with.
         skip_unreadable: Skip images that cannot be read.
-        processes: By default this process alone.
         fast_decode: Decode JPEGs at reduced size, no smaller than the networks need.
-        sides: The networks to measure, and those to compare them with. By default all are measured.
+    """
+
+    ensemble: Ensemble
+    source: ImageSource
+    progress: Callable[[int], None]
+    sides: Sides
+    skip_unreadable: bool = False
+    fast_decode: bool = False
+
+    def gathered(self, processes: Processes) -> tuple[ProcessResults, list[tuple[str, str]]]:
+        """Return the results of all processes in the order of the images, and skipped images."""
+        numbers = share(len(self.source), processes)
+        found = _joined(processes.gather(partial(self._results, numbers)))
+        left_out = [found.skipped[number] for number in sorted(found.skipped)]
+        _check_readable(found.results, left_out)
+        return found, left_out
+
+    def answers(
+        self, numbers: Sequence[int]
+    ) -> Iterator[tuple[int, NDArray[np.float64] | UnreadableImage]]:
+        """Yield each image's number and its probabilities (networks, num_classes), or its error.
+
+        Raises UserError for an unreadable image unless `skip_unreadable`, and for damaged weights.
+        """
+        ensemble, source = self.ensemble, self.source
+        needed_side = ensemble.needed_side if self.fast_decode else None
+        read = partial(source.image, shorter_side=needed_side)
+        for number, seen in examine(numbers, read, ensemble):
+            name = source.name(number)
+            if isinstance(seen, UnreadableImage):
+                if not self.skip_unreadable:
+                    raise UserError(f"{name}: {seen}; --skip-unreadable skips such images")
+                yield number, seen
+            else:
+                answer = seen.of_networks
+                assert answer is not None
+                if not np.isfinite(answer).all():
+                    raise UserError(f"{name}: {_damage(answer, self.sides)}")
+                yield number, answer
+            self.progress(1)
+
+    def _results(self, numbers: Sequence[int]) -> ProcessResults:
+        source = self.source
+        results: dict[int, tuple[ImageResult, ...]] = {}
+        skipped: dict[int, tuple[str, str]] = {}
+        probabilities = np.empty((len(numbers), len(self.ensemble.classes)))
+        for number, answer in self.answers(numbers):
+            name = source.name(number)
+            if isinstance(answer, UnreadableImage):
+                skipped[number] = (name, str(answer))
+                continue
+            means = [averaged(answer, networks) for networks in self.sides.means]
+            probabilities[len(results)] = means[0]
+            label = source.label(number)
+            several = several_labels(source, number)
+            # Multi-label data has no results of single images: probabilities and labels suffice.
+            results[number] = (
+                tuple(image_result(name, label, mean, several) for mean in means)
+                if isinstance(label, int)
+                else ()
+            )
+        return ProcessResults(results, probabilities[: len(results)], skipped)
+
+
+def evaluate(work: Pass, processes: Processes) -> Evaluation:
+    """Measure every image once, divided among joined `processes`; all get the result.
 
     Raises UserError that names an image that cannot be read; with `skip_unreadable` only if no
     image can be read. Also raises it if a network's output is not finite. Raises UsageError for
     multi-label data; see `evaluate_labels`.
     """
-    only_label(source, 0)
-    sides = sides or Sides(tuple(range(len(ensemble.engines))))
-    found, left_out = _gathered(
-        ensemble,
-        source,
-        batch_size,
-        progress,
-        skip_unreadable,
-        processes or Processes(),
-        fast_decode,
-        sides,
-    )
+    only_label(work.source, 0)
+    sides = work.sides
+    found, left_out = work.gathered(processes)
     results = dict(zip(sides.means, zip(*found.results.values(), strict=True), strict=True))
     whole = results[sides.measured]
-    measured = evaluation_of(whole, found.probabilities, ensemble.classes, left_out)
+    measured = evaluation_of(whole, found.probabilities, work.ensemble.classes, left_out)
     if len(sides.measured) > 1:
         alone = [results[number,] for number in sides.measured]
         without = [results[rest] for rest in sides.without_one]
@@ -349,55 +373,16 @@ def evaluate(
 
 
 def evaluate_labels(
-    ensemble: Ensemble,
-    source: ImageSource,
-    batch_size: int,
-    progress: Callable[[int], None],
-    skip_unreadable: bool = False,
-    processes: Processes | None = None,
-    fast_decode: bool = False,
-    threshold: float | None = None,
+    work: Pass, processes: Processes, threshold: float | None = None
 ) -> MultiLabelEvaluation:
     """Measure multi-label images; `threshold` replaces those of the weights. See `evaluate`."""
-    found, left_out = _gathered(
-        ensemble,
-        source,
-        batch_size,
-        progress,
-        skip_unreadable,
-        processes or Processes(),
-        fast_decode,
-        Sides(tuple(range(len(ensemble.engines)))),
-    )
+    source, ensemble = work.source, work.ensemble
+    found, left_out = work.gathered(processes)
     thresholds = ensemble.thresholds
     if threshold is not None or thresholds is None:
         thresholds = np.full(len(ensemble.classes), UNKNOWN if threshold is None else threshold)
     images = [(source.name(number), positions(source.label(number))) for number in found.results]
     return evaluation_of_labels(images, found.probabilities, thresholds, ensemble.classes, left_out)
-
-
-def _gathered(
-    ensemble: Ensemble,
-    source: ImageSource,
-    batch_size: int,
-    progress: Callable[[int], None],
-    skip_unreadable: bool,
-    processes: Processes,
-    fast_decode: bool,
-    sides: Sides,
-) -> tuple[ProcessResults, list[tuple[str, str]]]:
-    """Return the results of all processes in the order of the images, and the skipped images."""
-    numbers = share(len(source), processes)
-
-    def work() -> ProcessResults:
-        return _measure(
-            ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
-        )
-
-    found = _joined(processes.gather(work))
-    left_out = [found.skipped[number] for number in sorted(found.skipped)]
-    _check_readable(found.results, left_out)
-    return found, left_out
 
 
 def _check_readable(found: Sized, left_out: Sequence[tuple[str, str]]) -> None:
@@ -480,65 +465,6 @@ def _joined(parts: Sequence[ProcessResults]) -> ProcessResults:
 def share(num_images: int, processes: Processes) -> range:
     """Return the numbers of the images that this process measures; shares do not overlap."""
     return range(processes.rank, num_images, processes.size)
-
-
-def _measure(
-    ensemble: Ensemble,
-    source: ImageSource,
-    numbers: Sequence[int],
-    batch_size: int,
-    progress: Callable[[int], None],
-    skip_unreadable: bool,
-    fast_decode: bool,
-    sides: Sides,
-) -> ProcessResults:
-    results: dict[int, tuple[ImageResult, ...]] = {}
-    skipped: dict[int, tuple[str, str]] = {}
-    probabilities = np.empty((len(numbers), len(ensemble.classes)))
-    for number, answer in _answers(
-        ensemble, source, numbers, batch_size, progress, skip_unreadable, fast_decode, sides
-    ):
-        name = source.name(number)
-        if isinstance(answer, UnreadableImage):
-            skipped[number] = (name, str(answer))
-        else:
-            means = [averaged(answer, networks) for networks in sides.means]
-            probabilities[len(results)] = means[0]
-            label = source.label(number)
-            several = several_labels(source, number)
-            # Multi-label data has no results of single images: probabilities and labels suffice.
-            results[number] = (
-                tuple(image_result(name, label, mean, several) for mean in means)
-                if isinstance(label, int)
-                else ()
-            )
-    return ProcessResults(results, probabilities[: len(results)], skipped)
-
-
-def _answers(
-    ensemble: Ensemble,
-    source: ImageSource,
-    numbers: Sequence[int],
-    batch_size: int,
-    progress: Callable[[int], None],
-    skip_unreadable: bool,
-    fast_decode: bool,
-    sides: Sides,
-) -> Iterator[tuple[int, NDArray[np.float64] | UnreadableImage]]:
-    """Yield each image's number and its probabilities (networks, num_classes), or its error.
-
-    Raises UserError for an unreadable image unless `skip_unreadable`, and for damaged weights.
-    """
-    read = partial(source.image, shorter_side=ensemble.needed_side if fast_decode else None)
-    for number, answer in classify(numbers, read, ensemble, batch_size=batch_size):
-        name = source.name(number)
-        if isinstance(answer, UnreadableImage):
-            if not skip_unreadable:
-                raise UserError(f"{name}: {answer}; --skip-unreadable skips such images")
-        elif not np.isfinite(answer).all():
-            raise UserError(f"{name}: {_damage(answer, sides)}")
-        yield number, answer
-        progress(1)
 
 
 def _damage(answer: NDArray[np.float64], sides: Sides) -> str:

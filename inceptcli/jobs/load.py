@@ -161,7 +161,6 @@ class Model:
                 sources_of(images),
                 self._ensemble,
                 top_k=top_k,
-                batch_size=self._ensemble.batch_size,
                 embed=embed,
                 fast_decode=self._networks.request.fast_decode,
                 keep=keep,

@@ -108,15 +108,14 @@ class Ensemble:
         """Whether a device computes while this process continues."""
         return any(isinstance(engine, AsynchronousEngine) for engine in self.engines)
 
-    def probabilities(self, images: Sequence[Views], batch_size: int) -> NDArray[np.float64]:
+    def probabilities(self, images: Sequence[Views]) -> NDArray[np.float64]:
         """Compute probabilities (N, num_classes) for N images, at least 1, that `cut` returned.
 
-        Each network gets at most `batch_size` crops at once. Images for which a network's output is
-        not finite have NaN.
+        Images for which a network's output is not finite have NaN.
         """
-        return averaged(self.start(images, batch_size)())
+        return averaged(self.start(images)())
 
-    def start(self, images: Sequence[Views], batch_size: int) -> Callable[[], NDArray[np.float64]]:
+    def start(self, images: Sequence[Views]) -> Callable[[], NDArray[np.float64]]:
         """Return a function that waits for each network's probabilities: see `averaged`.
 
         Computation starts at once if the device is asynchronous and all crops fit one batch.
@@ -124,14 +123,15 @@ class Ensemble:
         waiting: list[Callable[[], NDArray[np.float32]]] = []
         for number, engine in enumerate(next(self._on_devices)):
             views = [image[number] for image in images]
-            if isinstance(engine, AsynchronousEngine) and len(views) * self.crops <= batch_size:
+            fit = len(views) * self.crops <= self.batch_size
+            if fit and isinstance(engine, AsynchronousEngine):
                 waiting.append(engine.start(views))
             else:
-                waiting.append(partial(_in_batches, engine.logits, views, batch_size))
+                waiting.append(partial(self._in_batches, engine.logits, views))
         return lambda: self._of_networks([wait() for wait in waiting])
 
     def probabilities_and_embeddings(
-        self, images: Sequence[Views], batch_size: int
+        self, images: Sequence[Views]
     ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """Also return embeddings (N, num_features); for one network and one crop per image."""
         (engine,) = cast("Sequence[EmbeddingEngine]", self.engines)
@@ -143,8 +143,17 @@ class Ensemble:
             return outputs.logits
 
         assert self.crops == 1
-        found = _in_batches(logits, [view for (view,) in images], batch_size)
+        found = self._in_batches(logits, [view for (view,) in images])
         return averaged(self._of_networks([found])), np.concatenate(embeddings)
+
+    def _in_batches(
+        self,
+        logits_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+        views: Sequence[NDArray[np.uint8]],
+    ) -> NDArray[np.float32]:
+        crops = views[0] if len(views) == 1 else np.concatenate(views)
+        starts = range(0, len(crops), self.batch_size)
+        return np.concatenate([logits_of(crops[at : at + self.batch_size]) for at in starts])
 
     def _of_networks(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Convert logits of all crops to mean probabilities (N, networks, num_classes)."""
@@ -358,16 +367,6 @@ class EnsembleFiles(NamedTuple):
         if asked.threshold is not None:
             ensemble.thresholds = np.full(len(ensemble.classes), asked.threshold)
         return ensemble
-
-
-def _in_batches(
-    logits_of: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    views: Sequence[NDArray[np.uint8]],
-    batch_size: int,
-) -> NDArray[np.float32]:
-    crops = views[0] if len(views) == 1 else np.concatenate(views)
-    starts = range(0, len(crops), batch_size)
-    return np.concatenate([logits_of(crops[at : at + batch_size]) for at in starts])
 
 
 def _check_preprocessing(changes: Mapping[str, Any]) -> None:

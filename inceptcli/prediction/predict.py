@@ -73,8 +73,6 @@ def predict(
     ensemble: Ensemble,
     *,
     top_k: int,
-    batch_size: int,
-    threads: int | None = None,
     embed: bool = False,
     fast_decode: bool = False,
     keep: Sequence[Keep] = (),
@@ -87,16 +85,13 @@ def predict(
         ensemble: Networks and the number of crops.
         top_k: Number of classes per answer, at least 1; capped at the number of classes. Answers of
             multi-label weights have more if more reach their thresholds.
-        batch_size: See `examine`.
-        threads: See `examine`.
         embed: See `examine`.
         fast_decode: Decode JPEGs at reduced size, no smaller than the networks need; see `decode`.
         keep: Functions called with each image with its pixels, probabilities and embedding.
         rule: Rule of the prediction sets, if answers have them.
     """
     read = partial(pixels, shorter_side=ensemble.needed_side if fast_decode else None)
-    images = examine(sources, read, ensemble, batch_size=batch_size, threads=threads, embed=embed)
-    for source, found in images:
+    for source, found in examine(sources, read, ensemble, embed=embed):
         if isinstance(found, Seen) and not np.isfinite(found.probabilities).all():
             found = UnreadableImage(DAMAGED)
         thresholds = ensemble.thresholds
@@ -106,30 +101,11 @@ def predict(
         yield answer
 
 
-def classify(
-    items: Iterable[Item],
-    pixels: Callable[[Item], NDArray[np.uint8]],
-    ensemble: Ensemble,
-    *,
-    batch_size: int,
-    threads: int | None = None,
-) -> Iterator[tuple[Item, NDArray[np.float64] | UnreadableImage]]:
-    """Yield each item with probabilities (networks, num_classes), or its error; see `examine`."""
-    found = examine(items, pixels, ensemble, batch_size=batch_size, threads=threads)
-    for item, seen in found:
-        if isinstance(seen, UnreadableImage):
-            yield item, seen
-        else:
-            assert seen.of_networks is not None
-            yield item, seen.of_networks
-
-
 def examine(
     items: Iterable[Item],
     pixels: Callable[[Item], NDArray[np.uint8]],
     ensemble: Ensemble,
     *,
-    batch_size: int,
     threads: int | None = None,
     embed: bool = False,
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
@@ -144,7 +120,6 @@ def examine(
         pixels: Returns the decoded image of an item, (H, W, 3), or raises UnreadableImage; called
             in threads.
         ensemble: Networks.
-        batch_size: Most crops that a network gets at once.
         threads: Number of decoding threads; by default see `readers`.
         embed: Whether to compute embeddings, for one network and one crop per image.
     """
@@ -156,13 +131,13 @@ def examine(
         except UnreadableImage as error:
             return item, error
 
-    images_at_once = max(1, batch_size // ensemble.crops)
+    images_at_once = max(1, ensemble.batch_size // ensemble.crops)
     with readers(read, threads, ensemble.is_asynchronous) as (reading, num_threads):
         begun: deque[Iterator[tuple[Item, Seen | UnreadableImage]]] = deque()
         try:
             for batch in read_batches(items, reading, images_at_once, num_threads):
                 if batch:
-                    begun.append(_begin(batch, ensemble, batch_size, embed))
+                    begun.append(_begin(batch, ensemble, embed))
                 while len(begun) > (ensemble.num_devices if batch else 0):
                     yield from begun.popleft()
         except Exception:  # of an item: those before it have their answers
@@ -176,7 +151,6 @@ def examine(
 def _begin(
     batch: Sequence[tuple[Item, tuple[Size, Views] | UnreadableImage]],
     ensemble: Ensemble,
-    batch_size: int,
     embed: bool,
 ) -> Iterator[tuple[Item, Seen | UnreadableImage]]:
     """Start a batch on a device; return an iterator that waits for the answers."""
@@ -184,8 +158,8 @@ def _begin(
     if not views:
         return _together(batch, lambda: ((),))
     if embed:
-        return _together(batch, partial(ensemble.probabilities_and_embeddings, views, batch_size))
-    wait = ensemble.start(views, batch_size)
+        return _together(batch, partial(ensemble.probabilities_and_embeddings, views))
+    wait = ensemble.start(views)
 
     def answers() -> tuple[Iterable[Any], ...]:
         of_networks = wait()

@@ -81,11 +81,11 @@ def interleaved(
     found: list[list[NDArray[np.float64]]] = [[] for _ in files]
     seconds: list[list[float]] = [[] for _ in files]
     for network in networks:  # the first image takes longer
-        network.probabilities([(crops[:1],)], 1)
+        network.probabilities([(crops[:1],)])
     for number in range(len(crops)):
         for network, probabilities, times in zip(networks, found, seconds, strict=True):
             start = time.perf_counter()
-            probabilities.append(network.probabilities([(crops[number : number + 1],)], 1))
+            probabilities.append(network.probabilities([(crops[number : number + 1],)]))
             times.append(time.perf_counter() - start)
         done(1)
     return [

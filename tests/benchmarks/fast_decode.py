@@ -50,7 +50,7 @@ def changes(paths: list[Path], weights: Path) -> dict[str, Any]:
         views = [decode(path), decode(path, ensemble.needed_side)]
         if views[0].shape == views[1].shape:
             continue
-        whole, fast = ensemble.probabilities([ensemble.cut(view) for view in views], 16)
+        whole, fast = ensemble.probabilities([ensemble.cut(view) for view in views])
         moved.append(float(np.abs(whole - fast).max()))
         other += int(whole.argmax() != fast.argmax())
     return {

@@ -86,12 +86,12 @@ def of_network(name: str) -> dict[str, float]:
 
 def _prediction(weights: Path) -> float:
     """CPU seconds of an image by the saved weights, without reading it."""
-    ensemble = Ensemble([TorchEngine.load(weights, "cpu", at_once=PREDICTED)])
+    ensemble = Ensemble([TorchEngine.load(weights, "cpu", at_once=PREDICTED)], 1, PREDICTED)
     noise = torch.randint(0, 256, (299, 299, 3), dtype=torch.uint8).numpy()
     views = [ensemble.cut(noise)] * PREDICTED
-    ensemble.probabilities(views[:1], 1)
+    ensemble.probabilities(views[:1])
     begun = time.process_time()
-    ensemble.probabilities(views, PREDICTED)
+    ensemble.probabilities(views)
     return (time.process_time() - begun) / PREDICTED
 
 

@@ -45,7 +45,7 @@ def expected(photos: Path, weights: Path) -> dict[tuple[str, int], float]:
     paths = [photos / IDS[number] / f"{number}.jpg" for number in range(2)]
     smaller = [decode(path, 85) for path in paths]
     assert [picture.shape for picture in smaller] == [(120, 160, 3)] * 2
-    found = ensemble.probabilities([ensemble.cut(picture) for picture in smaller], 1)
+    found = ensemble.probabilities([ensemble.cut(picture) for picture in smaller])
     return {
         (str(path), index): probability
         for path, row in zip(paths, found.tolist(), strict=True)

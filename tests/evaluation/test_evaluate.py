@@ -14,7 +14,7 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UserError
 from inceptcli.evaluation.comparison import Sides
-from inceptcli.evaluation.evaluate import evaluate
+from inceptcli.evaluation.evaluate import Pass, evaluate
 from inceptcli.evaluation.measures import Evaluation, image_result
 from inceptcli.evaluation.processes import Item, Processes
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble
@@ -56,6 +56,9 @@ class Broken(Brightness):
         return np.where(white, np.nan, super().logits(images)).astype(np.float32)
 
 
+ONE = Sides((0,))
+
+
 @dataclass
 class Grays:
     """Pictures of one gray each; some cannot be read. Counts how often each is."""
@@ -84,7 +87,8 @@ class Grays:
 
 def measured(source: Grays, batch_size: int = 7, skip: bool = False) -> Evaluation:
     done: list[int] = []
-    result = evaluate(Ensemble([Brightness()]), source, batch_size, done.append, skip)
+    ensemble = Ensemble([Brightness()], batch_size=batch_size)
+    result = evaluate(Pass(ensemble, source, done.append, ONE, skip), Processes())
     assert sum(done) == len(source)
     return result
 
@@ -121,7 +125,9 @@ def test_processes_share_every_image_and_none_twice(
     source, expected = Grays(num_images, (2,)), measured(Grays(num_images, (2,)), skip=True)
     for rank in range(size):
         ranks = Ranks(rank, size)
-        found = evaluate(Ensemble([Brightness()]), source, 7, lambda done: None, True, ranks)
+        found = evaluate(
+            Pass(Ensemble([Brightness()]), source, lambda done: None, ONE, True), ranks
+        )
     assert source.read == [1] * num_images
     assert found == expected
     assert (found.probabilities == expected.probabilities).all()
@@ -145,7 +151,7 @@ def test_output_that_is_not_finite_fails_even_where_images_may_be_skipped() -> N
     source = Grays(121)
     (white,) = (number for number in range(121) if number * 37 % 256 == 255)
     with pytest.raises(UserError, match=rf"^{white}\.png: {DAMAGED}"):
-        evaluate(Ensemble([Broken()]), source, 4, lambda done: None, skip_unreadable=True)
+        evaluate(Pass(Ensemble([Broken()]), source, lambda done: None, ONE, True), Processes())
 
 
 def test_members_and_the_other_side_are_those_of_separate_evaluations() -> None:
@@ -153,7 +159,8 @@ def test_members_and_the_other_side_are_those_of_separate_evaluations() -> None:
 
     def found(*numbers: int, sides: Sides | None = None) -> Evaluation:
         ensemble = Ensemble([engines[number] for number in numbers])
-        return evaluate(ensemble, Grays(121), 7, lambda done: None, sides=sides)
+        own = sides or Sides(tuple(range(len(numbers))))
+        return evaluate(Pass(ensemble, Grays(121), lambda done: None, own), Processes())
 
     whole = found(0, 1, 2)
     for number, member in enumerate(whole.members):

@@ -89,10 +89,10 @@ def test_two_batches_are_begun_without_waiting(
 
 def test_two_engines_take_turns(weights: Path, engine: TorchEngine) -> None:
     crops = random_crops(5)
-    alone = Ensemble([engine])
-    turns = Ensemble([engine_of(weights)], others=[[engine_of(weights)]])
-    found = [seen for _, seen in examine(range(5), crops.__getitem__, turns, batch_size=1)]
-    expected = [seen for _, seen in examine(range(5), crops.__getitem__, alone, batch_size=1)]
+    alone = Ensemble([engine], batch_size=1)
+    turns = Ensemble([engine_of(weights)], batch_size=1, others=[[engine_of(weights)]])
+    found = [seen for _, seen in examine(range(5), crops.__getitem__, turns)]
+    expected = [seen for _, seen in examine(range(5), crops.__getitem__, alone)]
     for one, other in zip(found, expected, strict=True):
         assert isinstance(one, Seen)
         assert isinstance(other, Seen)

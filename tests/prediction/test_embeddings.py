@@ -74,7 +74,7 @@ def test_the_network_is_run_once(
 
     monkeypatch.setattr(engine, "_run", counted)
     sources = [Source(str(path)) for path in pictures]
-    list(predict(sources, Ensemble([engine]), top_k=1, batch_size=7, embed=True))
+    list(predict(sources, Ensemble([engine], batch_size=7), top_k=1, embed=True))
     assert runs == [1] * 7  # one picture at a time, as on every CPU
 
 
@@ -90,8 +90,8 @@ def test_batches_of_1_and_of_7_agree_and_keep_the_order(
         def keep(source: Source, seen: Seen | UnreadableImage, answer: Answer) -> None:
             rows[source.path] = seen.embedding if isinstance(seen, Seen) else None
 
-        options = {"top_k": 1, "batch_size": batch_size}
-        list(predict(sources, Ensemble([engine]), **options, embed=True, keep=[keep]))  # type: ignore[arg-type]
+        ensemble = Ensemble([engine], batch_size=batch_size)
+        list(predict(sources, ensemble, top_k=1, embed=True, keep=[keep]))
         return rows
 
     one, seven = found(1), found(7)

@@ -59,7 +59,8 @@ def pictures(count: int) -> list[NDArray[np.uint8]]:
 
 def probabilities(ensemble: Ensemble, batch_size: int = 16, count: int = 3) -> NDArray[np.float64]:
     views = [ensemble.cut(picture) for picture in pictures(count)]
-    return ensemble.probabilities(views, batch_size)
+    ensemble.batch_size = batch_size
+    return ensemble.probabilities(views)
 
 
 @pytest.mark.parametrize(("crops", "side"), [(1, 13), (10, 13), (12, 14), (144, 19)])
@@ -136,12 +137,24 @@ def test_predict_gives_no_network_more_crops_than_asked_for_and_fills_batches(
 ) -> None:
     engine = Corner(SMALL)
     sources = [Source(str(draw(tmp_path / f"{n}.png", n))) for n in range(6)]
-    answers = list(predict(sources, Ensemble([engine], 10), top_k=1, batch_size=25))
+    answers = list(
+        predict(
+            sources,
+            Ensemble([engine], 10, batch_size=25),
+            top_k=1,
+        )
+    )
     assert [answer.path for answer in answers] == [source.path for source in sources]
     assert sum(engine.given) == 60
     assert max(engine.given) in (10, 20)  # as many pictures as were decoded already
     engine.given.clear()
-    list(predict(sources[:2], Ensemble([engine], 144), top_k=1, batch_size=100))
+    list(
+        predict(
+            sources[:2],
+            Ensemble([engine], 144, batch_size=100),
+            top_k=1,
+        )
+    )
     assert engine.given == [100, 44, 100, 44]
 
 
@@ -179,6 +192,7 @@ def test_batch_size_changes_no_bit_on_a_cpu(
 ) -> None:
     ensemble = Ensemble([engine], crops)
     views = [ensemble.cut(decode(path)) for path in pictures[:3]]
-    expected = np.concatenate([ensemble.probabilities([view], 1) for view in views])
+    expected = np.concatenate([ensemble.probabilities([view]) for view in views])
     for batch_size in (2, 5, 64):
-        assert (ensemble.probabilities(views, batch_size) == expected).all()
+        ensemble.batch_size = batch_size
+        assert (ensemble.probabilities(views) == expected).all()

@@ -42,7 +42,9 @@ def paint(path: Path, color: str) -> Source:
 
 def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "#0040c0")], Ensemble([MeanColor()]), top_k=2, batch_size=1
+        [paint(tmp_path / "a.png", "#0040c0")],
+        Ensemble([MeanColor()], batch_size=1),
+        top_k=2,
     )
     assert [p.name for p in answer.top] == ["blue", "green"]
     assert [p.index for p in answer.top] == [2, 1]
@@ -53,7 +55,9 @@ def test_the_most_probable_classes_come_first_with_their_probabilities(tmp_path:
 
 def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "teal")], Ensemble([MeanColor()]), top_k=9, batch_size=1
+        [paint(tmp_path / "a.png", "teal")],
+        Ensemble([MeanColor()], batch_size=1),
+        top_k=9,
     )
     assert len(answer.top) == 3
     assert sum(p.probability for p in answer.top) == pytest.approx(1, abs=1e-12)
@@ -61,7 +65,9 @@ def test_more_classes_than_there_are_means_all_and_they_sum_to_one(tmp_path: Pat
 
 def test_of_equally_probable_classes_the_first_one_comes_first(tmp_path: Path) -> None:
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "gray")], Ensemble([MeanColor()]), top_k=3, batch_size=1
+        [paint(tmp_path / "a.png", "gray")],
+        Ensemble([MeanColor()], batch_size=1),
+        top_k=3,
     )
     assert [p.index for p in answer.top] == [0, 1, 2]
 
@@ -78,7 +84,6 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
         ],
         Ensemble([MeanColor()]),
         top_k=1,
-        batch_size=4,
     )
     assert missing == Answer("none.png", error="No such file or directory")
     assert broken.error is not None
@@ -90,14 +95,26 @@ def test_what_cannot_be_read_keeps_its_place_and_its_reason(tmp_path: Path) -> N
 
 def test_a_batch_without_a_readable_picture_is_not_computed() -> None:
     engine = MeanColor()
-    list(predict([Source("none.png")] * 3, Ensemble([engine]), top_k=1, batch_size=2))
+    list(
+        predict(
+            [Source("none.png")] * 3,
+            Ensemble([engine], batch_size=2),
+            top_k=1,
+        )
+    )
     assert engine.batch_sizes == []
 
 
 def test_no_batch_is_larger_than_asked_for(tmp_path: Path) -> None:
     engine = MeanColor()
     source = paint(tmp_path / "a.png", "red")
-    answers = list(predict([source] * 7, Ensemble([engine]), top_k=1, batch_size=3))
+    answers = list(
+        predict(
+            [source] * 7,
+            Ensemble([engine], batch_size=3),
+            top_k=1,
+        )
+    )
     assert len(answers) == 7
     assert sum(engine.batch_sizes) == 7
     assert max(engine.batch_sizes) <= 3
@@ -112,7 +129,11 @@ def test_an_answer_is_given_before_the_next_path_is_known(tmp_path: Path) -> Non
         assert given.wait(timeout=600), "the first answer waits for the second path"
         yield source
 
-    for _ in predict(one_by_one(), Ensemble([MeanColor()]), top_k=1, batch_size=16):
+    for _ in predict(
+        one_by_one(),
+        Ensemble([MeanColor()], batch_size=16),
+        top_k=1,
+    ):
         given.set()
         answers += 1
     assert answers == 2
@@ -124,7 +145,9 @@ def test_output_that_is_not_finite_is_an_error_and_not_a_probability(tmp_path: P
             return np.full((len(images), 3), np.nan, np.float32)
 
     (answer,) = predict(
-        [paint(tmp_path / "a.png", "red")], Ensemble([Broken()]), top_k=1, batch_size=1
+        [paint(tmp_path / "a.png", "red")],
+        Ensemble([Broken()], batch_size=1),
+        top_k=1,
     )
     assert answer.error == "the network's output is not finite; its weights are damaged"
 
@@ -134,7 +157,11 @@ def test_batch_size_and_order_change_no_probability(
 ) -> None:
     def probabilities(order: list[Path], batch_size: int) -> dict[str, dict[int, float]]:
         sources = [Source(str(path)) for path in order]
-        answers = predict(sources, Ensemble([engine]), top_k=6, batch_size=batch_size)
+        answers = predict(
+            sources,
+            Ensemble([engine], batch_size=batch_size),
+            top_k=6,
+        )
         return {a.path: {p.index: p.probability for p in a.top} for a in answers}
 
     expected = probabilities(pictures, 7)

@@ -117,10 +117,10 @@ def test_processes_of_torchrun_share_the_processors(monkeypatch: pytest.MonkeyPa
 def test_answers_are_those_of_threads_in_the_order_of_the_items(
     monkeypatch: pytest.MonkeyPatch, crops: int
 ) -> None:
-    ensemble = Ensemble([Device()], crops)  # type: ignore[arg-type]
-    expected = list(examine(range(40), picture, ensemble, batch_size=30, threads=2))
+    ensemble = Ensemble([Device()], crops, 30)  # type: ignore[arg-type]
+    expected = list(examine(range(40), picture, ensemble, threads=2))
     monkeypatch.setattr("inceptcli.prediction.readers.usable_cores", lambda: 5)
-    found = list(examine(range(40), picture, ensemble, batch_size=30))
+    found = list(examine(range(40), picture, ensemble))
     assert [number for number, _ in found] == list(range(40))
     for (_, one), (_, other) in zip(found, expected, strict=True):
         if isinstance(other, UnreadableImage):
@@ -204,7 +204,7 @@ def test_a_batch_is_begun_before_the_last_one_is_waited_for(
 
     monkeypatch.setattr("inceptcli.prediction.predict.read_batches", batches)
     device = Device()
-    found = examine(range(7), picture, Ensemble([device]), batch_size=2, threads=1)
+    found = examine(range(7), picture, Ensemble([device], batch_size=2), threads=1)
     assert [number for number, _ in found] == [0, 1, 2, 4, 5, 3, 6]
     assert device.events == [
         "start 0", "start 1", "wait 0",
@@ -223,15 +223,15 @@ def test_devices_take_turns_and_answers_keep_their_order(monkeypatch: pytest.Mon
     first, second = Device(), Device()
     second.events = first.events
     second.begun = 100
-    ensemble = Ensemble([first], others=[[second]])
-    found = list(examine(range(7), picture, ensemble, batch_size=1, threads=1))
+    ensemble = Ensemble([first], batch_size=1, others=[[second]])
+    found = list(examine(range(7), picture, ensemble, threads=1))
     assert [number for number, _ in found] == [0, 1, 2, 4, 5, 6]
     assert first.events == [
         "start 0", "start 100", "start 1", "wait 0", "start 101", "wait 100",
         "wait 1", "wait 101",  # nothing is ready
         "start 2", "start 102", "wait 2", "wait 102",
     ]  # fmt: skip
-    alone = list(examine(range(7), picture, Ensemble([Device()]), batch_size=1, threads=1))
+    alone = list(examine(range(7), picture, Ensemble([Device()], batch_size=1), threads=1))
     for (_, one), (_, other) in zip(found, alone, strict=True):
         assert not isinstance(one, UnreadableImage)
         assert not isinstance(other, UnreadableImage)
