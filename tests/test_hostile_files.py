@@ -107,8 +107,9 @@ INDEX = {
     "offsets": [512, 1536], "sizes": [9, 9], "labels": [0, 1],
 }  # fmt: skip
 RECORD = {
-    "inceptcli_part": 2, "share": [0, 1], "format": "jsonl",
-    "weights": ["0" * 64], "crops": 1, "top_k": 5, "fast_decode": False, "precision": "32-true",
+    "inceptcli_part": 3, "share": [0, 1], "format": "jsonl",
+    "weights": ["0" * 64], "crops": 1, "top_k": 5,
+    "recorded": {"fast_decode": False, "precision": "32-true"},
 }  # fmt: skip
 ROW = {
     "path": "a.png", "error": None,

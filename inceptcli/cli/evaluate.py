@@ -247,12 +247,12 @@ def evaluate(
     ...) and bootstrap (resamples, seed, group, groups, and intervals of top1, top5, topk, loss).
     Accuracies are fractions of 1; the loss is the mean negative log-likelihood of the label.
     Skipped images count in no other figure, and the exit code stays 0. JSON and the CSV files have
-    fast_decode: true only with --fast-decode, precision only if it is not 32-true, and image_size,
-    crop_fraction, interpolation, resize, antialias, classes and labels only with these options.
-    JSON also has the images that they leave out: of_other_classes (--classes) and unlabeled
-    (--labels). If images accept several labels, the loss is that of the sum of their probabilities,
-    measures that need one label are null, and --predictions has all labels, separated by
-    semicolons.
+    fast_decode: true only with --fast-decode, precision only if it is not 32-true, image_size,
+    crop_fraction, interpolation, resize and antialias only if they are not the weights' own, and
+    classes and labels only with these options. JSON also has the images that they leave out:
+    of_other_classes (--classes) and unlabeled (--labels). If images accept several labels, the loss
+    is that of the sum of their probabilities, measures that need one label are null, and
+    --predictions has all labels, separated by semicolons.
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are

@@ -13,6 +13,7 @@ from typer import Argument, Option
 from inceptcli.cli.options import Quiet, image_size_of
 from inceptcli.cli.outputs import OutputFiles, say_written
 from inceptcli.errors import UsageError, UserError
+from inceptcli.text import listed
 
 if TYPE_CHECKING:
     from inceptcli.weights.foreign.importing import Imported
@@ -251,7 +252,6 @@ def _in_words(found: Imported, source: Path) -> list[str]:
     classes = f"{count} class{'' if count == 1 else 'es'}"
     lines = [f"{source}: {metadata.source['family']}, {classes}", *found.remarks]
     if initialized:
-        listed = ", ".join(initialized[:NUM_LISTED])
-        more = ", ..." if len(initialized) > NUM_LISTED else ""
-        lines.append(f"{len(initialized)} missing tensors initialized: {listed}{more}")
+        names = listed(initialized, NUM_LISTED)
+        lines.append(f"{len(initialized)} missing tensors initialized: {names}")
     return [*lines, f"sha256 of the source: {metadata.source_sha256}"]

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -226,8 +226,8 @@ def predict(
     spreadsheet runs it as a formula. With --coverage, rows also have set (the names of its classes,
     most probable first; in CSV joined by semicolons, in an image's first row) and coverage_level.
     Rows have fast_decode: true only with --fast-decode, precision only if it is not 32-true, and
-    image_size, crop_fraction, interpolation, resize and antialias only with these options. Bytes of
-    a file name that are not UTF-8 appear as \udc80 to \udcff.
+    image_size, crop_fraction, interpolation, resize and antialias only if they are not the weights'
+    own. Bytes of a file name that are not UTF-8 appear as \udc80 to \udcff.
 
     Overlays of --explain show the network input (resized, cropped, gray). Colors go from dark blue
     (no evidence) to yellow (most evidence); a contour surrounds the hottest half. explanations.csv
@@ -322,7 +322,7 @@ def checked(request: Request) -> Job:
     _check_extras(request, found)
     named = _named_classes(request, found)
     calibrations = [member.calibration for member in found.metadata]
-    set_rule(request.coverage, request.networks, calibrations, found.metadata[0].outputs)
+    set_rule(request.coverage, found.request, calibrations, found.metadata[0].outputs)
     return Job(request, part, written, outputs, found, named)
 
 
@@ -339,7 +339,7 @@ class Job(NamedTuple):
     @property
     def recorded(self) -> RecordedOptions:
         """The options that change answers."""
-        return self.found.request.recorded._replace(coverage_level=self.request.coverage)
+        return replace(self.found.request.recorded, coverage_level=self.request.coverage)
 
     def sources(self) -> tuple[LeftOut, Iterator[Source]]:
         """Return the images, found lazily, and a count of other files in the same folders."""
@@ -387,22 +387,19 @@ class Job(NamedTuple):
 
         Raises UsageError if the part belongs to another job, UserError if writing fails.
         """
+        from inceptcli.files.regular_file import sha256_of
         from inceptcli.prediction.shares.part import open_part
-        from inceptcli.prediction.shares.part_record import PartRecord, weights_digests
+        from inceptcli.prediction.shares.part_record import PartRecord
 
         assert self.part is not None
         networks = self.found.request
         record = PartRecord(
             share=self.part.share,
             format=self.part.format,
-            weights=weights_digests(self.found.files),
+            weights=tuple(map(sha256_of, self.found.files)),
             crops=networks.crops,
             top_k=self.top_k,
-            **{
-                name: value
-                for name, value in self.recorded._asdict().items()
-                if name in PartRecord.model_fields
-            },
+            recorded=self.recorded,
         )
         folder = self.part.folder
         with writing(f"--output {folder}"), open_part(folder, record) as part:

@@ -22,6 +22,7 @@ from inceptcli.data.shards.index import index_of
 from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError
+from inceptcli.files.regular_file import sha256_of
 from inceptcli.text import composed
 
 logger = logging.getLogger(__name__)
@@ -271,8 +272,7 @@ def inspect(place: CheckedFile) -> Inspected:
         return Inspected(place, format=image_format_of(place.path) or "")
     try:
         height, width, _ = decode(place.path).shape
-        with place.path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(place.path)
     except UnreadableImage as error:
         return Inspected(place, problem=str(error))
     return Inspected(place, None, image_format_of(place.path) or "", (height, width), digest)

@@ -14,6 +14,7 @@ from inceptcli.evaluation.coverage import measure_sets
 from inceptcli.evaluation.measures import Evaluation, Origin, evaluation_of, image_result
 from inceptcli.prediction.ensemble import tempered
 from inceptcli.prediction.sets import SetRule
+from inceptcli.text import number_of
 from inceptcli.weights.calibration import COLDEST, HOTTEST, Calibration, images_for, kept_scores
 from inceptcli.weights.header import LONGEST_TEXT
 
@@ -153,8 +154,10 @@ def calibration_as_json(found: Calibrated, weights: str, output: str) -> str:
 def calibration_as_table(found: Calibrated) -> str:
     """Return the temperature with losses and calibration errors, then a line per coverage."""
     calibration, before, after = found.calibration, found.before, found.after
-    count = f"{calibration.images:,} image{'s' * (calibration.images != 1)}"
-    how = [count, *[f"split {calibration.split}"] * (calibration.split != "all")]
+    how = [
+        number_of(calibration.images, "image"),
+        *[f"split {calibration.split}"] * (calibration.split != "all"),
+    ]
     lines = [
         f"{', '.join(how)}: temperature {calibration.temperature:.4g}",
         f"loss {before.loss:.4f} before, {after.loss:.4f} after; calibration error "

@@ -101,7 +101,7 @@ class EvaluationRequest:
         if self.options.coverage is not None:
             measured = [networks.metadata[place].calibration for place in sides.measured]
             outputs = networks.metadata[0].outputs
-            set_rule(self.options.coverage, self.networks, measured, outputs)
+            set_rule(self.options.coverage, networks.request, measured, outputs)
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images,
@@ -119,7 +119,7 @@ class EvaluationRequest:
             positive = None
         else:
             positive = positive_class(self.options, networks.classes)
-        asked = self.networks
+        asked = networks.request
         submission = None
         if self.images.submission:
             self._check_submission(found)
@@ -130,7 +130,7 @@ class EvaluationRequest:
         flag = self.options.flag_for_two_classes
         if flag is not None and has_several_labels(found.source):
             raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")
-        recorded = asked.recorded._replace(labels=None if labels is None else printable(labels))
+        recorded = replace(asked.recorded, labels=None if labels is None else printable(labels))
         origin = Origin(
             asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,
@@ -185,7 +185,8 @@ class EvaluationRequest:
                 files.append(file)
                 metadata.append(about)
         against = tuple(places[file.resolve()] for file in others.files)
-        request = replace(self.networks, weights=tuple(names))
+        changes = others.request.recorded.preprocessing
+        request = replace(networks.request, weights=tuple(names), **changes)
         return EnsembleFiles(request, files, metadata), Sides(measured, against, request.weights)
 
 
@@ -265,7 +266,7 @@ class Prepared(NamedTuple):
 
     def _set_rule(self, ensemble: Ensemble) -> SetRule | None:
         """Return the rule of the prediction sets; None if no calibration holds for them."""
-        asked, networks = self.request.options.coverage, self.request.networks
+        asked, networks = self.request.options.coverage, self.networks.request
         calibrations = [ensemble.engines[place].calibration for place in self.sides.measured]
         if asked is not None or not any(calibrations):
             return set_rule(asked, networks, calibrations)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.evaluation.class_measures import CLASS_AVERAGES, LabeledPredictions, class_measures
-from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
 from inceptcli.text import printable, tells_top5
 from inceptcli.weights.metadata import ClassName
 
@@ -76,6 +76,16 @@ class Origin(NamedTuple):
         """The numbers of images that --labels and --classes left out, by name, if given."""
         found = {"unlabeled": self.unlabeled, "of_other_classes": self.of_other_classes}
         return {name: number for name, number in found.items() if number is not None}
+
+    def in_words(self, images: int) -> list[str]:
+        """Return how this number of images was measured, as parts of a sentence."""
+        how = [f"{images} image{'s' * (images != 1)}"]
+        how += [f"split {self.split}"] * (self.split != "all")
+        how += [f"{self.excluded} excluded"] * bool(self.excluded)
+        how += [f"{n} {name.replace('_', ' ')}" for name, n in self.left_out.items() if n]
+        how += [f"{self.crops} crops each"] * (self.crops > 1)
+        how += [f"{len(self.weights)} networks"] * (len(self.weights) > 1)
+        return how + in_words(self.recorded.as_dict())
 
 
 class ImageResult(NamedTuple):

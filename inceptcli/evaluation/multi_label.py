@@ -26,7 +26,7 @@ from inceptcli.evaluation.class_measures import (
     ratio,
 )
 from inceptcli.evaluation.measures import Origin, mean_interval
-from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.prediction.thresholds import LabelCounts, count_labels
 from inceptcli.text import defused, joined_names, printable
 from inceptcli.weights.metadata import ClassName
@@ -267,14 +267,9 @@ def _class_intervals(result: MultiLabelEvaluation, place: int) -> dict[str, obje
 
 def labels_as_table(result: MultiLabelEvaluation, origin: Origin) -> str:
     """Return overall measures, then a line per class."""
-    how = [f"{len(result.images)} image{'s' * (len(result.images) != 1)}"]
-    how += [f"split {origin.split}"] * (origin.split != "all")
-    how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
-    how += [f"{origin.crops} crops each"] * (origin.crops > 1)
-    how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
-    how += in_words(origin.recorded.as_dict())
+    how = ", ".join(origin.in_words(len(result.images)))
     lines = [
-        f"{', '.join(how)}: mAP {_percent(result.average_precision)}, micro F1 "
+        f"{how}: mAP {_percent(result.average_precision)}, micro F1 "
         f"{_percent(result.micro_f1)}, macro F1 {_percent(result.macro_f1)}, AUROC "
         f"{_percent(result.auroc)}, loss {result.loss:.4f}",
         *_intervals(result),

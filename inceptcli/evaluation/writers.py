@@ -12,7 +12,7 @@ from inceptcli.evaluation.class_measures import CLASS_AVERAGES, PER_CLASS
 from inceptcli.evaluation.comparison import PairedComparison, flip, most_changed
 from inceptcli.evaluation.coverage import SetCounts
 from inceptcli.evaluation.measures import Evaluation, Origin, measure_rows
-from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions, in_words
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import accuracies, defused, joined_names, printable
 
 PREDICTIONS = (
@@ -225,20 +225,13 @@ def as_table(result: Evaluation, origin: Origin) -> str:
     The networks of an ensemble and the comparison with other weights follow.
     """
     low, high = result.top1_interval
-    how = [f"{len(result.images)} image{'s' * (len(result.images) != 1)}"]
-    how += [f"split {origin.split}"] * (origin.split != "all")
-    how += [f"{origin.excluded} excluded"] * bool(origin.excluded)
-    how += [f"{n} {name.replace('_', ' ')}" for name, n in origin.left_out.items() if n]
-    how += [f"{origin.crops} crops each"] * (origin.crops > 1)
-    how += [f"{len(origin.weights)} networks"] * (len(origin.weights) > 1)
-    how += in_words(origin.recorded.as_dict())
     shown = accuracies(result.top1, result.top5, len(result.per_class))
     if result.topk is not None:
         shown += f", top-{result.top_k} {result.topk:.2%}"
     interval = f"95 % interval of top-1 {low:.2%} to {high:.2%}, " if not result.bootstrap else ""
     names = [printable(entry.name.name) for entry in result.per_class]
     lines = [
-        f"{', '.join(how)}: {shown}, loss {result.loss:.4f}",
+        f"{', '.join(origin.in_words(len(result.images)))}: {shown}, loss {result.loss:.4f}",
         f"{interval}calibration error {result.calibration_error:.4f}",
         *filter(None, [origin.caution]),
         *_sets_in_words(result),

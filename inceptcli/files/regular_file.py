@@ -1,8 +1,9 @@
-"""Read untrusted files whole: regular files up to a size limit."""
+"""Read untrusted files whole: regular files up to a size limit; digests of files."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -31,3 +32,12 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"over the limit of {most} bytes", str(path))
     return content
+
+
+def sha256_of(*paths: Path) -> str:
+    """Return the SHA-256 of the bytes of files, one after the other, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()

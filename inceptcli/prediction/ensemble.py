@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial, reduce
 from itertools import cycle
 from pathlib import Path
@@ -286,20 +286,31 @@ class EnsembleRequest:
         Raises UsageError if they cannot form an ensemble, UserError if one cannot be read.
         """
         files = [find_weights(name) for name in self.weights]
+        own = [read_metadata(file) for file in files]
         changes = self.recorded.preprocessing
-        metadata = [read_metadata(file).with_preprocessing(changes) for file in files]
-        _check_onnx_sizes(files, self.recorded.image_size)
+        if size := changes.get("image_size"):
+            _check_onnx_sizes(zip(files, own, strict=True), size)
+        metadata = [each.with_preprocessing(changes) for each in own]
         check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
+        # An option that changes no network is as if it were not given.
+        same = [
+            name
+            for name, value in changes.items()
+            if all(getattr(each.preprocessing, name) == value for each in own)
+        ]
         if self.threshold is not None and metadata[0].outputs == "softmax":
             raise UsageError(
                 f"--threshold: {self.weights[0]} has softmax outputs, for one label per image; "
                 "thresholds need sigmoid outputs"
             )
-        return EnsembleFiles(self, files, metadata)
+        return EnsembleFiles(replace(self, **dict.fromkeys(same)), files, metadata)
 
 
 class EnsembleFiles(NamedTuple):
-    """The weights files of a request, and their metadata with the preprocessing requested."""
+    """The weights files of a request, and their metadata with the preprocessing requested.
+
+    The request is without options that all weights have by themselves.
+    """
 
     request: EnsembleRequest
     files: Sequence[Path]
@@ -388,10 +399,10 @@ def _check_preprocessing(changes: Mapping[str, Any]) -> None:
         )
 
 
-def _check_onnx_sizes(files: Iterable[Path], size: tuple[int, int] | None) -> None:
-    for file in filter(is_onnx, files if size else ()):
-        own = read_metadata(file).preprocessing.image_size
-        if size and size != own:
+def _check_onnx_sizes(files: Iterable[tuple[Path, WeightsMetadata]], size: tuple[int, int]) -> None:
+    for file, metadata in files:
+        own = metadata.preprocessing.image_size
+        if size != own and is_onnx(file):
             raise UsageError(
                 f"--image-size {size[0]}x{size[1]}: {file} is an ONNX file of fixed size "
                 f"{own[0]}x{own[1]}; give the weights that it was exported from"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from inceptcli.data.pixels.preprocessing import Interpolation, ResizeRule
 
@@ -11,7 +12,8 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 """Lightning's names of the precision of a network; with "mixed", its weights stay float32."""
 
 
-class RecordedOptions(NamedTuple):
+@dataclass(frozen=True)
+class RecordedOptions:
     """Options of `predict` and `eval` that change answers or measures.
 
     Attributes:
@@ -50,8 +52,8 @@ class RecordedOptions(NamedTuple):
         """Return the options that differ from the default, by name and as in results."""
         return {
             name: "x".join(map(str, value)) if isinstance(value, tuple) else value
-            for name, value in self._asdict().items()
-            if value != self._field_defaults[name]
+            for name, value in vars(self).items()
+            if value != getattr(RecordedOptions, name)
         }
 
     def as_texts(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ def in_words(values: Mapping[str, object]) -> list[str]:
     """Return the recorded options among the values of a result, as part of a sentence."""
     return [
         name if values[name] is True else f"{name} {_as_text(values[name])}"
-        for name in RecordedOptions._fields
+        for name in vars(DEFAULT_OPTIONS)
         if values.get(name) is not None
     ]
 

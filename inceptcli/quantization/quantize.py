@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.regular_file import sha256_of
 from inceptcli.prediction.engines.onnx_engine import quiet_onnxruntime
 from inceptcli.prediction.export import exported_graph
 from inceptcli.progress.display import Display
@@ -221,7 +221,7 @@ def _quantized(
         "images": len(images.calibration),
         "float32": list(kept),
         "agreement": cost.agreement,
-        "weights_sha256": _sha256(job.file),
+        "weights_sha256": sha256_of(job.file),
     }
     file = networks.final(kept, replace(job.metadata, quantization=record, calibration=None))
     sizes = file.stat().st_size, job.file.stat().st_size
@@ -308,8 +308,3 @@ def _too_little(
         f"fewer than --least-agreement {asked.least_agreement}; nothing was written. The boxes "
         f"with the most noise: {named}. --keep-float auto keeps as few as needed in float32"
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

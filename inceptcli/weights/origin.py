@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inceptcli.text import number_of
 from inceptcli.weights.metadata import WeightsMetadata
 
 
@@ -27,7 +28,7 @@ def origin_in_words(metadata: WeightsMetadata) -> list[str]:
         found = metadata.environment.items()
         lines.append("trained with " + ", ".join(f"{name} {value}" for name, value in found))
     if (calibration := metadata.calibration) is not None:
-        count = f"{calibration.images:,} image{'s' * (calibration.images != 1)}"
+        count = number_of(calibration.images, "image")
         temperature = f"temperature {calibration.temperature:.4g}"
         lines.append(f"calibrated on {count} of {calibration.data}: {temperature}")
     if metadata.assumed:

@@ -168,7 +168,7 @@ def test_tables_parquet_files_and_parts_have_the_sets(
     again = inceptcli("predict", labeled, *flags[:3], "0.9", *flags[4:], *other)
     check_one_line(again, 2, "was started with --coverage 0.95, not 0.9")
     again = inceptcli("predict", labeled, *flags[:2], *flags[4:], *other)
-    check_one_line(again, 2, "was started with --coverage 0.95, not off")
+    check_one_line(again, 2, "was started with --coverage 0.95, not none")
 
 
 def test_eval_measures_the_coverage_and_the_sizes_of_sets(

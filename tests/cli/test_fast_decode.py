@@ -146,7 +146,7 @@ def test_parts_and_what_they_merge_to_say_so(
         place = ("--shard", f"{number}/2", "--output", tmp_path / "parts", "--format", part)
         invoke(photos, *flags, *place)
     record = json.loads((tmp_path / "parts/part-00000-of-00002/_part.json").read_text())
-    assert record["fast_decode"] is True
+    assert record["recorded"]["fast_decode"] is True
     rows = tmp_path / f"parts/part-00000-of-00002/rows-000000000-000000001.{part}"
     found = read_table(rows).to_pylist() if part == "parquet" else rows_of(rows.read_text())
     assert [row["fast_decode"] for row in found] == [True] * 2
@@ -170,7 +170,7 @@ def test_a_part_goes_on_only_as_it_was_begun(
     other = () if begun_with else ("--fast-decode",)
     assert in_shard(0, *begun_with).exit_code == 1  # the file of text
     record = json.loads((tmp_path / "parts/part-00000-of-00002/_part.json").read_text())
-    assert record["fast_decode"] is bool(begun_with)
+    assert record["recorded"]["fast_decode"] is bool(begun_with)
     was, now = ("on", "off") if begun_with else ("off", "on")
     said = f"was started with --fast-decode {was}, not {now}; give another --output"
     check_one_line(in_shard(0, *other), 2, said)

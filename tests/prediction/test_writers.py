@@ -9,7 +9,7 @@ import pytest
 
 from inceptcli.prediction.outputs.writers import WRITERS
 from inceptcli.prediction.predict import Answer, Prediction
-from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 
 ANSWERS = [
     Answer("a.jpg", (Prediction("cat", 1, 0.75), Prediction("käse", 0, 1 / 7))),
@@ -108,6 +108,6 @@ def test_names_of_a_set_in_csv_are_told_apart() -> None:
     sets = [["a;b", "c"], ["a", "b;c"]]
     answers = [Answer("x", (Prediction("c", 0, 1.0),), set=tuple(names)) for names in sets]
     stream = StringIO(newline="")
-    WRITERS["csv"](answers, stream, DEFAULT_OPTIONS._replace(coverage_level=0.9))
+    WRITERS["csv"](answers, stream, RecordedOptions(coverage_level=0.9))
     rows = csv.DictReader(StringIO(stream.getvalue(), newline=""))
     assert [next(csv.reader([row["set"]], delimiter=";")) for row in rows] == sets

@@ -12,8 +12,9 @@ from pathlib import Path
 from inceptcli.data.shards.files import CLASS_FILES
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.cache_folder import cache_folder
+from inceptcli.files.regular_file import sha256_of
 from inceptcli.files.remote.address import Address, data_address
-from inceptcli.files.remote.copies import fetch_into, locked, sha256_of
+from inceptcli.files.remote.copies import fetch_into, locked
 from inceptcli.files.remote.hub import hub_copy, is_kept
 from inceptcli.files.remote.object_store import files_at
 from inceptcli.files.remote.transport import FetchError

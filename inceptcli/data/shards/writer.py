@@ -22,6 +22,7 @@ from inceptcli.data.shards.index import (
 )
 from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
+from inceptcli.files.regular_file import sha256_of
 
 
 class ImageToWrite(NamedTuple):
@@ -106,8 +107,7 @@ def _write(task: ShardToWrite) -> dict[str, Any]:
         with replacing(task.shard) as temporary:
             files, digests, left_out = _fill(temporary, task)
             index = _read_back(temporary, task, digests)
-            with temporary.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = sha256_of(temporary)
         size = task.shard.stat().st_size
     return {
         "inceptcli_shard": VERSION,

@@ -17,6 +17,7 @@ from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing, sync
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.files.file_lock import lock
+from inceptcli.files.regular_file import sha256_of
 from inceptcli.files.remote.address import Address
 from inceptcli.files.remote.transport import (
     Begun,
@@ -136,12 +137,6 @@ def _keep(part: Path, kept: Path, validator: str | None, sha256: str | None) -> 
     if validator:
         with replacing(_note(kept)) as temporary:
             temporary.write_text(json.dumps({"size": size, "validator": validator}))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _attempt(

@@ -113,7 +113,7 @@ def _check_one_job(records: Mapping[Path, PartRecord]) -> None:
     (first, one), *others = records.items()
     numbers = {one.share.number: first}
     for path, record in others:
-        difference = one.difference(record, "share", "format")
+        difference = one.difference(record, "--shard", "--format")
         if one.share.num_shards != record.share.num_shards:
             difference = f"{one.share.num_shards} shards, not {record.share.num_shards}"
         if difference:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from inceptcli.data.pixels.preprocessing import Interpolation, ResizeRule
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.regular_file import read_regular
-from inceptcli.prediction.recorded_options import Precision, RecordedOptions
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.prediction.shares.share import Share
 from inceptcli.recipe.section import Section
 from inceptcli.text import utf8
@@ -46,82 +44,48 @@ class PartRecord(Section):
         weights: SHA-256 of each weights file, in order.
         crops: Crops per image.
         top_k: Most classes per row.
-        fast_decode: Whether JPEGs were decoded at reduced size.
-        precision: Precision of the networks.
-        image_size: This and the following are the preprocessing that replaced the weights' own;
-            see RecordedOptions.
-        crop_fraction: See above, as for the following.
-        interpolation: bilinear or bicubic.
-        resize: short-side or squash.
-        antialias: Whether downscaling was antialiased.
-        coverage_level: Coverage of the prediction sets; None without sets.
-        threshold: Threshold of all classes, if it replaced the weights' own.
+        recorded: Other options that change rows; rows record them too.
         finished: None until the part is finished.
     """
 
-    inceptcli_part: Literal[2] = 2
+    inceptcli_part: Literal[3] = 3
     share: Share
     format: Literal["jsonl", "parquet"]
     weights: tuple[str, ...]
     crops: Number
     top_k: Number
-    fast_decode: bool = False
-    precision: Precision = "32-true"
-    image_size: tuple[int, int] | None = None
-    crop_fraction: float | None = None
-    interpolation: Interpolation | None = None
-    resize: ResizeRule | None = None
-    antialias: bool | None = None
-    coverage_level: float | None = None
-    threshold: float | None = None
+    recorded: RecordedOptions = DEFAULT_OPTIONS
     finished: Finished | None = None
 
     @property
-    def recorded(self) -> RecordedOptions:
-        """How the rows were computed."""
-        values = dict(self)
-        return RecordedOptions(
-            **{name: values[name] for name in RecordedOptions._fields if name in values}
-        )
+    def _by_flag(self) -> dict[str, object]:
+        fields = {"share": self.share, "weights": self.weights, "crops": self.crops}
+        fields |= {"top_k": self.top_k, **vars(self.recorded), "format": self.format}
+        return {_FLAGS.get(n) or f"--{n.replace('_', '-')}": v for n, v in fields.items()}
 
     def difference(self, other: PartRecord, *ignored: str) -> str | None:
-        """Describe the first difference from `other`, as a message ends; None if there is none."""
-        for name, flag in _FLAGS.items():
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if name not in ignored and ours != theirs:
-                if name == "weights":
+        """Describe the first difference from `other`, as a message ends; None if there is none.
+
+        Flags in `ignored` may differ.
+        """
+        theirs = other._by_flag
+        for flag, value in self._by_flag.items():
+            if flag not in ignored and value != theirs[flag]:
+                if flag == "--weights":
                     return "other weights"
-                unset = "off" if name == "coverage_level" else "of the weights"
-                if name == "antialias":
-                    ours, theirs = (None if v is None else str(v).lower() for v in (ours, theirs))
-                return f"{flag} {_shown(ours, unset)}, not {_shown(theirs, unset)}"
+                return f"{flag} {_shown(value)}, not {_shown(theirs[flag])}"
         return None
 
 
-_FLAGS = {
-    "share": "--shard",
-    "weights": "--weights",
-    "crops": "--crops",
-    "top_k": "--top-k",
-    "fast_decode": "--fast-decode",
-    "precision": "--precision",
-    "image_size": "--image-size",
-    "crop_fraction": "--crop-fraction",
-    "interpolation": "--interpolation",
-    "resize": "--resize",
-    "antialias": "--antialias",
-    "coverage_level": "--coverage",
-    "threshold": "--threshold",
-    "format": "--format",
-}
+_FLAGS = {"share": "--shard", "coverage_level": "--coverage"}
 
 
-def _shown(value: object, unset: str) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if type(value) is tuple:  # not a Share
         return "x".join(map(str, value))
-    return unset if value is None else str(value)
+    return "none" if value is None else str(value)
 
 
 class PathDigest:
@@ -152,12 +116,3 @@ def write_record(folder: Path, record: PartRecord) -> None:
     """Write the record into the part's folder atomically."""
     with replacing(folder / RECORD_NAME) as temporary:
         temporary.write_text(record.model_dump_json(indent=1))
-
-
-def weights_digests(files: Iterable[Path]) -> tuple[str, ...]:
-    """Return the SHA-256 of each file."""
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return tuple(digests)

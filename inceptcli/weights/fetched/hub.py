@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tqdm.std import tqdm
 
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.regular_file import sha256_of
 from inceptcli.files.remote.hub import prepare
 from inceptcli.progress.task import Task
 
@@ -136,8 +137,7 @@ def fetch(repository: str, name: str, revision: str | None, task: Task) -> Fetch
     try:
         bar = reporting_to(task)
         path = Path(hf_hub_download(repository, name, revision=revision, tqdm_class=bar))
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(path)
         intact = _is_the_hubs(path, sha256, repository, name)
     except Exception as error:  # the client, its HTTP library and its Rust code raise many types
         raise _unavailable(error, name) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -28,6 +28,16 @@ from inceptcli.weights.metadata import WeightsMetadata
 NUM_LISTED = 10
 
 
+class ImportOptions(TypedDict, total=False):
+    """The options of `imported`."""
+
+    partial: bool
+    raw: bool
+    auxiliary_head: bool
+    declared: Sequence[Declared]
+    source_note: dict[str, str] | None
+
+
 class Imported(NamedTuple):
     """Converted tensors by our keys, their metadata, and notices for the user."""
 
@@ -36,29 +46,13 @@ class Imported(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def convert(
-    source: Path,
-    output: Path,
-    *,
-    partial: bool = False,
-    raw: bool = False,
-    auxiliary_head: bool = False,
-    declared: Sequence[Declared] = (),
-    source_note: dict[str, str] | None = None,
-) -> Imported:
+def convert(source: Path, output: Path, **options: Unpack[ImportOptions]) -> Imported:
     """Convert another library's file to a weights file; see `imported`.
 
     Raises:
         UserError: as `imported`; nothing is written.
     """
-    found = imported(
-        source,
-        partial=partial,
-        raw=raw,
-        auxiliary_head=auxiliary_head,
-        declared=declared,
-        source_note=source_note,
-    )
+    found = imported(source, **options)
     try:  # check that names and sizes are valid in a weights file
         WeightsMetadata.from_header(found.metadata.to_header())
     except ValueError as error:
@@ -274,11 +268,11 @@ def _problems(
         "with the wrong shape": misshapen,
         "not floating-point": mistyped,
     }
-    return {kind: f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys}
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:NUM_LISTED]) + (", ..." if len(keys) > NUM_LISTED else "")
+    return {
+        kind: f"{len(keys)} {kind}: {listed(keys, NUM_LISTED)}"
+        for kind, keys in kinds.items()
+        if keys
+    }
 
 
 def _shape(tensor: Tensor) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from inceptcli.errors import UserError
 from inceptcli.networks.registry import network_options
-from inceptcli.text import printable
+from inceptcli.text import listed, printable
 from inceptcli.weights.foreign.run_checkpoint import CURRENT, STATE
 from inceptcli.weights.formats.foreign_file import ForeignFile, is_counter
 from inceptcli.weights.formats.keras_config import KerasConfig
@@ -207,9 +207,7 @@ def _remarks(chosen: Recognized, networks: list[Recognized], file: ForeignFile) 
             flag = " (--raw uses them)" * (chosen.averaged and not other.averaged and not lacking)
             remarks.append(f"skipped {other.name}: {kind} weights{lacking}{flag}")
     if chosen.others:
-        listed = ", ".join(map(printable, chosen.others[:3]))
-        more = ", ..." if len(chosen.others) > 3 else ""
-        remarks.append(f"skipped {len(chosen.others)} other tensors: {listed}{more}")
+        remarks.append(f"skipped {len(chosen.others)} other tensors: {listed(chosen.others)}")
     if counters := [key for key in file.groups[chosen.place] if is_counter(key)]:
         remarks.append(f"skipped {len(counters)} counters, such as {printable(counters[0])}")
     return [*remarks, *file.remarks]

@@ -5,7 +5,6 @@ Formats: safetensors, PyTorch pickles, Keras HDF5 files and archives, TensorFlow
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import reprlib
@@ -19,7 +18,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from safetensors import SafetensorError, safe_open
 
 from inceptcli.errors import UserError
-from inceptcli.files.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular, sha256_of
 from inceptcli.text import listed, printable
 from inceptcli.weights.file import is_safetensors, reason
 from inceptcli.weights.foreign.run_checkpoint import step_of
@@ -100,12 +99,7 @@ def files_of(path: Path) -> list[Path]:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of `files_of(path)`, concatenated, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for part in files_of(path):
-        with part.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(*files_of(path))
 
 
 def _checkpoint(path: Path) -> ForeignFile:
