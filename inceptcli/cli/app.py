@@ -59,8 +59,8 @@ class ReportingGroup(LazyGroup):
             echo(fitted(f"Error: {shortened(printable(error))}", sys.stderr), err=True)
             raise Exit(error.exit_code) from None
         except BadParameter as error:
-            # Typer keeps the prefix of pydantic's messages.
-            message = error.format_message().replace(": Value error, ", ": ", 1)
+            # Typer keeps the prefix of pydantic's messages, and lists choices in lines.
+            message = " ".join(error.format_message().replace(": Value error, ", ": ", 1).split())
             echo(fitted(f"Error: {message}", sys.stderr), err=True)
             raise Exit(UsageError.exit_code) from None
         except OSError as error:

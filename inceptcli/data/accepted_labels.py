@@ -19,6 +19,7 @@ from inceptcli.data.selected_images import SelectedImages
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.text_files import as_it_lies, read_text
 from inceptcli.errors import UserError
+from inceptcli.text import printable
 
 
 class Relabeled(NamedTuple):
@@ -129,7 +130,7 @@ def _by_path(
         places = (os.path.normpath(as_it_lies(root, path)) for root in (*roots, Path()))
         meant = next((numbers[place] for place in (*places, path) if place in numbers), None)
         if meant in found:
-            raise UserError(f"{shown}: {path[:LONGEST_SHOWN]} is there twice")
+            raise UserError(f"{shown}: {_cut(path)} is there twice")
         if meant is not None:
             found[meant] = entry
     return found
@@ -155,4 +156,4 @@ def _labels(entry: Any, known: Labels, places: Sequence[int], place: str) -> tup
 
 
 def _cut(value: Any) -> str:
-    return str(value)[:LONGEST_SHOWN]
+    return printable(str(value)[:LONGEST_SHOWN])

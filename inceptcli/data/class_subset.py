@@ -8,6 +8,7 @@ from pathlib import Path
 from inceptcli.data.label_files import LONGEST_SHOWN, Labels
 from inceptcli.data.text_files import read_text
 from inceptcli.errors import UserError
+from inceptcli.text import printable
 
 
 def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[int, ...]:
@@ -24,7 +25,7 @@ def read_subset(file: Path, ids: Sequence[str], names: Sequence[str]) -> tuple[i
     for number, line in enumerate(read_text(file, "--classes").split("\n"), start=1):
         if not (name := line.strip()):
             continue
-        place = f"{file} line {number}: class {name[:LONGEST_SHOWN]}"
+        place = f"{file} line {number}: class {printable(name[:LONGEST_SHOWN])}"
         try:
             label = known.find(name)
         except ValueError as error:

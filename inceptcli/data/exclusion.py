@@ -12,6 +12,7 @@ from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOW
 from inceptcli.data.sources import FolderSource, ImageSource
 from inceptcli.data.text_files import as_it_lies, read_text
 from inceptcli.errors import UsageError, UserError
+from inceptcli.text import printable
 
 NUM_VALIDATION_IMAGES = 50_000
 
@@ -85,7 +86,9 @@ def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> 
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"
-        notes.append(f"{count} match no image; the first is {unknown[0][:LONGEST_SHOWN]}")
+        notes.append(
+            f"{count} match no image; the first is {printable(unknown[0][:LONGEST_SHOWN])}"
+        )
     return Remaining(left, len(excluded), tuple(notes))
 
 

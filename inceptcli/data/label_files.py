@@ -17,7 +17,7 @@ from inceptcli.data.text_files import MAXIMUM_BYTES, as_it_lies, read_text
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.remote.address import Address, data_address, joined, redacted, scheme_of
 from inceptcli.files.remote.transport import FetchError
-from inceptcli.text import composed, listed
+from inceptcli.text import composed, listed, printable
 
 logger = logging.getLogger(__name__)
 
@@ -720,7 +720,7 @@ def _missing_columns(
     wanted: str = "path,label (or file for path, class_index for label), or path,labels (a;b), or "
     "path and a column of 0 and 1 per class",
 ) -> str:
-    found = ",".join(header)[:80]
+    found = printable(",".join(header)[:80])
     return f"{shown}: the first line must name the columns {wanted}, got {found}"
 
 
@@ -776,4 +776,4 @@ def _words(file: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def _cut(text: str) -> str:
-    return text[:LONGEST_SHOWN]
+    return printable(text[:LONGEST_SHOWN])

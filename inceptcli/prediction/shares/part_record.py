@@ -73,16 +73,16 @@ class PartRecord(Section):
             if flag not in ignored and value != theirs[flag]:
                 if flag == "--weights":
                     return "other weights"
-                return f"{flag} {_shown(value)}, not {_shown(theirs[flag])}"
+                return f"{flag} {_shown(flag, value)}, not {_shown(flag, theirs[flag])}"
         return None
 
 
 _FLAGS = {"share": "--shard", "coverage_level": "--coverage"}
 
 
-def _shown(value: object) -> str:
+def _shown(flag: str, value: object) -> str:
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return str(value).lower() if flag == "--antialias" else "on" if value else "off"
     if type(value) is tuple:  # not a Share
         return "x".join(map(str, value))
     return "none" if value is None else str(value)
