@@ -293,17 +293,17 @@ class EnsembleRequest:
         metadata = [each.with_preprocessing(changes) for each in own]
         check_ensemble(list(zip(self.weights, metadata, strict=True)), self.crops)
         # An option that changes no network is as if it were not given.
-        same = [
-            name
+        unset: dict[str, Any] = {
+            name: None
             for name, value in changes.items()
             if all(getattr(each.preprocessing, name) == value for each in own)
-        ]
+        }
         if self.threshold is not None and metadata[0].outputs == "softmax":
             raise UsageError(
                 f"--threshold: {self.weights[0]} has softmax outputs, for one label per image; "
                 "thresholds need sigmoid outputs"
             )
-        return EnsembleFiles(replace(self, **dict.fromkeys(same)), files, metadata)
+        return EnsembleFiles(replace(self, **unset), files, metadata)
 
 
 class EnsembleFiles(NamedTuple):

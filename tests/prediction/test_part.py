@@ -20,6 +20,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, Prediction
+from inceptcli.prediction.recorded_options import RecordedOptions
 from inceptcli.prediction.shares import part as part_module
 from inceptcli.prediction.shares.part import Part, open_part, read_rows, rows_files
 from inceptcli.prediction.shares.part_record import (
@@ -236,8 +237,8 @@ CHANGES: dict[str, dict[str, object]] = {
     "other weights": {"weights": ("b" * 64,)},
     "--crops 1, not 12": {"crops": 12},
     "--top-k 2, not 5": {"top_k": 5},
-    "--fast-decode off, not on": {"fast_decode": True},
-    "--precision 32-true, not bf16-mixed": {"precision": "bf16-mixed"},
+    "--fast-decode off, not on": {"recorded": RecordedOptions(fast_decode=True)},
+    "--precision 32-true, not bf16-mixed": {"recorded": RecordedOptions(precision="bf16-mixed")},
     "--format jsonl, not parquet": {"format": "parquet"},
 }
 
