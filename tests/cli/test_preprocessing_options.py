@@ -153,11 +153,11 @@ def test_parts_record_them_and_only_equal_ones_are_merged(
     (tmp_path / "parts/part-00001-of-00002").rename(tmp_path / "away")
     part(1, *FLAGS[:-1], "short-side")
     done = inceptcli("merge", tmp_path / "parts")
-    check_one_line(done, 2, "of different jobs: --resize squash, not short-side")
+    check_one_line(done, 2, "of different jobs: --resize squash, not none")
     (tmp_path / "parts/part-00001-of-00002").rename(tmp_path / "away too")
     part(1, *FLAGS, "--antialias", "true")
     done = inceptcli("merge", tmp_path / "parts")
-    check_one_line(done, 2, "of different jobs: --antialias false, not true")
+    check_one_line(done, 2, "of different jobs: --antialias false, not none")
 
 
 @pytest.mark.parametrize("command", ["eval", "predict"])

@@ -273,7 +273,7 @@ def test_other_pictures_are_refused(
         if finished:
             part.finish()
     before = files(tmp_path)
-    with pytest.raises(UsageError, match=r"--output .*(was|pictures).*; give another --output"):
+    with pytest.raises(UsageError, match=r"(?s)--output .*(was|pictures).*; give another --output"):
         work(tmp_path, record(rows_format), others)
     assert files(tmp_path) == before
 
@@ -319,7 +319,7 @@ def test_a_file_that_was_taken_from_the_end_of_a_finished_part_is_missed(
 ) -> None:
     work(tmp_path, record())
     (tmp_path / "rows-000000002-000000003.jsonl").unlink()
-    with pytest.raises(UsageError, match=r"image 5 was none, is now 4.*remove this folder"):
+    with pytest.raises(UsageError, match=r"(?s)image 5 was none, is now 4.*remove this folder"):
         work(tmp_path, record())
 
 
