@@ -132,7 +132,7 @@ class EvaluationRequest:
             raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")
         recorded = replace(asked.recorded, labels=None if labels is None else printable(labels))
         origin = Origin(
-            asked.weights, found.data, asked.crops, found.excluded, recorded, found.split,
+            self.networks.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,
             any(has_selected(networks.metadata[place], found) for place in sides.measured),
         )  # fmt: skip

@@ -18,10 +18,9 @@ from inceptcli.evaluation.bootstrap import RESAMPLES, Interval, mean_intervals
 from inceptcli.evaluation.evaluate import EvaluationRequest
 from inceptcli.evaluation.images import Wanted
 from inceptcli.files.atomic_file import replacing
-from inceptcli.files.regular_file import read_regular
+from inceptcli.files.regular_file import read_regular, sha256_of
 from inceptcli.prediction.ensemble import DAMAGED, Ensemble, EnsembleRequest, averaged
-from inceptcli.prediction.predict import classify
-from inceptcli.prediction.shares.part_record import weights_digests
+from inceptcli.prediction.predict import examine
 from inceptcli.progress.display import Display
 from inceptcli.recipe.study import EVALUATED, Comparison, Study
 from inceptcli.studies.runs import StudyResult
@@ -92,7 +91,7 @@ def _evaluate(
     job = EvaluationRequest(EnsembleRequest(folders, crops), Wanted(None)).prepare()
     source = spaced(job.images.source, number)
     images = tuple(source.name(index) for index in range(len(source)))
-    digests = dict(zip(members, weights_digests(job.networks.files), strict=True))
+    digests = dict(zip(members, map(sha256_of, job.networks.files), strict=True))
     seed = next(iter(members.values())).run.seed
     asked = [
         Evaluated(name, seed, of, crops, tuple(digests[arm] for arm in of), images)
@@ -120,11 +119,11 @@ def _measured(
     right: list[list[bool]] = [[] for _ in sets]
     numbers = range(len(source))
     with Display().task(name, len(source)) as task:
-        for number, answer in classify(
-            numbers, source.image, ensemble, batch_size=ensemble.batch_size
-        ):
-            if isinstance(answer, UnreadableImage):
-                raise UserError(f"{source.name(number)}: {answer}")
+        for number, seen in examine(numbers, source.image, ensemble):
+            if isinstance(seen, UnreadableImage):
+                raise UserError(f"{source.name(number)}: {seen}")
+            answer = seen.of_networks
+            assert answer is not None
             if not np.isfinite(answer).all():
                 raise UserError(f"{source.name(number)}: {DAMAGED}")
             label = only_label(source, number)

@@ -83,7 +83,7 @@ def test_evaluations_are_those_of_eval_and_are_not_repeated(
         expected = inceptcli.evaluate(folders, crops=12 if each.crops == 12 else 1)
         assert each.right == tuple(image.rank == 1 for image in expected.images)
     assert len({each.right for each in evaluated}) > 3
-    monkeypatch.setattr("inceptcli.studies.evaluating.classify", None)
+    monkeypatch.setattr("inceptcli.studies.evaluating.examine", None)
     assert evaluate_all(study, results, tmp_path) == evaluated
     (tmp_path / "evaluations" / "one-1-seed-0.json").write_text("{")
     with pytest.raises(TypeError):  # evaluated again
