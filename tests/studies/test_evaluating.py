@@ -13,6 +13,7 @@ import inceptcli
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES
 from inceptcli.errors import UsageError, UserError
+from inceptcli.evaluation.measures import Evaluation
 from inceptcli.networks.registry import build, network_options
 from inceptcli.recipe.study import Comparison, check_study, recipe_of
 from inceptcli.studies.evaluating import Evaluated, evaluate_all, interval_over_images
@@ -81,6 +82,7 @@ def test_evaluations_are_those_of_eval_and_are_not_repeated(
     for each in evaluated[-4:]:
         folders = [tmp_path / f"{arm}-seed-1" for arm in each.of]
         expected = inceptcli.evaluate(folders, crops=12 if each.crops == 12 else 1)
+        assert isinstance(expected, Evaluation)
         assert each.right == tuple(image.rank == 1 for image in expected.images)
     assert len({each.right for each in evaluated}) > 3
     monkeypatch.setattr("inceptcli.studies.evaluating.examine", None)
