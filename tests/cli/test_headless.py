@@ -193,5 +193,5 @@ def test_a_face_network_as_onnx_gives_embeddings_of_length_1(tmp_path: Path) -> 
             0,
             True,
         )
-        assert np.load(rows).shape == (1, 512)
+        assert np.load(rows).shape == (1, 128)
         assert abs(np.linalg.norm(np.load(rows)) - 1) < 1e-4

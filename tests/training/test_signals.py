@@ -27,7 +27,10 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SHORT = ["--set", "data.train_size=24", "--epochs", "1"]
 LONGER = ["--set", "data.train_size=48", "--epochs", "2"]
 ENDLESS = ["--epochs", "1000"]
-UNHURRIED = ["--set", "trainer.accumulate_batches=20", "--set", "data.train_size=80000"]
+UNHURRIED = [
+    "--set", "network.width=1", "--set", "trainer.accumulate_batches=20",
+    "--set", "data.train_size=80000",
+]  # fmt: skip
 
 
 def command(run: RunDirectory, *flags: str, launcher: tuple[str, ...] = ()) -> list[str]:
