@@ -69,7 +69,10 @@ def main() -> None:
         save_file(timm.create_model("inception_resnet_v2").state_dict(), theirs)
         convert(theirs, ours)
         export_onnx(ours, exported)
-        process("-m", "inceptcli", "quantize", ours, "--images", sys.argv[2], "--output", int8)()
+        few = ("--calibration-images", 16, "--check-images", 16)
+        process(
+            "-m", "inceptcli", "quantize", ours, "--images", sys.argv[2], "--output", int8, *few
+        )()
 
         def predict(weights: Path) -> Callable[[], str]:
             flags = ("--weights", weights, "--device", "cpu", "--format", "jsonl", "--quiet")
