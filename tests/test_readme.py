@@ -157,7 +157,7 @@ def test_the_measurements_are_rendered_from_all_stored_results() -> None:
     results = [path.stem for path in RESULTS.glob("*.json")]
     assert len(results) >= 10
     named = set(re.findall(r"Source: `python -m tests\.benchmarks\.(\w+)", page))
-    assert set(results) == named
+    assert {re.sub("^int8_.*", "int8", each) for each in results} == named  # one a network
 
 
 def test_the_readme_quotes_the_stored_results() -> None:
