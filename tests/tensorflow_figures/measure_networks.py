@@ -2,7 +2,8 @@
 
     python -m tests.tensorflow_figures.measure_networks SLIM
 
-SLIM is the folder research/slim of github.com/tensorflow/models. Needs `pip install
+SLIM is the folder research/slim of github.com/tensorflow/models; networks.json is of a copy of it,
+github.com/lizhaoliu-Lec/slim. Needs `pip install
 "tensorflow-cpu<2.17" "tf_keras<2.17" tf_slim`; runs for a minute. Writes networks.json beside this
 file, with the versions of both libraries.
 """
@@ -17,12 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-tf: Any = import_module("tensorflow").compat.v1
-slim: Any = import_module("tf_slim")
-# TensorFlow looks for the layers of tf_slim where tf_keras had them once.
-for layers in ("", ".normalization"):
-    moved = import_module(f"tf_keras.src.legacy_tf_layers{layers}")
-    sys.modules[f"tf_keras.legacy_tf_layers{layers}"] = moved
+from tests.tensorflow_figures.measure import slim, tf
 
 NETWORKS = Path(__file__).with_name("networks.json")
 

@@ -44,7 +44,7 @@ def test_two_ranks_of_which_one_or_both_are_stopped_end_with_the_same_weights(
     tmp_path: Path,
 ) -> None:
     alone, disturbed = tmp_path / "alone", tmp_path / "disturbed"
-    stops = [Stop(ONE_RANK, ("--workers", "0")), Stop(CTRL_C)]
+    stops = [Stop(ONE_RANK), Stop(CTRL_C)]
     check(left_alone(alone, TWO_RANKS), disturbed, stops, 0, TWO_RANKS)
     assert "stopped by another process after step" in (disturbed / "train.log").read_text()
 
