@@ -16,7 +16,7 @@ import pytest
 
 from inceptcli.weights.file import read_metadata
 from tests.cli.conftest import TINY, inceptcli, picture
-from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal, without_size
+from tests.terminal import HIDE_CURSOR, SHOW_CURSOR, Terminal, shown_lines, without_size
 
 needs_tmux = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 COMMAND = [sys.executable, "-m", "inceptcli", "train", *TINY, "--set", "data.train_size=48"]
@@ -28,10 +28,13 @@ COMMAND = [sys.executable, "-m", "inceptcli", "train", *TINY, "--set", "data.tra
 def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_path: Path) -> None:
     tmux = ["tmux", "-S", str(tmp_path / "socket"), "-f", "/dev/null"]
     run = [*COMMAND, "--epochs", "2", "--output", str(tmp_path / "run")]
-    shell = f"{shlex.join(run)}; echo code $?; cat"
+    shell = f"read; {shlex.join(run)}; echo code $?; cat"
     start = [*tmux, "new-session", "-d", "-x", str(width), "-y", "40", shell]
     # pytest imports readline, which puts COLUMNS into the environment of its workers.
     subprocess.run(start, check=True, env=without_size())
+    record = f"cat >{shlex.quote(str(tmp_path / 'written'))}"
+    subprocess.run([*tmux, "pipe-pane", record], check=True)
+    subprocess.run([*tmux, "send-keys", "Enter"], check=True)
     frames = [""]
     try:
         deadline = time.monotonic() + 600
@@ -49,8 +52,11 @@ def test_under_tmux_bars_and_notices_have_lines_of_their_own(width: int, tmp_pat
     assert not [line for line in bars if len(line.rstrip()) > width]
     assert all(line.startswith(("epoch", "validation")) for line in bars)
     assert not [line for line in bars if "train loss" in line]
-    assert ("step " in "".join(bars)) == (width == 160)
-    end = frames[-1].rstrip().splitlines()
+    # A bar's last frame may stand for less than the time between two captures.
+    written = shown_lines((tmp_path / "written").read_text())
+    last = [line for line in written if line.startswith("epoch 2/2 ━")][-1]
+    assert ("step " in last) == (width == 160)
+    end = [line for line in frames[-1].splitlines() if line.strip()]
     assert not [line for line in end if "━" in line]
     words = [line.split()[0] for line in end]
     first = [word for word in words if word in ("best", "weights:", "next:", "code")]
