@@ -46,7 +46,8 @@ def local_copy(address: Address, most: int) -> Path:
 
         return hub_copy(address, most)
     folder = cache_folder() / "remote" / hashlib.sha256(address.text.encode()).hexdigest()[:32]
-    kept = folder / (re.sub(r"[^\w.-]|^\.", "_", address.name)[-100:] or "file")
+    name = re.sub(r"[^\w.-]|^\.", "_", address.name, flags=re.ASCII)  # one byte per character
+    kept = folder / (name[-100:] or "file")
     with locked(folder) as alone:
         known = _validator(kept)
         try:

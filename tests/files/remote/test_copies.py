@@ -48,6 +48,12 @@ def test_a_copy_of_another_size_is_not_taken(server: Server, cat: str) -> None:
     assert fetched(cat) == CONTENT
 
 
+def test_a_long_name_of_another_script_has_a_copy(server: Server) -> None:
+    name = "写" * 80 + ".jpg"  # 244 bytes, which a file system still takes
+    (server.folder / name).write_bytes(CONTENT)
+    assert fetched(f"{server.url}/{name}") == CONTENT
+
+
 def test_a_copy_is_found_again_without_the_network(
     server: Server, cat: str, caplog: pytest.LogCaptureFixture
 ) -> None:
