@@ -19,6 +19,7 @@ from inceptcli.evaluation.processes import Processes
 from inceptcli.files.atomic_file import replacing
 from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import open_no_follow
+from inceptcli.jobs.arguments import check_given
 from inceptcli.jobs.load import PathOrName, check_options
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.engines.onnx_session import MappedFile
@@ -68,6 +69,7 @@ def calibrate(
         FileNotFoundError, ValueError, RuntimeError: as in `evaluate`.
     """
     check_options(options)
+    check_given(weights=weights, data=data, output=output, exclude=exclude)
     with python_errors(), notices() if progress else nullcontext():
         networks = EnsembleRequest((os.fspath(weights),), **options)
         wanted = Wanted(

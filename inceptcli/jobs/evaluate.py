@@ -15,6 +15,7 @@ from inceptcli.evaluation.measure_options import MeasureOptions
 from inceptcli.evaluation.measures import Evaluation
 from inceptcli.evaluation.multi_label import MultiLabelEvaluation
 from inceptcli.evaluation.processes import Processes
+from inceptcli.jobs.arguments import check_given
 from inceptcli.jobs.load import PathOrName, check_options, weights_names
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest
@@ -86,6 +87,7 @@ def evaluate(
             RuntimeError.
     """
     check_options(options)
+    check_given(data=data, exclude=exclude, classes=classes, labels=labels)
     with python_errors(), notices() if progress else nullcontext():
         subset = None if classes is None else Path(classes)
         networks = EnsembleRequest(weights_names(weights), classes=subset, **options)

@@ -14,6 +14,7 @@ from PIL import Image
 from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, Content, UnreadableImage, decode
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError
+from inceptcli.jobs.arguments import check_given
 from inceptcli.jobs.python_errors import python_error, python_errors
 from inceptcli.prediction.engines.engine import EmbeddingEngine
 from inceptcli.prediction.ensemble import EnsembleFiles, EnsembleOptions, EnsembleRequest
@@ -26,7 +27,8 @@ CHUNK_BYTES = 2**20
 """Bytes read from a stream at a time."""
 
 PathOrName = str | os.PathLike[str]
-ImageInput = PathOrName | Content | BinaryIO
+FileBytes = bytes | bytearray | memoryview
+ImageInput = PathOrName | Content | FileBytes | BinaryIO
 """A path, folder, pattern or tar file; a file's bytes or binary stream; a Pillow image; or RGB
 pixels (H, W, 3), uint8."""
 
@@ -64,9 +66,11 @@ def check_options(options: Mapping[str, object]) -> None:
 
 
 def weights_names(weights: PathOrName | Sequence[PathOrName]) -> tuple[str, ...]:
-    """Return the names of one or several weights."""
+    """Return the names of one or several weights; raise ValueError if one is empty."""
     names = [weights] if isinstance(weights, str | os.PathLike) else weights
-    return tuple(os.fspath(name) for name in names)
+    given = tuple(os.fspath(name) for name in names)
+    check_given(weights=given)
+    return given
 
 
 class Model:
@@ -82,6 +86,7 @@ class Model:
     def __init__(self, networks: EnsembleFiles) -> None:
         self._networks = networks
         self._ensemble = networks.load()
+        self._process = os.getpid()
         self.metadata: tuple[WeightsMetadata, ...] = tuple(networks.metadata)
         self.classes: tuple[ClassName, ...] = self.metadata[0].classes
         self.preprocessing: Preprocessing = self.metadata[0].preprocessing
@@ -113,7 +118,9 @@ class Model:
         Raises:
             FileNotFoundError: a file does not exist; other kinds of OSError likewise.
             ValueError: a file is not an image, an array is not RGB pixels, or an argument is wrong.
+            RuntimeError: the model was loaded before this process was forked.
         """
+        self._check_process()
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         if errors not in ("raise", "return"):
@@ -133,6 +140,7 @@ class Model:
         Features of irv1-facenet have unit length. Requires one network and one crop. Arguments and
         errors are those of `predict`.
         """
+        self._check_process()
         if len(self._networks.files) > 1 or self._ensemble.crops > 1:
             raise ValueError("embed needs one network and one crop")
         rows: list[NDArray[np.float32]] = []
@@ -147,6 +155,14 @@ class Model:
             pass
         (engine,) = cast("Sequence[EmbeddingEngine]", self._ensemble.engines)
         return np.array(rows, np.float32).reshape(len(rows), engine.embedding_width)
+
+    def _check_process(self) -> None:
+        """Raise RuntimeError in a forked process, which would wait for threads of its parent."""
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this model was loaded in process {self._process} and cannot be used in a fork of "
+                "it; call inceptcli.load in each process, or start processes with spawn"
+            )
 
     def _answers(
         self,
@@ -195,13 +211,15 @@ def _named_sources(path: str) -> Iterator[Source]:
 def _is_single(images: object) -> bool:
     if isinstance(images, np.ndarray):
         return images.ndim < 4
-    return isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
+    if isinstance(images, str | os.PathLike | FileBytes | Image.Image):
+        return True
+    return hasattr(images, "read")
 
 
 def _content(image: object, number: int) -> Content:
     """Return the content of an image as it is now: iterators may reuse an array or an image."""
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, FileBytes):
+        return bytes(image)
     if isinstance(image, Image.Image | np.ndarray):
         pixels = decode(image)
         return pixels.copy() if pixels is image else pixels

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import Any, cast
 
+from inceptcli.errors import UsageError
+from inceptcli.jobs.arguments import check_given, plain_values
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.jobs.summarize import described_network
 from inceptcli.networks.network import Network
-from inceptcli.networks.registry import NETWORKS, build, network_options
+from inceptcli.networks.registry import NETWORKS, NetworkOptions, build, network_options
 from inceptcli.recipe.schema import check
 from inceptcli.weights.fetched.published import find_weights
 from inceptcli.weights.file import load_network
+
+OWN_ARGUMENTS = ("name", "num_classes")
+"""Fields of NetworkOptions that `network` takes as arguments of their own."""
 
 
 def network(
@@ -36,10 +42,12 @@ def network(
         ValueError: the network does not have the option, or options are given for weights.
         RuntimeError: the weights cannot be read or downloaded.
     """
+    check_given(name=name)
     text = os.fspath(name)
     if text in NETWORKS:
         with python_errors():
-            check({"network": {"name": text, **_plain(options)}})
+            _check_known(options)
+            check({"network": {"name": text, **plain_values(options)}})
         return build(network_options(text, num_classes=num_classes, **options))
     if num_classes is not None or options:
         raise ValueError(f"{text}: weights define their own classes and options; give a network")
@@ -48,8 +56,8 @@ def network(
         return cast(Network, load_network(find_weights(text))[0])
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options as a recipe states them, with lists."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in options.items()
-    }
+def _check_known(options: dict[str, Any]) -> None:
+    """Raise UsageError for an option that networks do not have; recipes have more, for training."""
+    known = [each.name for each in fields(NetworkOptions) if each.name not in OWN_ARGUMENTS]
+    if unknown := [name for name in options if name not in known]:
+        raise UsageError(f"network.{unknown[0]} is no option here; options: {', '.join(known)}")

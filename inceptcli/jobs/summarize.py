@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import MissingFile, UsageError
+from inceptcli.jobs.arguments import check_given
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.networks.registry import (
     NETWORKS,
@@ -47,11 +48,23 @@ def summarize(
     Raises:
         FileNotFoundError, ValueError, RuntimeError: as in `load`.
     """
+    check_given(network=network)
     with python_errors():
         found = described_network(os.fspath(network), num_classes)
-        size = found.preprocessing.image_size if image_size is None else image_size
-        size = (size, size) if isinstance(size, int) else size
-        return summary_of(found.options, size)
+        own = found.preprocessing.image_size
+        return summary_of(
+            found.options, own if image_size is None else _height_and_width(image_size)
+        )
+
+
+def _height_and_width(size: object) -> tuple[int, int]:
+    """Return one or two sides in pixels as two; raise ValueError for anything else."""
+    match size:
+        case int(side):
+            return side, side
+        case [int(height), int(width)]:
+            return height, width
+    raise ValueError(f"image_size must be one or two whole numbers of pixels, got {size!r}")
 
 
 class DescribedNetwork(NamedTuple):

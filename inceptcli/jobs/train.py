@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 
 from inceptcli.errors import UsageError
+from inceptcli.jobs.arguments import check_given, plain_values
 from inceptcli.jobs.python_errors import python_errors
 from inceptcli.processes.launchers import check_launcher, is_first_process
 from inceptcli.processes.signals import EXIT_STOPPED
@@ -63,7 +64,7 @@ class TrainOptions(TypedDict, total=False):
     val_data: str | os.PathLike[str]
     epochs: int
     batch_size: int | Literal["auto"]
-    image_size: int | list[int]
+    image_size: int | list[int] | tuple[int, int]
     lr: float
     precision: str
     accelerator: str
@@ -130,11 +131,11 @@ def train(
         raise TypeError(f"train has no option {unknown[0]!r}; options: {', '.join(KEYS)}")
     if resume not in ("auto", "never"):
         raise ValueError(f'resume must be "auto" or "never", got {resume!r}')
-    given = {KEYS[name]: _plain(value) for name, value in options.items() if value is not None}
-    values = {key: _plain(value) for key, value in (changes or {}).items()}
+    check_given(output=output, recipe=recipe)
+    given = {KEYS[name]: value for name, value in options.items() if value is not None}
     request = TrainRequest(
         None if recipe is None else os.fspath(recipe),
-        {**given, **values},
+        plain_values({**given, **(changes or {})}),
         None if output is None else Path(output),
         resume,
         fast_dev_run,
@@ -161,10 +162,6 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:  # an empty cell
         return None
-
-
-def _plain(value: object) -> object:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 import inceptcli
 from inceptcli.data.pixels.shapes import CLASSES
 from inceptcli.evaluation.measures import Evaluation
-from inceptcli.jobs.train import KEYS
+from inceptcli.jobs.arguments import plain_values
+from inceptcli.jobs.train import KEYS, TrainRequest
 from inceptcli.networks.registry import NETWORKS
 from inceptcli.recipe.keys import recipe_keys
 from inceptcli.weights.file import load_tensors
@@ -56,6 +58,31 @@ def test_a_summary_of_weights_has_their_classes_and_size(weights: Path) -> None:
         inceptcli.summarize("irv1", image_size=74)
     with pytest.raises(FileNotFoundError, match="irv9: neither a network nor a weights file"):
         inceptcli.summarize("irv9")
+    for size in (99.5, "99", (99,), [99, 99.5]):
+        with pytest.raises(ValueError, match="image_size must be one or two whole numbers"):
+            inceptcli.summarize("irv1", image_size=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda weights: inceptcli.train(""),
+        lambda weights: inceptcli.summarize(""),
+        lambda weights: inceptcli.network(""),
+        lambda weights: inceptcli.evaluate(weights, ""),
+        lambda weights: inceptcli.evaluate(weights, against=""),
+        lambda weights: inceptcli.evaluate(weights, labels=""),
+        lambda weights: inceptcli.calibrate("", "val"),
+        lambda weights: inceptcli.calibrate(weights, "val", output=""),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(
+    ask: Callable[[Path], object], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="the value is empty, which would mean the current folder"):
+        ask(weights)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_network_by_name_is_a_torch_module_with_random_weights() -> None:
@@ -64,7 +91,9 @@ def test_a_network_by_name_is_a_torch_module_with_random_weights() -> None:
     assert network(torch.zeros(2, 1, 75, 75)).shape == (2, 3)
     with pytest.raises(ValueError, match="iv4 has no residual modules"):
         inceptcli.network("iv4", shortcut=False)
-    for wrong in ({"depth": 2}, {"width": 5}, {"shortcut": "z"}, {"in_channels": 0}):
+    for wrong in (
+        {"depth": 2}, {"width": 5}, {"shortcut": "z"}, {"in_channels": 0}, {"freeze": "stem"}
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=f"network.{next(iter(wrong))}"):
             inceptcli.network("irv1", **wrong)
     for classes in (0, -1, 1.5):
@@ -129,6 +158,7 @@ def test_every_option_of_train_sets_a_key_of_a_recipe() -> None:
         ({"epochs": 0}, ValueError, "trainer.epochs"),
         ({"resume": False}, ValueError, 'resume must be "auto" or "never", got False'),
         ({"speed": 3}, TypeError, "train has no option 'speed'; options: arch, data"),
+        ({"recipe": ""}, ValueError, "recipe: the value is empty"),
     ],
 )
 def test_wrong_options_of_train_are_ordinary_errors(
@@ -137,6 +167,14 @@ def test_wrong_options_of_train_are_ordinary_errors(
     with pytest.raises(error, match=said):
         inceptcli.train(tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_tuples_and_integers_of_numpy_are_values_of_a_recipe() -> None:
+    given = {"data.image_size": (75, 96), "trainer.epochs": np.int64(3), "network.init": Path("a")}
+    settings = TrainRequest("demo", plain_values(given)).settings()
+    assert (settings.data.image_size, settings.trainer.epochs) == ([75, 96], 3)
+    assert settings.network.init == "a"
+    assert plain_values({"compile": True}) == {"compile": True}
 
 
 @pytest.mark.train

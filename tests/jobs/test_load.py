@@ -60,16 +60,19 @@ def test_what_holds_an_image_makes_no_difference(model: Model, tmp_path: Path) -
             path,
             str(path),
             path.read_bytes(),
+            bytearray(path.read_bytes()),
+            memoryview(path.read_bytes()),
             file,
             io.BytesIO(path.read_bytes()),
             image,
         ]
         answers = list(model.predict([*inputs, pixels, *np.stack([pixels])]))
     assert len({answer.top for answer in answers}) == 1
-    assert [answer.path for answer in answers[2:]] == [f"images[{n}]" for n in range(2, 8)]
+    assert [answer.path for answer in answers[2:]] == [f"images[{n}]" for n in range(2, 10)]
     (alone,) = model.predict(pixels)
+    (held,) = model.predict(bytearray(path.read_bytes()))
     (batch,) = model.predict(np.stack([pixels]))
-    assert alone.top == batch.top == answers[0].top
+    assert alone.top == held.top == batch.top == answers[0].top
 
 
 def test_images_of_pillow_are_turned_and_flattened_as_files_are(
@@ -108,6 +111,7 @@ def test_embeddings_are_the_networks_in_order(
         (np.zeros((4, 4, 3)), ValueError, "shape (H, W, 3); for values of 0 to 1: (255 * array)"),
         (np.zeros((3, 4, 4), np.uint8), ValueError, "move the channels: array.transpose(1, 2, 0)"),
         (np.zeros((0, 4, 3), np.uint8), ValueError, "shape (0, 4, 3)"),
+        (Image.new("RGB", (0, 4)), ValueError, "images[0]: 0x4 pixels"),
         ([3], TypeError, "images[0] must be a path, bytes"),
         ([io.StringIO("text")], TypeError, "got StringIO"),
     ],
@@ -149,6 +153,8 @@ def test_errors_are_returned_where_that_is_asked_for(model: Model, pictures: lis
         ({"devices": 0}, ValueError, "--devices must be a whole number of at least 1"),
         ({"fast_decode": "no"}, ValueError, "--fast-decode must be True or False, got 'no'"),
         ({"weights": []}, ValueError, "no weights; give at least one"),
+        ({"weights": ""}, ValueError, "weights: the value is empty"),
+        ({"weights": ["runs/a", ""]}, ValueError, "weights: the value is empty"),
         ({"compile": True}, ValueError, "--compile needs a GPU"),
         ({"speed": 3}, TypeError, "no option 'speed'; options: crops, device"),
         ({"weights": "imagent"}, FileNotFoundError, "did you mean imagenet?"),
@@ -172,6 +178,27 @@ def test_wrong_arguments_of_predict_are_said_before_anything_is_computed(model: 
         model.predict([], top_k=0)
     with pytest.raises(ValueError, match='errors must be "raise" or "return"'):
         model.predict([], errors="ignore")  # type: ignore[arg-type]
+
+
+def test_a_model_in_a_fork_is_an_error_instead_of_a_wait(weights: Path) -> None:
+    program = """
+import multiprocessing, sys, inceptcli
+model = inceptcli.load(sys.argv[1])
+def said(ask):
+    try:
+        return len(list(getattr(model, ask)([])))
+    except RuntimeError as error:
+        return str(error)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(*pool.map(said, ["predict", "embed"]), said("predict"), sep="\\n")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(weights)], capture_output=True, text=True, timeout=60
+    )
+    *forked, own = done.stdout.splitlines()
+    assert own == "0", done.stderr
+    assert len(forked) == 2
+    assert all("call inceptcli.load in each process" in line for line in forked)
 
 
 def test_an_ensemble_averages_and_has_no_embeddings(

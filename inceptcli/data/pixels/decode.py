@@ -280,6 +280,8 @@ def _opened(file: BinaryIO, start: bytes) -> Image.Image:
 
 
 def _check_pixels(width: int, height: int) -> None:
+    if not width * height:
+        raise UnreadableImage(f"{width}x{height} pixels, so there is nothing to see")
     if width * height > MAXIMUM_PIXELS:
         raise UnreadableImage(f"{width}x{height} pixels, over the limit of {MAXIMUM_PIXELS}")
 
