@@ -8,7 +8,8 @@ import logging
 import os
 import re
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from inceptcli.data.shards.writer import (
 from inceptcli.data.splits import folders_in_words, other_folders, split_folders, split_named
 from inceptcli.errors import UsageError
 from inceptcli.files.atomic_file import replacing
+from inceptcli.files.file_lock import lock
+from inceptcli.files.no_follow import open_no_follow
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +71,7 @@ def shard_folder(
 
     Raises:
         UsageError: `root` is a file or has no class folders, `output` does not fit it or holds
-            other shards.
+            other shards, or another process writes it.
         UserError: a class is empty, a file cannot be written or does not read back as written.
     """
     if root.is_file():
@@ -90,14 +93,35 @@ def shard_folder(
             for shard, group in zip(shards, groups, strict=True)
         ]
     _check_not_read(tasks)
-    _write_classes(tasks[0].shard.parent, classes)
-    written: list[Written] = []
-    total, done = sum(len(task.entries) for task in tasks), 0
-    for result in in_processes(write_shard, tasks, workers):
-        done += len(tasks[len(written)].entries)
-        written.append(result)
-        progress(done, total)
+    with _alone(patterns.values()):
+        _write_classes(tasks[0].shard.parent, classes)
+        written: list[Written] = []
+        total, done = sum(len(task.entries) for task in tasks), 0
+        for result in in_processes(write_shard, tasks, workers):
+            done += len(tasks[len(written)].entries)
+            written.append(result)
+            progress(done, total)
     return Sharded(classes, tuple(written))
+
+
+@contextmanager
+def _alone(patterns: Iterable[str]) -> Iterator[None]:
+    """Lock the shards of each pattern; raise UsageError if another process writes them."""
+    with ExitStack() as stack:
+        for pattern in patterns:
+            first = Path(pattern % 0)
+            try:
+                first.parent.mkdir(parents=True, exist_ok=True)
+                path = first.with_name(f".{first.name}.lock")
+                lock(stack.enter_context(open_no_follow(path, "ab")))
+                stack.callback(path.unlink, missing_ok=True)
+            except BlockingIOError as error:
+                raise UsageError(f"--output {first}: another process is writing it") from error
+            except OSError as error:
+                raise UsageError(
+                    f"--output {first}: cannot be written: {error.strerror}"
+                ) from error
+        yield
 
 
 def _splits(root: Path) -> dict[str, LabeledImages]:

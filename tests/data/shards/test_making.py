@@ -13,6 +13,7 @@ import pytest
 
 from inceptcli.data.open_data import open_for_training
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.file_lock import lock
 from tests.data.class_folders import CLASSES, contents, shard
 
 
@@ -137,7 +138,19 @@ def test_a_pattern_and_the_name_of_a_folder_say_what_shards_are_called(
     assert [entry.path.name for entry in made.shards] == ["val-000000.tar"]
 
 
+def test_shards_that_another_process_writes_are_left_alone(folder: Path, tmp_path: Path) -> None:
+    shard(folder, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with (tmp_path / "out/.val-000000.tar.lock").open("w") as file:
+        lock(file)
+        with pytest.raises(UsageError, match=r"val-000000\.tar: another process is writing it"):
+            shard(folder, tmp_path / "out", seed=1)
+        shard(folder / "train", tmp_path / "out/more-%06d.tar")
+    after = contents(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+
+
 def test_a_folder_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"classes\.json: cannot be written: Not a directory"):
+    with pytest.raises(UserError, match=r"train-000000\.tar: cannot be written: Not a directory"):
         shard(folder, tmp_path / "file" / "out")
