@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+from shutil import which
 from typing import Annotated
 
 from typer import Argument, echo
 
 from inceptcli.cli.completion import complete_topic, topics
+from inceptcli.cli.interruption import interrupts_left
 from inceptcli.errors import UsageError
 from inceptcli.guide import pages
 
@@ -24,6 +27,8 @@ EPILOG = """Examples:
 # For less: keep colors, quit at once if the page fits the screen, and leave it on the screen.
 PAGER_FLAGS = "-FRX"
 WIDEST = 100
+NO_PROGRAM = (126, 127)
+"""Exit codes of a shell that cannot run a command."""
 
 
 def guide(
@@ -66,5 +71,17 @@ def show(text: str) -> None:
     console = Console(theme=Theme({"markdown.code": "cyan"}))  # Rich's has a black background
     console.width = min(console.width, WIDEST)
     text = re.sub(r"\[([^]]*)\]\(\.\./[^)]*\)", r"\1", text)  # links to files outside the package
-    with console.pager(styles=True):
+    with console.capture() as formatted:
         console.print(Markdown(text, hyperlinks=False, code_theme="ansi_dark"))
+    _page(formatted.get())
+
+
+def _page(text: str) -> None:
+    """Show text in PAGER or less; print it where neither can run, or on a dumb terminal."""
+    pager = os.environ.get("PAGER") or which("less") or which("more")
+    if pager and os.environ.get("TERM") not in ("dumb", "emacs"):
+        with interrupts_left():
+            code = subprocess.run(pager, shell=True, input=text.encode(), check=False).returncode
+        if code not in NO_PROGRAM:
+            return
+    echo(text, nl=False)

@@ -81,6 +81,21 @@ def interruptible(trains: bool = False) -> Iterator[None]:
             signal.signal(number, handler or signal.SIG_DFL)
 
 
+@contextmanager
+def interrupts_left() -> Iterator[None]:
+    """Leave Ctrl-C to the program that the block shows, such as a pager, which goes on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    woken = signal.set_wakeup_fd(-1)  # otherwise `unanswered` would leave
+    kept = signal.signal(signal.SIGINT, lambda number, frame: None)  # a child starts with SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, kept)
+        signal.set_wakeup_fd(woken)
+
+
 def _untrained(number: int) -> str:
     name = signal.Signals(number).name
     return f"stopped by {name} before training began; the same command starts it"

@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from inceptcli.cli.completion import complete_topic
 from inceptcli.guide import pages
+from inceptcli.processes.signals import REPEATED_SECONDS
 from tests.cli.conftest import check_one_line, inceptcli, installed
 from tests.terminal import COLOR, CONTROL, Terminal
 
@@ -66,3 +68,31 @@ def test_on_a_terminal_a_page_is_formatted_and_paged_without_comments(tmp_path: 
     assert COLOR.search(shown)
     (tmp_path / "plain").mkdir()
     assert not COLOR.search(on_a_terminal(tmp_path / "plain", NO_COLOR="1"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a pseudo-terminal as Linux has it")
+def test_a_pager_keeps_the_terminal_at_every_ctrl_c(tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text('#!/bin/sh\ntrap "" INT\necho paged\nread key < /dev/tty\necho "got $key"\n')
+    pager.chmod(0o755)
+    terminal = Terminal(
+        [sys.executable, "-m", "inceptcli", "guide", "predict"],
+        90,
+        PAGER=str(pager),
+        MANPAGER="cat",
+    )
+    terminal.read_until("paged")
+    for _ in range(2):
+        terminal.type("\x03")
+        time.sleep(REPEATED_SECONDS + 0.1)
+    terminal.type("on\n")
+    terminal.read_until("got on")
+    assert terminal.finish() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a pseudo-terminal as Linux has it")
+def test_without_its_pager_a_page_is_printed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inceptcli", "guide", "predict"]
+    terminal = Terminal(command, 90, PAGER=str(tmp_path / "none"))
+    assert terminal.finish() == 0
+    assert "inceptcli merge answers --output array.csv" in CONTROL.sub("", terminal.written)
