@@ -53,6 +53,7 @@ class ReportingGroup(LazyGroup):
     def invoke(self, ctx: Any) -> object:
         """Run the subcommand and report its errors."""
         try:
+            check_current_folder()
             with notices(), interruptible(self.trains):
                 return super().invoke(ctx)
         except UserError as error:
@@ -93,6 +94,14 @@ def check_not_empty(args: list[str]) -> None:
         if not argument or (flag.startswith("--") and equals and not value):
             before = args[place - 1] if place and not argument else flag
             raise BadParameter(f"{before}: the value is empty; is a shell variable unset?")
+
+
+def check_current_folder() -> None:
+    """Raise UsageError if the current folder was removed: relative paths and torch need it."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise UsageError("the current folder no longer exists; change to another one") from None
 
 
 def with_home(argument: str) -> str:

@@ -342,3 +342,13 @@ def test_an_output_that_is_no_input_is_written(place: Path) -> None:
     assert inceptcli(*command.split()).exit_code == 0
     assert Path("out/x.csv").read_text().startswith("path,rank")
     Image.open(place / "photos/0.png").close()
+
+
+def test_a_current_folder_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = inceptcli("summarize", "irv1", "--figure", "x.svg")
+    check_one_line(done, 2, "the current folder no longer exists; change to another one")
