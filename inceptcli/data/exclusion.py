@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from inceptcli.data.folders import LabeledImages, where
 from inceptcli.data.label_files import ILSVRC_NAME, LONGEST_NUMBER, LONGEST_SHOWN
 from inceptcli.data.sources import FolderSource, ImageSource
@@ -82,7 +84,9 @@ def exclude_from(images: LabeledImages, file: Path, roots: Collection[Path]) -> 
             unknown.append(entry)
     if len(excluded) == len(images.paths):
         raise UserError(f"{file}: excludes all {len(images.paths)} images")
-    left = where(images, [index not in excluded for index in range(len(images.paths))])
+    chosen = np.ones(len(images.paths), bool)
+    chosen[list(excluded)] = False
+    left = where(images, chosen)
     notes = [f"{len(excluded)} of {len(images.paths)} images left out by {file}"]
     if unknown:
         count = f"{len(unknown)} of {len(entries)} entries of {file}"

@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from inceptcli.data.file_paths import FilePaths, FolderFiles
 from inceptcli.data.left_out import LeftOut, is_passed_over
 from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import composed, printable
 
 logger = logging.getLogger(__name__)
+
+THREADS = 16
+"""Number of files to read at once; network file systems have a high latency."""
 
 Label = int | tuple[int, ...]
 """A position in the list of classes, 0-based; of multi-label data all positions, ascending."""
@@ -39,12 +49,12 @@ class LabeledImages:
     """
 
     classes: tuple[str, ...]
-    paths: tuple[Path, ...]
-    labels: tuple[Label, ...]
+    paths: FilePaths
+    labels: Sequence[Label]
     root: Path | None = None
 
 
-def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+def find_images(folder: Path, left_out: LeftOut | None = None) -> FilePaths:
     """Return the images in a folder and its subfolders, sorted by path; count others in `left_out`.
 
     Leaves out hidden files and folders, and the system folders of storage devices. Follows links,
@@ -53,36 +63,23 @@ def find_images(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
     Raises:
         UserError: a folder is missing or cannot be read.
     """
-    files = _walk(folder, None, left_out)
-    images = [file for file in files if is_image(file)]
-    if left_out is not None and len(images) < len(files):
-        found = set(images)
-        for file in files:
-            if file not in found:
-                left_out.add_file(file.name)
-    return images
-
-
-def files_and_outputs(
-    folder: Path, left_out: LeftOut | None = None
-) -> tuple[list[Path], list[Path]]:
-    """Return all files below a folder, and the folders written by this program, not entered.
-
-    `left_out` counts hidden files and system folders, as in `find_images`.
-    """
-    outputs: list[Path] = []
-    return _walk(folder, outputs, left_out), outputs
+    return FilePaths.in_folders(_images_of(_walk(folder, None, left_out), left_out))
 
 
 def has_only_outputs(folder: Path) -> bool:
     """Return whether a folder has outputs of this program and no image outside of them."""
-    files, outputs = files_and_outputs(folder)
-    return bool(outputs) and not any(map(is_image, files))
+    outputs: list[Path] = []
+    return not any(names for _, names in _images_of(_walk(folder, outputs))) and bool(outputs)
+
+
+def has_images_below(folder: Path) -> bool:
+    """Return whether a folder or a subfolder contains an image that is not of an output."""
+    return any(names for _, names in _images_of(_walk(folder, [])))
 
 
 def has_images(folder: Path) -> bool:
     """Return whether the folder itself contains an image."""
-    return any(map(is_image, _list(folder).files))
+    return any(map(is_image, map(folder.joinpath, _list(_text(folder)).files)))
 
 
 def is_image(file: Path) -> bool:
@@ -100,7 +97,9 @@ def files_by_class(
     root: Path,
     without: Collection[Path] = (),
     left_out: LeftOut | None = None,
-) -> dict[str, list[Path]]:
+    *,
+    only_images: bool = False,
+) -> dict[str, FilePaths]:
     """Return all files in each class folder of `root`, by class name.
 
     Names are in Unicode's composed form (NFC), so that folders from macOS and other systems are one
@@ -111,25 +110,29 @@ def files_by_class(
         root: The folder of class folders.
         without: Folders that are not classes.
         left_out: Counts images beside the class folders, hidden files and system folders.
+        only_images: Return images only, and count other files in `left_out`.
 
     Raises:
         UsageError: `root` is missing or not a folder.
         UserError: there is no class folder, or one cannot be read.
     """
     check_folder(root)
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[FilePaths]] = {}
     written: list[Path] = []
-    listing = _list(root)
+    listing = _list(_text(root))
     if left_out is not None:
         left_out.update(listing.left_out)
-        for file in filter(is_image, listing.files):
-            left_out.add_file(file.name, "beside the class folders")
-    for folder in listing.folders:
+        for name in listing.files:
+            if is_image(root / name):
+                left_out.add_file(name, "beside the class folders")
+    for folder in map(root.joinpath, listing.folders):
         if folder in without:
             continue
-        files, outputs = files_and_outputs(folder, left_out)
+        outputs: list[Path] = []
+        groups = _walk(folder, outputs, left_out)
+        files = FilePaths.in_folders(_images_of(groups, left_out) if only_images else groups)
         if not outputs or any(map(is_image, files)):
-            found.setdefault(composed(folder.name), []).extend(files)
+            found.setdefault(composed(folder.name), []).append(files)
         written += outputs
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
@@ -138,20 +141,13 @@ def files_by_class(
         raise UserError(
             f"{root}: no class folders; put each class's images into a folder of its own"
         )
-    return dict(sorted(found.items()))
+    return {name: FilePaths.joined(parts) for name, parts in sorted(found.items())}
 
 
-def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, list[Path]]:
+def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, FilePaths]:
     """Return the images of `files_by_class`; log one line about the files left out."""
     left_out = LeftOut()
-    found: dict[str, list[Path]] = {}
-    for name, files in files_by_class(root, without, left_out).items():
-        found[name] = []
-        for file in files:
-            if is_image(file):
-                found[name].append(file)
-            else:
-                left_out.add_file(file.name)
+    found = files_by_class(root, without, left_out, only_images=True)
     if left_out:
         logger.info(f"{root}: {left_out}")
     return found
@@ -213,7 +209,8 @@ def _suggestion(name: str, classes: Sequence[str]) -> str:
 
 def digests(images: LabeledImages) -> list[bytes | None]:
     """Read every file and return its SHA-256, or None if it cannot be read."""
-    return [_digest(path) for path in images.paths]
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(_digest, images.paths))
 
 
 def check_folder(root: Path) -> None:
@@ -226,26 +223,27 @@ def check_folder(root: Path) -> None:
 
 def subfolders(root: Path) -> list[Path]:
     """Return the visible folders in `root`, sorted; raise UserError if it cannot be read."""
-    return _list(root).folders
+    return list(map(root.joinpath, _list(_text(root)).folders))
 
 
-def _labeled(
-    root: Path, found: Mapping[str, Iterable[Path]], classes: Sequence[str]
-) -> LabeledImages:
+def _labeled(root: Path, found: Mapping[str, FilePaths], classes: Sequence[str]) -> LabeledImages:
     label_of = {composed(name): label for label, name in enumerate(classes)}
-    pairs = [(path, label_of[name]) for name in found for path in found[name]]
-    paths, labels = zip(*pairs, strict=True) if pairs else ((), ())
-    return LabeledImages(tuple(classes), paths, labels, root)
+    labels = array("i")
+    for name, paths in found.items():
+        labels.extend(array("i", [label_of[name]]) * len(paths))
+    return LabeledImages(tuple(classes), FilePaths.joined([*found.values()]), labels, root)
 
 
-def where(images: LabeledImages, chosen: Sequence[bool]) -> LabeledImages:
-    """Return the images for which `chosen`, one value per image, is true."""
-    kept = [index for index, is_chosen in enumerate(chosen) if is_chosen]
-    return replace(
-        images,
-        paths=tuple(images.paths[index] for index in kept),
-        labels=tuple(images.labels[index] for index in kept),
-    )
+def compact(labels: Sequence[Label]) -> Sequence[Label]:
+    """Return the labels at 4 bytes each, if each image has one."""
+    single = [label for label in labels if isinstance(label, int)]
+    return array("i", single) if len(single) == len(labels) else labels
+
+
+def where(images: LabeledImages, chosen: NDArray[np.bool_]) -> LabeledImages:
+    """Return the images for which `chosen` (N,) is true."""
+    labels = [images.labels[int(index)] for index in np.flatnonzero(chosen)]
+    return replace(images, paths=images.paths.where(chosen), labels=compact(labels))
 
 
 def _digest(path: Path) -> bytes | None:
@@ -257,63 +255,105 @@ def _digest(path: Path) -> bytes | None:
         return None  # it trains, so it is skipped and reported when it is read
 
 
-def _walk(folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = None) -> list[Path]:
-    """Return all files below a folder, sorted; add folders of this program's to `outputs`."""
-    found: list[Path] = []
+def _text(folder: Path) -> str:
+    """Return a folder's path as FilePaths has it."""
+    return "" if folder == Path() else os.fspath(folder)
+
+
+def _walk(
+    folder: Path, outputs: list[Path] | None, left_out: LeftOut | None = None
+) -> Iterator[FolderFiles]:
+    """Yield all files below a folder, sorted by path; add folders of this program's to `outputs`.
+
+    With `outputs`, these folders are not entered.
+    """
     entered: set[tuple[int, int]] = set()
-    waiting = [folder]
+    waiting: list[str | FolderFiles] = [_text(folder)]
     while waiting:
         place = waiting.pop()
+        if isinstance(place, tuple):
+            yield place
+            continue
         identity, folders, files, passed_over = _list(place)
         if identity in entered:
             continue
         entered.add(identity)
-        if outputs is not None and is_own_output({path.name for path in (*folders, *files)}):
-            outputs.append(place)
+        if outputs is not None and is_own_output({*folders, *files}):
+            outputs.append(Path(place))
             continue
         if left_out is not None:
             left_out.update(passed_over)
-        found += files
-        waiting += reversed(folders)
-    return sorted(found)
+        waiting += reversed(_in_order(place, folders, files))
 
 
-def _is_file_or_nothing(link: Path) -> bool:
+def _in_order(place: str, folders: list[str], files: list[str]) -> list[str | FolderFiles]:
+    """Return a folder's files and subfolders in the order of their names."""
+    found: list[str | FolderFiles] = []
+    start = 0
+    for name in folders:
+        end = bisect_left(files, name, start)
+        found += [(place, files[start:end]), os.path.join(place, name)]  # noqa: PTH118
+        start = end
+    return [*found, (place, files[start:])]
+
+
+def _images_of(
+    groups: Iterator[FolderFiles], left_out: LeftOut | None = None
+) -> Iterator[FolderFiles]:
+    """Yield the files that are images; count others in `left_out`."""
+    for folder, names in groups:
+        images = []
+        for name in names:
+            # The usual suffixes first: opening a path for each of a million files takes seconds.
+            if name[name.rfind(".") :].lower() in SUFFIXES or is_image(Path(folder, name)):
+                images.append(name)
+            elif left_out is not None:
+                left_out.add_file(name)
+        yield folder, images
+
+
+def _is_file_or_nothing(link: str) -> bool:
     """Return whether a link leads to a regular file or is broken; opening a pipe would block."""
     return os.path.isfile(link) or not os.path.exists(link)  # noqa: PTH110, PTH113 (never raise)
 
 
 class _Listing(NamedTuple):
-    """A folder's device and inode, its subfolders and files by name, and those left out."""
+    """A folder's device and inode, names of its subfolders and files, and those left out."""
 
     identity: tuple[int, int]
-    folders: list[Path]
-    files: list[Path]
+    folders: list[str]
+    files: list[str]
     left_out: LeftOut
 
 
-def _list(folder: Path) -> _Listing:
+def _list(folder: str) -> _Listing:
     """List a folder without hidden files, system folders and devices; count those left out."""
-    folders, files, left_out = [], [], LeftOut()
+    folders, files, hidden, left_out = list[str](), list[str](), list[str](), LeftOut()
     try:
-        status = folder.stat()
-        with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                path = folder / entry.name
-                if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and path.is_dir()):
-                    if is_passed_over(entry.name):
-                        left_out.add_folder(entry.name)
-                    else:
-                        folders.append(path)
-                elif entry.name.startswith("."):
-                    left_out.add_hidden(entry.name)
-                elif entry.is_file(follow_symlinks=False) or (
-                    entry.is_symlink() and _is_file_or_nothing(path)
-                ):
-                    files.append(path)
+        status = os.stat(folder or ".")  # noqa: PTH116 (as text, like all paths here)
+        with os.scandir(folder or ".") as entries:
+            for entry in entries:
+                name = entry.name
+                if entry.is_file(follow_symlinks=False):
+                    (hidden if name.startswith(".") else files).append(name)
+                elif entry.is_dir(follow_symlinks=False) or _is_link_to_folder(entry):
+                    folders.append(name)
+                elif name.startswith("."):
+                    hidden.append(name)
+                elif entry.is_symlink() and _is_file_or_nothing(entry.path):
+                    files.append(name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read: {error.strerror}") from error
-    return _Listing((status.st_dev, status.st_ino), folders, files, left_out)
+        raise UserError(f"{Path(folder)}: cannot be read: {error.strerror}") from error
+    for name in sorted(hidden):
+        left_out.add_hidden(name)
+    for name in filter(is_passed_over, sorted(folders)):
+        left_out.add_folder(name)
+    entered = sorted(name for name in folders if not is_passed_over(name))
+    return _Listing((status.st_dev, status.st_ino), entered, sorted(files), left_out)
+
+
+def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.path.isdir(entry.path)  # noqa: PTH112 (never raises)
 
 
 RUN_FILES = {"lock", "model.safetensors", "recipe.yaml", "train.log"}

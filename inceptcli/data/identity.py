@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import islice
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,9 @@ DAMAGE = (EOFError, LookupError, OSError, RecursionError, TypeError, ValueError,
 """Errors raised by a damaged JSON Lines file."""
 
 PARTS = {"train": "training", "val": "validation"}
+
+LINES = 1000
+"""Number of lines to hash and compress at once."""
 
 MOST_TIMES, AND_MORE = 200, 2**20
 """Maximum uncompressed size: times the compressed size, plus bytes. Names need a factor of 20."""
@@ -66,8 +70,8 @@ class DataIdentity:
     def sha256(self) -> str:
         """Hash of all lines except the first."""
         found = hashlib.sha256()
-        for line in self._lines():
-            found.update(line)
+        for block in self._blocks():
+            found.update(block)
         return found.hexdigest()
 
     def images(self) -> Iterator[Listed]:
@@ -85,17 +89,28 @@ class DataIdentity:
         """Write `data.jsonl.gz`."""
         found, body = hashlib.sha256(), BytesIO()
         with gzip.GzipFile(fileobj=body, mode="wb", compresslevel=1, mtime=0) as file:
-            for line in self._lines():
-                found.update(line)
-                file.write(line)
+            for block in self._blocks():
+                found.update(block)
+                file.write(block)
         head = {"training": len(self.train), "validation": len(self.val)}
         first = json.dumps({**head, "sha256": found.hexdigest()})
         path.write_bytes(gzip.compress(f"{first}\n".encode(), mtime=0) + body.getvalue())
 
-    def _lines(self) -> Iterator[bytes]:
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield all lines except the first, many at a time, since each call has a cost."""
         yield f"{json.dumps(self.classes)}\n".encode()
-        for image in self.images():
-            yield f"{json.dumps(image if image.start else image[:-1])}\n".encode()
+        lines = map(_line, self.images())
+        while block := "".join(islice(lines, LINES)):
+            yield block.encode()
+
+
+def _line(image: Listed) -> str:
+    """Return the JSON line of an image, as json.dumps would in twice the time."""
+    label = json.dumps(image.label) if isinstance(image.label, tuple) else image.label
+    start = f', "{image.start}"' if image.start else ""
+    return (
+        f'["{image.part}", {label}, {encode_basestring_ascii(image.name)}, {image.bytes}{start}]\n'
+    )
 
 
 class KeptIdentity:

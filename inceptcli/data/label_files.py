@@ -11,7 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from inceptcli.data.folders import Label, LabeledImages
+from inceptcli.data.file_paths import FilePaths
+from inceptcli.data.folders import Label, LabeledImages, compact
 from inceptcli.data.sources import RemoteSource
 from inceptcli.data.text_files import MAXIMUM_BYTES, as_it_lies, read_text
 from inceptcli.errors import UsageError, UserError
@@ -160,7 +161,7 @@ def images_in_csv(
     table = LabelTable(file, Labels(ids, names, ids), allow_unlabeled=allow_unlabeled)
     table.log_left_out(group)
     paths, labels = _placed(table, _place_below(file.parent), allow_outside)
-    return LabeledImages(tuple(ids), tuple(map(Path, paths)), labels)
+    return LabeledImages(tuple(ids), FilePaths.of(map(Path, paths)), compact(labels))
 
 
 def images_to_train_on(
@@ -189,7 +190,9 @@ def images_to_train_on(
     paths, labels = _placed(table, _place_below(file.parent), allow_outside=False)
     assert table.known is not None
     root = Path(os.path.normpath(file.parent))
-    return LabeledImages(tuple(table.known.ids), tuple(map(Path, paths)), labels, root)
+    return LabeledImages(
+        tuple(table.known.ids), FilePaths.of(map(Path, paths)), compact(labels), root
+    )
 
 
 def _place_below(folder: Path) -> Callable[[str], tuple[str, bool]]:
@@ -335,8 +338,8 @@ def flat(
         raise UserError(f"{folder / unlabeled[0]}: not in {file} ({count})")
     found = LabeledImages(
         tuple(ids),
-        tuple(folder / name for name in images),
-        tuple(label_of[Path(name).stem] for name in images),
+        FilePaths.of(folder / name for name in images),
+        compact([label_of[Path(name).stem] for name in images]),
     )
     absent = len(label_of) - len(images)
     note = f"{absent} of the {len(label_of)} images in {file} are not in {folder}"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.folders import Label, LabeledImages, digests, positions, where
+from inceptcli.data.file_paths import FilePaths
+from inceptcli.data.folders import THREADS, Label, LabeledImages, digests, positions, where
 from inceptcli.data.pixels.decode import decode, decode_remote
 from inceptcli.errors import UsageError
 from inceptcli.files.remote.address import Address
 
-THREADS = 16
 PART = 1000
 """Number of files that a thread looks up at a time."""
+
+SLOW_SECONDS = 5e-5
+"""Time to look up a file from which several threads are faster than one."""
 
 
 class ImageSource(Protocol):
@@ -55,10 +61,10 @@ def only_label(source: ImageSource, index: int) -> int:
 class ListedSource(ImageSource, Protocol):
     """Images that a resumed run can recognize."""
 
-    def files(self) -> list[tuple[str, int]]:
-        """Return each image's name relative to the data and its size in bytes, -1 if unreadable.
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield each image's name relative to the data and its size in bytes, -1 if unreadable.
 
-        Empty for drawn images.
+        None for drawn images.
         """
 
     def start(self, index: int, maximum: int) -> bytes:
@@ -92,18 +98,15 @@ class FolderSource:
         """Return the image's path."""
         return str(self.images.paths[index])
 
-    def files(self) -> list[tuple[str, int]]:
-        """Return paths relative to the root of the images, and sizes in bytes.
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield paths relative to the root of the images, and sizes in bytes.
 
-        Uses several threads, since network file systems have a high latency.
+        Uses several threads if a file takes long to look up, as in network file systems.
         """
         root = self.images.root
         start = 0 if root is None else len(os.fspath(root / "x")) - 1
-        paths = [os.fspath(path) for path in self.images.paths]
-        with ThreadPoolExecutor(THREADS) as pool:
-            parts = pool.map(_sizes, (paths[at : at + PART] for at in range(0, len(paths), PART)))
-            sizes = [size for part in parts for size in part]
-        return [(path[start:], size) for path, size in zip(paths, sizes, strict=True)]
+        for files in _looked_up(self.images.paths):
+            yield from ((path[start:], size) for path, size in files)
 
     def start(self, index: int, maximum: int) -> bytes:
         """Return up to `maximum` first bytes of the image file; empty if unreadable."""
@@ -115,7 +118,7 @@ class FolderSource:
 
     def where(self, chosen: NDArray[np.bool_]) -> FolderSource:
         """Return the images for which `chosen` (N,) is true."""
-        return FolderSource(where(self.images, chosen.tolist()))
+        return FolderSource(where(self.images, chosen))
 
     def digests(self) -> list[bytes | None]:
         """Read every image file and return its SHA-256, or None if it cannot be read."""
@@ -152,8 +155,23 @@ def labels_of(source: ImageSource) -> NDArray[np.int64]:
     return np.fromiter(labels, np.int64)
 
 
-def _sizes(paths: list[str]) -> list[int]:
-    return [_size(path) for path in paths]
+def _looked_up(paths: FilePaths) -> Iterator[list[tuple[str, int]]]:
+    """Yield paths and their sizes, many at a time."""
+    parts = (paths[at : at + PART] for at in range(0, len(paths), PART))
+    begun = time.perf_counter()
+    first = list(map(_with_sizes, islice(parts, 1)))
+    is_slow = time.perf_counter() - begun > PART * SLOW_SECONDS
+    yield from first
+    if not is_slow:
+        yield from map(_with_sizes, parts)
+        return
+    with ThreadPoolExecutor(THREADS) as pool:
+        while some := list(islice(parts, THREADS)):
+            yield from pool.map(_with_sizes, some)
+
+
+def _with_sizes(paths: FilePaths) -> list[tuple[str, int]]:
+    return [(path, _size(path)) for path in paths.texts()]
 
 
 def _size(path: str) -> int:

@@ -10,10 +10,9 @@ from typing import Literal
 from inceptcli.data.folders import (
     Label,
     check_folder,
-    files_and_outputs,
     has_images,
+    has_images_below,
     has_only_outputs,
-    is_image,
     positions,
     subfolders,
 )
@@ -52,7 +51,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
     folders = [folder for folder in subfolders(root) if split_named(folder.name)]
     others = [folder for folder in subfolders(root) if folder not in folders]
     beside_classes = False
-    if folders and any(map(_images, others)):
+    if folders and any(map(has_images_below, others)):
         whole = _with_class_folders(folders, {folder.name for folder in others})
         beside_classes = "train" not in {split_named(folder.name) for folder in whole}
         folders = whole if beside_classes else folders
@@ -93,14 +92,10 @@ def _with_class_folders(folders: Sequence[Path], classes: Set[str]) -> list[Path
     for folder in folders:
         known = set(classes).union(*(names[other] for other in folders if other != folder))
         if (names[folder] & known or not has_images(folder)) and any(
-            map(_images, subfolders(folder))
+            map(has_images_below, subfolders(folder))
         ):
             found.append(folder)
     return found
-
-
-def _images(folder: Path) -> bool:
-    return any(map(is_image, files_and_outputs(folder)[0]))
 
 
 def validation_mask(

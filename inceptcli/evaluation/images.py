@@ -311,7 +311,7 @@ def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> Measure
             f"--split {chosen}: {data} has {' and '.join(folders)}; give --split "
             f"{' or '.join(folders)}"
         )
-    paths = tuple(find_images(folders[chosen]))
+    paths = find_images(folders[chosen])
     if not paths:
         raise UserError(f"{folders[chosen]}: no images")
     images = LabeledImages(tuple(ids), paths, (0,) * len(paths), folders[chosen])

@@ -63,10 +63,9 @@ def find(data: str, file: Path, metadata: WeightsMetadata) -> FoundImages:
         and not subfolders(folder)
     )
     if is_flat:
-        paths = tuple(find_images(folder))
-        return FoundImages(
-            FolderSource(LabeledImages((), paths, (0,) * len(paths))), False, (), paths
-        )
+        images = find_images(folder)
+        source = FolderSource(LabeledImages((), images, (0,) * len(images)))
+        return FoundImages(source, False, (), tuple(images))
     found = images_to_measure(Wanted(data), [(file, metadata)])
     paths = found.source.images.paths if isinstance(found.source, FolderSource) else ()
     are_labeled = not (metadata.is_multi_label or is_multi_label(found.source))

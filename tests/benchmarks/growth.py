@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from inceptcli.data.file_paths import FilePaths
 from inceptcli.data.folders import LabeledImages, find_images
 from inceptcli.data.loading.dataset import TrainingDataset
 from inceptcli.data.pixels.augmentation import Augmentation, training_transform
@@ -97,7 +98,7 @@ def _prediction(weights: Path) -> float:
 
 def of_images(paths: tuple[Path, ...], style: str) -> dict[str, float]:
     """Read and distort images as training does, without a network."""
-    source = FolderSource(LabeledImages(("any",), paths, (0,) * len(paths)))
+    source = FolderSource(LabeledImages(("any",), FilePaths.of(paths), (0,) * len(paths)))
     recipe = check(read_with_bases(find_recipe("paper/irv2"))[0] if style == "authors" else {})
     chosen = recipe.augmentation.model_dump(exclude={"mixup", "cutmix", "label_smoothing"})
     images = TrainingDataset(source, training_transform((299, 299), Augmentation(**chosen)), 0)

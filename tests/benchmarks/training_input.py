@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from inceptcli.data.file_paths import FilePaths
 from inceptcli.data.folders import LabeledImages, find_images
 from inceptcli.data.loading.dataset import TrainingDataset, collate
 from inceptcli.data.pixels.augmentation import Augmentation, training_transform
@@ -56,7 +57,7 @@ def photographs(folder: Path, output: Path, number: int) -> LabeledImages:
     for place, image in enumerate(islice(cycle(large), number)):
         paths.append(output / "one" / f"{place:04}.jpg")
         image.save(paths[-1], quality=92)
-    return LabeledImages(("one", "two"), tuple(paths), (0,) * number)
+    return LabeledImages(("one", "two"), FilePaths.of(paths), (0,) * number)
 
 
 def ours(images: LabeledImages, colors: float, normalized: bool) -> Iterator[Tensor]:

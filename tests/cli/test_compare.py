@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from inceptcli.data.file_paths import FilePaths
 from inceptcli.data.folders import LabeledImages
 from inceptcli.data.identity import DataIdentity
 from inceptcli.data.sources import FolderSource
@@ -114,7 +115,7 @@ def test_the_paper_s_errors_are_of_the_images_that_the_runs_measured(tmp_path: P
     for name, exclude in (("all", "null"), ("less", "blacklist.txt")):
         folders.append(write_run(tmp_path / name, [60, 50]))
         (tmp_path / name / "recipe.yaml").write_text(f"data: {{path: x, exclude: {exclude}}}\n")
-        images = FolderSource(LabeledImages(IDS, (), ()))
+        images = FolderSource(LabeledImages(IDS, FilePaths.of(()), ()))
         DataIdentity(IDS, images, images).write(tmp_path / name / "data.jsonl.gz")
     whole, less = folders
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.exclusion import Remaining, exclude_from
+from inceptcli.data.file_paths import FilePaths
 from inceptcli.data.folders import LabeledImages
 from inceptcli.data.label_files import evaluation_images
 from inceptcli.errors import UsageError, UserError
@@ -13,11 +14,13 @@ from inceptcli.weights.imagenet_classes import imagenet_classes
 ROOT = Path("data")
 IMAGES = LabeledImages(
     ("a", "b"),
-    (
-        ROOT / "a/ILSVRC2012_val_00000036.JPEG",
-        ROOT / "a/ILSVRC2012_val_00000360.JPEG",
-        ROOT / "b/36.jpg",
-        ROOT / "b/käse.jpg",
+    FilePaths.of(
+        (
+            ROOT / "a/ILSVRC2012_val_00000036.JPEG",
+            ROOT / "a/ILSVRC2012_val_00000360.JPEG",
+            ROOT / "b/36.jpg",
+            ROOT / "b/käse.jpg",
+        )
     ),
     (0, 0, 1, 1),
 )
@@ -55,7 +58,7 @@ def test_images_are_left_out_by_number_and_by_path(
 
 
 def test_absolute_paths_are_known(tmp_path: Path) -> None:
-    images = LabeledImages(("a",), (tmp_path / "1.jpg", tmp_path / "2.jpg"), (0, 0))
+    images = LabeledImages(("a",), FilePaths.of([tmp_path / "1.jpg", tmp_path / "2.jpg"]), (0, 0))
     (tmp_path / "list.txt").write_text(f"{tmp_path}/x/../1.jpg\n")
     assert exclude_from(images, tmp_path / "list.txt", [tmp_path]).images.paths == images.paths[1:]
 

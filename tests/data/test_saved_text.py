@@ -73,7 +73,7 @@ def test_a_list_names_the_files_that_it_named_where_it_was_saved(
         (root / "list.csv").write_bytes(table)
         labeled = evaluation_images(root / "list.csv", classes, classes).images
         assert labeled.paths == tuple(root / name for name in names)
-        assert labeled.labels == tuple(number % 2 for number in range(len(names)))
+        assert tuple(labeled.labels) == tuple(number % 2 for number in range(len(names)))
         (root / "out.txt").write_bytes(saved(f"{lines[0]}\n", encoding, line_end, there))
         assert exclude_from(labeled, root / "out.txt", {root}).images.paths == labeled.paths[1:]
         (root / "classes.txt").write_bytes(saved("\n".join(classes), encoding, line_end, there))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -156,9 +157,9 @@ class Shapes:
         """Return the name of image `index` for messages."""
         return f"shapes/{self.split}/{index}"
 
-    def files(self) -> list[tuple[str, int]]:
-        """Return an empty list, since there are no files."""
-        return []
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield nothing, since there are no files."""
+        return iter(())
 
     def start(self, index: int, maximum: int) -> bytes:
         """Return no bytes, since there is no file."""

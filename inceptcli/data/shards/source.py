@@ -84,17 +84,13 @@ class ShardSource:
         """Positions of the NULs around each name in `members`, found once per shard."""
         return tuple(map(_nuls_around, self.members))
 
-    def files(self) -> list[tuple[str, int]]:
-        """Return each image's name in its shard and its size in bytes, -1 if unreadable."""
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield each image's name in its shard and its size in bytes, -1 if unreadable."""
         members = [names.split(b"\0") for names in self.members]
         columns = (self.shard_of.tolist(), self.place_of.tolist(), self.sizes.tolist())
-        return [
-            (
-                members[shard][place].decode(errors="surrogateescape"),
-                -1 if (shard, place) in self.problems else size,
-            )
-            for shard, place, size in zip(*columns, strict=True)
-        ]
+        for shard, place, size in zip(*columns, strict=True):
+            name = members[shard][place].decode(errors="surrogateescape")
+            yield name, -1 if (shard, place) in self.problems else size
 
     def start(self, index: int, maximum: int) -> bytes:
         """Return up to `maximum` first bytes of the image file; empty if unreadable."""
