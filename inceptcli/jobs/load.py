@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
@@ -121,7 +122,7 @@ class Model:
             RuntimeError: the model was loaded before this process was forked.
         """
         self._check_process()
-        if top_k < 1:
+        if (top_k := operator.index(top_k)) < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         if errors not in ("raise", "return"):
             raise ValueError(f'errors must be "raise" or "return", got {errors!r}')

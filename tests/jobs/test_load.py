@@ -176,6 +176,8 @@ def test_a_damaged_weights_file_is_a_runtime_error(tmp_path: Path) -> None:
 def test_wrong_arguments_of_predict_are_said_before_anything_is_computed(model: Model) -> None:
     with pytest.raises(ValueError, match="top_k must be at least 1"):
         model.predict([], top_k=0)
+    with pytest.raises(TypeError, match="'float' object"):
+        model.predict([], top_k=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match='errors must be "raise" or "return"'):
         model.predict([], errors="ignore")  # type: ignore[arg-type]
 
