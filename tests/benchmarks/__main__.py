@@ -28,6 +28,7 @@ def main() -> None:
         ("batch_norm_memory",),
         ("checkpointing",),
         ("growth", "irv1", "irv2", "iv4", "--images", str(photographs)),
+        ("listing", str(photographs)),
         ("prediction_scale",),
         ("pages", str(photographs)),
         ("measurements",),
