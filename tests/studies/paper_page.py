@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import yaml
@@ -97,6 +98,22 @@ def _verdict(result: dict[str, Any]) -> str:
     if len(answers) < 2:
         return next(iter(answers), "see the threshold")
     return "mixed: " + ", ".join(f"{number} {answer}" for answer, number in answers.items())
+
+
+def map_of(result: dict[str, Any]) -> list[list[str]]:
+    """The rows of a grid's map with its head: the mean over the seeds in percent; none without."""
+    if not (grid := result.get("grid")) or len(grid["axes"]) != 2:
+        return []
+    across, down = grid["axes"]
+    arm_at = {tuple(cell["at"]): cell["arm"] for cell in grid["cells"]}
+    columns = range(len(across["names"]))
+    return [
+        [f"{down['label']} \\ {across['label']}", *across["names"]],
+        *(
+            [name, *(f"{100 * fmean(result['arms'][arm_at[x, y]]):.0f}" for x in columns)]
+            for y, name in enumerate(down["names"])
+        ),
+    ]
 
 
 def _design(study: Study, result: dict[str, Any] | None) -> str:
@@ -231,6 +248,7 @@ def render() -> str:
         "near": NEAR,
         "final_epochs": FINAL_EPOCHS,
         "zip": zip,
+        "map_of": map_of,
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
     return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))

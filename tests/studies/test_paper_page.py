@@ -102,3 +102,12 @@ def test_earlier_results_are_decided_again_by_corrected_p_values() -> None:
     text = flat(paper_page.PAGE.read_text())
     for name, (before, _) in changed.items():
         assert f"`{name.partition(': ')[2]}` {before}" in text
+
+
+def test_the_map_of_a_grid_has_the_mean_of_the_seeds_in_each_cell() -> None:
+    axes = [{"label": "Width", "names": ["0.5", "1.0"]}, {"label": "Rate", "names": ["0.1"]}]
+    cells = [{"arm": "narrow", "at": [0, 0]}, {"arm": "wide", "at": [1, 0]}]
+    arms = {"narrow": [0.1, 0.2], "wide": [0.9, 1.0], "another": [0.0, 0.0]}
+    result = {"grid": {"axes": axes, "cells": cells}, "arms": arms}
+    assert paper_page.map_of(result) == [["Rate \\ Width", "0.5", "1.0"], ["0.1", "15", "95"]]
+    assert paper_page.map_of({"grid": None, "arms": arms}) == []
