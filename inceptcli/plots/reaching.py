@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -73,7 +74,7 @@ def mean_around(curve: Curve, epoch: float, window: float) -> float:
     low, high = max(epoch - window, curve.epochs[0]), min(epoch + window, curve.epochs[-1])
     if low >= high:
         return value_at(curve, epoch)
-    inside = [at for at in curve.epochs if low < at < high]
+    inside = curve.epochs[bisect_right(curve.epochs, low) : bisect_left(curve.epochs, high)]
     corners = [(at, value_at(curve, at)) for at in (low, *inside, high)]
     area = sum((b - a) * (left + right) / 2 for (a, left), (b, right) in pairwise(corners))
     return area / (high - low)
@@ -81,7 +82,7 @@ def mean_around(curve: Curve, epoch: float, window: float) -> float:
 
 def value_at(curve: Curve, epoch: float) -> float:
     """Interpolate the value at `epoch`, which must lie within the curve."""
-    right = next(index for index, at in enumerate(curve.epochs) if at >= epoch)
+    right = bisect_left(curve.epochs, epoch)
     if curve.epochs[right] == epoch:
         return curve.values[right]
     left = right - 1
