@@ -60,14 +60,6 @@ def wait(terminal: Terminal, condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def wait_for_the_end_of_all(run: RunDirectory) -> None:
-    """Workers of a process that left at once notice it a moment later."""
-    deadline = time.monotonic() + 300
-    while processes_of(run.path):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def log(run: RunDirectory) -> str:
     path = run.path / "train.log"
     return path.read_text() if path.exists() else ""
@@ -113,7 +105,7 @@ def test_a_second_ctrl_c_leaves_at_once_with_130(run: RunDirectory) -> None:
     assert "interrupted; the same command continues" in terminal.written
     assert "interrupted; the same command continues" in log(run)
     assert "Traceback" not in terminal.written
-    wait_for_the_end_of_all(run)
+    assert processes_of(run.path) == {}
 
 
 def test_a_closed_terminal_saves_the_run(run: RunDirectory) -> None:
@@ -179,6 +171,9 @@ def test_torchrun_that_dies_leaves_a_saved_run_and_nobody_behind(run: RunDirecto
     wait(terminal, lambda: bool(run.checkpoints()))
     os.kill(terminal.process.pid, signal.SIGKILL)
     terminal.finish()
-    wait_for_the_end_of_all(run)
+    deadline = time.monotonic() + 300
+    while processes_of(run.path):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
     stopped = (run.path / "stopped").read_text()
     assert re.match(r"stopped by (the end of torchrun|another process) after", stopped)
