@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.file_paths import FilePaths, FolderFiles
+from inceptcli.data.file_paths import PART, FilePaths, FolderFiles
 from inceptcli.data.left_out import LeftOut, is_passed_over
 from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, format_in, has_suffix
 from inceptcli.errors import UsageError, UserError
@@ -209,8 +209,11 @@ def _suggestion(name: str, classes: Sequence[str]) -> str:
 
 def digests(images: LabeledImages) -> list[bytes | None]:
     """Read every file and return its SHA-256, or None if it cannot be read."""
+    paths, found = images.paths, list[bytes | None]()
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(_digest, images.paths))
+        for start in range(0, len(paths), PART):  # a pool keeps every task given to it
+            found += pool.map(_digest, paths[start : start + PART])
+    return found
 
 
 def check_folder(root: Path) -> None:
