@@ -122,7 +122,7 @@ def one_step(root: Path, validation: Path, run: Path) -> float:
     subprocess.run(
         [sys.executable, "-m", "inceptcli", "train", "--arch", "irv1", "--data", str(root),
          "--val-data", str(validation), "--epochs", "1", "--batch-size", "4", "--image-size", "75",
-         "--workers", "0", "--output", str(run), "--quiet", *settings],
+         "--output", str(run), "--quiet", *settings],
         check=True,
     )  # fmt: skip
     return time.perf_counter() - begun
