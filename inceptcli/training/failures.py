@@ -78,8 +78,8 @@ def worker_ended(error: BaseException) -> str | None:
     signaled = re.search(r"killed by signal: (\w+)", found[2])
     how = f"was killed ({signaled[1]})" if signaled else "exited"
     return (
-        f"data loading worker (process {found[1]}) {how}, perhaps out of memory; try fewer "
-        "--workers or a smaller --batch-size; the same command continues"
+        f"data loading worker (process {found[1]}) {how}, perhaps out of memory or of shared "
+        "memory; try fewer --workers or a smaller --batch-size; the same command continues"
     )
 
 

@@ -156,7 +156,9 @@ def _data(plan: Plan, trainer: Trainer) -> ImageData:
     wanted = plan.recipe.data.workers
     height, width = plan.preprocessing.image_size
     batch_bytes = plan.batch_size * height * width * 3
-    workers = affordable(wanted, batch_bytes, trainer.num_devices)
+    # A validation within an epoch begins while the training loader has batches prefetched.
+    loaders = 1 if isinstance(plan.recipe.trainer.validate_every, int) else 2
+    workers = affordable(wanted, batch_bytes, trainer.num_devices, loaders)
     if workers.number < wanted:
         logger.info(
             f"data.workers {workers.number}, not {wanted}: {SHARED_MEMORY} has no room for more "

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
+from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
@@ -121,7 +122,7 @@ class ImageData(LightningDataModule):
             collate_fn=collate,
             pin_memory=self._on_gpu,
             persistent_workers=workers > 0,
-            worker_init_fn=_leave_signals,
+            worker_init_fn=_start_worker,
             multiprocessing_context=loading_context() if workers else None,
             # Else each new iterator would draw from the default generator, which dropout uses.
             generator=torch.Generator(),
@@ -141,10 +142,20 @@ class _Loader(DataLoader[Sample]):
             return super().__iter__()
 
 
-def _leave_signals(worker: int) -> None:
-    """Initialize a worker to exit only on the main process's SIGTERM, as torch's handler does."""
+def _start_worker(worker: int) -> None:
+    """Initialize a worker to exit only on the main process's SIGTERM, as torch's handler does.
+
+    It also exits if it cannot hand over a batch, as when shared memory is full. The main process
+    would otherwise wait for that batch forever.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
+    Queue._on_queue_feeder_error = staticmethod(_end_without_batch)  # type: ignore[attr-defined]
+
+
+def _end_without_batch(error: Exception, batch: object) -> None:
+    os.write(2, f"data loading worker {os.getpid()}: cannot hand over a batch: {error}\n".encode())
+    os._exit(1)
 
 
 def _end_with_main_process() -> None:

@@ -18,21 +18,22 @@ class Workers(NamedTuple):
     prefetched: int
 
 
-def affordable(wanted: int, batch_bytes: int, processes: int) -> Workers:
+def affordable(wanted: int, batch_bytes: int, processes: int, loaders: int) -> Workers:
     """Return the `wanted` workers, or as many as fit into shared memory.
 
-    A container has 64 MB of shared memory by default, and a worker that exceeds it is killed by
-    SIGBUS. Systems without /dev/shm have no limit.
+    A container has 64 MB of shared memory by default, and a worker that exceeds it ends. Systems
+    without /dev/shm have no limit.
 
     Args:
-        wanted: Number of workers asked for.
+        wanted: Number of workers of each loader asked for.
         batch_bytes: Size of a batch.
         processes: Ranks on this machine; each also holds its current batch.
+        loaders: Loaders of a rank that prefetch at the same time.
     """
     if not wanted or not SHARED_MEMORY.is_dir():
         return Workers(wanted, PREFETCHED)
     batches = disk_usage(SHARED_MEMORY).free // processes // batch_bytes - 1
     for prefetched in range(PREFETCHED, 0, -1):
-        if wanted * prefetched <= batches:
+        if loaders * wanted * prefetched <= batches:
             return Workers(wanted, prefetched)
-    return Workers(max(0, batches), 1)
+    return Workers(max(0, batches // loaders), 1)
