@@ -485,7 +485,7 @@ def _kept_split(
     images: FolderSource | ShardSource, kept: KeptIdentity, exclude: str | None, data: str
 ) -> list[bool] | None:
     """Return whether each image validates in the run of `kept`; see KeptIdentity.validated."""
-    names = [name for name, _ in images.files()]
+    names = list(images.names())
     if exclude is None:
         return kept.validated(names)
     left = leave_out(images, Path(exclude), data)

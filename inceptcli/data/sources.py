@@ -61,8 +61,11 @@ def only_label(source: ImageSource, index: int) -> int:
 class ListedSource(ImageSource, Protocol):
     """Images that a resumed run can recognize."""
 
+    def names(self) -> Iterator[str]:
+        """Yield each image's name relative to the data; none for drawn images."""
+
     def files(self) -> Iterator[tuple[str, int]]:
-        """Yield each image's name relative to the data and its size in bytes, -1 if unreadable.
+        """Yield each image's name as `names`, and its size in bytes, -1 if unreadable.
 
         None for drawn images.
         """
@@ -98,15 +101,24 @@ class FolderSource:
         """Return the image's path."""
         return str(self.images.paths[index])
 
+    def names(self) -> Iterator[str]:
+        """Yield paths relative to the root of the images."""
+        start = self._root_length
+        return (path[start:] for path in self.images.paths.texts())
+
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield paths relative to the root of the images, and sizes in bytes.
 
         Uses several threads if a file takes long to look up, as in network file systems.
         """
-        root = self.images.root
-        start = 0 if root is None else len(os.fspath(root / "x")) - 1
+        start = self._root_length
         for files in _looked_up(self.images.paths):
             yield from ((path[start:], size) for path, size in files)
+
+    @property
+    def _root_length(self) -> int:
+        root = self.images.root
+        return 0 if root is None else len(os.fspath(root / "x")) - 1
 
     def start(self, index: int, maximum: int) -> bytes:
         """Return up to `maximum` first bytes of the image file; empty if unreadable."""

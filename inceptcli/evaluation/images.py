@@ -346,7 +346,7 @@ def _changed(found: MeasuredImages, exclude: Path, file: Path) -> str | None:
     if not record.is_file() or not isinstance(found.source, FolderSource):
         return None
     then = {image.name for image in KeptIdentity(record).images if image.part == "val"}
-    now = {name for name, _ in found.source.files()}
+    now = set(found.source.names())
     if then == now:
         return None
     return (

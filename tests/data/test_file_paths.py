@@ -67,3 +67,4 @@ def test_slow_and_fast_lookups_give_the_same_sizes_in_order(
     paths = FilePaths.of([*(tmp_path / f"{number:02}.jpg" for number in range(75)), tmp_path / "x"])
     source = sources.FolderSource(LabeledImages(("a",), paths, (0,) * 76, tmp_path))
     assert list(source.files()) == [*((f"{n:02}.jpg", n) for n in range(75)), ("x", -1)]
+    assert list(source.names()) == [name for name, _ in source.files()]

@@ -157,6 +157,10 @@ class Shapes:
         """Return the name of image `index` for messages."""
         return f"shapes/{self.split}/{index}"
 
+    def names(self) -> Iterator[str]:
+        """Yield nothing, since there are no files."""
+        return iter(())
+
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield nothing, since there are no files."""
         return iter(())

@@ -84,6 +84,10 @@ class ShardSource:
         """Positions of the NULs around each name in `members`, found once per shard."""
         return tuple(map(_nuls_around, self.members))
 
+    def names(self) -> Iterator[str]:
+        """Yield each image's name in its shard."""
+        return (name for name, _ in self.files())
+
     def files(self) -> Iterator[tuple[str, int]]:
         """Yield each image's name in its shard and its size in bytes, -1 if unreadable."""
         members = [names.split(b"\0") for names in self.members]
