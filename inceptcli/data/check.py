@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
-from inceptcli.data.folders import files_by_class, is_image, positions
+import numpy as np
+
+from inceptcli.data.file_paths import FilePaths
+from inceptcli.data.folders import LabeledImages, files_by_class, is_image, positions
 from inceptcli.data.label_files import SEPARATOR, images_to_train_on, is_list_to_train_on
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.loading.parallel import in_processes
 from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_of
 from inceptcli.data.pixels.image_formats import SUFFIXES, SUFFIXES_OF
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
-from inceptcli.data.shards.index import index_of
+from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError
@@ -160,7 +166,41 @@ class Report:
         return not (self.unreadable or self.overlooked or crossing or refused)
 
 
-Found = tuple[dict[str, list[str]], list[CheckedFile]]
+class CheckedPart(NamedTuple):
+    """Number of files in a part of a dataset, and a function that makes each of them."""
+
+    files: int
+    file: Callable[[int], CheckedFile]
+
+
+class CheckedFiles(Sequence[CheckedFile]):
+    """All files of a dataset, each made when it is read: a million take over a gigabyte."""
+
+    def __init__(self, parts: Sequence[CheckedPart]) -> None:
+        self.parts = parts
+        self._ends = list(accumulate(part.files for part in parts))
+
+    def __len__(self) -> int:
+        """Return the number of files."""
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> CheckedFile: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[CheckedFile]: ...
+
+    def __getitem__(self, index: int | slice) -> CheckedFile | list[CheckedFile]:
+        """Return a file, or several."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        place = bisect_right(self._ends, number)
+        part = self.parts[place]
+        return part.file(number - self._ends[place] + part.files)
+
+
+Found = tuple[dict[str, list[str]], CheckedFiles]
 """Class names by split, and all files."""
 
 
@@ -185,23 +225,92 @@ def check_dataset(
     find = _files_in_shards if means_shards(data) else _files_in_folders
     find = _files_in_list if is_list_to_train_on(data) else find
     names, files = find(data, left_out)
-    inspected = []
-    for done, entry in enumerate(in_processes(inspect, files, workers, chunk=8), start=1):
-        inspected.append(entry)
-        progress(done, len(files))
+    tally = _Tally()
+    for number, entry in enumerate(in_processes(inspect, files, workers, chunk=8)):
+        tally.add(number, entry)
+        progress(number + 1, len(files))
         if not entry.digest and not entry.problem:
             left_out.add_file(entry.place.path.name)
-    return _report(names, inspected, left_out)
+    return _report(names, files, tally, left_out)
+
+
+@dataclass
+class _Tally:
+    """Results of the files read so far; about 50 bytes for a readable image.
+
+    Attributes:
+        unreadable: See Report.
+        overlooked: See Report.
+        wrong_suffix: See Report.
+        counts: Number of readable images by split and class.
+        formats: Number of readable images by format.
+        numbers: Position of each readable image in the files of the dataset.
+        format_of: Position of each readable image's format in `formats`.
+        heights: Height of each readable image in pixels.
+        widths: Width of each readable image in pixels.
+        digests: SHA-256 of each readable image's file, 32 bytes each.
+    """
+
+    unreadable: list[Remark] = field(default_factory=list)
+    overlooked: list[Remark] = field(default_factory=list)
+    wrong_suffix: list[Remark] = field(default_factory=list)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+    format_of: array[int] = field(default_factory=lambda: array("B"))
+    heights: array[int] = field(default_factory=lambda: array("i"))
+    widths: array[int] = field(default_factory=lambda: array("i"))
+    digests: bytearray = field(default_factory=bytearray)
+
+    def add(self, number: int, entry: Inspected) -> None:
+        """Count the file at position `number`."""
+        if entry.problem:
+            self.unreadable.append(entry.remark)
+        elif entry.digest:
+            self._add_readable(number, entry)
+        elif entry.format:
+            self.overlooked.append(entry.remark)
+
+    def _add_readable(self, number: int, entry: Inspected) -> None:
+        self.counts.update((entry.place.split, name) for name in entry.place.classes)
+        self.formats[entry.format] += 1
+        if entry.place.path.suffix.lower() in SUFFIXES - SUFFIXES_OF.get(entry.format, set()):
+            self.wrong_suffix.append(entry.remark)
+        self.numbers.append(number)
+        self.format_of.append(list(self.formats).index(entry.format))
+        self.heights.append(entry.size[0])
+        self.widths.append(entry.size[1])
+        self.digests += bytes.fromhex(entry.digest)
+
+    def of_formats(self, names: Collection[str]) -> list[tuple[int, str]]:
+        """Return positions and formats of the readable images with one of these formats."""
+        chosen = {place: name for place, name in enumerate(self.formats) if name in names}
+        rows = zip(self.numbers, self.format_of, strict=True)
+        return [(number, chosen[place]) for number, place in rows if place in chosen]
+
+    def of_equal_content(self) -> list[list[int]]:
+        """Return positions of readable images in groups of identical files, each ascending."""
+        digests = np.frombuffer(self.digests, np.uint64).reshape(-1, 4)
+        order = np.lexsort(digests.T)
+        differs = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
+        starts = np.concatenate([[0], np.flatnonzero(differs) + 1, [len(order)]])
+        repeated = np.flatnonzero(np.diff(starts) > 1)
+        groups = (order[starts[at] : starts[at + 1]] for at in repeated)
+        return sorted([self.numbers[i] for i in group] for group in groups)
 
 
 def _files_in_list(data: str, left_out: LeftOut) -> Found:
     """Return the files of a CSV file; images without a label are counted in a notice."""
     images = images_to_train_on(Path(data), allow_unlabeled=True)
-    named = [tuple(images.classes[place] for place in positions(label)) for label in images.labels]
-    if unlabeled := named.count(()):
-        logger.info(f"{data}: {unlabeled} of {len(named)} images have no label")
-    files = [CheckedFile(path, "all", own) for path, own in zip(images.paths, named, strict=True)]
-    return {"all": list(images.classes)}, files
+    if unlabeled := sum(not positions(label) for label in images.labels):
+        logger.info(f"{data}: {unlabeled} of {len(images.labels)} images have no label")
+    listed = CheckedPart(len(images.labels), partial(_listed_file, images))
+    return {"all": list(images.classes)}, CheckedFiles([listed])
+
+
+def _listed_file(images: LabeledImages, number: int) -> CheckedFile:
+    classes = tuple(images.classes[place] for place in positions(images.labels[number]))
+    return CheckedFile(images.paths[number], "all", classes)
 
 
 def _files_in_shards(data: str, left_out: LeftOut) -> Found:
@@ -216,35 +325,41 @@ def _files_in_shards(data: str, left_out: LeftOut) -> Found:
     classes = class_list(shards)
     has_splits = any(of_split(shards, split) for split in NAMES)
     names: dict[str, list[str]] = {}
-    files: list[CheckedFile] = []
+    parts: list[CheckedPart] = []
     for split in NAMES:
         trains = split == "train"
         found = of_split(shards, split, *([None] if trains else []))
-        of_split_files = [
-            file
-            for shard in found
-            for file in _files_in(shard, split if has_splits else "all", classes, left_out)
-        ]
+        split_name = split if has_splits else "all"
+        of_shards = [_part_of_shard(shard, split_name, classes, left_out) for shard in found]
         if found:
-            occurring = sorted({name for file in of_split_files for name in file.classes})
-            listed = [*dict.fromkeys(map(composed, classes))] if trains else occurring
-            names[split if has_splits else "all"] = listed
-        files += of_split_files
-    return names, files
+            files = CheckedFiles(of_shards)
+            listed = map(composed, classes) if trains else _occurring(files)
+            names[split_name] = list(dict.fromkeys(listed))
+        parts += of_shards
+    return names, CheckedFiles(parts)
 
 
-def _files_in(
+def _occurring(files: CheckedFiles) -> list[str]:
+    return sorted({name for file in files for name in file.classes})
+
+
+def _part_of_shard(
     shard: Path, split: str, classes: Sequence[str], left_out: LeftOut
-) -> Iterator[CheckedFile]:
+) -> CheckedPart:
     index = index_of(shard, labels_by_name(classes))
     left_out.update(index.left_out)
-    rows = zip(index.members, index.offsets, index.sizes, index.labels, strict=True)
-    for place, (member, offset, size, label) in enumerate(rows):
-        name = f"{shard}/{member}".rstrip("/")
-        image = TarImage(name, shard, offset, size, index.problems.get(place))
-        # The class of an unreadable image is unknown.
-        own = (composed(classes[label]),) if image.problem is None else ()
-        yield CheckedFile(Path(name), split, own, image)
+    return CheckedPart(len(index.members), partial(_file_in_shard, shard, split, classes, index))
+
+
+def _file_in_shard(
+    shard: Path, split: str, classes: Sequence[str], index: ShardIndex, number: int
+) -> CheckedFile:
+    name = f"{shard}/{index.members[number]}".rstrip("/")
+    problem = index.problems.get(number)
+    image = TarImage(name, shard, index.offsets[number], index.sizes[number], problem)
+    # The class of an unreadable image is unknown.
+    own = (composed(classes[index.labels[number]]),) if problem is None else ()
+    return CheckedFile(Path(name), split, own, image)
 
 
 def _files_in_folders(data: str, left_out: LeftOut) -> Found:
@@ -255,13 +370,16 @@ def _files_in_folders(data: str, left_out: LeftOut) -> Found:
         logger.info(f"{root}: {folders_in_words(others)} left out, neither a split nor a class")
     folders: list[tuple[str, Path]] = [*splits.items()] or [("all", root)]
     files = {split: files_by_class(folder, splits.values(), left_out) for split, folder in folders}
-    places = [
-        CheckedFile(path, split, (name,))
+    parts = [
+        CheckedPart(len(paths), partial(_file_of_class, paths, split, name))
         for split, classes in files.items()
         for name, paths in classes.items()
-        for path in paths
     ]
-    return {split: list(classes) for split, classes in files.items()}, places
+    return {split: list(classes) for split, classes in files.items()}, CheckedFiles(parts)
+
+
+def _file_of_class(paths: FilePaths, split: str, name: str, number: int) -> CheckedFile:
+    return CheckedFile(paths[number], split, (name,))
 
 
 def inspect(place: CheckedFile) -> Inspected:
@@ -291,55 +409,43 @@ def _inspect_in_tar(place: CheckedFile, image: TarImage) -> Inspected:
 
 
 def _report(
-    names: dict[str, list[str]], inspected: Sequence[Inspected], left_out: LeftOut
+    names: dict[str, list[str]], files: CheckedFiles, tally: _Tally, left_out: LeftOut
 ) -> Report:
-    readable = [entry for entry in inspected if entry.digest]
-    formats = Counter(entry.format for entry in readable)
-    odd = {name for name, count in formats.items() if count < ODD_SHARE * len(readable)}
-    counts = Counter(
-        (entry.place.split, name) for entry in readable for name in entry.place.classes
-    )
+    images, counts = len(tally.numbers), tally.counts
+    odd = {name for name, count in tally.formats.items() if count < ODD_SHARE * images}
     classes = sorted({name for found in names.values() for name in found})
     return Report(
         tuple(names),
-        len(readable),
-        tuple(entry.remark for entry in inspected if entry.problem),
-        tuple(entry.remark for entry in inspected if entry.format and not entry.digest),
-        tuple(
-            entry.remark
-            for entry in readable
-            if entry.place.path.suffix.lower() in SUFFIXES - SUFFIXES_OF.get(entry.format, set())
-        ),
-        tuple(entry.remark for entry in readable if entry.format in odd),
-        _duplicates(readable),
+        images,
+        tuple(tally.unreadable),
+        tuple(tally.overlooked),
+        tuple(tally.wrong_suffix),
+        tuple(Remark(files[number].path, name) for number, name in tally.of_formats(odd)),
+        tuple(_duplicates(files, group) for group in tally.of_equal_content()),
         tuple(
             ClassCount(
                 name, {split: counts[split, name] for split in names if name in names[split]}
             )
             for name in classes
         ),
-        dict(formats.most_common()),
-        _spread([entry.size[1] for entry in readable]),
-        _spread([entry.size[0] for entry in readable]),
+        dict(tally.formats.most_common()),
+        _spread(tally.widths),
+        _spread(tally.heights),
         left_out,
     )
 
 
-def _duplicates(readable: Sequence[Inspected]) -> tuple[Duplicates, ...]:
-    groups: defaultdict[str, list[CheckedFile]] = defaultdict(list)
-    for entry in readable:
-        groups[entry.digest].append(entry.place)
-    found = []
-    for places in groups.values():
-        if len(places) > 1:
-            across = []
-            if len({place.class_name for place in places}) > 1:
-                across.append("classes")
-            if len({place.split for place in places}) > 1:
-                across.append("splits")
-            found.append(Duplicates(tuple(places), tuple(across)))
-    return tuple(found)
+def _duplicates(files: CheckedFiles, group: Sequence[int]) -> Duplicates:
+    places = tuple(files[number] for number in group)
+    differing = {
+        "classes": {place.class_name for place in places},
+        "splits": {place.split for place in places},
+    }
+    return Duplicates(places, tuple(what for what, found in differing.items() if len(found) > 1))
 
 
-def _spread(values: list[int]) -> Spread | None:
-    return Spread(min(values), statistics.median_low(values), max(values)) if values else None
+def _spread(values: array[int]) -> Spread | None:
+    if not values:
+        return None
+    ordered = np.sort(np.asarray(values))
+    return Spread(*(int(ordered[place]) for place in (0, (len(values) - 1) // 2, -1)))
