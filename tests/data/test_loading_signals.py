@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
+from multiprocessing import current_process
+from multiprocessing.connection import Client
+from multiprocessing.resource_sharer import DupFd
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from inceptcli.data.loading.datamodule import ImageData
+from inceptcli.data.loading.dataset import EvaluationDataset
 from inceptcli.data.loading.shared_memory import Workers
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import Shapes
+
+
+class Disconnecting(Shapes):
+    """Images whose worker loses the process that would take a file descriptor from it."""
+
+    def image(self, index: int, shorter_side: int | None = None) -> NDArray[np.uint8]:
+        shared = DupFd(os.dup(0))
+        address, _ = shared._id  # type: ignore[attr-defined]
+        Client(address, authkey=bytes(current_process().authkey)).close()
+        time.sleep(0.3)  # the thread that shares it has noticed by then
+        return super().image(index, shorter_side)
+
+
+def test_a_worker_says_nothing_of_a_main_process_that_left_at_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    images = Disconnecting(0, 2, (75, 75), "train")
+    data = ImageData(images, images, nn.Identity(), Preprocessing((75, 75)), 2, Workers(1, 1), 0)
+    assert len(list(data.loader(EvaluationDataset(images, data.preprocessing), batch_size=2))) == 1
+    assert capfd.readouterr().err == ""
 
 
 def test_a_worker_survives_the_signals_of_its_group_and_ends_with_its_main_process() -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.queues import Queue
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -146,11 +147,21 @@ def _start_worker(worker: int) -> None:
     """Initialize a worker to exit only on the main process's SIGTERM, as torch's handler does.
 
     It also exits if it cannot hand over a batch, as when shared memory is full. The main process
-    would otherwise wait for that batch forever.
+    would otherwise wait for that batch forever. If the main process leaves at once, it says nothing
+    about the connection that it loses.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING_SIGNALS)
     threading.Thread(target=_end_with_main_process, daemon=True).start()
+    sys.excepthook = _without_lost_connections
     Queue._on_queue_feeder_error = staticmethod(_end_without_batch)  # type: ignore[attr-defined]
+
+
+def _without_lost_connections(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Handle an uncaught error as usual, unless the connection to the main process is lost."""
+    if not isinstance(error, OSError | EOFError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _end_without_batch(error: Exception, batch: object) -> None:
