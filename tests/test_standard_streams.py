@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -87,9 +88,18 @@ def test_results_without_a_place_to_go_are_an_error() -> None:
     assert done.stderr == "Error: standard output: closed; results cannot be written\n"
 
 
-def test_a_reader_of_results_that_leaves_is_no_error_to_tell() -> None:
-    done = inceptcli("list keys", "| true")
-    assert done.stderr == ""
+@pytest.mark.parametrize("arguments", ["list keys", "--help", "--version", "summarize irv1"])
+def test_a_reader_of_results_that_leaves_ends_the_command_as_it_ends_others(arguments: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "inceptcli", *arguments.split()],
+            stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import logging
 import os
-import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from typer import Exit, echo
+from typer import echo
 
 from inceptcli.errors import UsageError, UserError
 from inceptcli.text import fitted, printable
@@ -31,8 +30,7 @@ logger = logging.getLogger(__name__)
 def results_stream(output: Path | None, flag: str = "--output") -> Iterator[TextIO]:
     """Open standard output, or a file that replaces `output` when the block ends; UTF-8.
 
-    Raises UsageError if the file cannot be created, UserError if writing fails, and Exit with
-    128 + SIGPIPE if the reader of a pipe is gone.
+    Raises UsageError if the file cannot be created, and UserError if writing fails.
     """
     if output is None:
         stream = sys.stdout
@@ -72,11 +70,9 @@ def output_replaced(
 
 @contextmanager
 def writing(place: str) -> Iterator[None]:
-    """Turn a failure to write to `place` into UserError, a broken pipe into Exit."""
+    """Turn a failure to write to `place` into UserError."""
     try:
         yield
-    except BrokenPipeError:
-        raise Exit(128 + signal.SIGPIPE) from None
     except OSError as error:
         if error.filename is not None and not place.endswith(str(error.filename)):
             raise  # an input file's error

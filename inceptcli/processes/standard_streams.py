@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -54,7 +55,8 @@ class LastingError(io.FileIO):
 class Results(io.FileIO):
     """Standard output that raises, once, if results cannot be written.
 
-    Raises UserError, or BrokenPipeError if the reader of a pipe is gone.
+    Raises UserError, or SystemExit with 128 + SIGPIPE if the reader of a pipe is gone, as a shell
+    reports other programs; Typer would exit with 1.
     """
 
     def __init__(self, is_open: bool) -> None:
@@ -71,7 +73,7 @@ class Results(io.FileIO):
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # here too
             if error.errno == errno.EPIPE:
-                raise
+                raise SystemExit(128 + signal.SIGPIPE) from None
             raise UserError(f"standard output: {error.strerror}") from error
 
 
