@@ -138,7 +138,7 @@ def test_a_run_on_one_device_writes_all_whatever_another_program_left(
         env={**os.environ, **left}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "best of 1 epochs" in done.stderr
+    assert "best of 1 epoch:" in done.stderr
     assert len(RunDirectory(tmp_path / "run").read_metrics()) == 1
     assert RunDirectory(tmp_path / "run").weights.exists()
     assert list((tmp_path / "run/csv").glob("*/metrics.csv"))

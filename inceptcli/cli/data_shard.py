@@ -128,8 +128,9 @@ def _as_table(made: Sharded) -> str:
     lines += [
         f"{shard.images:>8}  {shard.bytes:>13,}  {printable(shard.path)}" for shard in made.shards
     ]
-    images = sum(shard.images for shard in made.shards)
-    lines += ["", f"{images} images of {len(made.classes)} classes in {len(made.shards)} shards"]
+    images = number_of(sum(shard.images for shard in made.shards), "image")
+    shards = number_of(len(made.shards), "shard")
+    lines += ["", f"{images} of {len(made.classes)} classes in {shards}"]
     if made.left_out:
         lines[-1] += f", {len(made.left_out)} left out"
     return "\n".join(lines)

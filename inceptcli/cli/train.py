@@ -265,7 +265,7 @@ def ending(directory: RunDirectory) -> list[str]:
         best = read_metadata(directory.weights)
         figures, recipe = best.metrics, directory.read_recipe()
         epochs = rows[-1]["epoch"]
-        when = f"{epochs} epochs: {best.epoch}"
+        when = f"{epochs} epoch{'' if epochs == '1' else 's'}: {best.epoch}"
         if float(epochs) != len(rows):
             when = f"{len(rows)} validations: in epoch {best.epoch}"
         by = "val_top1" if recipe is None else recipe.trainer.best_by

@@ -31,7 +31,7 @@ from inceptcli.recipe.sections import (
     LossSection,
     TrainerSection,
 )
-from inceptcli.text import seconds_in
+from inceptcli.text import number_of, seconds_in
 from inceptcli.training.batch_size_search import find_batch_size
 from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
 from inceptcli.training.callbacks.checkpoints import (
@@ -240,10 +240,10 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
     height, width = plan.preprocessing.image_size
     parameters = summarize(plan.network, (height, width)).parameters
     ranks = trainer.world_size
-    batch = f"{plan.batch_size} images x {ranks} devices"
+    batch = f"{plan.batch_size} images x {number_of(ranks, 'device')}"
     if recipe.trainer.accumulate_batches > 1:
         batch += f" x {plan.accumulated_batches(ranks)} accumulated"
-    steps = f"{plan.steps_per_epoch(ranks)} steps per epoch"
+    steps = f"{number_of(plan.steps_per_epoch(ranks), 'step')} per epoch"
     if (last := plan.last_step_images(ranks)) < plan.effective_batch(ranks):
         steps += f", the last of {last} images"
     limit = recipe.trainer.limit_batches
@@ -253,7 +253,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"{recipe.data.path or 'shapes'}: {len(plan.classes)} classes, {len(plan.train):,} "
         f"training and {len(plan.val):,} validation images, {height}x{width} pixels",
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
-        f"{steps}, {recipe.trainer.epochs} epochs",
+        f"{steps}, {number_of(recipe.trainer.epochs, 'epoch')}",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
         _describe_precision(recipe.trainer.precision, trainer),
         *_describe_validation(recipe.trainer, plan.best_by),
@@ -285,7 +285,7 @@ def _describe_validation(settings: TrainerSection, best_by: str) -> list[str]:
         epochs = f"{every} epochs" if isinstance(every, int) else every.replace("steps", " steps")
         lines.append(f"validating every {epochs} and after the last step")
     if settings.patience is not None:
-        number = f"{settings.patience} validation{'s' * (settings.patience > 1)}"
+        number = number_of(settings.patience, "validation")
         lines.append(f"stopping early after {number} without a better {best_by}")
     return lines
 

@@ -38,7 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = inceptcli("train", *TINY, "--output", folder)
     assert done.exit_code == 0, done.output
     assert "no --data given" in done.stderr
-    assert "effective batch 4 = 4 images x 1 devices; 3 steps per epoch" in done.stderr
+    assert "effective batch 4 = 4 images x 1 device; 3 steps per epoch" in done.stderr
     assert "paper, Figures 7 and 10-15" in done.stderr
     assert done.stdout == ""
     return folder

@@ -95,5 +95,5 @@ def test_a_trial_of_two_processes_saves_nothing_either(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(TRIED) == 1
-    assert "4 images x 2 devices; 1 steps per epoch" in done.stderr
+    assert "4 images x 2 devices; 1 step per epoch" in done.stderr
     assert list(tmp_path.iterdir()) == []

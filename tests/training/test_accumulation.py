@@ -158,10 +158,10 @@ def test_a_run_stopped_between_steps_ends_with_the_same_short_last_step(
 @pytest.mark.parametrize(
     ("accumulate", "said"),
     [
-        (2, "effective batch 8 = 4 images x 1 devices x 2 accumulated; 3 steps per epoch, the "
-            "last of 4 images, 1 epochs"),
-        (5, "effective batch 20 = 4 images x 1 devices x 5 accumulated; 1 steps per epoch, 1 ep"),
-        (100, "effective batch 20 = 4 images x 1 devices x 5 accumulated; 1 steps per epoch, 1 e"),
+        (2, "effective batch 8 = 4 images x 1 device x 2 accumulated; 3 steps per epoch, the "
+            "last of 4 images, 1 epoch"),
+        (5, "effective batch 20 = 4 images x 1 device x 5 accumulated; 1 step per epoch, 1 ep"),
+        (100, "effective batch 20 = 4 images x 1 device x 5 accumulated; 1 step per epoch, 1 e"),
     ],
 )  # fmt: skip
 def test_the_effective_batch_is_one_that_is_trained(

@@ -48,7 +48,7 @@ def top1(folder: Path, *flags: str) -> tuple[float, str]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> float:
     found, said = top1(tmp_path_factory.mktemp("alone") / "run", "--accelerator", "cpu")
-    assert "effective batch 16 = 16 images x 1 devices; 50 steps" in said
+    assert "effective batch 16 = 16 images x 1 device; 50 steps" in said
     assert found > 0.35  # of ten classes, or there is nothing to compare
     return found
 

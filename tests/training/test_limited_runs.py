@@ -26,7 +26,7 @@ def test_a_limited_epoch_and_its_validation_have_so_many_batches(
         "trainer.limit_batches 2: at most 2 batches per epoch, and validation of 8 images"
         in notices
     )
-    assert "effective batch 4 = 4 images x 1 devices; 2 steps per epoch, 2 epochs" in notices
+    assert "effective batch 4 = 4 images x 1 device; 2 steps per epoch, 2 epochs" in notices
 
 
 def test_a_limit_beyond_the_data_changes_nothing(train: Train, whole_run: Train) -> None:
