@@ -198,14 +198,14 @@ def _trainer(
     checkpoint = ResumeCheckpoint(plan, directory, stopping)
     logged = LoggedFigures(plan.recipe, directory, checkpoint)
     recorder = Recorder(plan, directory, dead_units, logged)
-    callbacks: list[Callback] = [  # in any order; Lightning moves checkpoints to the end
+    callbacks: list[Callback] = [  # the average follows what it averages; checkpoints are last
         RankWatch(directory),
         dead_units,
         logged,
         recorder,
         FrozenFeatures(plan, stopping, dead_units, recorder),
         LossGuard(plan, directory),
-        SharedBatchNorm(average),
+        SharedBatchNorm(),
         checkpoint,
         *([average] if average else []),
         TrainingProgress(plan, Display()),
@@ -228,9 +228,12 @@ def _trainer(
 
     # Lightning's settings count batches, not steps, and leave out the run's last step.
     loop._should_check_val_fx = validates_now
-    if isinstance(trainer.strategy, DDPStrategy) and trainer.world_size > 2:
-        # Keeps the first gradient buckets: rebuilt ones, after a resume, sum in another order.
-        trainer.strategy._ddp_kwargs["find_unused_parameters"] = True
+    if isinstance(trainer.strategy, DDPStrategy):
+        options = trainer.strategy._ddp_kwargs
+        options["broadcast_buffers"] = False  # else SharedBatchNorm would share rank 0's
+        if trainer.world_size > 2:
+            # Keeps the first gradient buckets: rebuilt ones, after a resume, sum in another order.
+            options["find_unused_parameters"] = True
     return trainer
 
 

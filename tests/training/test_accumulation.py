@@ -209,3 +209,31 @@ def test_two_processes_accumulate_to_the_same_steps(tmp_path: Path) -> None:
         alone, together = ([float(row[name]) for row in run] for run in runs)
         assert alone == pytest.approx(together, rel=1e-4)
         assert len(alone) == 2
+
+
+@pytest.mark.system
+def test_two_devices_train_as_two_accumulated_batches(tmp_path: Path) -> None:
+    """The batches, and so their statistics and gradients, are the same ones."""
+    for name, flags in (
+        ("devices", ["--devices", "2", "--strategy", "ddp"]),
+        ("accumulated", ["--set", "trainer.accumulate_batches=2"]),
+    ):
+        words = [
+            "train", "--recipe", "demo", "--arch", "irv1", "--epochs", "1", "--batch-size", "4",
+            "--image-size", "75", "--accelerator", "cpu", "--set", "data.train_size=24", "--set",
+            "data.val_size=4", "--set", "network.width=0.25", "--set", "network.repeats=[1,1,1]",
+            "--set", "network.dropout=0", "--set", "averaging.decay=0", "--set",
+            "optimizer.name=sgd", "--lr", "0.1", "--set", "trainer.batch_norm_updates=2",
+            "--output", str(tmp_path / name), *flags,
+        ]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, "-m", "inceptcli", *words], env=environment, check=True)
+    devices, accumulated = (
+        load_tensors(RunDirectory(tmp_path / name).weights) for name in ("devices", "accumulated")
+    )
+    for name, tensor in devices.items():
+        if name.endswith("num_batches_tracked"):
+            continue  # three on each device
+        is_statistic = ".running_" in name  # whose batches come in another order
+        tolerance = 0.02 if is_statistic else 1e-5
+        assert torch.allclose(tensor, accumulated[name], rtol=tolerance, atol=tolerance), name

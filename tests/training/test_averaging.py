@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -57,31 +59,31 @@ def test_parameters_and_statistics_are_averaged_and_counters_copied() -> None:
 
 
 def share_on(rank: int, store: str, results: str) -> None:
-    """One of two processes with batch norm statistics of its own, which then shares them."""
+    """One of two processes with batch norm statistics of its own, before and after a step."""
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
-    module = LightningModule()
-    module.norm = nn.BatchNorm2d(1)
-    average = ParameterAverage(0.9, warm_up=False)
-    average.setup(Trainer(logger=False), module, "fit")
-    assert average._average_model is not None
-    for model, offset in ((module, 0.0), (average._average_model, 10.0)):
-        for buffer in model.buffers():
-            buffer.fill_(offset + rank + 1)
-    SharedBatchNorm(average).on_validation_epoch_start(Trainer(logger=False), module)
-    states = module.state_dict(), average._average_model.state_dict()
-    found = [states[0]["norm.running_var"], states[1]["module.norm.running_var"]]
+    module, sharing, found = LightningModule(), SharedBatchNorm(), []
+    module.norms = nn.ModuleList([nn.BatchNorm2d(1), nn.BatchNorm2d(2)])
+    trainer: Any = SimpleNamespace(world_size=2, global_step=4)
+    sharing.on_train_start(trainer, module)
+    for step in (4, 5):
+        trainer.global_step = step
+        for place, norm in enumerate(module.norms):
+            norm.running_var.fill_(10 * place + rank + 1)
+        sharing.on_train_batch_end(trainer, module, None, None, 0)
+        found += [norm.running_var for norm in module.norms]
+        found = [tensor.clone() for tensor in found]
     torch.save(torch.cat(found), f"{results}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 @pytest.mark.system
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Lightning's, in the forked processes
-def test_every_rank_validates_the_statistics_of_rank_0(tmp_path: Path) -> None:
+def test_a_step_gives_every_rank_the_mean_statistics_of_all(tmp_path: Path) -> None:
     arguments = str(tmp_path / "store"), str(tmp_path)
     start_processes(share_on, arguments, nprocs=2, start_method="fork")  # type: ignore[no-untyped-call]
-    for rank in (0, 1):
+    for rank, own in ((0, [1.0, 11.0, 11.0]), (1, [2.0, 12.0, 12.0])):
         shared = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert shared.tolist() == [1.0, 11.0]
+        assert shared.tolist() == [*own, 1.5, 11.5, 11.5]  # an accumulated batch is no step
 
 
 def test_eval_after_a_resume_gives_the_averaged_figures_of_the_epoch_that_the_file_names(

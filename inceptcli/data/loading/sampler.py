@@ -15,8 +15,8 @@ from torch.utils.data import Sampler
 class PositionedSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index); each epoch is a permutation of all images seeded by (seed, epoch).
 
-    Ranks take turns, so the batches of all ranks together are consecutive in the permutation. The
-    incomplete last batch of an epoch is dropped, as are batches beyond `limit_batches`.
+    Ranks take turns with whole batches, so that N ranks train like one that accumulates N batches.
+    The incomplete last batch of an epoch is dropped, as are batches beyond `limit_batches`.
 
     `batches_done` returns the number of batches processed in the whole training. It alone
     determines the epoch and the offset, so a resumed run continues with the exact next image,
@@ -46,8 +46,9 @@ class PositionedSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yield from the current position to the end of the epoch."""
         epoch, batch = divmod(self.batches_done(), self.batches_per_epoch)
-        mine = self._order(epoch)[self.rank : len(self) * self.num_ranks : self.num_ranks]
-        for index in mine[batch * self.batch_size :].tolist():
+        used = self._order(epoch)[: len(self) * self.num_ranks]
+        mine = used.reshape(-1, self.num_ranks, self.batch_size)[batch:, self.rank]
+        for index in mine.flatten().tolist():
             yield epoch, index
 
     def _order(self, epoch: int) -> Tensor:

@@ -86,21 +86,46 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 
 
 class SharedBatchNorm(Callback):
-    """Callback that copies rank 0's buffers, raw and averaged, to all ranks before validation.
+    """Callback that averages batch norm statistics over the ranks after each optimizer step.
 
-    Batch norm statistics differ between ranks; without this the ranks would validate different
-    networks.
+    All ranks then validate, average and save the same network. With `trainer.batch_norm_updates`, N
+    ranks have the statistics of one that accumulates N batches, except for the order of the batches.
     """
 
-    def __init__(self, average: ParameterAverage | None) -> None:
-        self.average = average
+    def __init__(self) -> None:
+        self._latest_step = 0
+        self._statistics: list[Tensor] = []
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Broadcast all buffers from rank 0."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the statistics of all ranks' networks."""
+        self._latest_step = trainer.global_step
+        self._statistics = [
+            buffer
+            for name, buffer in pl_module.named_buffers()
+            if name.endswith((".running_mean", ".running_var"))
+        ]
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Replace the statistics by their mean over the ranks, if the batch completed a step."""
+        if trainer.world_size == 1 or trainer.global_step == self._latest_step:
             return
-        averaged = self.average._average_model if self.average else None
-        modules: list[nn.Module] = [pl_module] if averaged is None else [pl_module, averaged]
-        for module in modules:
-            for buffer in module.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+        self._latest_step = trainer.global_step
+        average_over_ranks(self._statistics)
+
+
+@torch.no_grad()
+def average_over_ranks(tensors: list[Tensor]) -> None:
+    """Replace tensors of one dtype by their mean over all ranks, in one communication."""
+    together = torch.cat([tensor.flatten() for tensor in tensors])
+    torch.distributed.all_reduce(together)
+    together /= torch.distributed.get_world_size()
+    parts = together.split([tensor.numel() for tensor in tensors])
+    shaped = [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+    torch._foreach_copy_(tensors, shaped)
