@@ -116,6 +116,15 @@ def map_of(result: dict[str, Any]) -> list[list[str]]:
     ]
 
 
+def others_of(result: dict[str, Any]) -> str:
+    """The means over the seeds of the arms beside a grid's map, in percent; empty without."""
+    if not map_of(result):
+        return ""
+    in_map = {cell["arm"] for cell in result["grid"]["cells"]}
+    others = {arm: fmean(values) for arm, values in result["arms"].items() if arm not in in_map}
+    return ", ".join(f"`{arm}` {100 * mean:.0f} %" for arm, mean in others.items())
+
+
 def _design(study: Study, result: dict[str, Any] | None) -> str:
     """How many passes, seeds and pixels, and the data where it is known."""
     if result and "design" in result:  # the study may have changed since
@@ -177,7 +186,11 @@ def values() -> dict[str, Any]:
         "benchmarks": benchmarks,
         "cost": cost,
         "convolutions": {
-            name: sum("conv" in layer.kind for stage in each.stages for layer in stage.layers)
+            name: sum(
+                bool(re.search(r"\dx\d (conv|linear)", layer.kind))
+                for stage in each.stages
+                for layer in stage.layers
+            )
             for name, each in summaries.items()
         },
         "seconds": seconds,
@@ -199,9 +212,10 @@ def values() -> dict[str, Any]:
             f"{_final(one, metric):.2f} % instead of {_final(other, metric):.2f} % "
             f"{'top-1' if metric == 'top1' else 'top-5'}."
         ),
+        "together": _together,
         "larger_end_lower": lambda metric: (
-            max(_final("iv4", metric), _final("irv2", metric))
-            < min(_final("iv3", metric), _final("irv1", metric))
+            max(_together("iv4", metric), _together("irv2", metric))
+            < min(_together("iv3", metric), _together("irv1", metric))
         ),
     }
 
@@ -231,6 +245,12 @@ def _final(network: str, metric: str) -> float:
     return mean_around(curve, curve.epochs[-1] - FINAL_EPOCHS / 2, FINAL_EPOCHS / 2)
 
 
+def _together(network: str, metric: str) -> float:
+    """The mean of the last ten epochs that all four curves have, in percent."""
+    last = min(_curve(name, metric).epochs[-1] for name in NETWORKS)
+    return mean_around(_curve(network, metric), last - FINAL_EPOCHS / 2, FINAL_EPOCHS / 2)
+
+
 def render() -> str:
     """The page."""
     given = values()
@@ -242,13 +262,14 @@ def render() -> str:
     shown = {
         "sections": sections,
         "counts": Counter(
-            re.split(" by |:", claim["verdict"])[0] for claim in sorted(ordered, key=_place)
+            claim["verdict"].partition(":")[0] for claim in sorted(ordered, key=_place)
         ),
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
         "near": NEAR,
         "final_epochs": FINAL_EPOCHS,
         "zip": zip,
         "map_of": map_of,
+        "others_of": others_of,
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
     return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))

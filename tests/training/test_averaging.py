@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import nn
 from torch.multiprocessing.spawn import start_processes
 
@@ -63,15 +63,15 @@ def share_on(rank: int, store: str, results: str) -> None:
     torch.distributed.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
     module, sharing, found = LightningModule(), SharedBatchNorm(), []
     module.norms = nn.ModuleList([nn.BatchNorm2d(1), nn.BatchNorm2d(2)])
+    variances: list[Any] = [norm.running_var for norm in module.norms]
     trainer: Any = SimpleNamespace(world_size=2, global_step=4)
     sharing.on_train_start(trainer, module)
     for step in (4, 5):
         trainer.global_step = step
-        for place, norm in enumerate(module.norms):
-            norm.running_var.fill_(10 * place + rank + 1)
+        for place, variance in enumerate(variances):
+            variance.fill_(10 * place + rank + 1)
         sharing.on_train_batch_end(trainer, module, None, None, 0)
-        found += [norm.running_var for norm in module.norms]
-        found = [tensor.clone() for tensor in found]
+        found += [variance.clone() for variance in variances]
     torch.save(torch.cat(found), f"{results}/{rank}.pt")
     torch.distributed.destroy_process_group()
 

@@ -88,8 +88,8 @@ def _tensors(module: nn.Module) -> list[Tensor]:
 class SharedBatchNorm(Callback):
     """Callback that averages batch norm statistics over the ranks after each optimizer step.
 
-    All ranks then validate, average and save the same network. With `trainer.batch_norm_updates`, N
-    ranks have the statistics of one that accumulates N batches, except for the order of the batches.
+    All ranks then validate, average and save the same network. With `trainer.batch_norm_updates`,
+    N ranks have the statistics of one that accumulates N batches, but for the order of the batches.
     """
 
     def __init__(self) -> None:
@@ -126,6 +126,7 @@ def average_over_ranks(tensors: list[Tensor]) -> None:
     together = torch.cat([tensor.flatten() for tensor in tensors])
     torch.distributed.all_reduce(together)
     together /= torch.distributed.get_world_size()
-    parts = together.split([tensor.numel() for tensor in tensors])
-    shaped = [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
-    torch._foreach_copy_(tensors, shaped)
+    start = 0
+    for tensor in tensors:
+        tensor.copy_(together[start : start + tensor.numel()].view_as(tensor))
+        start += tensor.numel()
