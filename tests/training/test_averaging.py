@@ -14,7 +14,11 @@ from torch.multiprocessing.spawn import start_processes
 
 from inceptcli.networks.registry import build
 from inceptcli.recipe.schema import check
-from inceptcli.training.callbacks.averaging import ParameterAverage, SharedBatchNorm
+from inceptcli.training.callbacks.averaging import (
+    ParameterAverage,
+    SharedBatchNorm,
+    trained_statistics,
+)
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
 from inceptcli.weights.file import load_tensors, read_metadata, save
@@ -56,6 +60,12 @@ def test_parameters_and_statistics_are_averaged_and_counters_copied() -> None:
     assert averaged["weight"] == 2.0  # 0.75 * 1 + 0.25 * 5
     assert averaged["running_var"] == 4.0
     assert averaged["num_batches_tracked"] == 5
+
+
+def test_frozen_statistics_are_not_averaged_which_could_round_them() -> None:
+    trained, frozen = nn.BatchNorm2d(1), nn.BatchNorm2d(1).eval()
+    found = trained_statistics(nn.ModuleList([trained, frozen, nn.Conv2d(1, 1, 1)]))
+    assert [id(tensor) for tensor in found] == [id(trained.running_mean), id(trained.running_var)]
 
 
 def share_on(rank: int, store: str, results: str) -> None:

@@ -165,7 +165,10 @@ def _without_lost_connections(
 
 
 def _end_without_batch(error: Exception, batch: object) -> None:
-    os.write(2, f"data loading worker {os.getpid()}: cannot hand over a batch: {error}\n".encode())
+    if not isinstance(error, ConnectionError):  # else the main process is gone
+        os.write(
+            2, f"data loading worker {os.getpid()}: cannot hand over a batch: {error}\n".encode()
+        )
     os._exit(1)
 
 

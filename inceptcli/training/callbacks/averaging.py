@@ -94,16 +94,10 @@ class SharedBatchNorm(Callback):
 
     def __init__(self) -> None:
         self._latest_step = 0
-        self._statistics: list[Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Find the statistics of all ranks' networks."""
+        """Note the step at which the training starts or continues."""
         self._latest_step = trainer.global_step
-        self._statistics = [
-            buffer
-            for name, buffer in pl_module.named_buffers()
-            if name.endswith((".running_mean", ".running_var"))
-        ]
 
     def on_train_batch_end(
         self,
@@ -117,12 +111,25 @@ class SharedBatchNorm(Callback):
         if trainer.world_size == 1 or trainer.global_step == self._latest_step:
             return
         self._latest_step = trainer.global_step
-        average_over_ranks(self._statistics)
+        average_over_ranks(trained_statistics(pl_module))
+
+
+def trained_statistics(module: nn.Module) -> list[Tensor]:
+    """Return the batch norm statistics that training changes; a mean could round frozen ones."""
+    trained = [
+        part
+        for part in module.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training
+    ]
+    statistics = [(part.running_mean, part.running_var) for part in trained]
+    return [tensor for pair in statistics for tensor in pair if tensor is not None]
 
 
 @torch.no_grad()
 def average_over_ranks(tensors: list[Tensor]) -> None:
     """Replace tensors of one dtype by their mean over all ranks, in one communication."""
+    if not tensors:
+        return
     together = torch.cat([tensor.flatten() for tensor in tensors])
     torch.distributed.all_reduce(together)
     together /= torch.distributed.get_world_size()
