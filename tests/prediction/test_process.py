@@ -21,9 +21,9 @@ NEEDLESS = (*HEAVY, "ssl", "jinja2", "pyarrow", "matplotlib", "captum")
 REPORT = f"""
 import sys
 from pathlib import Path
-from inceptcli.cli.app import app
+from inceptcli.__main__ import main
 try:
-    app(sys.argv[1:], prog_name="inceptcli")
+    main()
 finally:
     print("modules:", *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
     print("needless:", *(name for name in {NEEDLESS} if name in sys.modules), file=sys.stderr)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import TypeVar
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 from inceptcli.errors import UserError
+from inceptcli.files.atomic_file import abandon
 from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
@@ -67,12 +68,19 @@ def _leave_signals() -> None:
     """Initialize a worker to ignore interrupts; the main process handles them."""
     for number in STOPPING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGTERM, _terminate)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
 
 
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Remove the unfinished files of this worker and exit.
+
+    An exception would not do: a second signal, which the pool sends to the other workers when one
+    exits, would interrupt the removal.
+    """
+    abandon()
+    os._exit(128 + number)
+
+
 def _results(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    try:
-        return [function(item) for item in items]
-    except SystemExit as stop:  # the pool would return it as a result
-        os._exit(int(stop.code or 0))
+    return [function(item) for item in items]
