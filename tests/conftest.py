@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     RUNNING[:] = [item]
     if item.get_closest_marker("given_data") and not os.environ.get(GIVEN_DATA):
         pytest.skip(f"{GIVEN_DATA} names no folder of test data")
+
+
+@pytest.fixture
+def open_files() -> Iterator[None]:
+    """See to it that the test leaves no file open and no process running."""
+    before = len([*Path("/proc/self/fd").iterdir()])
+    yield
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+    assert not active_children()
 
 
 @pytest.fixture(scope="session")

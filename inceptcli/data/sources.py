@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inceptcli.data.file_paths import FilePaths
-from inceptcli.data.folders import THREADS, Label, LabeledImages, digests, positions, where
+from inceptcli.data.file_sizes import file_sizes
+from inceptcli.data.folders import Label, LabeledImages, digests, positions, where
 from inceptcli.data.pixels.decode import decode, decode_remote
 from inceptcli.errors import UsageError
 from inceptcli.files.remote.address import Address
-
-PART = 1000
-"""Number of files that a thread looks up at a time."""
-
-SLOW_SECONDS = 5e-5
-"""Time to look up a file from which several threads are faster than one."""
 
 
 class ImageSource(Protocol):
@@ -107,13 +98,8 @@ class FolderSource:
         return (path[start:] for path in self.images.paths.texts())
 
     def files(self) -> Iterator[tuple[str, int]]:
-        """Yield paths relative to the root of the images, and sizes in bytes.
-
-        Uses several threads if a file takes long to look up, as in network file systems.
-        """
-        start = self._root_length
-        for files in _looked_up(self.images.paths):
-            yield from ((path[start:], size) for path, size in files)
+        """Yield paths relative to the root of the images, and sizes in bytes."""
+        return zip(self.names(), file_sizes(self.images.paths), strict=True)
 
     @property
     def _root_length(self) -> int:
@@ -165,29 +151,3 @@ def labels_of(source: ImageSource) -> NDArray[np.int64]:
     """Return the labels of all images in order: one each, or any number for multi-label data."""
     labels = (place for index in range(len(source)) for place in positions(source.label(index)))
     return np.fromiter(labels, np.int64)
-
-
-def _looked_up(paths: FilePaths) -> Iterator[list[tuple[str, int]]]:
-    """Yield paths and their sizes, many at a time."""
-    parts = (paths[at : at + PART] for at in range(0, len(paths), PART))
-    begun = time.perf_counter()
-    first = list(map(_with_sizes, islice(parts, 1)))
-    is_slow = time.perf_counter() - begun > PART * SLOW_SECONDS
-    yield from first
-    if not is_slow:
-        yield from map(_with_sizes, parts)
-        return
-    with ThreadPoolExecutor(THREADS) as pool:
-        while some := list(islice(parts, THREADS)):
-            yield from pool.map(_with_sizes, some)
-
-
-def _with_sizes(paths: FilePaths) -> list[tuple[str, int]]:
-    return [(path, _size(path)) for path in paths.texts()]
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 (a Path would take twice the time)
-    except OSError:
-        return -1

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inceptcli.data import sources
 from inceptcli.data.file_paths import FilePaths
-from inceptcli.data.folders import LabeledImages, find_images
+from inceptcli.data.folders import find_images
 
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=8)
 odd_bytes = st.binary(min_size=1, max_size=4).map(lambda b: os.fsdecode(b.translate(None, b"/\0")))
@@ -54,17 +53,3 @@ def test_images_below_a_folder_are_sorted_by_path(
     assert list(find_images(tmp_path)) == expected
     monkeypatch.chdir(tmp_path)
     assert list(find_images(Path())) == [path.relative_to(tmp_path) for path in expected]
-
-
-@pytest.mark.parametrize("slow_seconds", [0.0, 1e9])
-def test_slow_and_fast_lookups_give_the_same_sizes_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow_seconds: float
-) -> None:
-    monkeypatch.setattr(sources, "PART", 2)
-    monkeypatch.setattr(sources, "SLOW_SECONDS", slow_seconds)
-    for number in range(75):
-        (tmp_path / f"{number:02}.jpg").write_bytes(b"\0" * number)
-    paths = FilePaths.of([*(tmp_path / f"{number:02}.jpg" for number in range(75)), tmp_path / "x"])
-    source = sources.FolderSource(LabeledImages(("a",), paths, (0,) * 76, tmp_path))
-    assert list(source.files()) == [*((f"{n:02}.jpg", n) for n in range(75)), ("x", -1)]
-    assert list(source.names()) == [name for name, _ in source.files()]

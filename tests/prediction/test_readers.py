@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from multiprocessing import active_children
-from pathlib import Path
-from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -19,11 +13,10 @@ from inceptcli.data.loading.forking import loading_context
 from inceptcli.data.pixels import decode as decoding
 from inceptcli.data.pixels.decode import MAXIMUM_PIXELS, UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.errors import UserError
 from inceptcli.prediction.engines.engine import Pending
 from inceptcli.prediction.ensemble import Ensemble
 from inceptcli.prediction.predict import examine
-from inceptcli.prediction.readers import ReadingProcesses, readers
+from inceptcli.prediction.readers import readers
 from inceptcli.weights.metadata import ClassName, OutputKind
 
 pytestmark = pytest.mark.skipif(loading_context() is None, reason="processes are not forked here")
@@ -55,20 +48,6 @@ class Device:
             return self.logits(np.concatenate(images))
 
         return result
-
-
-def started(read: Callable[[int], object], number: int = 2) -> ReadingProcesses:
-    context = loading_context()
-    assert context is not None
-    return ReadingProcesses(read, number, context)
-
-
-@pytest.fixture
-def open_files() -> Iterator[None]:
-    before = len([*Path("/proc/self/fd").iterdir()])
-    yield
-    assert len([*Path("/proc/self/fd").iterdir()]) == before
-    assert not active_children()
 
 
 def picture(number: int) -> NDArray[np.uint8]:
@@ -129,51 +108,6 @@ def test_answers_are_those_of_threads_in_the_order_of_the_items(
             assert not isinstance(one, UnreadableImage)
             np.testing.assert_array_equal(one.probabilities, other.probabilities)
             np.testing.assert_array_equal(one.views[0], other.views[0])
-
-
-@pytest.mark.usefixtures("open_files")
-def test_a_process_that_is_killed_is_a_line() -> None:
-    processes = started(lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match="an image-reading process was killed"):
-        processes.read(0)
-    processes.close()
-
-
-@pytest.mark.usefixtures("open_files")
-def test_signals_to_the_group_are_for_the_main_process() -> None:
-    def read(number: int) -> int:
-        for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            os.kill(os.getpid(), each)
-        return number
-
-    processes = started(read)
-    assert [processes.read(number) for number in range(4)] == list(range(4))
-    processes.close()
-
-
-def test_they_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
-    program = """
-import os, signal
-from inceptcli.data.loading.forking import loading_context
-from inceptcli.prediction.readers import ReadingProcesses
-processes = ReadingProcesses(lambda _: os.getpid(), 3, loading_context())
-print({processes.read(0), *(process.pid for process in processes._processes)}, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    ids = [int(number) for number in done.stdout.strip("{}\n").split(", ")]
-    assert len(ids) == 3
-    deadline = monotonic() + 60
-    while any(Path(f"/proc/{number}/cmdline").exists() and _runs(number) for number in ids):
-        assert monotonic() < deadline
-        sleep(0.05)
-
-
-def _runs(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_together_they_decode_one_large_image_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
