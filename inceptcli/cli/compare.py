@@ -74,8 +74,8 @@ def compare(
         float | None,
         Option(
             metavar="EPOCHS",
-            help="Smooth all curves over this many epochs on either side before thresholds are "
-            "applied. Default: 2 with --paper, whose curves are noisy, else 0.",
+            help="Smooth all curves over this many epochs on either side for thresholds and final "
+            "values. Default: 2 with --paper, whose curves are noisy, else 0.",
             min=0,
             show_default=False,
         ),

@@ -26,6 +26,7 @@ def as_json(table: Sequence[CurveReached]) -> str:
             "epochs": row.curve.epochs[-1],
             "best": round(min(row.curve.values), 6),
             "best_epoch": row.curve.best_epoch,
+            "final": round(row.final, 6),
             "reached": [{"value": value, **_fields(at)} for value, at in row.reached.items()],
         }
         for row in table
@@ -57,6 +58,7 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
         drawn.add_column(f"{value:g} {metric.unit}".strip(), justify="right", no_wrap=True)
     drawn.add_column("best", justify="right", no_wrap=True)
     drawn.add_column("at epoch", justify="right", no_wrap=True)
+    drawn.add_column("final", justify="right", no_wrap=True)
     legend: dict[str, str] = {}
     for row in table:
         cells = []
@@ -64,9 +66,11 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
             is_first = _is_first(at, [other.reached[value] for other in table], by)
             legend |= _legend(at, is_first)
             cells.append(_cell(at, by) + ("*" if is_first else " "))
-        best = f"{min(row.curve.values):.2f} {metric.unit}".strip()
+        best, final = (
+            f"{value:.2f} {metric.unit}".strip() for value in (min(row.curve.values), row.final)
+        )
         epoch = f"{row.curve.best_epoch:{'.0f' if row.curve.published else '.10g'}}"
-        drawn.add_row(printable(row.curve.name), *cells, best, epoch)
+        drawn.add_row(printable(row.curve.name), *cells, best, epoch, final)
     console = results_console()
     console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
     console.print(drawn)

@@ -31,10 +31,11 @@ class Reached:
 
 @dataclass(frozen=True)
 class CurveReached:
-    """When `curve` reached each threshold; None if it did not."""
+    """When `curve` reached each threshold, None if it did not, and its smoothed last value."""
 
     curve: Curve
     reached: dict[float, Reached | None]
+    final: float
 
 
 def reach_all(
@@ -42,7 +43,11 @@ def reach_all(
 ) -> list[CurveReached]:
     """Return a row per curve; `window` smooths all of them alike, as in `first_reaching`."""
     return [
-        CurveReached(curve, {value: first_reaching(curve, value, window) for value in thresholds})
+        CurveReached(
+            curve,
+            {value: first_reaching(curve, value, window) for value in thresholds},
+            mean_around(curve, curve.epochs[-1], window),
+        )
         for curve in curves
     ]
 

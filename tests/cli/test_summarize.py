@@ -22,6 +22,13 @@ def summarize(*arguments: str) -> str:
     return result.stdout
 
 
+def test_the_printed_picture_is_what_it_prints() -> None:
+    picture = Path(__file__).parents[2] / ".github/pictures/irv2.txt"
+    assert [line.rstrip() for line in summarize("irv2").splitlines()] == (
+        picture.read_text().splitlines()
+    )
+
+
 def refusal(*arguments: str) -> str:
     """The one line on stderr of a usage error."""
     result = CliRunner().invoke(app, ["summarize", *arguments])
