@@ -16,9 +16,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -100,29 +101,37 @@ def _verdict(result: dict[str, Any]) -> str:
     return "mixed: " + ", ".join(f"{number} {answer}" for answer, number in answers.items())
 
 
-def map_of(result: dict[str, Any]) -> list[list[str]]:
-    """The rows of a grid's map with its head: the mean over the seeds in percent; none without."""
+class Map(NamedTuple):
+    """A grid's map of a measure, with its head, and the arms beside it; means, in percent."""
+
+    measure: str
+    rows: list[list[str]]
+    others: str
+
+
+def maps_of(result: dict[str, Any]) -> list[Map]:
+    """The maps of a grid: of the study's measure and, beside dead units, of the errors."""
     if not (grid := result.get("grid")) or len(grid["axes"]) != 2:
         return []
     across, down = grid["axes"]
     arm_at = {tuple(cell["at"]): cell["arm"] for cell in grid["cells"]}
     columns = range(len(across["names"]))
-    return [
-        [f"{down['label']} \\ {across['label']}", *across["names"]],
-        *(
-            [name, *(f"{100 * fmean(result['arms'][arm_at[x, y]]):.0f}" for x in columns)]
-            for y, name in enumerate(down["names"])
-        ),
-    ]
+    maps = []
+    for measure in dict.fromkeys([result["measure"], "last-error"]):
+        mean = partial(_mean, result, measure)
+        rows = [[f"{down['label']} \\ {across['label']}", *across["names"]]]
+        for y, name in enumerate(down["names"]):
+            rows.append([name, *(f"{mean(arm_at[x, y]):.0f}" for x in columns)])
+        others = (arm for arm in result["arms"] if arm not in arm_at.values())
+        maps.append(Map(measure, rows, ", ".join(f"`{arm}` {mean(arm):.0f} %" for arm in others)))
+    return maps
 
 
-def others_of(result: dict[str, Any]) -> str:
-    """The means over the seeds of the arms beside a grid's map, in percent; empty without."""
-    if not map_of(result):
-        return ""
-    in_map = {cell["arm"] for cell in result["grid"]["cells"]}
-    others = {arm: fmean(values) for arm, values in result["arms"].items() if arm not in in_map}
-    return ", ".join(f"`{arm}` {100 * mean:.0f} %" for arm, mean in others.items())
+def _mean(result: dict[str, Any], measure: str, arm: str) -> float:
+    """The mean over an arm's seeds in percent; a run that failed has 100 %."""
+    field = measure.replace("-", "_")
+    runs = [run for run in result["runs"] if run["arm"] == arm]
+    return fmean(100.0 if run["failure"] else 100 * run[field] for run in runs)
 
 
 def _design(study: Study, result: dict[str, Any] | None) -> str:
@@ -202,6 +211,7 @@ def values() -> dict[str, Any]:
             for name, each in seconds.items()
         },
         "is_true": lambda holds: "supported" if holds else "contradicted",
+        "near": NEAR,
         "is_near": lambda one, other: (
             "supported" if abs(one / other - 1) <= NEAR else "contradicted"
         ),
@@ -265,11 +275,9 @@ def render() -> str:
             claim["verdict"].partition(":")[0] for claim in sorted(ordered, key=_place)
         ),
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
-        "near": NEAR,
         "final_epochs": FINAL_EPOCHS,
         "zip": zip,
-        "map_of": map_of,
-        "others_of": others_of,
+        "maps_of": maps_of,
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
     return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))

@@ -104,10 +104,21 @@ def test_earlier_results_are_decided_again_by_corrected_p_values() -> None:
         assert f"`{name.partition(': ')[2]}` {before}" in text
 
 
-def test_the_map_of_a_grid_has_the_mean_of_the_seeds_in_each_cell() -> None:
+def test_the_maps_of_a_grid_have_the_mean_of_the_seeds_in_each_cell() -> None:
     axes = [{"label": "Width", "names": ["0.5", "1.0"]}, {"label": "Rate", "names": ["0.1"]}]
     cells = [{"arm": "narrow", "at": [0, 0]}, {"arm": "wide", "at": [1, 0]}]
-    arms = {"narrow": [0.1, 0.2], "wide": [0.9, 1.0], "another": [0.0, 0.0]}
-    result = {"grid": {"axes": axes, "cells": cells}, "arms": arms}
-    assert paper_page.map_of(result) == [["Rate \\ Width", "0.5", "1.0"], ["0.1", "15", "95"]]
-    assert paper_page.map_of({"grid": None, "arms": arms}) == []
+    figures = {"narrow": (0.1, 0.2, 0.4), "wide": (0.9, 1.0, 0.7), "another": (0.0, 0.06, 0.5)}
+    runs = [
+        {"arm": arm, "dead_units": dead, "last_error": error, "failure": ""}
+        for arm, (*seeds, error) in figures.items()
+        for dead in seeds
+    ]
+    runs[-1] |= {"failure": "diverged", "dead_units": 0.0, "last_error": 0.0}
+    result = {"grid": {"axes": axes, "cells": cells}, "arms": figures, "runs": runs}
+    head = ["Rate \\ Width", "0.5", "1.0"]
+    errors = ("last-error", [head, ["0.1", "40", "70"]], "`another` 75 %")
+    assert paper_page.maps_of({**result, "measure": "last-error"}) == [errors]
+    assert paper_page.maps_of({**result, "measure": "dead-units"}) == [
+        ("dead-units", [head, ["0.1", "15", "95"]], "`another` 50 %"), errors
+    ]  # fmt: skip
+    assert paper_page.maps_of({**result, "grid": None}) == []
