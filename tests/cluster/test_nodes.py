@@ -222,7 +222,7 @@ def test_nodes_that_die_in_a_prediction_lose_and_double_no_row(
     command = (sys.executable, "-m", "tests.prediction.small_files", "predict",
                thousand, "--weights", str(weights),
                "--shard", "auto", "--output", str(parts))  # fmt: skip
-    step = start("step", *command)
+    step = start("step", "env", "INCEPTCLI_TEST_PAUSE=0.1", *command)
     second = parts / "part-00001-of-00002"
     step.wait_until(lambda: any(second.glob("rows-*")))
     slurm.kill_node("n2")
