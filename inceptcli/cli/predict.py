@@ -348,9 +348,9 @@ class Job(NamedTuple):
 
         left_out, null = LeftOut(), self.request.null
         found = find_sources(self.request.paths, standard_input(), left_out, null=null)
-        return left_out, self.outputs.watch(found)
+        return left_out, found
 
-    def answer_all(self, sources: Iterable[Source]) -> bool:
+    def answer_all(self, sources: Iterator[Source]) -> bool:
         """Write all answers to standard output or --output; return whether all were readable."""
         from inceptcli.prediction.outputs.writers import WRITERS
 
@@ -365,7 +365,10 @@ class Job(NamedTuple):
             display = Display(quiet=stream.isatty())
             write = WRITERS[self.format]
             images, unreadable = self._answer(
-                sources, lambda answers: write(answers, stream, recorded), display, keep
+                self.outputs.watch(sources),
+                lambda answers: write(answers, stream, recorded),
+                display,
+                keep,
             )
         self._say_written(images, unreadable)
         return not unreadable
@@ -382,7 +385,7 @@ class Job(NamedTuple):
         if extras.embeddings is not None and extras.embeddings.suffix == ".npy":
             say_written(paths_file(extras.embeddings), read)
 
-    def answer_share(self, sources: Iterable[Source]) -> bool:
+    def answer_share(self, sources: Iterator[Source]) -> bool:
         """Write the missing answers of the part; return whether all its images were readable.
 
         Raises UsageError if the part belongs to another job, UserError if writing fails.
@@ -407,7 +410,7 @@ class Job(NamedTuple):
             if part.rows:
                 logger.info(f"{folder}: {number_of(part.rows, 'row')} already written")
             with noted(lambda: f"{folder} keeps its rows; the same command continues"):
-                missing = iter(part.missing(sources))
+                missing = self.outputs.watch(part.missing(sources))
                 for first in missing:  # load nothing heavy if no image is missing
                     self._answer(chain([first], missing), part.write, Display())
                 part.finish()

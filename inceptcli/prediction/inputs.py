@@ -162,8 +162,7 @@ def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
         )
     if not shards:
         left_out.update(passed_over)
-    for image in images:
-        yield Source(str(image))
+    yield from map(Source, images.texts())
     for shard in shards:
         yield from _in_shard(shard, left_out)
 

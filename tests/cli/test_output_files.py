@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from inceptcli.cli import outputs
 from tests.cli.conftest import check_one_line, inceptcli, picture
 
 
@@ -228,6 +229,23 @@ def test_a_list_on_standard_input_may_not_name_the_output(place: Path) -> None:
         b"Error: --output photos/1.png: is also the input photos/1.png; give another file\n"
     )
     assert Path("photos/1.png").read_bytes() == before
+
+
+def test_a_task_that_has_finished_looks_up_no_image(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, looked_up = outputs._key, list[str]()
+
+    def recorded(path: Path | str | int) -> tuple[int, int] | None:
+        looked_up.append(str(path))
+        return key(path)
+
+    command = [*PREDICT.split(), "photos", "--shard", "1/2", "--output", "parts/"]
+    assert inceptcli(*command).exit_code == 0
+    monkeypatch.setattr(outputs, "_key", recorded)
+    assert inceptcli(*command).exit_code == 0
+    assert "photos" in looked_up
+    assert not any(path.startswith("photos/") for path in looked_up)
 
 
 def test_merge_does_not_write_over_a_part_or_its_record(place: Path) -> None:
