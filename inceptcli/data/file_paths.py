@@ -114,10 +114,23 @@ class FilePaths(Sequence[Path]):
         """Yield the paths as text."""
         prefixes = [os.path.join(folder, "") if folder else "" for folder in self.folders]  # noqa: PTH118
         for at in range(0, len(self), PART):
-            columns = (self.folder_of, self.starts, self.lengths)
-            rows = zip(*(column[at : at + PART].tolist() for column in columns), strict=True)
-            for folder, start, length in rows:
-                yield prefixes[folder] + _decoded(self.names[start : start + length])
+            folders = self.folder_of[at : at + PART].tolist()
+            yield from (
+                prefixes[folder] + name
+                for folder, name in zip(folders, self._names(slice(at, at + PART)), strict=True)
+            )
+
+    def _names(self, some: slice) -> Iterator[str]:
+        """Yield some of the file names; decode all at once if they follow one another."""
+        starts, ends = self.starts[some], self.starts[some] + self.lengths[some]
+        if np.array_equal(starts[1:], ends[:-1]):
+            found = self.names[starts[0] : ends[-1]]
+            if found.isascii():
+                text, first = found.decode(), starts[0]
+                bounds = zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
+                return (text[start:end] for start, end in bounds)
+        bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+        return (_decoded(self.names[start:end]) for start, end in bounds)
 
     def where(self, chosen: NDArray[np.bool_] | slice) -> FilePaths:
         """Return the paths for which `chosen` (N,) is true, or a part of them."""

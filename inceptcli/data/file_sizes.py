@@ -7,6 +7,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 from inceptcli.data.file_paths import FilePaths
 from inceptcli.data.folders import THREADS
@@ -16,7 +17,10 @@ from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.launchers import processes_here
 
 PART = 1000
-"""Number of files to look up at a time."""
+"""Number of files that a thread looks up at a time."""
+
+PART_OF_PROCESS = 10_000
+"""Number for a process, which waits for this one's interpreter lock after each part."""
 
 MANY = 100_000
 """Number of files from which processes save more time than they take to start."""
@@ -36,29 +40,31 @@ def file_sizes(paths: FilePaths) -> Iterator[int]:
         UserError: a process was killed.
     """
 
-    def sizes(at: int) -> array[int]:
-        return array("q", map(_size, paths[at : at + PART].texts()))
+    def sizes(part: range) -> array[int]:
+        return array("q", map(_size, paths[part.start : part.stop].texts()))
 
     begun = time.perf_counter()
-    yield from sizes(0)
+    yield from sizes(range(PART))
     is_slow = time.perf_counter() - begun > PART * SLOW_SECONDS
-    rest = range(PART, len(paths), PART)
     cores, context = usable_cores() // processes_here(), loading_context()
     if is_slow:
         with ThreadPoolExecutor(THREADS) as pool:
-            for part in pool.map(sizes, rest):
-                yield from part
+            yield from chain.from_iterable(pool.map(sizes, _parts(len(paths), PART)))
     elif len(paths) < MANY or cores < 2 or context is None:
-        for at in rest:
-            yield from sizes(at)
+        yield from chain.from_iterable(map(sizes, _parts(len(paths), PART)))
     else:
         processes = ReadingProcesses(sizes, cores, context)
         try:
             with ThreadPoolExecutor(cores) as pool:
-                for part in pool.map(processes.read, rest):
-                    yield from part
+                parts = _parts(len(paths), PART_OF_PROCESS)
+                yield from chain.from_iterable(pool.map(processes.read, parts))
         finally:
             processes.close()
+
+
+def _parts(count: int, size: int) -> Iterator[range]:
+    """Divide the numbers from PART to `count`."""
+    return (range(at, at + size) for at in range(PART, count, size))
 
 
 def _size(path: str) -> int:

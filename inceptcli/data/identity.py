@@ -13,12 +13,13 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from itertools import islice, starmap
+from itertools import islice
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import NamedTuple
@@ -76,20 +77,14 @@ class DataIdentity:
 
     def images(self) -> Iterator[Listed]:
         """Yield all images in order; none for drawn shapes."""
-        return map(Listed._make, self._rows())
-
-    def _rows(self) -> Iterator[tuple[str, Label, str, int, str]]:
-        """Yield the fields of each image; making a `Listed` would take longer than the rest."""
-        for part, source in (("train", self.train), ("val", self.val)):
-            seen, labels = set[int](), set[Label]()
+        for part, source in self._parts():
+            firsts = set(_firsts(source))
             for number, (name, size) in enumerate(source.files()):
-                label, start = source.label(number), ""
-                if label not in labels:
-                    labels.add(label)
-                    if not seen.issuperset(positions(label)):
-                        seen.update(positions(label))
-                        start = hashlib.sha256(source.start(number, START)).hexdigest()[:16]
-                yield part, label, name, size, start
+                start = _start(source, number) if number in firsts else ""
+                yield Listed(part, source.label(number), name, size, start)
+
+    def _parts(self) -> Iterator[tuple[str, ListedSource]]:
+        return zip(PARTS, (self.train, self.val), strict=True)
 
     def write(self, path: Path) -> None:
         """Write `data.jsonl.gz`."""
@@ -105,16 +100,39 @@ class DataIdentity:
     def _blocks(self) -> Iterator[bytes]:
         """Yield all lines except the first, many at a time, since each call has a cost."""
         yield f"{json.dumps(self.classes)}\n".encode()
-        lines = starmap(_line, self._rows())
-        while block := "".join(islice(lines, LINES)):
-            yield block.encode()
+        for part, source in self._parts():
+            files, firsts, images = source.files(), _firsts(source), range(len(source))
+            for at in images[::LINES]:
+                lines = _lines(part, map(source.label, images[at : at + LINES]), files)
+                for first in firsts[bisect_left(firsts, at) : bisect_left(firsts, at + len(lines))]:
+                    lines[first - at] += f', "{_start(source, first)}"'
+                yield "".join([f"[{line}]\n" for line in lines]).encode()
 
 
-def _line(part: str, label: Label, name: str, size: int, start: str) -> str:
-    """Return the JSON line of an image, as json.dumps would in twice the time."""
-    labels = json.dumps(label) if isinstance(label, tuple) else label
-    end = f', "{start}"]\n' if start else "]\n"
-    return f'["{part}", {labels}, {encode_basestring_ascii(name)}, {size}{end}'
+def _lines(part: str, labels: Iterable[Label], files: Iterator[tuple[str, int]]) -> list[str]:
+    """Return the JSON of the next images, without brackets, in half the time of json.dumps."""
+    return [
+        f'"{part}", {json.dumps(label) if isinstance(label, tuple) else label}, '
+        f"{encode_basestring_ascii(name)}, {size}"
+        for label, (name, size) in zip(labels, files, strict=False)
+    ]
+
+
+def _firsts(source: ListedSource) -> list[int]:
+    """Return the numbers of the images with a label that no earlier one has, ascending."""
+    labels, seen, firsts = set[Label](), set[int](), []
+    for number in range(len(source)):
+        label = source.label(number)
+        if label not in labels:
+            labels.add(label)
+            if not seen.issuperset(positions(label)):
+                seen.update(positions(label))
+                firsts.append(number)
+    return firsts
+
+
+def _start(source: ListedSource, number: int) -> str:
+    return hashlib.sha256(source.start(number, START)).hexdigest()[:16]
 
 
 class KeptIdentity:

@@ -5,7 +5,8 @@
 Makes trees of 10,000 and of 1,281,000 links to the photographs in 1,000 class folders, then
 measures each in a process of its own: CPU time and memory of the list of images; private memory
 that a forked worker gains while it looks up 60,000 of them; seconds from start to the first answer
-of `predict FOLDER`, and to the end of `train` with one step. The trees are in the system's cache.
+of `predict FOLDER`, of a task of `predict --shard` that has finished before, and of `train` with
+one step, as medians of three turns. The trees are in the system's cache.
 Writes JSON to tests/benchmarks/results/.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +28,7 @@ from tests.benchmarks.comparison import write
 
 SIZES = (10_000, 1_281_000)
 CLASSES = 1_000
+TURNS = 3
 MOST_LINKS = 60_000
 """Links to one file; ext4 allows 65,000."""
 
@@ -115,6 +118,19 @@ def first_answer(root: Path, weights: Path) -> float:
     return seconds
 
 
+def finished_task(root: Path, weights: Path, parts: Path) -> float:
+    """Seconds of a task of `predict --shard` with 10 images that are written."""
+    count = sum(1 for _ in root.glob("*/*")) // 10
+    command = [
+        sys.executable, "-m", "inceptcli", "predict", str(root), "--weights", str(weights),
+        "--shard", f"0/{count}", "--output", str(parts), "--quiet", "--device", "cpu",
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+    begun = time.perf_counter()
+    subprocess.run(command, check=True)
+    return time.perf_counter() - begun
+
+
 def one_step(root: Path, validation: Path, run: Path) -> float:
     """Seconds of a training run of one step and one validation batch."""
     settings = [word for key in SMALL for word in ("--set", key)]
@@ -131,7 +147,8 @@ def one_step(root: Path, validation: Path, run: Path) -> float:
 def main() -> None:
     """Compare, print."""
     photographs = list(find_images(Path(sys.argv[1])))
-    found: dict[str, Any] = {"sizes": list(SIZES), "listing": {}, "first_answer": [], "step": []}
+    found: dict[str, Any] = {"sizes": list(SIZES), "listing": {}}
+    turns: list[list[dict[str, float]]] = [[] for _ in SIZES]
     with TemporaryDirectory(dir=Path.cwd()) as name:
         trees = [Path(name) / str(size) for size in SIZES]
         for tree, size in zip(trees, SIZES, strict=True):
@@ -139,11 +156,17 @@ def main() -> None:
             for program in OPEN:
                 found["listing"].setdefault(program, []).append(row := listed(program, tree))
                 print(f"{size:,} images, {program}: {row}", flush=True)
-        for tree in trees:
-            run = Path(name) / f"run-{tree.name}"
-            found["step"].append(one_step(tree, trees[0], run))
-            found["first_answer"].append(first_answer(tree, run / "model.safetensors"))
-    print(f"one step: {found['step']} s; first answer: {found['first_answer']} s")
+        for turn in range(TURNS):
+            for number, tree in enumerate(trees):
+                run = Path(name) / f"run-{tree.name}-{turn}"
+                parts = Path(name) / f"parts-{tree.name}-{turn}"
+                step = one_step(tree, trees[0], run)
+                weights = run / "model.safetensors"
+                answer, task = first_answer(tree, weights), finished_task(tree, weights, parts)
+                turns[number].append({"step": step, "first_answer": answer, "task": task})
+                print(f"{SIZES[number]:,} images: {turns[number][-1]}", flush=True)
+    for measure in ("step", "first_answer", "task"):
+        found[measure] = [statistics.median(turn[measure] for turn in each) for each in turns]
     write("listing", ("torchvision", "timm"), found)
 
 

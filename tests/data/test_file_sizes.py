@@ -22,6 +22,7 @@ COUNT = 75
 def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FilePaths:
     """COUNT files of 0 to COUNT - 1 bytes, looked up two at a time, and one that is missing."""
     monkeypatch.setattr(file_sizes, "PART", 2)
+    monkeypatch.setattr(file_sizes, "PART_OF_PROCESS", 3)
     monkeypatch.setattr(file_sizes, "SLOW_SECONDS", 1e9)
     files = [tmp_path / f"{number:02}.jpg" for number in range(COUNT)]
     for number, file in enumerate(files):
