@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from inceptcli.errors import UsageError
-from inceptcli.files.atomic_file import replacing
+from inceptcli.files.atomic_file import replacing, replacing_folder
 from inceptcli.files.file_lock import lock
 from inceptcli.files.remote.address import parse
 from inceptcli.files.remote.copies import local_copy
@@ -123,6 +123,17 @@ def test_a_file_is_replaced_where_nothing_can_be_synced_or_given_a_mode(
         temporary.write_text("new")
     assert (tmp_path / "file").read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "n" + "ä" * 127])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name) as temporary:
+        temporary.write_text("whole")
+    with replacing_folder(tmp_path / name[1:]) as temporary:
+        (temporary / "file").touch()
+    assert {path.name for path in tmp_path.iterdir()} == {name, name[1:]}
+    assert (tmp_path / name).read_text() == "whole"
+    assert (tmp_path / name[1:] / "file").is_file()
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])

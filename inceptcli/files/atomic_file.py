@@ -13,6 +13,8 @@ REFUSALS = {
     errno.EINVAL, errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
 }  # fmt: skip
 
+LONGEST_NAME = 255
+"""Maximum length of a file name in bytes on common file systems."""
 
 _unfinished: dict[Path, Path] = {}
 """Temporary files being written, and the paths that they replace."""
@@ -26,7 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
     old or the new file if the file system can sync. If the block raises, the temporary file is
     removed, `path` is unchanged, and an interruption gets a note.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    temporary = _beside(path)
     _unfinished[temporary] = path
     try:
         temporary.touch()
@@ -64,7 +66,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     is unchanged.
     """
     path = path.absolute()
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    temporary = _beside(path)
     _unfinished[temporary] = path
     try:
         temporary.mkdir()
@@ -80,6 +82,14 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         del _unfinished[temporary]
+
+
+def _beside(path: Path) -> Path:
+    """Return a new hidden name next to `path`, which may have the longest name there is."""
+    start, end = f".{path.name}", f".{os.urandom(4).hex()}.partial"
+    while len(os.fsencode(start + end)) > LONGEST_NAME:
+        start = start[:-1]
+    return path.with_name(start + end)
 
 
 def abandon() -> list[str]:
