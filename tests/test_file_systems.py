@@ -6,8 +6,10 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +148,25 @@ def test_bytes_that_cannot_be_written_are_an_error(
         new.write_text("new")
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_forked_process_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path, (reading, writing) = tmp_path / "lock", os.pipe()
+    with path.open("a") as file:
+        assert lock(file)
+        child = os.fork()
+        if child == 0:
+            os.write(writing, b"forked")
+            time.sleep(1000)
+        assert os.read(reading, 6) == b"forked"
+        with path.open("a") as other, pytest.raises(BlockingIOError):
+            lock(other)
+    with path.open("a") as file:
+        assert lock(file)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(reading)
+    os.close(writing)
 
 
 def test_a_lock_that_is_waited_for_is_had(tmp_path: Path, notices: list[str]) -> None:

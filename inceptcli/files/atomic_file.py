@@ -92,6 +92,12 @@ def _beside(path: Path) -> Path:
     return path.with_name(start + end)
 
 
+def remove_abandoned(folder: Path, name: str) -> None:
+    """Remove the temporary files that killed processes left of files with a `name`, a pattern."""
+    for abandoned in folder.glob(f".{name}.????????.partial"):
+        abandoned.unlink()
+
+
 def abandon() -> list[str]:
     """Remove the unfinished files of this process before it exits; return a note for each."""
     notes = []

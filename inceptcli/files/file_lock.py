@@ -5,9 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
+from contextlib import suppress
 from typing import IO, Any
+from weakref import WeakSet
 
 logger = logging.getLogger(__name__)
+
+_locked: WeakSet[IO[Any]] = WeakSet()
+"""Locked files, and closed ones that something still refers to."""
 
 
 def lock(file: IO[Any], *, wait: bool = False) -> bool:
@@ -27,4 +33,17 @@ def lock(file: IO[Any], *, wait: bool = False) -> bool:
             "other process writes there"
         )
         return False
+    _locked.add(file)
     return True
+
+
+def _leave_locks() -> None:
+    """Replace the locked files in a forked process, which would keep them locked while it runs."""
+    for file in [*_locked]:
+        with suppress(ValueError):  # it is closed
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, file.fileno(), inheritable=False)
+            os.close(null)
+
+
+os.register_at_fork(after_in_child=_leave_locks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -10,6 +11,8 @@ from inceptcli.data.loading.forking import loading_context
 from inceptcli.data.loading.reading_processes import ReadingProcesses
 from inceptcli.processes.cores import usable_cores
 from inceptcli.processes.launchers import processes_here
+
+logger = logging.getLogger(__name__)
 
 MOST_THREADS = 4
 """More threads decode little more: they wait for the interpreter lock and for memory.
@@ -41,7 +44,12 @@ def readers(
     if threads or not fast or context is None or cores <= MOST_THREADS:
         yield read, threads or default_threads()
         return
-    processes = ReadingProcesses(read, cores, context)
+    try:
+        processes = ReadingProcesses(read, cores, context)
+    except OSError as error:
+        logger.info(f"no processes to read images ({error.strerror}); threads read them")
+        yield read, default_threads()
+        return
     try:
         yield processes.read, cores
     finally:

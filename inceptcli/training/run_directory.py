@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from inceptcli.data.identity import ImageNumber
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.atomic_file import replacing
+from inceptcli.files.atomic_file import remove_abandoned, replacing
 from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import check_no_links, open_no_follow
 from inceptcli.files.regular_file import read_regular
@@ -121,6 +121,8 @@ class RunDirectory:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {os.uname().nodename}")
         self._lock.flush()
+        for name in FILES:
+            remove_abandoned(self.path, name)
         if dead and locked:
             self.log(f"took over the lock of {dead}, which is gone")
 
@@ -172,8 +174,7 @@ class RunDirectory:
         """Remove all but the last two checkpoints, and temporary files of killed processes."""
         for path in self.checkpoints()[:-KEPT_CHECKPOINTS]:
             path.unlink()
-        for path in (self.path / "checkpoints").glob(".*.partial"):
-            path.unlink()
+        remove_abandoned(self.path / "checkpoints", "*")
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the complete recipe to recipe.yaml, ready to train again."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from inceptcli.files.atomic_file import abandon
 from inceptcli.processes.launchers import watched_parent
 from inceptcli.processes.signals import (
     EXIT_STOPPED,
@@ -106,6 +107,7 @@ class Stopping:
         if not self.training:
             self._signal = self._signal or number
             self._leave_untrained()
+            abandon()
             os._exit(EXIT_STOPPED)
 
     def _leave_untrained(self) -> None:

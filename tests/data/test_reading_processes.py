@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -15,6 +18,7 @@ import pytest
 from inceptcli.data.loading.forking import loading_context
 from inceptcli.data.loading.reading_processes import ReadingProcesses
 from inceptcli.errors import UserError
+from inceptcli.processes.signals import STOPPING_SIGNALS
 
 pytestmark = pytest.mark.skipif(loading_context() is None, reason="processes are not forked here")
 
@@ -28,7 +32,7 @@ def started(read: Callable[[int], object], number: int = 2) -> ReadingProcesses:
 @pytest.mark.usefixtures("open_files")
 def test_a_process_that_is_killed_is_a_line() -> None:
     processes = started(lambda _: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match="an image-reading process was killed"):
+    with pytest.raises(UserError, match="process that reads files was killed"):
         processes.read(0)
     processes.close()
 
@@ -36,13 +40,51 @@ def test_a_process_that_is_killed_is_a_line() -> None:
 @pytest.mark.usefixtures("open_files")
 def test_signals_to_the_group_are_for_the_main_process() -> None:
     def read(number: int) -> int:
-        for each in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for each in STOPPING_SIGNALS:
             os.kill(os.getpid(), each)
         return number
 
     processes = started(read)
     assert [processes.read(number) for number in range(4)] == list(range(4))
     processes.close()
+
+
+@pytest.mark.usefixtures("open_files")
+def test_closing_does_not_wait_for_what_is_read() -> None:
+    processes = started(lambda _: os.kill(os.getpid(), signal.SIGSTOP))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(processes.read, 0)
+        while not any(_state(each.pid) == "T" for each in processes._processes):
+            sleep(0.01)
+        processes.close()
+        with pytest.raises(UserError, match="killed"):
+            waiting.result(60)
+
+
+def test_none_is_left_if_one_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, forks = os.fork, iter(range(2))
+
+    def refuse_the_third() -> int:
+        if next(forks, None) is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    monkeypatch.setattr(os, "fork", refuse_the_third)
+    with pytest.raises(BlockingIOError):
+        started(str, 3)
+    assert not active_children()
+
+
+def test_a_program_that_does_not_close_them_ends() -> None:
+    program = """
+import gc
+from inceptcli.data.loading.forking import loading_context
+from inceptcli.data.loading.reading_processes import ReadingProcesses
+processes = ReadingProcesses(str, 2, loading_context())
+assert processes.read(1) == "1"
+gc.freeze()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
 
 
 def test_they_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
@@ -65,6 +107,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def _runs(number: int) -> bool:
     try:
-        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return _state(number) != "Z"
     except OSError:
         return False
+
+
+def _state(number: int | None) -> str:
+    return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from inceptcli.processes.signals import EXIT_STOPPED
+from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.stopping import Stopping, requeue_job
 from tests.training.conftest import Train
 from tests.training.test_resume import assert_same_run, stop_at
@@ -135,6 +137,31 @@ def test_a_signal_during_an_import_leaves_once_that_is_done(
     assert finished
     assert stopped.value.code == EXIT_STOPPED
     assert notices == [f"stopped by {name} before training began; the same command starts it"]
+
+
+def test_leaving_a_stuck_program_removes_unfinished_files(tmp_path: Path) -> None:
+    program = """
+import signal, sys
+from pathlib import Path
+from inceptcli.files.atomic_file import replacing
+from inceptcli.training.stopping import Stopping
+with replacing(Path(sys.argv[1])):
+    Stopping()._leave_if_stuck(signal.SIGTERM)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "data.jsonl.gz")]
+    assert subprocess.run(command, check=False).returncode == EXIT_STOPPED
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_removes_the_unfinished_files_of_a_killed_one(tmp_path: Path) -> None:
+    left, others = tmp_path / ".data.jsonl.gz.0badcafe.partial", tmp_path / ".a.0badcafe.partial"
+    for path in (left, others):
+        path.touch()
+    directory = RunDirectory(tmp_path)
+    directory.open()
+    directory.close()
+    assert not left.exists()
+    assert others.exists()
 
 
 def test_without_signal_or_limit_nothing_asks_to_stop() -> None:

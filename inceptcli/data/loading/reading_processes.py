@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from queue import SimpleQueue
 from socket import MSG_WAITALL, SO_SNDBUF, SOL_SOCKET, socket, socketpair
 from typing import Any
@@ -20,36 +22,45 @@ from inceptcli.processes.signals import STOPPING_SIGNALS, signals_held
 
 BUFFER_BYTES = 2**20
 
-GRACE = 10.0
-"""Seconds for a process to exit by itself."""
-
 
 class ReadingProcesses:
     """Forked processes, each of which reads one item at a time for a thread of this process.
 
     Items and results go through sockets, arrays without a copy.
+
+    Attributes:
+        number: Number of processes.
     """
 
     def __init__(self, read: Callable[[Any], Any], number: int, context: BaseContext) -> None:
-        """Start the processes; items and results must be picklable, `read` need not be."""
-        pairs = [socketpair() for _ in range(number)]
+        """Start the processes; items and results must be picklable, `read` need not be.
+
+        Raises OSError if a process cannot be started; none is left then.
+        """
+        self.number = number
         self._free: SimpleQueue[socket] = SimpleQueue()
-        room = context.Lock()
-        self._processes = []
-        with signals_held():  # the main process handles them
-            for own, theirs in pairs:
-                own.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
-                theirs.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
-                others = [end for pair in pairs for end in pair if end is not theirs]
-                process = context.Process(  # type: ignore[attr-defined]
-                    target=_serve, args=(theirs, others, read, room, number), daemon=True
-                )
-                process.start()
-                self._processes.append(process)
-                self._free.put(own)
-        for _, theirs in pairs:
-            theirs.close()
-        self._channels = [own for own, _ in pairs]
+        channels: list[socket] = []
+        processes = self._processes = list[BaseProcess]()
+        # Otherwise multiprocessing would wait at exit for processes that wait for items.
+        self._end = Finalize(self, _end, (channels, processes), exitpriority=0)
+        try:
+            room = context.Lock()
+            with signals_held():  # the main process handles them
+                for _ in range(number):
+                    own, theirs = socketpair()
+                    channels.append(own)
+                    with theirs:
+                        own.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
+                        theirs.setsockopt(SOL_SOCKET, SO_SNDBUF, BUFFER_BYTES)
+                        process = context.Process(  # type: ignore[attr-defined]
+                            target=_serve, args=(theirs, channels, read, room, number), daemon=True
+                        )
+                        process.start()
+                    processes.append(process)
+                    self._free.put(own)
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, item: Any) -> Any:
         """Call `read` in one of the processes; raise UserError if it was killed."""
@@ -57,8 +68,8 @@ class ReadingProcesses:
         try:
             _send(channel, item)
             error, result = _receive(channel)
-        except (EOFError, OSError) as failure:
-            raise UserError("an image-reading process was killed; memory may be short") from failure
+        except (EOFError, OSError) as lost:
+            raise UserError("a process that reads files was killed; memory may be short") from lost
         finally:
             self._free.put(channel)
         if error is not None:
@@ -66,14 +77,18 @@ class ReadingProcesses:
         return result
 
     def close(self) -> None:
-        """Stop the processes."""
-        for channel in self._channels:
-            channel.close()
-        for process in self._processes:
-            process.join(GRACE)
-            process.kill()
-            process.join()
-            process.close()
+        """Kill the processes, which have nothing to save; a waiting `read` raises UserError."""
+        self._end()
+
+
+def _end(channels: Sequence[socket], processes: Sequence[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+        process.close()
+    for channel in channels:
+        channel.close()
 
 
 def _serve(
@@ -84,7 +99,7 @@ def _serve(
         other.close()
     for stopping in STOPPING_SIGNALS:
         signal.signal(stopping, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
     share_room(number, room)
     with suppress(EOFError, OSError):
         while True:

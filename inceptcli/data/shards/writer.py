@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import tarfile
@@ -21,7 +22,7 @@ from inceptcli.data.shards.index import (
     scan,
 )
 from inceptcli.errors import UserError
-from inceptcli.files.atomic_file import replacing
+from inceptcli.files.atomic_file import remove_abandoned, replacing
 from inceptcli.files.regular_file import sha256_of
 
 
@@ -101,8 +102,8 @@ def _made_from(task: ShardToWrite) -> str:
 def _write(task: ShardToWrite) -> dict[str, Any]:
     """Write the tar file and return its index, without `made_from`."""
     with _explained(task.shard):
-        for abandoned in task.shard.parent.glob(f".{task.shard.name}.*.partial"):
-            abandoned.unlink()  # left by a killed process
+        for path in (task.shard, index_path(task.shard)):
+            remove_abandoned(path.parent, glob.escape(path.name))
         index_path(task.shard).unlink(missing_ok=True)  # never leave it beside another shard
         with replacing(task.shard) as temporary:
             files, digests, left_out = _fill(temporary, task)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.atomic_file import replacing
+from inceptcli.files.atomic_file import remove_abandoned, replacing
 from inceptcli.files.file_lock import lock
 from inceptcli.files.no_follow import open_no_follow
 from inceptcli.files.regular_file import open_regular
@@ -213,8 +213,7 @@ def open_part(folder: Path, record: PartRecord) -> Iterator[Part]:
         except BlockingIOError as error:
             raise UsageError(f"{place}: another process is writing it") from error
         for name in (RECORD_NAME, "rows-*"):
-            for abandoned in folder.glob(f".{name}.????????.partial"):
-                abandoned.unlink()  # left by a killed process
+            remove_abandoned(folder, name)
         there = read_record(folder)
         if there is None:
             if any(entry.name != LOCK_NAME for entry in folder.iterdir()):

@@ -30,7 +30,7 @@ def test_a_stopped_run_goes_on_and_writes_no_finished_shard_again(
         def die_in_the_third(path: Path, *arguments: object) -> object:
             calls.append(path)
             if len(calls) == 3:
-                (output / ".train-000002.tar.dead.partial").write_bytes(path.read_bytes())
+                (output / ".train-000002.tar.0badcafe.partial").write_bytes(path.read_bytes())
                 raise KeyboardInterrupt
             return original(path, *arguments)  # type: ignore[arg-type]
 
