@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +74,58 @@ def inceptcli(arguments: str, redirected: str) -> subprocess.CompletedProcess[st
         ["sh", "-c", f'exec "$0" -m inceptcli {arguments} {redirected}', sys.executable],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+INTERRUPTED = """
+import random, signal, sys
+from inceptcli.processes.standard_streams import secure_standard_streams
+secure_standard_streams()
+
+class Stop(Exception):
+    pass
+
+def stop(*_):
+    raise Stop
+
+signal.signal(signal.SIGALRM, stop)
+draw = random.Random(0)
+for turn in range(1000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(1e-6, 3e-4))
+        while True:
+            number = draw.random()
+            print(f"{turn} {number}\\n", end="", flush=True)
+    except Stop:
+        pass
+"""
+
+
+def test_a_signal_in_a_write_repeats_no_line(tmp_path: Path) -> None:
+    with (tmp_path / "lines").open("w") as file:
+        subprocess.run([sys.executable, "-c", INTERRUPTED], stdout=file, check=True)
+    lines = (tmp_path / "lines").read_text().splitlines()
+    assert len(lines) > 1000
+    assert all(len(line.split()) == 2 for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
+def test_a_slow_reader_of_a_non_blocking_pipe_gets_all() -> None:
+    program = """
+from inceptcli.processes.standard_streams import secure_standard_streams
+secure_standard_streams()
+for number in range(3):
+    print("x" * 200_000, flush=number == 1)
+print("end")
+"""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen([sys.executable, "-c", program], stdout=writing) as process:
+        os.close(writing)
+        time.sleep(1)  # it has filled the pipe by then
+        with os.fdopen(reading) as stream:
+            lines = stream.read().splitlines()
+    assert process.returncode == 0
+    assert lines == ["x" * 200_000] * 3 + ["end"]
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no device that is always full")  # noqa: PTH110

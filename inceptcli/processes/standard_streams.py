@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from inceptcli.errors import UserError
@@ -52,29 +54,59 @@ class LastingError(io.FileIO):
             report(self._lost)
 
 
-class Results(io.FileIO):
+class Results(io.BufferedWriter):
     """Standard output that raises, once, if results cannot be written.
 
     Raises UserError, or SystemExit with 128 + SIGPIPE if the reader of a pipe is gone, as a shell
     reports other programs; Typer would exit with 1.
+
+    The raw stream below has no Python code: a signal's exception between a write and its return
+    would leave the bytes in the buffer, and they would be written twice.
     """
 
     def __init__(self, is_open: bool) -> None:
-        super().__init__(1, "w", closefd=False)
+        super().__init__(io.FileIO(1, "w", closefd=False))
         self._is_open = is_open
 
     def write(self, data: Buffer, /) -> int:
-        """Write as many bytes as possible; return their number."""
-        if not self._is_open:
+        """Write all bytes; return their number."""
+        view, done = memoryview(data).cast("B"), 0
+        if len(view) and not self._is_open:
             self._is_open = True  # the final flush would fail again
             raise UserError("standard output: closed; results cannot be written")
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # here too
-            if error.errno == errno.EPIPE:
-                raise SystemExit(128 + signal.SIGPIPE) from None
-            raise UserError(f"standard output: {error.strerror}") from error
+        while done < len(view):
+            with _explained():
+                try:
+                    done += super().write(view[done:])
+                except BlockingIOError as error:
+                    done += error.characters_written
+                    _wait_for_reader()
+        return done
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        while True:
+            with _explained():
+                try:
+                    return super().flush()
+                except BlockingIOError:
+                    _wait_for_reader()
+
+
+def _wait_for_reader() -> None:
+    """Wait until standard output, which another program has made non-blocking, takes more."""
+    select.select([], [1], [])
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the final flush would fail again
+        if error.errno == errno.EPIPE:
+            raise SystemExit(128 + signal.SIGPIPE) from None
+        raise UserError(f"standard output: {error.strerror}") from error
 
 
 def secure_standard_streams() -> None:
@@ -88,7 +120,7 @@ def secure_standard_streams() -> None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 (kept open)
     given, notices = sys.stdout, sys.stderr
     sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(Results(are_open[1])),
+        Results(are_open[1]),
         given.encoding if given else "utf-8",
         given.errors if given else "strict",
         line_buffering=bool(given and given.line_buffering),

@@ -93,6 +93,7 @@ def test_ctrl_c_in_a_terminal_says_how_far_predict_got(
     found = rows.read_text().splitlines()
     assert done <= len(found) <= done + 1
     assert all(json.loads(row)["error"] is None for row in found)
+    assert len({json.loads(row)["path"] for row in found}) == len(found)
     assert (tmp_path / "page.html").read_text() == "old"
     check_nothing_half_written(tmp_path, ["page.html", "rows.jsonl"])
 
