@@ -95,7 +95,8 @@ def _beside(path: Path) -> Path:
 def remove_abandoned(folder: Path, name: str) -> None:
     """Remove the temporary files that killed processes left of files with a `name`, a pattern."""
     for abandoned in folder.glob(f".{name}.????????.partial"):
-        abandoned.unlink()
+        with suppress(OSError):
+            abandoned.unlink()
 
 
 def abandon() -> list[str]:

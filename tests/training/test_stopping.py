@@ -157,6 +157,7 @@ def test_a_run_removes_the_unfinished_files_of_a_killed_one(tmp_path: Path) -> N
     left, others = tmp_path / ".data.jsonl.gz.0badcafe.partial", tmp_path / ".a.0badcafe.partial"
     for path in (left, others):
         path.touch()
+    (tmp_path / ".recipe.yaml.0badcafe.partial").mkdir()
     directory = RunDirectory(tmp_path)
     directory.open()
     directory.close()

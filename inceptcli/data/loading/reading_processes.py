@@ -30,6 +30,7 @@ class ReadingProcesses:
 
     Attributes:
         number: Number of processes.
+        close: Kills the processes, which have nothing to save; a waiting `read` raises UserError.
     """
 
     def __init__(self, read: Callable[[Any], Any], number: int, context: BaseContext) -> None:
@@ -42,7 +43,7 @@ class ReadingProcesses:
         channels: list[socket] = []
         processes = self._processes = list[BaseProcess]()
         # Otherwise multiprocessing would wait at exit for processes that wait for items.
-        self._end = Finalize(self, _end, (channels, processes), exitpriority=0)
+        self.close = Finalize(self, _kill, (channels, processes), exitpriority=0)
         try:
             room = context.Lock()
             with signals_held():  # the main process handles them
@@ -76,12 +77,8 @@ class ReadingProcesses:
             raise error
         return result
 
-    def close(self) -> None:
-        """Kill the processes, which have nothing to save; a waiting `read` raises UserError."""
-        self._end()
 
-
-def _end(channels: Sequence[socket], processes: Sequence[BaseProcess]) -> None:
+def _kill(channels: Sequence[socket], processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         process.kill()
     for process in processes:
