@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 
@@ -75,6 +76,21 @@ def test_processes_read_what_this_one_would_have_read(monkeypatch: pytest.Monkey
             ids.add(process)
             np.testing.assert_array_equal(pixels, picture(number))
     assert os.getpid() not in ids
+
+
+def test_threads_read_where_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("inceptcli.prediction.readers.usable_cores", lambda: 5)
+    monkeypatch.setattr(os, "fork", refuse)
+    with readers(str, None, fast=True) as (reading, threads):
+        assert (reading, threads) == (str, 4)
+    assert notices == [
+        "no processes to read images (Resource temporarily unavailable); threads read them"
+    ]
 
 
 def test_processes_of_torchrun_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
