@@ -64,17 +64,11 @@ class ReportingGroup(LazyGroup):
             message = " ".join(error.format_message().replace(": Value error, ", ": ", 1).split())
             echo(fitted(f"Error: {message}", sys.stderr), err=True)
             raise Exit(UsageError.exit_code) from None
-        except OSError as error:
-            if error.filename is None or error.strerror is None:
+        except (OSError, MemoryError, ImportError, RuntimeError) as error:
+            if (known := as_user_error(error)) is None:
                 raise
-            is_long = error.errno == errno.ENAMETOOLONG
-            name = printable(os.fsdecode(error.filename))
-            name = f"{name[:40]}..." if is_long else name
-            echo(f"Error: {name}: {error.strerror}", err=True)
-            raise Exit((UsageError if is_long else UserError).exit_code) from None
-        except MemoryError:
-            echo("Error: not enough memory", err=True)
-            raise Exit(UserError.exit_code) from None
+            echo(f"Error: {known}", err=True)
+            raise Exit(known.exit_code) from None
 
 
 app = Typer(
@@ -115,6 +109,27 @@ def with_home(argument: str) -> str:
     if (expanded := os.path.expanduser(path)) == path and not os.path.lexists(path):  # noqa: PTH111
         raise BadParameter(f"{argument}: no such home folder; a file of that name is ./{path}")
     return flag + expanded
+
+
+def as_user_error(error: Exception) -> UserError | None:
+    """Return the error of a path, of too little memory or of too few threads; None for others."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        name = printable(os.fsdecode(error.filename))
+        if error.errno == errno.ENAMETOOLONG:
+            return UsageError(f"{name[:40]}...: {error.strerror}")
+        return UserError(f"{name}: {error.strerror}")
+    if "can't start new thread" in str(error):
+        return UserError(
+            "cannot start another thread; if the machine can, raise the limits of the shell or job "
+            "on processes (ulimit -u) and memory (ulimit -v)"
+        )
+    # torch and NumPy load many shared libraries, whose loader raises no MemoryError.
+    if isinstance(error, MemoryError) or "failed to map segment" in str(error):
+        return UserError(
+            "not enough memory; if the machine has more, raise the limit of the shell or job "
+            "(ulimit -v)"
+        )
+    return None
 
 
 def check_home() -> None:
