@@ -114,7 +114,9 @@ def compare(
         _check_output(output, runs or [])
     metrics = list(dict.fromkeys(map(str, metric or []))) or _all_metrics(bool(runs))
     curves = _curves(runs or [], metrics, paper)
-
+    if not metric:  # a run of multi-label data has losses only
+        drawn = {curve.metric for curve in curves}
+        metrics = [name for name in metrics if name in drawn]
     of_table = [curve for curve in curves if curve.metric == metrics[0]]
     if not of_table:
         raise UserError(
@@ -184,15 +186,18 @@ def _curves(runs: list[Path], metrics: list[str], paper: bool) -> list[Curve]:
     if wrong:
         raise UsageError(f"no metrics.csv in {', '.join(wrong)}; give run directories of `train`")
     curves: list[Curve] = []
+    trained = False
     for name, folder in zip(names_of(folders), folders, strict=True):
         history = read_history(folder)
+        trained |= bool(history.epochs)
         if not history.epochs:
             logger.info(f"{folder}: skipped, no epoch is finished yet")
         curves += [
             curve for metric in metrics if (curve := curve_of(name, history, metric)) is not None
         ]
     if runs and not curves:
-        raise UserError("nothing to compare: no run has finished an epoch")
+        lacking = " or ".join(metrics) if trained else "finished an epoch"
+        raise UserError(f"nothing to compare: no run has {lacking}")
     if paper:
         of_all_images = _measured_all_images(folders)
         for metric in metrics:

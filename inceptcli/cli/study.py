@@ -17,6 +17,7 @@ from typer import Argument, Option, echo
 from inceptcli.cli.completion import complete_study
 from inceptcli.cli.outputs import OutputFiles, print_fitted, say_written
 from inceptcli.errors import UsageError, UserError
+from inceptcli.files.remote.address import redacted
 from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
 
@@ -115,8 +116,8 @@ def study(
     trained = _trained(settings, possible, output, data, jobs)
     judged = {
         "study": Path(name).stem,
-        "claim": None if settings.claim is None else settings.claim.model_dump(),
-        "command": _command(name, flags),
+        "claim": None if settings.claim is None else settings.claim.model_dump(exclude_none=True),
+        "command": command_given(name, flags),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "version": version("inceptcli"),
         "cores": usable_cores(),
@@ -148,7 +149,7 @@ def _check_output(output: Path) -> None:
         raise UsageError(f"--output {output}: not writable")
 
 
-def _command(name: str, flags: Mapping[str, object]) -> str:
+def command_given(name: str, flags: Mapping[str, object]) -> str:
     """Return the command that was given, with paths that say nothing about the machine."""
     words = ["inceptcli", "study", _relative(name)]
     for flag, value in flags.items():
@@ -158,10 +159,13 @@ def _command(name: str, flags: Mapping[str, object]) -> str:
 
 
 def _relative(text: str) -> str:
-    """Return a path relative to the current folder, or its name if it is elsewhere."""
+    """Return a path relative to the current folder, or its name if it is elsewhere.
+
+    An address is returned without its secrets.
+    """
     path = Path(text)
     if not path.is_absolute():
-        return text
+        return redacted(text)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 

@@ -420,8 +420,9 @@ def open_split(
         data: As for training.
         classes: Distinct class names.
         split: Images to return; by default val, or all if `data` has no splits.
-        trained: Training data of a run. Its `val_fraction` splits `data` if that has no val and is
-            not itself named val or test, unless the run's own data has the same name.
+        trained: Training data of a run. Its `val_fraction` splits `data` if that may be the run's
+            data, has no val and is not itself named val or test, unless the run's own data has the
+            same name.
 
     Raises:
         UsageError: `data` is neither class folders nor a CSV file nor shards, or has no such split.
@@ -441,7 +442,11 @@ def open_split(
         val_fraction = None
     if val_fraction is not None and split in (None, "train", "val"):
         assert dataset.training is not None
+        assert trained is not None
         whole = dataset.images(dataset.training, classes)
+        if not _may_be_data_of(trained, data, whole):
+            val_fraction = None
+    if val_fraction is not None and split in (None, "train", "val"):
         train, val = _split_by_content(whole, val_fraction)
         if split is None:
             logger.info(
@@ -460,6 +465,26 @@ def open_split(
     raise UsageError(
         f"--split {chosen or 'val'}: {data} has {there}; give --split {' or '.join(known)}"
     )
+
+
+def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardSource) -> bool:
+    """Return whether `data` is what a run trained on, where that has moved, or a copy of it.
+
+    A copy shares names with it.
+    """
+    own = Path(trained.path)
+    if not own.exists() or own.resolve() == Path(data).resolve():
+        return True
+    try:
+        dataset = open_dataset(
+            trained.path, trained.val_path, allow_unlabeled=trained.allow_unlabeled
+        )
+        if dataset.training is None:
+            return True
+        there = dataset.images(dataset.training, None)
+    except (UsageError, UserError):
+        return True
+    return not {*images.names()}.isdisjoint(there.names())
 
 
 def _split_of(data: str) -> Split | None:

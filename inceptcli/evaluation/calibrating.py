@@ -41,7 +41,7 @@ class Calibrated(NamedTuple):
     """A calibration, and the measures of its own images before and after it.
 
     `is_fitted` is false if the temperature with the greatest likelihood is beyond the limits. Then
-    it is HOTTEST, or 1 if all images are predicted correctly.
+    it is COLDEST or HOTTEST, or 1 if no class is more probable than the label of any image.
     """
 
     calibration: Calibration
@@ -83,7 +83,7 @@ def calibrate_on(before: Evaluation, origin: Origin) -> Calibrated:
         origin.crops,
         origin.recorded.as_dict(),
     )
-    return Calibrated(calibration, before, after, fitted not in (None, HOTTEST))
+    return Calibrated(calibration, before, after, fitted not in (None, COLDEST, HOTTEST))
 
 
 def fit_temperature(probabilities: NDArray[np.float64], labels: Sequence[int]) -> float | None:
@@ -91,14 +91,15 @@ def fit_temperature(probabilities: NDArray[np.float64], labels: Sequence[int]) -
 
     `probabilities` are (images, classes). The likelihood is concave in 1 / temperature, so that
     halving the interval finds it. Returns HOTTEST if a hotter temperature is more likely, since the
-    probabilities say nothing about the labels; None if a temperature below COLDEST is, since all
-    labels are the most probable classes.
+    probabilities say nothing about the labels; COLDEST if a colder one is; None if all are, since
+    no class is more probable than the label of any image.
     """
     found = np.array(labels)
     low, high = math.log(COLDEST), math.log(HOTTEST)
     hottest, coldest = (_slope(probabilities, found, 1 / limit) for limit in (HOTTEST, COLDEST))
     if coldest >= 0:
-        return None
+        own = probabilities[np.arange(len(found)), found]
+        return None if (own == probabilities.max(axis=1)).all() else COLDEST
     if hottest <= 0:
         return HOTTEST
     for _ in range(HALVINGS):

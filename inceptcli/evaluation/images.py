@@ -33,7 +33,7 @@ from inceptcli.data.open_data import (
     validation_places,
 )
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
-from inceptcli.data.selected_images import of_classes
+from inceptcli.data.selected_images import SelectedImages, of_classes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
 from inceptcli.data.sources import FolderSource, ImageSource
@@ -413,7 +413,12 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
 
 
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
-    """Count the images that are in one of the places: folders, tar files or the images."""
+    """Count the images that are in one of the places: folders, tar files or the images.
+
+    Of selected images, it counts those of the whole.
+    """
+    while isinstance(source, SelectedImages):
+        source = source.whole
     roots = {os.path.realpath(place) for place in places}
     if isinstance(source, ShardSource):
         numbers = Counter(source.shard_of.tolist())

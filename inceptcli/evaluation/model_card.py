@@ -75,7 +75,8 @@ def _head(
         EvalResult(
             task_type="image-classification",
             dataset_type="imagefolder",
-            dataset_name=_data_name(metadata),
+            # The output of `eval` does not say on which data it measured.
+            dataset_name="not known" if measures and measures.weights else _data_name(metadata),
             dataset_split=measures.split if measures else None,
             metric_type=METRIC_TYPES[figure.key],
             metric_name=NAMES[figure.key],

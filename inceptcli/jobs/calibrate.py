@@ -25,7 +25,8 @@ from inceptcli.jobs.python_errors import python_errors
 from inceptcli.prediction.engines.onnx_session import MappedFile
 from inceptcli.prediction.ensemble import EnsembleOptions, EnsembleRequest
 from inceptcli.progress.display import Display, notices
-from inceptcli.weights.calibration import HOTTEST
+from inceptcli.text import number_of
+from inceptcli.weights.calibration import COLDEST, HOTTEST
 from inceptcli.weights.fetched.hub import hub_name
 from inceptcli.weights.fetched.published import find_weights, published_name
 from inceptcli.weights.file import copy_with_metadata, read_metadata
@@ -109,7 +110,7 @@ class CalibrationJob:
                 evaluation.measure(Processes(), ensemble, progress), evaluation.origin
             )
             if not found.is_fitted:
-                logger.warning(_unfitted(found))
+                logger.warning(unfitted(found))
             stack.enter_context(no_training(source if source == self.output else None))
             if not self.weights.is_unchanged():
                 raise UserError(f"{source}: was replaced while it was measured; calibrate it again")
@@ -178,14 +179,20 @@ def no_training(weights: Path | None) -> Iterator[None]:
         yield
 
 
-def _unfitted(found: Calibrated) -> str:
-    count = f"{len(found.before.images)} images"
-    if found.calibration.temperature != 1:
+def unfitted(found: Calibrated) -> str:
+    """Return why the temperature is not the one with the greatest likelihood."""
+    count = number_of(len(found.before.images), "image")
+    if found.calibration.temperature == HOTTEST:
         return (
-            f"the network is hardly better than chance on these {count}: the most likely "
-            f"temperature is above the limit of {HOTTEST:g}"
+            f"the network is hardly better than chance on {count}: the most likely temperature is "
+            f"above the limit of {HOTTEST:g}"
+        )
+    if found.calibration.temperature == COLDEST:
+        return (
+            f"the probabilities are far too even on {count}: the most likely temperature is below "
+            f"the limit of {COLDEST:g}"
         )
     return (
-        f"all {count} are predicted correctly, so no temperature fits them: the probabilities "
-        "stay as they are (temperature 1); give more images"
+        f"no class is more probable than the label of any of {count}, so no temperature fits: the "
+        "probabilities stay as they are (temperature 1); give more images"
     )

@@ -59,18 +59,25 @@ def read_history(folder: Path) -> History:
 
 
 def excludes_images(folder: Path) -> bool | None:
-    """Return whether a run on ILSVRC left images out of its validation; None for other data."""
+    """Return whether a run left out some of ILSVRC's validation images; None for other images."""
+    from inceptcli.data.exclusion import NUM_VALIDATION_IMAGES
     from inceptcli.data.identity import KeptIdentity
     from inceptcli.data.label_files import usual_order
     from inceptcli.recipe.file import read_recipe
 
     try:
-        ids = KeptIdentity(folder / "data.jsonl.gz").classes
-        data = read_recipe(folder / "recipe.yaml").get("data")
+        kept = KeptIdentity(folder / "data.jsonl.gz")
+        ids, validation = kept.classes, kept.validation
+        recipe = read_recipe(folder / "recipe.yaml")
     except UserError:  # the run was copied without them
         return None
-    excluded = data.get("exclude") if isinstance(data, dict) else None
-    return excluded is not None if usual_order(ids) else None
+    data, trainer = (recipe.get(name) or {} for name in ("data", "trainer"))
+    if not (usual_order(ids) and isinstance(data, dict) and isinstance(trainer, dict)):
+        return None
+    if data.get("exclude") is not None:
+        return True
+    is_whole = validation == NUM_VALIDATION_IMAGES and trainer.get("limit_batches") is None
+    return False if is_whole else None
 
 
 def read_dead_units(folder: Path) -> DeadUnitShares | None:

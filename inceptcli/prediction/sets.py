@@ -48,9 +48,10 @@ def set_rule(
     calibrations: Sequence[Calibration | None],
     outputs: OutputKind = "softmax",
 ) -> SetRule | None:
-    """Return the rule for `coverage`, from the calibration of each network of `request`.
+    """Return the rule for `coverage`, from the calibration of each measured network of `request`.
 
-    Without coverage, there is none; with it, `outputs` must be softmax.
+    Networks to compare with may follow these. Without coverage, there is none; with it, `outputs`
+    must be softmax.
 
     Raises UsageError if there is no calibration that holds for these networks and options.
     """
@@ -66,7 +67,7 @@ def set_rule(
         raise UsageError(
             "--coverage needs one network: the calibrations of several do not hold for their mean"
         )
-    (name,), (found,) = request.weights, calibrations
+    name, (found,) = request.weights[0], calibrations
     if found is None:
         raise UsageError(
             f"--coverage {coverage:g}: {name} is not calibrated; run `inceptcli calibrate {name} "

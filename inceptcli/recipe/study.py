@@ -129,10 +129,14 @@ class Threshold(Section):
 
 
 class Claim(Section):
-    """What the paper says, in our words, and where: a section such as 3.3, or `abstract`."""
+    """What the paper says, in our words, and where: a section such as 3.3, or `abstract`.
+
+    `note` says how the study differs from the paper, for the page of all claims.
+    """
 
     section: Annotated[str, StringConstraints(pattern=r"^(abstract|[1-6](\.[1-9])?)$")]
     says: Annotated[str, StringConstraints(pattern=r"^[A-Z].*\.$")]
+    note: Annotated[str, StringConstraints(pattern=r"^[A-Z].*\.$")] | None = None
 
 
 class Study(Section):
@@ -223,6 +227,8 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
         raise UsageError(f"{place}: arms and grid must make 2 or more arms of different names")
     if not (study.comparisons or study.trends or study.threshold):
         raise UsageError(f"{place}: comparisons, trends or threshold must say what is tested")
+    if len({*study.seeds}) < len(study.seeds):
+        raise UsageError(f"{place}: seeds repeats a seed; each must train a run of its own")
     _check_names(study, list(study.evaluations or arms), place)
     _check_evaluations(study, arms, place)
     _check_search(study, place)
@@ -231,6 +237,8 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
         arm: [recipe_of(study, arm, study.seeds[0], None, place, value) for value in tried(study)]
         for arm in arms
     }
+    if any(recipe.trainer.validate_every != 1 for each in recipes.values() for recipe in each):
+        raise UsageError(f"{place}: trainer.validate_every must be 1: errors are those of epochs")
     made: Mapping[str, Any] = study.evaluations or recipes
     for comparison in study.comparisons:
         if made[comparison.arm] == made[comparison.against]:
@@ -274,9 +282,11 @@ def _check_evaluations(study: Study, arms: list[str], place: str) -> None:
         if len({*evaluated.of}) < len(evaluated.of):
             raise UsageError(f"{at}.of names an arm twice")
         for arm in evaluated.of if evaluated.crops in (12, 144) else ():
-            height, width = recipe_of(study, arm, study.seeds[0], None, place).data.height_and_width
-            if height != width:
-                raise UsageError(f"{at}.crops {evaluated.crops}: needs square images")
+            for value in tried(study):
+                recipe = recipe_of(study, arm, study.seeds[0], None, place, value)
+                height, width = recipe.data.height_and_width
+                if height != width:
+                    raise UsageError(f"{at}.crops {evaluated.crops}: needs square images")
 
 
 def _check_search(study: Study, place: str) -> None:
@@ -285,6 +295,8 @@ def _check_search(study: Study, place: str) -> None:
         return
     if len({as_file_name(name_of(value)) for value in search.values}) < len(search.values):
         raise UsageError(f"{place}: search.values repeats a value")
+    if len({*search.seeds}) < len(search.seeds):
+        raise UsageError(f"{place}: search.seeds repeats a seed")
     if both := set(search.seeds) & set(study.seeds):
         raise UsageError(
             f"{place}: search.seeds must not be seeds of the study, got {min(both)} in both"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inceptcli.data.pixels.decode import UnreadableImage
+from inceptcli.data.pixels.shapes import Shapes
 from inceptcli.data.selected_images import SelectedImages
 from inceptcli.data.sources import ImageSource, only_label
 from inceptcli.errors import UserError
@@ -90,9 +91,11 @@ def _evaluate(
     folders = tuple(str(member.run.folder) for member in members.values())
     job = EvaluationRequest(EnsembleRequest(folders, crops), Wanted(None)).prepare()
     source = spaced(job.images.source, number)
-    images = tuple(source.name(index) for index in range(len(source)))
-    digests = dict(zip(members, map(sha256_of, job.networks.files), strict=True))
     seed = next(iter(members.values())).run.seed
+    # Each seed draws other shapes, under the same names.
+    place = f"seed {seed}: " if isinstance(job.images.source, Shapes) else ""
+    images = tuple(f"{place}{source.name(index)}" for index in range(len(source)))
+    digests = dict(zip(members, map(sha256_of, job.networks.files), strict=True))
     asked = [
         Evaluated(name, seed, of, crops, tuple(digests[arm] for arm in of), images)
         for name, of in evaluations.items()

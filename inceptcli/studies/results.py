@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,7 +155,8 @@ def _compared(
         [sign * figure for figure in _figures(results, evaluated, arm, measure)]
         for arm, sign in comparison.weights
     ]
-    differences = [sum(values) for values in zip(*terms, strict=True)]
+    # Rounding of binary fractions must not decide where all seeds have the same difference.
+    differences = [round(math.fsum(values), 12) for values in zip(*terms, strict=True)]
     return assess(differences, comparison.expected, comparison.margin)
 
 

@@ -226,6 +226,12 @@ def test_eval_measures_no_sets_that_do_not_hold(
     assert "no coverage is measured: --coverage needs one network" in both.stderr
     compared = ran("eval", weights, "--against", calibrated, "--data", labeled, "--format", "json")
     assert json.loads(compared.stdout)["coverage"] is None
+    alone = json.loads(ran("eval", calibrated, "--data", labeled, "--format", "json").stdout)
+    for flags in ([], ["--coverage", "0.95"]):
+        both = ran(
+            "eval", calibrated, "--against", weights, "--data", labeled, "--format", "json", *flags
+        )
+        assert json.loads(both.stdout)["coverage"] == alone["coverage"]
     crops = ran("eval", calibrated, "--data", labeled, "--crops", "10", "--format", "json")
     assert json.loads(crops.stdout)["coverage"] is None
     assert "was calibrated with crops 1, and its sets do not hold with crops 10" in crops.stderr
@@ -357,7 +363,8 @@ def test_one_image_or_none_that_is_wrong_keeps_the_temperature_at_1(
         listed.write_text("\n".join(["path,label", *lines[:count]]) + "\n")
         output = tmp_path / "a.safetensors"
         done = ran("calibrate", weights, "--data", listed, "--output", output)
-        assert f"all {count} images are predicted correctly" in done.stderr
+        images = "3 images" if count == 3 else "1 image"
+        assert f"no class is more probable than the label of any of {images}" in done.stderr
         assert "the probabilities stay as they are (temperature 1)" in done.stderr
         found = read_metadata(output).calibration
         assert found is not None
@@ -416,6 +423,8 @@ def test_a_run_is_calibrated_on_images_that_it_was_not_trained_on(
         done = ran("eval", "run", *arguments, "--report", "report.html")
         assert (said in done.stdout) == ("test" not in arguments)
         assert (said in Path("report.html").read_text()) == ("test" not in arguments)
+    Path("both.txt").write_text("ant\nbee\n")
+    assert said in ran("eval", "run", "--classes", "both.txt").stdout
     assert read_metadata(Path("run/model.safetensors")).calibration is not None
     found = package.calibrate("run", "data/test", output="b.safetensors")
     assert found.calibration == read_metadata(Path("b.safetensors")).calibration

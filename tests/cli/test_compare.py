@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -19,6 +20,15 @@ from tests.plots.runs import rows, write_run
 
 IDS = tuple(f"n{number:08}" for number in range(1000))
 """As many classes as ILSVRC has, named by synsets."""
+
+
+def write_identity(folder: Path, validation: int) -> None:
+    """Write the record of a run on ILSVRC with so many validation images, of which it has none."""
+    images = FolderSource(LabeledImages(IDS, FilePaths.of(()), ()))
+    DataIdentity(IDS, images, images).write(folder / "data.jsonl.gz")
+    head, *rest = gzip.decompress((folder / "data.jsonl.gz").read_bytes()).splitlines(keepends=True)
+    head = json.dumps({**json.loads(head), "validation": validation}).encode() + b"\n"
+    (folder / "data.jsonl.gz").write_bytes(gzip.compress(b"".join([head, *rest])))
 
 
 @pytest.fixture
@@ -130,8 +140,7 @@ def test_the_paper_s_errors_are_of_the_images_that_the_runs_measured(tmp_path: P
     for name, exclude in (("all", "null"), ("less", "blacklist.txt")):
         folders.append(write_run(tmp_path / name, [60, 50]))
         (tmp_path / name / "recipe.yaml").write_text(f"data: {{path: x, exclude: {exclude}}}\n")
-        images = FolderSource(LabeledImages(IDS, FilePaths.of(()), ()))
-        DataIdentity(IDS, images, images).write(tmp_path / name / "data.jsonl.gz")
+        write_identity(tmp_path / name, 50_000)
     whole, less = folders
 
     def best(*runs: Path) -> tuple[dict[str, float], str]:
@@ -149,6 +158,33 @@ def test_the_paper_s_errors_are_of_the_images_that_the_runs_measured(tmp_path: P
     assert "the paper and the other runs excluded some" in said
     flowers = write_run(tmp_path / "flowers", [60])
     assert "paper irv2" in best(flowers)[0]
+    for validation, recipe in (
+        (25_620, "data: {path: x, val_fraction: 0.02}"),
+        (50_000, "data: {path: x}\ntrainer: {limit_batches: 10}"),
+    ):
+        write_identity(whole, validation)
+        (whole / "recipe.yaml").write_text(recipe + "\n")
+        errors, said = best(whole)
+        assert errors["paper irv2"] == pytest.approx(published, abs=0.01)
+        assert "validation images" not in said
+
+
+def test_runs_that_have_losses_only_are_compared_by_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [60, 50])
+    lines = (run / "metrics.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    lacking = [names.index("val_top1"), names.index("val_top5")]
+    for number, line in enumerate(lines[1:], 1):
+        fields = line.split(",")
+        for place in lacking:
+            fields[place] = ""
+        lines[number] = ",".join(fields)
+    (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+    done = inceptcli("compare", run, "--format", "json", "--output", tmp_path / "out.png")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["metric"] == "loss"
+    done = inceptcli("compare", run, "--metric", "top1")
+    check_one_line(done, 1, "nothing to compare: no run has top1")
 
 
 def test_panels_without_the_paper_end_where_the_runs_do(

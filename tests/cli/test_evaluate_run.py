@@ -108,6 +108,13 @@ def test_a_fraction_gives_the_runs_own_images_wherever_they_lie(here: Path, tmp_
     assert f"{own['images']} of 20 images, the run's validation images" in said
 
 
+def test_a_fraction_does_not_split_data_that_is_not_the_runs(here: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        picture(tmp_path / "new" / NAMES[number % 2] / f"new-{number}.png", 50 + number)
+    found, said = measured("runs/plain", "--data", tmp_path / "new", "--quiet")
+    assert (found["images"], found["split"], said) == (20, "all", "")
+
+
 @pytest.mark.parametrize("name", ["val", "test"])
 def test_a_fraction_of_a_folder_that_is_named_as_a_split(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

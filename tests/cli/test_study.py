@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from inceptcli.cli.study import command_given
 from inceptcli.processes.cores import usable_cores
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.studies.test_training import PROGRAM
@@ -162,3 +163,10 @@ def test_a_study_is_stopped_continued_and_judged(tmp_path: Path) -> None:
     assert again.exit_code == 0
     assert again.stderr == ""
     assert "beyond higher than usual: " in again.stdout
+
+
+def test_the_command_in_the_json_has_no_secrets() -> None:
+    data = "https://example.org/{0..3}.tar?token=SECRET"
+    command = command_given("wide", {"--data": data, "--output": "runs/wide", "--seeds": None})
+    shown = "'https://example.org/{0..3}.tar?token=...'"
+    assert command == f"inceptcli study wide --data {shown} --output runs/wide"

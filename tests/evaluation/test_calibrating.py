@@ -18,9 +18,10 @@ from inceptcli.evaluation.calibrating import (
 )
 from inceptcli.evaluation.coverage import SetCounts, measure_sets
 from inceptcli.evaluation.measures import Origin, evaluation_of, image_result
+from inceptcli.jobs.calibrate import unfitted
 from inceptcli.prediction.ensemble import softmax, tempered
 from inceptcli.prediction.sets import SetRule
-from inceptcli.weights.calibration import HOTTEST, rank_for
+from inceptcli.weights.calibration import COLDEST, HOTTEST, rank_for
 from inceptcli.weights.metadata import ClassName
 
 CLASSES = tuple(ClassName(f"n{number}", str(number)) for number in range(8))
@@ -95,6 +96,16 @@ def test_worse_than_chance_has_the_hottest_temperature(rows: Any, labels: list[i
     done = calibrated(padded, labels)
     assert (done.is_fitted, done.calibration.temperature) == (False, HOTTEST)
     assert done.after.loss < done.before.loss
+
+
+def test_probabilities_that_are_far_too_even_have_the_coldest_temperature() -> None:
+    rows = np.full((10, len(CLASSES)), 1 / len(CLASSES))
+    rows[:, 0] += 1e-4
+    rows[:, 1] -= 1e-4
+    done = calibrated(rows, [0] * 8 + [1, 2])
+    assert (done.is_fitted, done.calibration.temperature) == (False, COLDEST)
+    assert done.after.loss < done.before.loss
+    assert "far too even on 10 images: the most likely temperature is below" in unfitted(done)
 
 
 def test_a_label_of_probability_0_has_a_finite_temperature() -> None:

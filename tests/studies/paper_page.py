@@ -85,6 +85,7 @@ def study_claims() -> Iterator[dict[str, Any]]:
         yield {
             "section": study.claim.section,
             "says": " ".join(study.claim.says.split()),
+            "note": study.claim.note,
             "commands": [command[1] if result is None else result.get("command", command[1])],
             "verdict": NOT_RUN if result is None else _verdict(result),
             "lines": [] if result is None else verdicts_in_words(result),

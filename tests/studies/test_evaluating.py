@@ -108,7 +108,9 @@ def test_evaluations_are_those_of_eval_and_are_not_repeated(
         )
     ]
     assert gain["difference"] == pytest.approx(sum(differences) / 2)
-    low, high = gain["images_interval"]
+    assert gain["images_interval"] is None  # each seed draws other shapes
+    photographs = [each._replace(images=[*map(str, range(12))]) for each in evaluated]
+    low, high = judge(study, results, evaluated=photographs)["verdicts"][1]["images_interval"]
     assert low - 1e-9 <= gain["difference"] <= high + 1e-9
     assert judged["evaluations"][0] == {
         "arm": "one-1", "seed": 0, "of": ["one"], "crops": 1, "images": 12,
@@ -130,6 +132,11 @@ def test_the_interval_over_the_images_is_of_their_means_over_the_seeds() -> None
     assert interval is not None
     assert -0.7 < interval[0] < -0.5 < interval[1] < -0.3
     assert interval_over_images(comparison, [*better, made("a", 1, [True] * 3)]) is None
+
+
+def test_a_search_may_be_of_evaluated_arms() -> None:
+    search = {"key": "optimizer.learning_rate", "values": [0.1, 1.0], "seeds": [7]}
+    assert check_study({**STUDY, "search": search}, "study").search is not None
 
 
 def test_a_run_without_weights_is_one_line(tmp_path: Path) -> None:

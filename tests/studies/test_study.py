@@ -53,6 +53,9 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
     ("key", "value", "said"),
     [
         ("seeds", [0], "study: seeds List must have at least 2 items"),
+        ("seeds", [1, 0, 1], "study: seeds repeats a seed; each must train a run of its own"),
+        ("recipe", {"trainer": {"validate_every": 2, "epochs": 2}}, "validate_every must be 1"),
+        ("search", {**SEARCH, "seeds": [7, 7]}, "study: search.seeds repeats a seed"),
         (
             "measure",
             "loss",
