@@ -201,7 +201,10 @@ def _place_below(folder: Path) -> Callable[[str], tuple[str, bool]]:
 
     def place_of(path: str) -> tuple[str, bool]:
         place = os.path.normpath(as_it_lies(folder, path))
-        return place, Path(os.path.abspath(place)).is_relative_to(root)  # noqa: PTH100
+        is_inside = Path(os.path.abspath(place)).is_relative_to(root)  # noqa: PTH100
+        if is_inside and os.path.isabs(place):  # noqa: PTH117 (as the relative path to it)
+            place = os.path.normpath(os.path.join(folder, os.path.relpath(place, root)))  # noqa: PTH118
+        return place, is_inside
 
     return place_of
 

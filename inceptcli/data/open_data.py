@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -365,6 +366,7 @@ def open_for_training(
     elif val_data is not None:
         val = open_for_evaluation(val_data, classes, allow_unlabeled=allow_unlabeled)
         _check_same_labels(whole, val, data, val_data)
+        train = _without_validation(whole, val, data, val_data)
     else:
         val = dataset.images("val", classes)
     if exclude is not None:
@@ -372,6 +374,45 @@ def open_for_training(
     if val_fraction is None and (line := without_images(val, classes)):
         logger.info(f"{val_data or data}: {line}")
     return train, val, classes
+
+
+def _without_validation(
+    train: FolderSource | ShardSource, val: ListedSource, data: str, val_data: str
+) -> FolderSource | ShardSource:
+    """Return the training images that are not validation images; raise UsageError if none remain.
+
+    Where some shards are both, `Shards` has left them out.
+    """
+    remain = np.ones(len(train), bool)
+    if isinstance(train, FolderSource) and isinstance(val, FolderSource):
+        validating = set(_places(val))
+        is_only_train = (place not in validating for place in _places(train))
+        remain = np.fromiter(is_only_train, bool, len(train))
+    elif isinstance(train, ShardSource) and isinstance(val, ShardSource):
+        of_val = {path.resolve() for path in val.shards}
+        remain[:] = all(path.resolve() not in of_val for path in train.shards)
+    if remain.all():
+        return train
+    if not remain.any():
+        raise UsageError(
+            f"--val-data {printable(val_data)}: has all training images of {printable(data)}; give "
+            "other images, or --val-fraction instead"
+        )
+    logger.info(
+        f"{printable(data)}: {len(train) - int(remain.sum())} images are also in --val-data "
+        f"{printable(val_data)}, and are left out of training"
+    )
+    return train.where(remain)
+
+
+def _places(source: FolderSource) -> Iterator[tuple[str, str]]:
+    """Yield the real folder and the name of each image."""
+    real: dict[str, str] = {}
+    for path in source.images.paths.texts():
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        yield real[folder], name
 
 
 def _check_same_labels(train: ListedSource, val: ListedSource, data: str, val_data: str) -> None:

@@ -32,7 +32,10 @@ def check_no_links(folder: Path, flag: str, files: Collection[str] = ()) -> None
     except OSError:  # missing, or reported when it is written
         return
     for entry in entries:
-        kind = entry.stat(follow_symlinks=False).st_mode
+        try:
+            kind = entry.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:  # another process has just renamed its unfinished file
+            continue
         is_folder = stat.S_ISDIR(kind)
         if not stat.S_ISREG(kind) and (not is_folder or entry.name in files):
             other = "a folder" if is_folder else "neither a file nor a folder"

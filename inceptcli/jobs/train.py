@@ -21,6 +21,7 @@ from inceptcli.progress.display import doing, notices, silence
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
 from inceptcli.recipe.schema import Recipe, check
 from inceptcli.recipe.sections import TrainerSection
+from inceptcli.text import seconds_in
 from inceptcli.training.resuming import check_same_run, earlier_run, has_begun
 from inceptcli.training.run_directory import NoRunDirectory, RunDirectory
 from inceptcli.training.stopping import Stopping
@@ -201,6 +202,8 @@ def train_as(request: TrainRequest, stopping: Stopping) -> RunDirectory:
 
     settings = request.settings()
     stopping.requeue = settings.checkpoint.requeue
+    after = settings.trainer.stop_after
+    stopping.limit(None if after is None else seconds_in(after))
     _check_launcher(settings.trainer)
     silence(not is_first_process())  # without the variables that another program left
     output = None if request.fast_dev_run else request.output
@@ -269,14 +272,17 @@ def _trial(settings: Recipe) -> Recipe:
 
 def _with_head_rate(values: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """Scale the classifier's learning rate with a changed learning rate, as in the recipe."""
-    rates: Any = values.get("optimizer")
     keys = ("optimizer.learning_rate", "optimizer.head_learning_rate")
-    try:
-        before, head = rates["learning_rate"], rates["head_learning_rate"]
-        scaled = wanted[keys[0]] * head / before
-    except (KeyError, TypeError, ZeroDivisionError):
+    rate = wanted.get(keys[0])
+    if keys[1] in wanted or not isinstance(rate, int | float):
         return wanted
-    return {keys[1]: scaled, **wanted}
+    others = {key: value for key, value in wanted.items() if key != keys[0]}
+    try:
+        unscaled = check(override(values, others)).optimizer
+    except UsageError:  # reported with all changes
+        return wanted
+    head = unscaled.head_learning_rate
+    return wanted if head is None else {**wanted, keys[1]: rate * head / unscaled.learning_rate}
 
 
 def _default_recipe(wanted: Mapping[str, Any]) -> str:

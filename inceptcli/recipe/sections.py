@@ -163,7 +163,8 @@ class DataSection(Section):
     )
     sampling: Literal["natural", "balanced"] = Field(
         default="natural",
-        description="Draw every training image once an epoch, or every class equally often.",
+        description="Draw every training image once an epoch, or every class equally often; images "
+        "too few for a last batch are left out, others each epoch.",
     )
     batch_size: Count | Literal["auto"] = Field(
         default=32, description="Images per device and batch; auto finds the largest that fits."
@@ -377,5 +378,6 @@ class CheckpointSection(Section):
     )
     requeue: bool = Field(
         default=False,
-        description="Requeue the SLURM job when SLURM warns it of its time limit or preempts it.",
+        description="Requeue the SLURM job after SIGUSR1, the warning of its time limit, and after "
+        "trainer.stop_after.",
     )

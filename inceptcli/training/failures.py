@@ -14,13 +14,16 @@ import torch
 from safetensors import SafetensorError
 from torch.distributed import DistNetworkError, DistStoreError
 
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.errors import UserError
 from inceptcli.networks.compiling import compilation_failure
 from inceptcli.processes.launchers import by_this_program
 from inceptcli.training.plan import Plan
 from inceptcli.training.run_directory import RunDirectory
 
-NOT_WRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+NOT_WRITABLE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE
+}  # fmt: skip
 
 
 @contextmanager
@@ -28,6 +31,9 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
     """Raise UserError for failures of memory, disk, compiler, loader process or rendezvous."""
     try:
         yield
+    except UnreadableImage as error:  # torch puts the traceback of a worker into the message
+        said = str(error).rpartition(f"{UnreadableImage.__name__}: ")[2]
+        raise UserError(said.rstrip()) from error
     except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise UserError(out_of_memory(plan)) from error

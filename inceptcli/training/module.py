@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric, Metric
 
 from inceptcli.data.loading.datamodule import batches_done
@@ -270,6 +271,14 @@ class Classifier(ImageClassifier):
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = momentum
+
+    def on_train_start(self) -> None:
+        """Follow the schedule from the first step on, which a resumed run may have changed."""
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        rates = zip(scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+        for group, (rate, factor) in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor(scheduler.last_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout by (seed, batches processed, rank), so that no state needs saving."""

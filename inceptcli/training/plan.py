@@ -168,6 +168,10 @@ class Plan:
         """Return the batches per rank and optimizer step, at most those of an epoch."""
         return min(self.recipe.trainer.accumulate_batches, self.batches_per_epoch(num_ranks))
 
+    def unused_images(self, num_ranks: int) -> int:
+        """Return the training images that no batch of an epoch has; others in each epoch."""
+        return len(self.train) - self.batches_per_epoch(num_ranks) * self.batch_size * num_ranks
+
     def last_step_images(self, num_ranks: int) -> int:
         """Return the images in the last optimizer step of an epoch."""
         batches = self.batches_per_epoch(num_ranks)
@@ -281,8 +285,14 @@ def _check_batch_size(recipe: Recipe, images: int) -> None:
         raise UsageError(
             f"{images} training image(s) are too few: batch norm needs at least 2; give more"
         )
-    ranks = recipe.trainer.num_nodes * (devices if isinstance(devices, int) else 1)
-    if size != "auto" and images < size * ranks:
+    if size != "auto":
+        ranks = recipe.trainer.num_nodes * (devices if isinstance(devices, int) else 1)
+        check_batch_size(size, ranks, images)
+
+
+def check_batch_size(size: int, ranks: int, images: int) -> None:
+    """Raise UsageError if the images are too few for one batch on each of the ranks."""
+    if images < size * ranks:
         raise UsageError(
             f"data.batch_size {size} on {ranks} device(s) is more than the {images} "
             "training images; give a smaller --batch-size"

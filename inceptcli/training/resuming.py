@@ -15,7 +15,7 @@ from inceptcli.errors import UsageError, UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import Recipe, check
-from inceptcli.text import printable
+from inceptcli.text import number_of, printable
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import read_metadata
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATE_KEY, RECORDER_KEY = "ResumeCheckpoint", "Recorder"
-"""Keys of the callbacks whose states record whether the step has been validated, and the number of
-validations in a row without a better one."""
+"""Keys of the callbacks whose states record whether the step has been validated by how many ranks,
+and the number of validations in a row without a better one."""
 
 NEEDED = {
     "callbacks", "epoch", "loops", "lr_schedulers", "optimizer_states",
@@ -141,6 +141,12 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
     found = newest_whole(directory)
     if found is None:
         return Start(plan.recipe)
+    if found.ranks != num_ranks:
+        raise UsageError(
+            f"--output {directory.path}: the run there trains on {number_of(found.ranks, 'device')}"
+            f", not on {num_ranks}: its batches and steps would be others; give it as many, or "
+            "another --output"
+        )
     there, epochs = directory.read_recipe(), plan.recipe.trainer.epochs
     patience = plan.recipe.trainer.patience
     steps = plan.steps_per_epoch(num_ranks)
@@ -150,6 +156,11 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
             f"{-(-found.step // steps)}; give more, or another --output"
         )
     trained = found.step == steps * epochs
+    if trained and found.validated and _lacks_validation(directory, there, plan, found.step):
+        raise UsageError(
+            f"--epochs {epochs}: the run there was not validated after epoch {epochs}, and cannot "
+            "end there; give more, or another --output"
+        )
     early = not trained and patience is not None and found.waited >= patience
     finished = found.validated and (trained or early)
     if finished and (loss := lost_weights(directory)) is not None:
@@ -165,6 +176,13 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
     if there is not None and not finished and (other := _other_schedule(there, plan.recipe)):
         logger.info(other)
     return Start(recipe, found.path, found.step, found.validated, finished, early)
+
+
+def _lacks_validation(directory: RunDirectory, there: Recipe | None, plan: Plan, step: int) -> bool:
+    """Return whether a run that shall now end at `step` went on from there without validation."""
+    if there is None or there.trainer.epochs == plan.recipe.trainer.epochs:
+        return False
+    return step not in {int(float(row["step"])) for row in directory.read_metrics()}
 
 
 def differing_keys(old: Recipe, new: Recipe) -> list[str]:
@@ -250,12 +268,14 @@ def lost_weights(directory: RunDirectory) -> str | None:
 class WholeCheckpoint(NamedTuple):
     """Intact checkpoint; `validated` is false if the validation after its step is to be done.
 
-    `waited` is the number of validations in a row without a better one.
+    `ranks` is the number of devices that trained it, `waited` the number of validations in a row
+    without a better one.
     """
 
     path: Path
     step: int
     validated: bool
+    ranks: int
     waited: int
 
 
@@ -306,7 +326,7 @@ def _content(path: Path) -> dict[str, Any]:
 
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # the file system does not support mmap
+    except (RuntimeError, UnicodeEncodeError):  # no mmap of this file system, or of such a name
         content = torch.load(path, map_location="cpu", weights_only=True)
     return content
 
@@ -314,7 +334,8 @@ def _content(path: Path) -> dict[str, Any]:
 def _resumable(path: Path) -> WholeCheckpoint:
     try:
         content = _content(path)
-        validated = bool(content["callbacks"][STATE_KEY]["validated"])
+        state = content["callbacks"][STATE_KEY]
+        validated, ranks = bool(state["validated"]), int(state["ranks"])
         step, waited = content["global_step"], int(content["callbacks"][RECORDER_KEY]["waited"])
         if not isinstance(step, int) or not 0 <= step < MOST_STEPS:
             raise ValueError("global_step must be a number of steps")
@@ -325,4 +346,4 @@ def _resumable(path: Path) -> WholeCheckpoint:
         raise UserError(
             f"{path}: is intact, but this version cannot resume from it: {reason}"
         ) from error
-    return WholeCheckpoint(path, step, validated, waited)
+    return WholeCheckpoint(path, step, validated, ranks, waited)

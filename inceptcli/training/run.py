@@ -55,12 +55,15 @@ from inceptcli.training.fine_tuning import (
     starting_network,
 )
 from inceptcli.training.module import Classifier
-from inceptcli.training.plan import SMALLEST_BATCH, Plan
+from inceptcli.training.plan import SMALLEST_BATCH, Plan, check_batch_size
 from inceptcli.training.resuming import decide, earlier_run, keep_data
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
 from inceptcli.training.trainer import quiet_lightning, trainer_on_devices
+
+MUCH_UNUSED = 0.05
+"""Share of the training images that an epoch may leave out without a word."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,17 +84,18 @@ def fit(
         UsageError: devices or strategy are not available, or the folder is not writable.
         UserError: memory or disk is exhausted, the loss is not finite, or every checkpoint is
             damaged.
-        SystemExit: 75 after a signal or `trainer.stop_after`, which counts from here; 130 after a
-            second Ctrl-C.
+        SystemExit: 75 after a signal or `trainer.stop_after`, which counts from here without
+            `stopping`; 130 after a second Ctrl-C.
     """
     quiet_lightning()
-    stopping = stopping or Stopping()
+    if stopping is None:
+        after = plan.recipe.trainer.stop_after
+        stopping = Stopping(None if after is None else seconds_in(after))
     stopping.requeue = plan.recipe.checkpoint.requeue
-    after = plan.recipe.trainer.stop_after
-    stopping.limit(None if after is None else seconds_in(after))
     with ExitStack() as stack, stopping.listening():  # train.log is open for the reason of a stop
         plan = _with_batch_size(plan, directory, stopping)
         trainer = _trainer(plan, directory, stopping)
+        check_batch_size(plan.batch_size, trainer.world_size, len(plan.train))
         with explained(plan, directory):
             directory.open()
         stack.callback(directory.close)
@@ -258,6 +262,7 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         f"effective batch {plan.effective_batch(ranks)} = {batch}; "
         f"{steps}, {number_of(recipe.trainer.epochs, 'epoch')}",
         *([f"{limited} of {plan.num_validated(ranks):,} images"] if limit else []),
+        *_describe_unused_images(plan, ranks),
         _describe_precision(recipe.trainer.precision, trainer),
         *_describe_validation(recipe.trainer, plan.best_by),
         *(_describe_sampling(plan, ranks) if recipe.data.sampling == "balanced" else []),
@@ -266,6 +271,15 @@ def _announcement(plan: Plan, network: Network, trainer: Trainer) -> list[str]:
         *_describe_rates(recipe.optimizer),
         *filter(None, [_describe_unused(recipe.augmentation), describe_features(plan)]),
         _describe_averaging(recipe.averaging),
+    ]
+
+
+def _describe_unused_images(plan: Plan, ranks: int) -> list[str]:
+    unused, total = plan.unused_images(ranks), len(plan.train)
+    if plan.recipe.trainer.limit_batches or unused <= MUCH_UNUSED * total:
+        return []
+    return [
+        f"each epoch leaves out {unused:,} of {total:,} training images, too few for another batch"
     ]
 
 

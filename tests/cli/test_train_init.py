@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
+from inceptcli.jobs.train import TrainRequest
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.prediction.export import export_onnx
 from inceptcli.recipe.file import read_recipe
@@ -222,6 +224,18 @@ def test_the_classifiers_own_rate_follows_the_rate(
     assert done.exit_code == 0, done.output
     rates = read_recipe(run / "recipe.yaml")["optimizer"]
     assert rates["head_learning_rate"] == pytest.approx(0.1)
+
+
+def test_a_rate_that_no_optimizer_has_is_not_scaled(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"optimizer": "sgd", "optimizer.learning_rate": 0.01}
+    assert TrainRequest("finetune", changes).settings().optimizer.head_learning_rate is None
+    recipe = tmp_path / "recipe.yaml"  # with the usual rate
+    recipe.write_text("optimizer: {name: adamw, head_learning_rate: 0.01}\n")
+    changes = {"optimizer.learning_rate": 0.0001}
+    rates = TrainRequest(str(recipe), changes).settings().optimizer
+    assert (rates.learning_rate, rates.head_learning_rate) == pytest.approx((0.0001, 0.001))
+    changes["optimizer.head_learning_rate"] = 0.5
+    assert TrainRequest(str(recipe), changes).settings().optimizer.head_learning_rate == 0.5
 
 
 @pytest.mark.parametrize("name", ["imagenet", "iv4-tf:imagenet", "ens-adv"])

@@ -7,8 +7,10 @@ import pytest
 
 from inceptcli.data.folders import LabeledImages, positions
 from inceptcli.data.label_files import evaluation_images, images_to_train_on, lists_images
+from inceptcli.data.sources import FolderSource
 from inceptcli.errors import UsageError, UserError
 from inceptcli.weights.imagenet_classes import imagenet_classes
+from tests.data.class_folders import draw
 
 IDS = ("n03", "n01", "n02")
 NAMES = ("cat", "dog", "fox")
@@ -391,3 +393,21 @@ def test_a_file_to_train_on_has_one_column_of_labels_and_enough_classes(tmp_path
         trained_on(tmp_path, "path,cat,patient\na.jpg,1,p1\n")
     with pytest.raises(UsageError, match=r"none\.csv: no such file"):
         images_to_train_on(tmp_path / "none.csv", allow_unlabeled=False)
+
+
+def test_absolute_paths_inside_the_folder_are_as_relative_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("data"), 4)
+    paths = [path.relative_to("data") for path in sorted(Path("data").rglob("*.png"))]
+    for name, start in (("relative.csv", Path()), ("absolute.csv", tmp_path / "data")):
+        rows = [f"{start / path},{path.parent}" for path in paths]
+        Path("data", name).write_text("\n".join(["path,label", *rows]) + "\n")
+        for data in (Path("data", name), tmp_path / "data" / name):
+            images = FolderSource(images_to_train_on(data, allow_unlabeled=False))
+            assert list(images.names()) == [str(path) for path in paths]
+    twice = ["path,label", f"{paths[0]},ant", f"{tmp_path / 'data' / paths[0]},bee"]
+    Path("data/twice.csv").write_text("\n".join(twice) + "\n")
+    with pytest.raises(UserError, match="line 3"):
+        images_to_train_on(Path("data/twice.csv"), allow_unlabeled=False)

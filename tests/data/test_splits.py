@@ -176,6 +176,43 @@ def test_shards_that_validate_do_not_train(root: Path) -> None:
         assert len(open_split(data, CLASSES, None, trained).source) == count
 
 
+@pytest.mark.parametrize(
+    ("data", "listed", "trained"),
+    [
+        ("data", ["ant/0000.png", "bee/0001.png"], 7),
+        ("all.csv", ["ant/0000.png", "bee/0001.png"], 7),
+        ("link/ant/..", ["ant/0000.png"], 8),
+    ],
+)
+def test_an_image_that_validates_does_not_train(
+    root: Path, data: str, listed: list[str], trained: int, notices: list[str]
+) -> None:
+    draw(Path("data"), 9)
+    Path("link").symlink_to("data")
+    names = [path.relative_to("data") for path in sorted(Path("data").rglob("*.png"))]
+    for file, rows in (("all.csv", names), ("data/val.csv", listed)):
+        place = "data/" if file == "all.csv" else ""
+        lines = [f"{place}{name},{Path(name).parent}" for name in rows]
+        Path(file).write_text("\n".join(["path,label", *lines]) + "\n")
+    train, val, _ = opened(data, "data/val.csv", None)
+    assert (len(train), len(val)) == (trained, len(listed))
+    images = f"{len(listed)} images are also in --val-data data/val.csv, and are left out of train"
+    assert any(images in line for line in notices)
+
+
+@pytest.mark.parametrize(
+    ("data", "val_data"),
+    [("data", "data"), ("all.csv", "data"), ("shards", "shards/*.tar"), ("data", "all.csv")],
+)
+def test_nothing_trains_and_validates(root: Path, data: str, val_data: str) -> None:
+    draw(Path("data"), 9)
+    shard(Path("data"), "shards/part-%d.tar")
+    lines = [f"{path},{path.parent.name}" for path in sorted(Path("data").rglob("*.png"))]
+    Path("all.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    with pytest.raises(UsageError, match="has all training images of"):
+        opened(data, val_data, None)
+
+
 def test_two_folders_for_one_split_are_refused(root: Path) -> None:
     make("train", "val", "valid")
     with pytest.raises(UsageError, match="data: val/ and valid/ are both the val images"):

@@ -169,6 +169,8 @@ def test_the_effective_batch_is_one_that_is_trained(
 ) -> None:
     train("run", trainer__accumulate_batches=accumulate, trainer__epochs=1)
     assert said in "\n".join(notices)
+    left = "each epoch leaves out 2 of 22 training images, too few for another batch"
+    assert left in notices
 
 
 @pytest.mark.system

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from inceptcli.cli.train import ending
 from inceptcli.errors import UsageError, UserError
@@ -268,3 +269,13 @@ def test_other_errors_are_not_dressed_up(train: Train, monkeypatch: pytest.Monke
 def test_an_output_that_cannot_be_made_is_one_line() -> None:
     with pytest.raises(UsageError, match="--output /proc/run: cannot be written"):
         fit(plan(check(TINY)), RunDirectory(Path("/proc/run")))
+
+
+def test_more_devices_than_a_batch_each_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(check(TINY))  # 22 images in batches of 4
+    monkeypatch.setattr(Trainer, "world_size", 8)
+    with pytest.raises(UsageError, match=r"data.batch_size 4 on 8 device\(s\) is more than the 22"):
+        fit(planned, RunDirectory(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

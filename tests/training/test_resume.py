@@ -12,10 +12,15 @@ import pytest
 import torch
 
 from inceptcli.data.loading.datamodule import batches_done
+from inceptcli.errors import UsageError
+from inceptcli.recipe.file import override
+from inceptcli.recipe.schema import check
 from inceptcli.training.module import Classifier
+from inceptcli.training.plan import plan
+from inceptcli.training.resuming import decide
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors, read_metadata
-from tests.training.conftest import Train
+from tests.training.conftest import TINY, Train
 
 
 def checkpoint(directory: RunDirectory) -> dict[str, Any]:
@@ -242,3 +247,50 @@ def test_nothing_is_written_outside_the_run_directory(
         "checkpoints", "curves.png", "data.jsonl.gz", "dead_units.csv", "lock", "metrics.csv",
         "model.safetensors", "recipe.yaml", "train.log",
     }  # fmt: skip
+
+
+def test_a_run_in_a_folder_of_any_name_resumes(train: Train, whole_run: Train) -> None:
+    train("run\udce9", trainer__epochs=1)
+    resumed = train("run\udce9", trainer__epochs=2)
+    assert [row["step"] for row in rows(resumed)] == [row["step"] for row in rows(whole_run())]
+
+
+def test_a_run_on_another_number_of_devices_is_refused(train: Train) -> None:
+    directory = train(trainer__epochs=1)
+    planned = plan(check(override(TINY, {"trainer.epochs": 2})))
+    assert decide(planned, directory, 1).step == 5
+    with pytest.raises(UsageError, match=r"trains on 1 device, not on 2: .*give it as many"):
+        decide(planned, directory, 2)
+
+
+def test_more_epochs_follow_their_schedule_from_the_first_step(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+    original = Classifier.training_step
+
+    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+        rates.append(self.trainer.optimizers[0].param_groups[0]["lr"])
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", training_step)
+    settings = {"schedule__name": "cosine", "trainer__epochs": 4}
+    train("whole", **settings)
+    expected = list(rates)
+    rates.clear()
+    train("run", **{**settings, "trainer__epochs": 2})
+    train("run", **settings)
+    assert rates[10:] == expected[10:]
+
+
+def test_a_run_does_not_end_where_it_was_not_validated(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"trainer__validate_every": 2}
+    with monkeypatch.context() as patch:
+        stop_at(14, patch)
+        with pytest.raises(SystemExit):
+            train(**settings, trainer__epochs=4)
+    with pytest.raises(UsageError, match="--epochs 3: the run there was not validated after epoch"):
+        train(**settings, trainer__epochs=3)
+    assert [row["epoch"] for row in rows(train(**settings, trainer__epochs=4))] == ["2", "4"]

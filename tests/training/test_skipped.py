@@ -88,6 +88,25 @@ def test_too_many_end_the_run_at_once(train: Train, photographs: Path) -> None:
     assert "epoch 1/" not in (photographs.parent / "run" / "train.log").read_text()
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_many_unreadable_images_in_a_row_are_skipped_until_the_storage_seems_gone(
+    train: Train, photographs: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for path in sorted((photographs / "train").rglob("*.png"))[:13]:
+        path.write_text("broken")
+    settings = {
+        "data__path": str(photographs), "data__max_skipped": 1.0, "data__workers": workers,
+        "trainer__epochs": 1,
+    }  # fmt: skip
+    assert listed(train("run", **settings).path) == broken(photographs)
+    monkeypatch.setattr("inceptcli.data.loading.dataset.MOST_SKIPPED", 10)
+    with pytest.raises(UserError) as error:
+        train("other", **settings)
+    assert "the next 9 are unreadable too" in str(error.value)
+    assert str(error.value).startswith(f"{photographs}/train/")
+    assert "\n" not in str(error.value)
+
+
 def in_two_processes(photographs: Path, folder: Path, *flags: str) -> tuple[int, str]:
     arguments = [
         *TINY_FLAGS, "--set", "data.image_size=75",

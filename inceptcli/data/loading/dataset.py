@@ -18,6 +18,9 @@ from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.sources import ImageSource
 
+MOST_SKIPPED = 1000
+"""Unreadable images in a row after which a run ends: the storage is probably gone."""
+
 
 class Skipped(NamedTuple):
     """An image that could not be read."""
@@ -102,10 +105,10 @@ class TrainingDataset(Dataset[Sample]):
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Return the augmented image; raise UnreadableImage if ten in a row are unreadable."""
+        """Return the augmented image; raise UnreadableImage after MOST_SKIPPED unreadable ones."""
         epoch, first = key
         skipped: list[Skipped] = []
-        for attempt in range(10):
+        for attempt in range(min(MOST_SKIPPED, len(self.source))):
             index = (first + attempt) % len(self.source)
             try:
                 image = self._image(index, seed_from(self.seed, epoch, first))
@@ -115,8 +118,8 @@ class TrainingDataset(Dataset[Sample]):
             label = as_target(self.source.label(index), self.num_classes)
             return Sample(image, label, index, tuple(skipped))
         raise UnreadableImage(
-            f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next nine are "
-            "unreadable too"
+            f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next "
+            f"{len(skipped) - 1} are unreadable too"
         )
 
     def _image(self, index: int, seed: int) -> Tensor:

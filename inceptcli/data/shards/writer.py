@@ -63,14 +63,20 @@ class Written(NamedTuple):
 def write_shard(task: ShardToWrite) -> Written:
     """Write a shard and its index, unless both exist and were made from the same files.
 
-    Image files are copied unchanged.
+    Image files are copied unchanged. A shard is written again if an image that it lacks can be read
+    now: an extra was installed, or a permission given.
 
     Raises:
         UserError: a file cannot be written or does not read back as written.
     """
     made_from = _made_from(task)
     there = read_index(task.shard)
-    if there is None or there.get("made_from") != made_from or _size(task.shard) != there["bytes"]:
+    if (
+        there is None
+        or there.get("made_from") != made_from
+        or _size(task.shard) != there["bytes"]
+        or any(_is_readable(task.root / path) for path, _ in there["left_out"])
+    ):
         there = {**_write(task), "made_from": made_from}
         path = index_path(task.shard)
         with _explained(path), replacing(path) as temporary:
@@ -85,6 +91,14 @@ def write_shard(task: ShardToWrite) -> Written:
         UnreadableFile(str(task.root / path), reason) for path, reason in there["left_out"]
     )
     return Written(task.shard, len(there["labels"]), there["bytes"], there["sha256"], left_out)
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        decode(file)
+    except (UnreadableImage, OSError):
+        return False
+    return True
 
 
 def _made_from(task: ShardToWrite) -> str:

@@ -59,13 +59,14 @@ class ResumeCheckpoint(Checkpoint):
         self.plan, self.settings = plan, plan.recipe.checkpoint
         self.directory, self.stopping = directory, stopping
         self.validated = True
+        self.num_ranks = 0
         self.saved_step = 0
         self.saved_at = time.monotonic()
         self._ranks = Agreement()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return whether the validation after the step, if one is due, is done."""
-        return {"validated": self.validated}
+        """Return whether the validation after the step, if one is due, is done; number of ranks."""
+        return {"validated": self.validated, "ranks": self.num_ranks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the state from a checkpoint."""
@@ -74,6 +75,7 @@ class ResumeCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the save interval; run the pending validation of a resumed run first."""
         self._ranks.connect(trainer)
+        self.num_ranks = trainer.world_size
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
         if not self.validated:
             # Lightning skips the validation of a finished epoch unless it was interrupted midway.

@@ -48,6 +48,30 @@ def test_a_stopped_run_goes_on_and_writes_no_finished_shard_again(
     assert contents(output) == contents(tmp_path / "whole")
 
 
+def test_an_image_that_can_be_read_now_is_not_left_out_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = shard(folder, tmp_path / "whole").shards
+    lacking = sorted(folder.rglob("*.png"))[0]
+
+    def without_the_extra(path: Path) -> object:
+        if path.name == lacking.name and path.parent.name == lacking.parent.name:
+            raise UnreadableImage("HEIC needs pillow-heif")
+        return decode(path)
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "decode", without_the_extra)
+        assert sum(each.images for each in shard(folder, output).shards) < sum(
+            each.images for each in whole
+        )
+        kept = contents(output)
+        shard(folder, output)
+        assert contents(output) == kept
+    shard(folder, output)
+    assert contents(output) == contents(tmp_path / "whole")
+
+
 def test_no_shard_ever_lies_beside_the_index_of_another(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
