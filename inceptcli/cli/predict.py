@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -348,7 +350,8 @@ class Job(NamedTuple):
 
         left_out, null = LeftOut(), self.request.null
         found = find_sources(self.request.paths, standard_input(), left_out, null=null)
-        return left_out, found
+        explain = self.request.extras.explain
+        return left_out, found if explain is None else _outside(explain, found)
 
     def answer_all(self, sources: Iterator[Source]) -> bool:
         """Write all answers to standard output or --output; return whether all were readable."""
@@ -468,6 +471,16 @@ class Job(NamedTuple):
             flag = f"--embeddings {extras.embeddings}"
             kept.append(stack.enter_context(_reporting(flag, block)))
         return kept
+
+
+def _outside(folder: Path, sources: Iterator[Source]) -> Iterator[Source]:
+    """Leave out the overlays that this command writes while it searches for images."""
+    own = os.path.realpath(folder)
+    real = lru_cache(os.path.realpath)
+    for source in sources:
+        within, _ = os.path.split(source.path)
+        if source.in_tar or source.address or real(within or ".") != own:
+            yield source
 
 
 def _part(shard: str, request: Request) -> PartOutput:

@@ -135,7 +135,8 @@ def quantize(
         output_replaced(output, replacing) as temporary,
         TemporaryDirectory() as folder,
     ):
-        found = job.run(Path(folder))
+        with writing(f"the temporary folder {folder}"):
+            found = job.run(Path(folder))
         temporary.write_bytes(found.file.read_bytes())
     for path, reason in found.images.skipped:
         logger.warning(f"skipped {path}: {reason}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -174,6 +175,10 @@ def _as_json(
     fields["preprocessing"] = preprocessing.as_dict()
     if metadata is not None:
         fields["weights"] = {name: getattr(metadata, name) for name in ORIGIN}
+        fields["weights"]["metrics"] = {
+            name: value if math.isfinite(value) else None
+            for name, value in metadata.metrics.items()
+        }
         fields["weights"]["calibration"] = None
         if metadata.calibration is not None:
             calibration = dataclasses.asdict(metadata.calibration)

@@ -47,8 +47,8 @@ class LeftOut:
         self.files[kind or PurePosixPath(name).suffix.lower() or "without a suffix"] += 1
 
     def add_hidden(self, name: str) -> None:
-        """Count a hidden file, unless it is litter of the system."""
-        if name.lower() not in LITTER:
+        """Count a hidden file, unless it is litter of the system or an unfinished file of ours."""
+        if name.lower() not in LITTER and not name.endswith(".partial"):
             self.add_file(name, "hidden")
 
     def passes_over(self, member: str) -> bool:

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch.distributed import DistNetworkError, DistStoreError
 
 from inceptcli.data.pixels.decode import UnreadableImage
@@ -34,7 +33,7 @@ def explained(plan: Plan, directory: RunDirectory) -> Iterator[None]:
     except UnreadableImage as error:  # torch puts the traceback of a worker into the message
         said = str(error).rpartition(f"{UnreadableImage.__name__}: ")[2]
         raise UserError(said.rstrip()) from error
-    except (OSError, MemoryError, RuntimeError, SafetensorError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise UserError(out_of_memory(plan)) from error
         if (failure := compilation_failure(error)) is not None:
@@ -132,6 +131,4 @@ def _unwritable(error: Exception, folder: Path) -> str | None:
             return cause.strerror
         if isinstance(cause, PermissionError) and str(cause.filename).startswith(f"{folder}/"):
             return cause.strerror
-        if isinstance(cause, SafetensorError) and "I/O error: " in str(cause):
-            return str(cause).partition("I/O error: ")[2]
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -146,12 +147,27 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
 
 
 def save(path: Path, tensors: dict[str, Tensor], metadata: WeightsMetadata) -> None:
-    """Write tensors (a state dict) and metadata to one file, atomically."""
-    from safetensors.torch import save_file
+    """Write tensors (a state dict) and metadata to one file, atomically.
 
+    Raises OSError if the disk is full.
+    """
     plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     with replacing(path) as temporary:
-        save_file(plain, temporary, metadata.to_header())
+        write_safetensors(temporary, plain, metadata.to_header())
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write contiguous tensors of the CPU; raise OSError if that fails."""
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, header)
+    except SafetensorError as error:  # as "... I/O error: No space left on device (os error 28)"
+        failed = re.search(r"I/O error: .*\(os error (\d+)\)", str(error))
+        if failed is None:
+            raise
+        number = int(failed[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def copy_with_metadata(source: Path, output: Path, metadata: WeightsMetadata) -> None:

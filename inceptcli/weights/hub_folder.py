@@ -50,7 +50,7 @@ def why_not_timm(metadata: WeightsMetadata) -> str | None:
 def without_places(metadata: WeightsMetadata) -> WeightsMetadata:
     """Return the metadata with paths of this machine reduced to file names, for publishing."""
     source = {
-        key: value if key in _PUBLIC else re.sub(r"(?<!\S)\S*/", "", value)
+        key: value if key in _PUBLIC else _without_folders(value)
         for key, value in metadata.source.items()
     }
     recipe = None
@@ -60,6 +60,11 @@ def without_places(metadata: WeightsMetadata) -> WeightsMetadata:
     if calibration is not None:
         calibration = replace(calibration, data=PurePath(calibration.data).name)
     return replace(metadata, recipe=recipe, source=source, calibration=calibration)
+
+
+def _without_folders(text: str) -> str:
+    """Return a flag and its value, or a path, with file names only; folders may have spaces."""
+    return re.sub(r"(?<!\S)\S*/", "", re.sub(r"(?<!\S)/.*/", "", text))
 
 
 def _without_paths(name: str, section: Any) -> Any:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
 from inceptcli.networks.registry import NetworkOptions, network_options
-from inceptcli.weights.file import load_network
+from inceptcli.weights.file import load_network, write_safetensors
 from inceptcli.weights.keys import timm_keys, torchvision_keys
 
 TIMM = {
@@ -68,7 +68,7 @@ def to_timm(weights: Path, output: Path) -> TimmExport:
     theirs = table.theirs(ours)
     tensors = {theirs[key]: tensor.contiguous() for key, tensor in ours.items()}
     with replacing(output) as temporary:
-        save_file(tensors, temporary, {"format": "pt"})
+        write_safetensors(temporary, tensors, {"format": "pt"})
         written = load_file(temporary)
         if not all(torch.equal(written[theirs[key]], tensor) for key, tensor in ours.items()):
             raise UserError(f"{output}: the tensors read back differ from those written")

@@ -23,9 +23,11 @@ from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.evaluation.measures import wilson_interval
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import copy_with_metadata, load_network, read_metadata, save
+from inceptcli.weights.hub_folder import without_places
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import TINY, check_one_line, inceptcli
 from tests.prediction.conftest import draw, save_small_network
+from tests.training.test_failures import no_file_larger_than
 from tests.weights.loopback_hub import COMMIT, serving
 
 VIEW = Preprocessing((96, 96), "short-side", 0.9, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
@@ -219,6 +221,25 @@ def test_names_of_strangers_are_neither_markup_nor_yaml(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "/home" not in "".join(parts.values())
     assert "| top-1 accuracy | 0.5000 | not known |" in parts["Measures"]
+
+
+def test_a_disk_without_room_is_one_line(weights: Path, tmp_path: Path) -> None:
+    command = ("export", weights, "--to", "hub", "--output", tmp_path / "out")
+    with no_file_larger_than(10_000):
+        check_one_line(inceptcli(*command), 1, "File too large")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_this_machine_may_have_spaces(weights: Path) -> None:
+    source = {
+        "classes": "--classes /home/jane doe/secret project/train",
+        "preprocessing": "/home/jane doe/x/config.json",
+        "other": "own folder/config.json",
+    }
+    public = without_places(replace(read_metadata(weights), source=source)).source
+    assert public == {
+        "classes": "--classes train", "preprocessing": "config.json", "other": "own config.json",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.weights.file import (
@@ -142,6 +143,23 @@ def test_classes_and_preprocessing_of_another_librarys_file_are_its_config_jsons
         measured = run(hub, tmp_path, *words, HF_HUB_OFFLINE="1")
         assert json.loads(measured.stdout)["top1"] == 1.0
         assert len(hub.asked) == count
+
+
+@pytest.mark.system
+def test_a_network_for_embeddings_needs_no_classifier(
+    theirs: bytes, pictures: Path, tmp_path: Path
+) -> None:
+    headless = save({k: v for k, v in load(theirs).items() if not k.startswith("logits.")})
+    config = {"num_classes": 0, "pretrained_cfg": CONFIG["pretrained_cfg"]}
+    embeddings = tmp_path / "embeddings.npy"
+    words = ("predict", pictures, "--weights", NAME, "--embeddings", embeddings)
+    with serving(headless) as hub:
+        refused(run(hub, tmp_path, *words), "2 missing: logits.")
+        hub.others = {"config.json": json.dumps(config).encode()}
+        shutil.rmtree(tmp_path / "inceptcli", ignore_errors=True)
+        done = run(hub, tmp_path / "home", *words)
+    assert done.returncode == 0, done.stderr
+    assert np.load(embeddings).shape == (3, 512)
 
 
 @pytest.mark.system

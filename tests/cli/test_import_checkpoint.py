@@ -6,6 +6,7 @@ import gzip
 import json
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 import torch
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.weights.file import load_tensors, read_metadata, save
+from inceptcli.weights.calibration import Calibration
+from inceptcli.weights.file import copy_with_metadata, load_tensors, read_metadata, save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.cli.conftest import check_one_line, inceptcli, picture
 from tests.tiny_network import TINY_FLAGS, tiny_options
@@ -131,9 +133,15 @@ def test_the_best_weights_stand_in_for_a_lost_recipe(stopped: Path, tmp_path: Pa
         said = "step-000000003.ckpt: a checkpoint of an inceptcli run does not store its network"
         check_one_line(inceptcli(*command), 1, said)
     assert not (tmp_path / "ours.safetensors").exists()
-    computed(place, "state_dict", place / "run/model.safetensors")
+    best = place / "run/model.safetensors"
+    computed(place, "state_dict", best)
     (place / "run/recipe.yaml").unlink()
+    calibrated = replace(read_metadata(best), calibration=Calibration(2.0, 1, (0.5,), "data"))
+    copy_with_metadata(best, tmp_path / "calibrated", calibrated)
+    (tmp_path / "calibrated").replace(best)
     done = inceptcli(*command)
+    assert read_metadata(best).calibration is not None
+    assert read_metadata(tmp_path / "ours.safetensors").calibration is None
     assert (done.exit_code, f"from {place}/run/model.safetensors: network" in done.stderr) == (
         0,
         True,

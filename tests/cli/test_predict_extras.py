@@ -57,6 +57,18 @@ def test_each_image_has_an_overlay_and_a_row_that_says_where(
         assert 8 <= float(row["center_y"]) <= 142
 
 
+def test_overlays_in_a_folder_of_images_are_no_images(weights: Path, tmp_path: Path) -> None:
+    for number in range(70):
+        draw(tmp_path / "a" / f"{number}.png", number)
+    draw(tmp_path / "b" / "last.png", 70)
+    maps = tmp_path / "b" / "maps"
+    answers = predict(
+        weights, tmp_path / "a", tmp_path / "b", "--explain", maps, "--top-k", 1, "--batch-size", 1
+    )
+    assert len(answers) == len(table(maps)) == 71
+    assert answers[-1][0] == str(tmp_path / "b/last.png")
+
+
 @pytest.mark.parametrize("given", ["ring", "n5", "5"])
 def test_any_class_is_explained_by_name_id_or_index(
     given: str, folder: Path, weights: Path, tmp_path: Path

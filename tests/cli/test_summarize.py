@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from inceptcli.cli.app import app
 from inceptcli.cli.summarize import EPILOG
 from inceptcli.data.pixels.preprocessing import Preprocessing
-from inceptcli.networks.registry import NETWORKS, network_options
+from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.weights.file import save
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 
@@ -251,3 +251,16 @@ def test_it_is_said_where_weights_come_from(tmp_path: Path) -> None:
     weights = json.loads(summarize(str(tmp_path), "--format", "json"))["weights"]
     assert weights["source"]["commit"] == "c0ffee"
     assert (weights["averaged"], weights["environment"]["devices"]) == (True, "2 x cpu")
+
+
+def test_a_measure_that_is_no_number_is_null(tmp_path: Path) -> None:
+    options = network_options("irv1", num_classes=2, width=0.05)
+    classes = (ClassName("a", "a"), ClassName("b", "b"))
+    metrics = {"val_top1": float("nan"), "val_loss": 1.5}
+    network = build(options)
+    file = tmp_path / "a.safetensors"
+    metadata = WeightsMetadata(options, classes, Preprocessing((75, 75)), metrics=metrics)
+    save(file, network.state_dict(), metadata)
+    text = summarize(str(file), "--format", "json")
+    assert "NaN" not in text
+    assert json.loads(text)["weights"]["metrics"] == {"val_top1": None, "val_loss": 1.5}

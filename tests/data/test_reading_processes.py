@@ -38,6 +38,22 @@ def test_a_process_that_is_killed_is_a_line() -> None:
 
 
 @pytest.mark.usefixtures("open_files")
+def test_an_error_keeps_the_systems_error_that_caused_it() -> None:
+    def read(number: int) -> None:
+        try:
+            Path(f"missing-{number}").read_bytes()
+        except OSError as error:
+            raise UserError("cannot be read") from error
+
+    processes = started(read)
+    with pytest.raises(UserError, match="cannot be read") as found:
+        processes.read(7)
+    processes.close()
+    assert isinstance(found.value.__cause__, FileNotFoundError)
+    assert found.value.__cause__.filename == "missing-7"
+
+
+@pytest.mark.usefixtures("open_files")
 def test_signals_to_the_group_are_for_the_main_process() -> None:
     def read(number: int) -> int:
         for each in STOPPING_SIGNALS:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 from typing import Literal
 
 import numpy as np
@@ -9,7 +12,12 @@ import torch
 
 from inceptcli.errors import UsageError, UserError
 from inceptcli.prediction.engines.devices import devices_of
-from inceptcli.prediction.engines.torch_engine import TorchEngine, find_device
+from inceptcli.prediction.engines.torch_engine import (
+    CudaEngine,
+    TorchEngine,
+    _exact_convolutions,
+    find_device,
+)
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.prediction.conftest import CLASSES
 
@@ -142,3 +150,47 @@ def test_no_number_of_devices_is_refused(devices: str, weights: Path, tmp_path: 
     for command in (["predict", str(tmp_path), "--weights"], ["eval"]):
         done = inceptcli(*command, str(weights), f"--devices={devices}")
         check_one_line(done, 2, f"--devices must be a number or auto, got {devices}")
+
+
+def test_a_thread_that_has_queued_its_work_does_not_end_the_exactness_of_another() -> None:
+    device, seen = torch.device("cuda"), list[bool]()
+    inside, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with _exact_convolutions(device):
+            inside.set()
+            leave.wait(60)
+
+    def second() -> None:
+        with _exact_convolutions(device):
+            left.wait(60)
+            seen.append(torch.backends.cudnn.allow_tf32)
+
+    allowed = torch.backends.cudnn.allow_tf32
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    threads[0].start()
+    inside.wait(60)
+    threads[1].start()
+    leave.set()
+    threads[0].join()
+    left.set()
+    threads[1].join()
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == allowed
+
+
+def test_threads_use_the_buffers_of_a_gpu_one_after_the_other() -> None:
+    class Pipeline:
+        inside = 0
+
+        def start(self, images: object) -> int:
+            self.inside += 1
+            sleep(0.01)
+            found = self.inside
+            self.inside -= 1
+            return found
+
+    engine = CudaEngine.__new__(CudaEngine)
+    engine._pipeline = Pipeline()  # type: ignore[assignment]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(engine.start, [[random_crops(1)]] * 8)) == [1] * 8

@@ -10,12 +10,19 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.errors import UsageError, UserError
 from inceptcli.networks.registry import build, network_options
-from inceptcli.weights.file import load_network, read_metadata, resolve, save
+from inceptcli.weights.file import (
+    load_network,
+    read_metadata,
+    resolve,
+    save,
+    write_safetensors,
+)
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.weights.safetensors_files import write
 
@@ -169,3 +176,16 @@ def test_a_half_written_file_never_takes_the_place_of_a_good_one(saved: Path) ->
         save(saved, {"weight": None}, metadata())  # type: ignore[dict-item]
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_a_full_disk_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        said = "Error while serializing: I/O error: No space left on device (os error 28)"
+        raise SafetensorError(said)
+
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write_safetensors(tmp_path / "a", {}, {})
+    assert error.value.errno == 28

@@ -74,6 +74,7 @@ class ReadingProcesses:
         finally:
             self._free.put(channel)
         if error is not None:
+            error.__cause__ = result  # which pickle leaves out of an exception
             raise error
         return result
 
@@ -105,10 +106,11 @@ def _serve(
 
 
 def _answer(read: Callable[[Any], Any], item: Any) -> tuple[Exception | None, Any]:
+    """Return no error and the result, or an error and the OSError that caused it, if one did."""
     try:
         return None, read(item)
     except Exception as error:
-        return error, None
+        return error, error.__cause__ if isinstance(error.__cause__, OSError) else None
 
 
 def _send(channel: socket, message: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -28,6 +29,10 @@ Result = TypeVar("Result")
 
 DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 """Data type by the first half of a precision's name; the second is "true" or "mixed"."""
+
+
+_STARTING = threading.RLock()
+"""Held while work is queued for a GPU: a pipeline's buffers and cuDNN's flags are shared."""
 
 
 class TorchEngine:
@@ -96,7 +101,7 @@ class TorchEngine:
         # On a CPU the batch size changes the order of summation and, near 50 %, a probability by
         # more than 1e-5; one image at a time is never affected.
         parts = torch.split(pixels, 1 if self.device.type == "cpu" else len(pixels))
-        with self._explained(len(pixels)), _exact_convolutions():
+        with self._explained(len(pixels)), _exact_convolutions(self.device):
             return list(map(compute, parts))
 
     @contextmanager
@@ -178,12 +183,12 @@ class CudaEngine(TorchEngine):
 
     def on_device(self, images: Tensor) -> Tensor:
         """Start computing logits (N, num_classes) of pixels on the device, (N, 3, H, W), uint8."""
-        with _exact_convolutions():
+        with _exact_convolutions(self.device):
             return self._compute(images)
 
     def start(self, images: Sequence[NDArray[np.uint8]]) -> Pending:
         """Start computing logits; see AsynchronousEngine. Raises UserError as `logits`."""
-        with self._explained(sum(map(len, images))):
+        with self._explained(sum(map(len, images))), _STARTING:
             return self._pipeline.start(images)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -192,15 +197,18 @@ class CudaEngine(TorchEngine):
         return np.concatenate([self.start([images[at : at + self._at_once]])() for at in starts])
 
 
-def _exact_convolutions() -> AbstractContextManager[None]:
-    """Compute float32 convolutions in full precision and deterministically.
+@contextmanager
+def _exact_convolutions(device: torch.device) -> Iterator[None]:
+    """Compute float32 convolutions on a GPU in full precision and deterministically.
 
     TF32, the default on newer GPUs, rounds to three decimal places.
     """
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, deterministic=True, allow_tf32=False
-    )
-    return flags
+    if device.type == "cpu":
+        yield
+        return
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+    with _STARTING, flags:
+        yield
 
 
 def _array(parts: Iterable[Tensor]) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from inceptcli.progress.display import Display
 from inceptcli.progress.task import Task
 from inceptcli.weights.fetched import hub
 from inceptcli.weights.fetched.hub import COMMIT, CONFIG, WEIGHTS, Absent, HubName, Unavailable
+from inceptcli.weights.fetched.published import kept_in_cache
 from inceptcli.weights.file import (
     AUXILIARY_HEAD,
     load_auxiliary_head,
@@ -180,14 +181,16 @@ def _keep_ours(name: HubName, found: Repository, kept: Path) -> None:
     tensors = network.state_dict() | {f"{AUXILIARY_HEAD}{key}": head[key] for key in head}
     source = {"family": OURS, **metadata.source, **found.note}
     sha256 = found.note["sha256"]
-    save(kept, tensors, replace(metadata, source=source, source_sha256=sha256))
+    with kept_in_cache(kept):
+        save(kept, tensors, replace(metadata, source=source, source_sha256=sha256))
 
 
 def _convert(name: HubName, found: Repository, kept: Path) -> None:
     from inceptcli.weights.foreign.importing import convert
 
     try:
-        report = convert(found.weights, kept, declared=found.declared, source_note=found.note)
+        with kept_in_cache(kept):
+            report = convert(found.weights, kept, declared=found.declared, source_note=found.note)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
     for remark in report.remarks:

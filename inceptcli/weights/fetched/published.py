@@ -8,7 +8,8 @@ the network nor the hub's client.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -101,11 +102,8 @@ def obtain_published(published: Published) -> Path:
         _check_kept(kept, kept_metadata, published)
         return kept
     logger.info(f"{published.name} for {published.network}: downloading {PUBLISHED[published]}")
-    try:
+    with kept_in_cache(kept):
         kept.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        place = f"{kept.parent}: {error.strerror}"
-        raise UserError(f"{place}; set HF_HOME to a writable folder") from error
     with Display().task("fetch", unit="MB") as task:
         downloaded, note = _download(published, kept, task)
 
@@ -118,9 +116,20 @@ def obtain_published(published: Published) -> Path:
         imagenet_classes(),
         vars(published_preprocessing(published.network)),
     )
-    convert(downloaded, kept, declared=[declared], source_note=note)
+    with kept_in_cache(kept):
+        convert(downloaded, kept, declared=[declared], source_note=note)
     logger.info(f"{published.name} for {published.network}: converted to {kept}")
     return kept
+
+
+@contextmanager
+def kept_in_cache(file: Path) -> Iterator[None]:
+    """Raise UserError if the block cannot write a file of the cache."""
+    try:
+        yield
+    except OSError as error:
+        place = f"{file.parent}: {error.strerror}"
+        raise UserError(f"{place}; set HF_HOME to a writable folder with room") from error
 
 
 def _check_kept(kept: Path, metadata: WeightsMetadata, published: Published) -> None:

@@ -36,13 +36,15 @@ class Declared:
     """Classes and preprocessing declared by one source; anything missing is not declared.
 
     `origin` names the source, `architecture` is timm's name of the network, if any, and
-    `preprocessing` contains fields of Preprocessing.
+    `preprocessing` contains fields of Preprocessing. Timm's networks for embeddings have no
+    classifier.
     """
 
     origin: str
     classes: tuple[ClassName, ...] | None = None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     architecture: str | None = None
+    has_classifier: bool = True
 
 
 def config_beside(source: Path) -> Declared | None:
@@ -72,6 +74,7 @@ def declared_in(path: Path, origin: str) -> Declared | None:
         _labels(origin, config, fields),
         _preprocessing(origin, config, fields),
         architecture.partition(".")[0] if isinstance(architecture, str) else None,
+        config.get("num_classes", fields.get("num_classes")) != 0,
     )
 
 

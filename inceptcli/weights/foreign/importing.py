@@ -115,7 +115,13 @@ def imported(
         remarks += passed_over
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
-    initialized = [key for key in missing if partial and not key.startswith(AUXILIARY_HEAD)]
+    headless = not all(entry.has_classifier for entry in declared)
+    initialized = [
+        key
+        for key in missing
+        if (partial and not key.startswith(AUXILIARY_HEAD))
+        or (headless and key.startswith("classifier."))
+    ]
     lacking = [key for key in missing if key not in initialized]
     if problems := _problems(expected, theirs, tensors, lacking):
         advice = "; --partial initializes what is missing" * (problems.keys() == {"missing"})
@@ -176,6 +182,7 @@ def _imported_run(
         described,
         epoch=None,
         metrics={},
+        calibration=None,
         averaged=taken.averaged,
         source_sha256=foreign_file.sha256(source),
         source={"family": run_checkpoint.FAMILY, "weights": taken.place, "step": str(step)},

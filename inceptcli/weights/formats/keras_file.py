@@ -5,6 +5,7 @@ Tensors are returned in PyTorch's layout, in layer order. Keras is not imported 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -224,8 +225,8 @@ def _is_theanos(name: str, backend: str, weights: list[str]) -> bool:
 
     Raises ValueError if neither the file nor its name states the backend.
     """
-    if THEANO in name or TENSORFLOW in name:
-        return THEANO in name
+    if stated := re.search(rf"(?:^|_)({THEANO}|{TENSORFLOW})", name):
+        return stated[1] == THEANO
     is_keras_1 = any(weight.removesuffix(":0").endswith("_W") for weight in weights)
     if is_keras_1 and not backend:
         raise ValueError(
