@@ -134,6 +134,20 @@ def test_the_interval_over_the_images_is_of_their_means_over_the_seeds() -> None
     assert interval_over_images(comparison, [*better, made("a", 1, [True] * 3)]) is None
 
 
+def test_rounding_decides_no_claim(tmp_path: Path) -> None:
+    right = {"both-12": 0, "both-1": 1, "one-12": 1, "one-1": 2}  # both lose one of seven images
+    evaluated = [
+        made(arm, seed, [True] * number + [False] * (7 - number))
+        for seed in (0, 1)
+        for arm, number in right.items()
+    ]
+    errors = {each.arm: each.error for each in evaluated}
+    assert (errors["both-12"] - errors["both-1"]) - (errors["one-12"] - errors["one-1"]) != 0
+    study = check_study(STUDY, "study")
+    _, gain = judge(study, trained(tmp_path), evaluated=evaluated)["verdicts"]
+    assert (gain["difference"], gain["answer"]) == (0, "undecided")
+
+
 def test_a_search_may_be_of_evaluated_arms() -> None:
     search = {"key": "optimizer.learning_rate", "values": [0.1, 1.0], "seeds": [7]}
     assert check_study({**STUDY, "search": search}, "study").search is not None
