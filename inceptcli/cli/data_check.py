@@ -43,18 +43,18 @@ def data_check(
     """Read every image of a dataset and list problems.
 
     The exit code is 1 for problems that training would skip or refuse (unreadable images, images
-    without an image file extension, empty classes, classes missing from train), and for duplicate
-    images in two classes or splits. Extensions of another image format, formats of fewer than 1 %
-    of the images, duplicate images within a class and ignored files are only listed. In shards,
-    samples without a label and samples lost from a truncated shard are unreadable, and a listed
-    class without training images is empty.
+    without an image file extension, empty classes, classes missing from train, a single class), and
+    for duplicate images in two classes or splits. Extensions of another image format, formats of
+    fewer than 1 % of the images, duplicate images within a class and ignored files are only listed.
+    In shards, samples without a label and samples lost from a truncated shard are unreadable, and a
+    listed class without training images is empty.
 
     JSON has clean, images (number of readable ones), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
     both or none; files: path, split, class, or a;b for several), empty_classes and one_split_only
-    (split, class), and left_out (files: number by extension, hidden or outside class folders;
-    folders: number by name). The splits are train, val and test, or all.
+    (split, class), one_class, and left_out (files: number by extension, hidden or outside class
+    folders; folders: number by name). The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check_dataset
 
@@ -98,6 +98,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         ],
         "empty_classes": [_split_and_class(*entry) for entry in report.empty_classes],
         "one_split_only": [_split_and_class(*entry) for entry in report.one_split_only],
+        "one_class": report.one_class,
         "left_out": {"files": report.left_out.files, "folders": report.left_out.folders},
     }
 
@@ -120,6 +121,7 @@ def _as_table(report: Report) -> str:
     lines += within
     lines += _folders("Classes without a readable image", report.empty_classes)
     lines += _folders("Classes in one split only", report.one_split_only)
+    lines += ["", "Only one class: training needs two"] * report.one_class
     if report.left_out:
         lines += ["", f"{report.left_out}".capitalize()]
     lines += [

@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -120,6 +120,7 @@ class Report:
         width: Spread of image widths; None without images.
         height: Spread of image heights; None without images.
         left_out: Files and folders that are not images by name, including overlooked ones.
+        one_class: Whether class folders or shards have one class only, which training refuses.
     """
 
     splits: tuple[str, ...]
@@ -134,6 +135,7 @@ class Report:
     width: Spread | None
     height: Spread | None
     left_out: LeftOut
+    one_class: bool
 
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
@@ -161,7 +163,7 @@ class Report:
         untrained = "train" in self.splits and any(
             "train" not in entry.images for entry in self.classes
         )
-        refused = untrained or self.empty_classes
+        refused = untrained or self.empty_classes or self.one_class
         crossing = any(group.across for group in self.duplicates)
         return not (self.unreadable or self.overlooked or crossing or refused)
 
@@ -231,7 +233,9 @@ def check_dataset(
         progress(number + 1, len(files))
         if not entry.digest and not entry.problem:
             left_out.add_file(entry.place.path.name)
-    return _report(names, files, tally, left_out)
+    report = _report(names, files, tally, left_out)
+    is_one_label = find is not _files_in_list  # a list may have one class, of multi-label data
+    return replace(report, one_class=is_one_label and len(report.classes) == 1)
 
 
 @dataclass
@@ -432,6 +436,7 @@ def _report(
         _spread(tally.widths),
         _spread(tally.heights),
         left_out,
+        one_class=False,
     )
 
 

@@ -30,6 +30,17 @@ def test_a_clean_dataset_exits_with_zero(folder: Path) -> None:
     assert done.stderr == ""
 
 
+def test_one_class_is_too_few_to_train_on(folder: Path) -> None:
+    (folder / "dog" / "1.png").unlink()
+    (folder / "dog").rmdir()
+    done = inceptcli("data", "check", folder, "--workers", "1")
+    assert done.exit_code == 1
+    assert done.stdout.endswith("Only one class: training needs two\n\nProblems found.\n")
+    listed = folder / "labels.csv"  # any number of labels for each image
+    listed.write_text("path,labels\ncat/1.png,cat\n")
+    assert inceptcli("data", "check", listed, "--workers", "1").exit_code == 0
+
+
 def test_what_is_wrong_is_listed_and_exits_with_one(folder: Path) -> None:
     picture(folder / "dog" / "copy.png", 0)
     (folder / "cat" / "two\nlines.jpg").write_text("<html>")
@@ -109,7 +120,7 @@ def test_json_has_the_fields_that_the_help_names(folder: Path) -> None:
     assert set(found) == {
         "clean", "images", "classes", "formats", "width", "height", "unreadable", "overlooked",
         "wrong_suffix", "odd_format", "duplicates", "empty_classes", "one_split_only",
-        "left_out",
+        "one_class", "left_out",
     }  # fmt: skip
     assert found["classes"][1] == {"class": "dog", "images": {"all": 2}}
     assert found["height"] == {"min": 80, "median": 80, "max": 80}

@@ -148,7 +148,7 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
         runs = len(result["runs"]) + len(result["search"]["tries"] if result["search"] else [])
     parts = [
         _range(recipe.trainer.epochs for recipe in recipes) + " epochs",
-        f"{search.key} searched for each arm" if search
+        f"{search.key} searched for each arm{_found(result)}" if search
         else "learning rate " + _range(recipe.optimizer.learning_rate for recipe in recipes),
         f"{len(result['seeds'] if result else study.seeds)} seeds",
         f"{runs} runs",
@@ -157,6 +157,13 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
     if result and result["data"]:
         parts.append(f"{result['data']['training']:,} training images")
     return re.sub("^1 epochs", "1 epoch", ", ".join(parts))
+
+
+def _found(result: dict[str, Any] | None) -> str:
+    """The best values of a search, once it has run."""
+    best = result["search"]["best"] if result and result["search"] else []
+    values = ", ".join(f"`{each['arm']}` {each['value']:g}" for each in best)
+    return f" ({values})" if values else ""
 
 
 def _range(numbers: Iterable[float]) -> str:
