@@ -11,7 +11,6 @@ from typer import Argument, Option
 
 from inceptcli.cli.options import Quiet
 from inceptcli.cli.outputs import (
-    SUFFIXES_IN_WORDS,
     OutputFiles,
     check_installed,
     check_no_terminal,
@@ -48,7 +47,8 @@ def merge(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help=f"Output file: {SUFFIXES_IN_WORDS}. It appears when all rows are written.",
+            help="Output file: .csv .json .jsonl .ndjson .parquet .pq .tsv, text formats also with "
+            ".gz. It appears when all rows are written.",
         ),
     ] = None,
     output_format: Annotated[
@@ -63,8 +63,9 @@ def merge(
 ) -> None:
     """Join the parts of `predict --shard` in input order.
 
-    All parts of the job must be present, finished and unchanged; otherwise the exit code is 1 and
-    the message names the missing parts. Rows with an error are joined like all others.
+    All parts of the job must be present and finished, and have a row for each of its images in
+    order; otherwise the exit code is 1 and the message names the parts. Rows with an error are
+    joined like all others.
     """
     chosen = output_format or ("jsonl" if output is None else format_of(output))
     if chosen is None or chosen == "table":

@@ -462,7 +462,8 @@ class Job(NamedTuple):
         kept: list[Keep] = []
         if extras.explain is not None:
             flag = f"--explain {extras.explain}"
-            kept.append(stack.enter_context(_reporting(flag, _explanations(extras, ensemble))))
+            block = _explanations(extras, ensemble, recorded)
+            kept.append(stack.enter_context(_reporting(flag, block)))
         if extras.embeddings is not None:
             from inceptcli.prediction.outputs.embeddings import embeddings
 
@@ -479,7 +480,8 @@ def _outside(folder: Path, sources: Iterator[Source]) -> Iterator[Source]:
     real = lru_cache(os.path.realpath)
     for source in sources:
         within, _ = os.path.split(source.path)
-        if source.in_tar or source.address or real(within or ".") != own:
+        is_file = not (source.problem or source.in_tar or source.address)
+        if not (is_file and Path(source.path).is_file() and real(within or ".") == own):
             yield source
 
 
@@ -607,14 +609,16 @@ def _find_class(name: str | None, classes: Sequence[ClassName]) -> int | None:
         raise UsageError(f"--class {name} {error}") from error
 
 
-def _explanations(extras: Extras, ensemble: Ensemble) -> AbstractContextManager[Keep]:
+def _explanations(
+    extras: Extras, ensemble: Ensemble, recorded: RecordedOptions
+) -> AbstractContextManager[Keep]:
     from inceptcli.prediction.heat_maps import HeatMaps
     from inceptcli.prediction.outputs.explanations import explanations
 
     assert extras.explain is not None
     index = _find_class(extras.class_name, ensemble.classes)
     (engine,) = cast("Sequence[TorchEngine]", ensemble.engines)
-    return explanations(extras.explain, HeatMaps(engine), ensemble.classes, index)
+    return explanations(extras.explain, HeatMaps(engine), ensemble.classes, index, recorded)
 
 
 @contextmanager

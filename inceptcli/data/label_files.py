@@ -161,7 +161,8 @@ def images_in_csv(
     table = LabelTable(file, Labels(ids, names, ids), allow_unlabeled=allow_unlabeled)
     table.log_left_out(group)
     paths, labels = _placed(table, _place_below(file.parent), allow_outside)
-    return LabeledImages(tuple(ids), FilePaths.of(map(Path, paths)), compact(labels))
+    root = None if allow_outside else Path(os.path.normpath(file.parent))
+    return LabeledImages(tuple(ids), FilePaths.of(map(Path, paths)), compact(labels), root)
 
 
 def images_to_train_on(

@@ -38,12 +38,13 @@ Measured = Literal["train", "val", "test", "all"]
 
 
 class TrainedOn(NamedTuple):
-    """Training data of a run, from its recipe."""
+    """Training data of a run, from its recipe; `record` is its data.jsonl.gz, if that is there."""
 
     path: str
     val_path: str | None = None
     val_fraction: float | None = None
     allow_unlabeled: bool = False
+    record: Path | None = None
 
 
 class Chosen(NamedTuple):
@@ -366,11 +367,12 @@ def open_for_training(
     elif val_data is not None:
         val = open_for_evaluation(val_data, classes, allow_unlabeled=allow_unlabeled)
         _check_same_labels(whole, val, data, val_data)
-        train = _without_validation(whole, val, data, val_data)
     else:
         val = dataset.images("val", classes)
     if exclude is not None:
         val = _without(val, exclude, val_data or data)
+    if val_data is not None:
+        train = _without_validation(whole, val, data, val_data)
     if val_fraction is None and (line := without_images(val, classes)):
         logger.info(f"{val_data or data}: {line}")
     return train, val, classes
@@ -379,14 +381,15 @@ def open_for_training(
 def _without_validation(
     train: FolderSource | ShardSource, val: ListedSource, data: str, val_data: str
 ) -> FolderSource | ShardSource:
-    """Return the training images that are not validation images; raise UsageError if none remain.
+    """Return the training images that are not validation images.
 
-    Where some shards are both, `Shards` has left them out.
+    Where some shards are both, `Shards` has left them out. Raises UsageError if none remain, or
+    none of a class.
     """
     remain = np.ones(len(train), bool)
     if isinstance(train, FolderSource) and isinstance(val, FolderSource):
-        validating = set(_places(val))
-        is_only_train = (place not in validating for place in _places(train))
+        validating = {*places_of(val), *places_of(val, through_links=True)}
+        is_only_train = (place not in validating for place in places_of(train))
         remain = np.fromiter(is_only_train, bool, len(train))
     elif isinstance(train, ShardSource) and isinstance(val, ShardSource):
         of_val = {path.resolve() for path in val.shards}
@@ -402,13 +405,21 @@ def _without_validation(
         f"{printable(data)}: {len(train) - int(remain.sum())} images are also in --val-data "
         f"{printable(val_data)}, and are left out of training"
     )
-    return train.where(remain)
+    left = train.where(remain)
+    if not is_multi_label(train) and (line := without_images(left, train.classes, "training")):
+        raise UsageError(f"--val-data {printable(val_data)}: leaves {line}")
+    return left
 
 
-def _places(source: FolderSource) -> Iterator[tuple[str, str]]:
-    """Yield the real folder and the name of each image."""
+def places_of(source: FolderSource, *, through_links: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield the real folder and the name of each image; of the file that a link leads to, if asked.
+
+    Folders are resolved once each. To look for links takes a call of the system for each image.
+    """
     real: dict[str, str] = {}
     for path in source.images.paths.texts():
+        if through_links and os.path.islink(path):  # noqa: PTH114 (a Path takes longer)
+            path = os.path.realpath(path)
         folder, name = os.path.split(path)
         if folder not in real:
             real[folder] = os.path.realpath(folder)
@@ -432,13 +443,18 @@ def _without(val: ListedSource, exclude: str, data: str) -> FolderSource:
     return FolderSource(left.images)
 
 
-def without_images(val: ListedSource, classes: Sequence[str]) -> str | None:
-    """Return a line about the classes without validation images; None if there are none."""
-    seen = {label for number in range(len(val)) for label in positions(val.label(number))}
+def without_images(
+    source: ListedSource, classes: Sequence[str], what: str = "validation"
+) -> str | None:
+    """Return a line about the classes without validation images; None if there are none.
+
+    `what` names the images of the source.
+    """
+    seen = {label for number in range(len(source)) for label in positions(source.label(number))}
     names = [name for label, name in enumerate(classes) if label not in seen]
     if not names:
         return None
-    return f"no validation images of {len(names)} of {len(classes)} classes: {listed(names)}"
+    return f"no {what} images of {len(names)} of {len(classes)} classes: {listed(names)}"
 
 
 def open_for_evaluation(
@@ -485,18 +501,8 @@ def open_split(
         assert dataset.training is not None
         assert trained is not None
         whole = dataset.images(dataset.training, classes)
-        if not _may_be_data_of(trained, data, whole):
-            val_fraction = None
-    if val_fraction is not None and split in (None, "train", "val"):
-        train, val = _split_by_content(whole, val_fraction)
-        if split is None:
-            logger.info(
-                f"{data}: {len(val)} of {len(whole)} images, the run's validation "
-                f"images by its val_fraction {val_fraction}; --split all uses all"
-            )
-        if split == "train":
-            return Chosen(train, "train", val_fraction)
-        return Chosen(val, "val", val_fraction)
+        if _may_be_data_of(trained, data, whole):
+            return part_by_fraction(whole, data, split, val_fraction)
     known = (named,) if named else dataset.splits or ("all",)
     chosen = split or named or dataset.default
     if (chosen == "all" and named) or chosen in known:
@@ -508,24 +514,47 @@ def open_split(
     )
 
 
-def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardSource) -> bool:
-    """Return whether `data` is what a run trained on, where that has moved, or a copy of it.
+def part_by_fraction(
+    images: FolderSource | ShardSource, data: str, split: Measured | None, val_fraction: float
+) -> Chosen:
+    """Return the images of a run's data on which it trained, if `split` is train, or validated."""
+    train, val = _split_by_content(images, val_fraction)
+    if split is None:
+        logger.info(
+            f"{data}: {len(val)} of {len(images)} images, the run's validation "
+            f"images by its val_fraction {val_fraction}; --split all uses all"
+        )
+    if split == "train":
+        return Chosen(train, "train", val_fraction)
+    return Chosen(val, "val", val_fraction)
 
-    A copy shares names with it.
+
+def has_images_of(trained: TrainedOn, images: FolderSource) -> bool:
+    """Return whether the names of the images are those that a run recorded."""
+    if trained.record is None:
+        return False
+    try:
+        recorded = {image.name for image in KeptIdentity(trained.record).images}
+    except UserError:  # damaged
+        return False
+    return recorded == {*images.names()}
+
+
+def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardSource) -> bool:
+    """Return whether `data` may be what a run trained on, in any form and place.
+
+    Its images then have names that the run recorded or, as in shards, mostly sizes that it did.
     """
-    own = Path(trained.path)
-    if not own.exists() or own.resolve() == Path(data).resolve():
+    if trained.record is None or os.path.realpath(trained.path) == os.path.realpath(data):
         return True
     try:
-        dataset = open_dataset(
-            trained.path, trained.val_path, allow_unlabeled=trained.allow_unlabeled
-        )
-        if dataset.training is None:
-            return True
-        there = dataset.images(dataset.training, None)
-    except (UsageError, UserError):
+        recorded = KeptIdentity(trained.record).images
+    except UserError:  # damaged
         return True
-    return not {*images.names()}.isdisjoint(there.names())
+    names, sizes = ({getattr(image, field) for image in recorded} for field in ("name", "bytes"))
+    files = list(images.files())
+    alike = sum(size in sizes for _, size in files)
+    return 2 * alike >= len(files) or not names.isdisjoint(name for name, _ in files)
 
 
 def _split_of(data: str) -> Split | None:
@@ -543,8 +572,20 @@ def training_places(trained: TrainedOn) -> list[Path]:
     try:
         dataset = open_dataset(trained.path, trained.val_path, allow_unlabeled=True)
         return dataset.training_places
-    except (UsageError, UserError):
+    except (OSError, UserError):  # perhaps of another user
         return []
+
+
+def validating_places(trained: TrainedOn) -> set[tuple[str, str]]:
+    """Return the places of the local images of `val_path`, which do not train; see `places_of`."""
+    if trained.val_path is None or "://" in trained.val_path:
+        return set()
+    try:
+        val = open_dataset(trained.val_path, allow_unlabeled=True)
+        source = val.images(val.default or "all", None)
+    except (OSError, UserError):
+        return set()
+    return set(places_of(source)) if isinstance(source, FolderSource) else set()
 
 
 def _kept_split(
@@ -570,8 +611,8 @@ def validation_places(trained: TrainedOn) -> list[Path]:
     if "://" in data or trained.val_fraction is not None:
         return []
     try:
-        return open_dataset(data).validation_places
-    except UsageError:
+        return open_dataset(data, allow_unlabeled=True).validation_places
+    except (OSError, UserError):
         return []
 
 

@@ -97,11 +97,11 @@ class EvaluationRequest:
         flag = next((flag for flag, value in leaving.items() if value is not None), None)
         if flag and self.images.submission:
             raise UsageError(f"{flag}: may leave out images, but a submission has a line for each")
-        networks, sides = self._find()
+        networks, sides, alone = self._find()
         if self.options.coverage is not None:
             measured = [networks.metadata[place].calibration for place in sides.measured]
             outputs = networks.metadata[0].outputs
-            set_rule(self.options.coverage, networks.request, measured, outputs)
+            set_rule(self.options.coverage, alone, measured, outputs)
         with doing("looking through the images"):
             found = images_to_measure(
                 self.images,
@@ -141,7 +141,7 @@ class EvaluationRequest:
         if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
             note = "the weights were calibrated on these images, too; others show the true coverage"
             found = found._replace(notes=(*found.notes, note))
-        return Prepared(self, networks, found, origin, sides, positive, submission)
+        return Prepared(self, networks, found, origin, sides, positive, alone, submission)
 
     def _check_submission(self, found: MeasuredImages) -> None:
         """Raise UsageError for multi-label data, and for options that need missing labels."""
@@ -165,17 +165,20 @@ class EvaluationRequest:
         if flag := next((flag for flag, value in given.items() if value is not None), None):
             raise UsageError(f"{flag}: is for images with one label each, not multi-label data")
 
-    def _find(self) -> tuple[EnsembleFiles, Sides]:
+    def _find(self) -> tuple[EnsembleFiles, Sides, EnsembleRequest]:
         """Find all weights; those on both sides are loaded once, so that they give the same bits.
 
         All networks get every image in one pass, and an unreadable image counts for neither side.
+        Also return the request of the measured networks alone: options that change nothing in them
+        may change others.
         """
         networks = self.networks.find()
         places = {file.resolve(): place for place, file in enumerate(networks.files)}
         files, metadata = [*networks.files], [*networks.metadata]
         measured = tuple(range(len(files)))
         if self.against is None:
-            return networks, Sides(measured, names=self.networks.weights)
+            sides = Sides(measured, names=self.networks.weights)
+            return networks, sides, networks.request
         others = replace(self.networks, weights=self.against).find()
         names = [*self.networks.weights]
         for name, file, about in zip(self.against, others.files, others.metadata, strict=True):
@@ -187,14 +190,15 @@ class EvaluationRequest:
         against = tuple(places[file.resolve()] for file in others.files)
         changes = others.request.recorded.preprocessing
         request = replace(networks.request, weights=tuple(names), **changes)
-        return EnsembleFiles(request, files, metadata), Sides(measured, against, request.weights)
+        sides = Sides(measured, against, request.weights)
+        return EnsembleFiles(request, files, metadata), sides, networks.request
 
 
 class Prepared(NamedTuple):
     """An evaluation with its weights and images found; `origin` describes it in results.
 
-    `positive` is the index of the positive class if there are two classes. `submission` is the rule
-    of --submission, if given.
+    `positive` is the index of the positive class if there are two classes. `alone` is the request
+    without the networks to compare with, `submission` the rule of --submission, if given.
     """
 
     request: EvaluationRequest
@@ -203,6 +207,7 @@ class Prepared(NamedTuple):
     origin: Origin
     sides: Sides
     positive: int | None
+    alone: EnsembleRequest
     submission: Submission | None = None
 
     @property
@@ -266,7 +271,7 @@ class Prepared(NamedTuple):
 
     def _set_rule(self, ensemble: Ensemble) -> SetRule | None:
         """Return the rule of the prediction sets; None if no calibration holds for them."""
-        asked, networks = self.request.options.coverage, self.networks.request
+        asked, networks = self.request.options.coverage, self.alone
         calibrations = [ensemble.engines[place].calibration for place in self.sides.measured]
         if asked is not None or not any(calibrations):
             return set_rule(asked, networks, calibrations)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import LabeledImages, find_images, is_image, subfolders
@@ -27,9 +29,13 @@ from inceptcli.data.label_files import (
 from inceptcli.data.open_data import (
     Measured,
     TrainedOn,
+    has_images_of,
     open_for_evaluation,
     open_split,
+    part_by_fraction,
+    places_of,
     training_places,
+    validating_places,
     validation_places,
 )
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
@@ -187,13 +193,13 @@ def _own(
         val = open_for_evaluation(data.val_path, ids, allow_unlabeled=data.allow_unlabeled)
         return MeasuredImages(val, data.val_path, "val", read=_lists(data.val_path))
     _check_there(data.path, "trained", file)
-    return _split(data.path, ids, split, recipe)
+    return _split(data.path, ids, split, recipe, file)
 
 
 def _split(
-    data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None
+    data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None, weights: Path
 ) -> MeasuredImages:
-    chosen = open_split(data, ids, split, _trained(recipe) if recipe else None)
+    chosen = open_split(data, ids, split, _trained(recipe, weights) if recipe else None)
     fraction = chosen.val_fraction
     return MeasuredImages(chosen.source, data, chosen.split, 0, (), fraction, _lists(data))
 
@@ -242,11 +248,14 @@ def _numbered(folders: Iterable[str]) -> dict[str, int]:
     return numbers if 0 in numbers.values() and len(numbers) == len({*folders}) else {}
 
 
-def _trained(recipe: Recipe) -> TrainedOn | None:
+def _trained(recipe: Recipe, weights: Path | None = None) -> TrainedOn | None:
     data = recipe.data
     if data.path is None:
         return None
-    return TrainedOn(data.path, data.val_path, data.val_fraction, data.allow_unlabeled)
+    record = weights and weights.parent / DATA
+    if record is not None and not record.is_file():
+        record = None
+    return TrainedOn(data.path, data.val_path, data.val_fraction, data.allow_unlabeled, record)
 
 
 def _check_there(data: str, what: str, file: Path) -> None:
@@ -277,7 +286,7 @@ def _given(
                 f"{file}: its {len(ids)} classes are unnamed, so no folder can be matched to them; "
                 "import it again with --classes FILE|FOLDER, or give a CSV file of path,class_index"
             )
-        return _split(data, _by_folder(data, ids, names), wanted.split, recipe)
+        return _split(data, _by_folder(data, ids, names), wanted.split, recipe, file)
     options: dict[str, Any] = {
         "allow_outside": wanted.allow_outside,
         "allow_unlabeled": recipe is not None and recipe.data.allow_unlabeled,
@@ -292,6 +301,12 @@ def _given(
     else:
         images, notes, read = evaluation_images(Path(data), ids, names, **options)
         source = FolderSource(images)
+    trained = None if recipe is None else _trained(recipe, file)
+    if isinstance(source, FolderSource) and trained and group is None:
+        fraction, splits = trained.val_fraction, (None, "train", "val")
+        if fraction and wanted.split in splits and has_images_of(trained, source):
+            chosen = part_by_fraction(source, data, wanted.split, fraction)
+            return MeasuredImages(chosen.source, data, chosen.split, 0, notes, fraction, read)
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
     if metadata.unnamed:
@@ -380,7 +395,7 @@ def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
 
 def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None:
     """Return a note if some of the images are training images of a run."""
-    trained, images = _trained(recipe), len(found.source)
+    trained, images = _trained(recipe, file), len(found.source)
     if trained is None:
         if found.data != "shapes" or found.split != "train":
             return None
@@ -388,10 +403,15 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
     fraction = trained.val_fraction
     if fraction is not None and found.split == "val" and found.val_fraction == fraction:
         return None
-    count = _count_in(found.source, training_places(trained))
+    places = training_places(trained)
+    count = _count_in(found.source, places)
+    if count and isinstance(found.source, FolderSource):
+        count -= _count_validating(found.source, places, trained)
+    if not places and trained.record is not None:  # the data has moved
+        count = _count_recorded(found.source, trained.record)
     if not count:
         return None
-    if fraction is not None and found.split != "train":
+    if fraction is not None and found.split != "train" and places:
         return (
             f"{file}: was trained on all but a fraction {fraction} of {trained.path}, "
             f"which has {count} of the {images} images; `inceptcli eval {file}` measures the rest"
@@ -412,6 +432,27 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
     return _count_in(found.source, validation_places(trained)) > 0
 
 
+def _count_recorded(source: ImageSource, record: Path) -> int:
+    """Count the images that a run recorded as training images, by name and size."""
+    if not isinstance(source, FolderSource | ShardSource):
+        return 0
+    try:
+        recorded = KeptIdentity(record).images
+    except UserError:  # damaged
+        return 0
+    trained = {(image.name, image.bytes) for image in recorded if image.part == "train"}
+    return sum(file in trained for file in source.files())
+
+
+def _count_validating(source: FolderSource, places: Iterable[Path], trained: TrainedOn) -> int:
+    """Count the images in training places that validated, and so did not train."""
+    validating = validating_places(trained)
+    if not validating:
+        return 0
+    kept = np.fromiter((place in validating for place in places_of(source)), bool, len(source))
+    return _count_in(source.where(kept), places)
+
+
 def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
     """Count the images that are in one of the places: folders, tar files or the images.
 
@@ -427,7 +468,7 @@ def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
         paths = source.images.paths
         if any(map(is_image, places)):  # of a CSV file
             return sum(os.path.realpath(path) in roots for path in paths)
-        counts = Counter(str(path.parent) for path in paths)
+        counts = Counter(folder for folder, _ in places_of(source, through_links=True))
     else:
         return 0
     total = 0

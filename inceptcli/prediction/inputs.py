@@ -94,9 +94,9 @@ def find_sources(
     A folder stands for all images in it and below, sorted, or, if it has none, for the tar shards
     in it. A .tar file stands for its images, in its order. A pattern such as "photos/*.jpg" stands
     for its matches, sorted, unless a file has this very name. "-" stands for the paths in `stream`;
-    each of these is a file, neither folders nor patterns are expanded. All may be addresses (https,
-    s3, gs, hf), whose files are downloaded when they are read; https supports neither folders nor
-    patterns.
+    each of these is a file or .tar file, neither folders nor patterns are expanded. All may be
+    addresses (https, s3, gs, hf), whose files are downloaded when they are read; https supports
+    neither folders nor patterns.
 
     Args:
         arguments: Arguments as given; names that are not UTF-8 have their bytes as surrogates.
@@ -128,7 +128,7 @@ def _sources(
         if argument in addresses:
             yield from _at_address(addresses[argument], left_out)
         elif argument == "-":
-            yield from _listed(stream, null=null)
+            yield from _listed(stream, left_out, null=null)
         elif glob.has_magic(argument) and not os.path.lexists(argument):
             # Path.glob refuses absolute patterns.
             matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
@@ -226,26 +226,29 @@ def _in_shard(shard: Path, left_out: LeftOut) -> Iterator[Source]:
         yield Source(image.name, image.problem, image)
 
 
-def _listed(stream: ByteStream, *, null: bool) -> Iterator[Source]:
+def _listed(stream: ByteStream, left_out: LeftOut, *, null: bool) -> Iterator[Source]:
     for entry in _separated(stream if null else Utf8(stream), b"\0" if null else b"\n"):
         path = os.fsdecode(entry if null else entry.removesuffix(b"\r"))
         if _is_remote(path):
-            yield _listed_address(path)
+            yield from _listed_address(path, left_out)
             continue
         path = path if null else as_it_lies("", path)
         if "\0" in path:
             yield Source(path, "contains a NUL character; use --null for NUL-separated paths")
+        elif path.endswith(".tar"):
+            yield from _in_shard(Path(path), left_out)
         elif path:
             yield Source(path)
 
 
-def _listed_address(text: str) -> Source:
+def _listed_address(text: str, left_out: LeftOut) -> Iterator[Source]:
     try:
         address = parse(text)
     except UsageError as error:
         shown = redacted(text)
-        return Source(shown, str(error).removeprefix(f"{shown}: "))
-    return Source(str(address), address=address)
+        yield Source(shown, str(error).removeprefix(f"{shown}: "))
+        return
+    yield from _fetched(address, left_out)
 
 
 def _separated(stream: ByteStream, separator: bytes) -> Iterator[bytes]:

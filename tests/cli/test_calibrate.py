@@ -221,6 +221,13 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
 def test_eval_measures_no_sets_that_do_not_hold(
     weights: Path, calibrated: Path, labeled: Path
 ) -> None:
+    larger = calibrated.with_name("larger.safetensors")
+    metadata = read_metadata(weights)
+    view = replace(metadata.preprocessing, image_size=(96, 96))
+    copy_with_metadata(weights, larger, replace(metadata, preprocessing=view))
+    side = str(metadata.preprocessing.image_size[0])
+    asked = ("--coverage", "0.95", "--image-size", side, "--against", larger)
+    assert "contain the class" in ran("eval", calibrated, "--data", labeled, *asked).stdout
     both = ran("eval", calibrated, weights, "--data", labeled, "--format", "json")
     assert json.loads(both.stdout)["coverage"] is None
     assert "no coverage is measured: --coverage needs one network" in both.stderr

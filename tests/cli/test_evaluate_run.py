@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.cli.conftest import TINY, check_one_line, inceptcli, picture
 
@@ -46,6 +47,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(made)
     return made
+
+
+def listing(file: Path, count: int) -> Path:
+    """A CSV file of the first images that `fill` drew in its folder."""
+    rows = [f"{NAMES[number % 2]}/{number}.png,{NAMES[number % 2]}" for number in range(count)]
+    file.write_text("\n".join(["path,label", *rows]) + "\n")
+    return file
+
+
+def trained_on(data: Path, *flags: object) -> None:
+    done = inceptcli("train", *TINY, "--data", data, *flags, "--output", "run")
+    assert done.exit_code == 0, done.output
 
 
 def measured(*arguments: object) -> tuple[dict[str, Any], str]:
@@ -110,9 +123,43 @@ def test_a_fraction_gives_the_runs_own_images_wherever_they_lie(here: Path, tmp_
 
 def test_a_fraction_does_not_split_data_that_is_not_the_runs(here: Path, tmp_path: Path) -> None:
     for number in range(20):
-        picture(tmp_path / "new" / NAMES[number % 2] / f"new-{number}.png", 50 + number)
+        path = tmp_path / "new" / NAMES[number % 2] / f"new-{number}.png"
+        picture(path, 50 + number)
+        with Image.open(path) as image:  # of the same size, noise of 80x90 pixels has
+            image.resize((70, 60)).save(path)
     found, said = measured("runs/plain", "--data", tmp_path / "new", "--quiet")
     assert (found["images"], found["split"], said) == (20, "all", "")
+
+
+def test_validation_images_of_a_list_beside_the_training_images_were_not_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = fill(Path("data"), 20)
+    trained_on(data, "--val-data", listing(data / "val.csv", 6))
+    found, said = measured("run", "--quiet")
+    assert (found["images"], said) == (6, "")
+    _, said = measured("run", "--data", data, "--quiet")
+    assert "was trained on 14 of these 20 images" in said
+
+
+def test_a_list_that_has_moved_is_known_and_so_are_training_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = fill(Path("data"), 20)
+    trained_on(listing(data / "labels.csv", 20), "--val-fraction", "0.3")
+    own, _ = measured("run")
+    data.rename("moved")
+    found, said = measured("run", "--data", "moved/labels.csv")
+    assert (found["images"], found["split"], found["loss"]) == (own["images"], "val", own["loss"])
+    assert "was trained" not in said
+    found, said = measured("run", "--data", "moved/labels.csv", "--split", "all")
+    assert (found["images"], found["split"]) == (20, "all")
+    assert f"was trained on {20 - own['images']} of these 20 images" in said
+    found, said = measured("run", "--data", listing(Path("moved/few.csv"), 8))
+    assert (found["images"], found["split"]) == (8, "all")
+    assert "was trained on" in said
 
 
 @pytest.mark.parametrize("name", ["val", "test"])

@@ -69,6 +69,35 @@ def test_overlays_in_a_folder_of_images_are_no_images(weights: Path, tmp_path: P
     assert answers[-1][0] == str(tmp_path / "b/last.png")
 
 
+def test_the_table_records_options_that_change_probabilities(
+    folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    flags = ("--image-size", "80x120", "--explain", tmp_path / "maps")
+    done = inceptcli("predict", folder, "--weights", weights, *flags, "--format", "csv")
+    assert done.exit_code == 0, done.output
+    with (tmp_path / "maps" / TABLE_NAME).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    answers = list(csv.DictReader(done.stdout.splitlines()))
+    assert {row["image_size"] for row in rows} == {answers[0]["image_size"]}
+    assert rows[0]["probability"] == answers[0]["probability"]
+
+
+def test_what_is_not_found_in_the_folder_of_overlays_has_a_row(
+    folder: Path, weights: Path, tmp_path: Path
+) -> None:
+    maps, missing = tmp_path / "maps", tmp_path / "maps" / "typo.jpg"
+    maps.mkdir()
+    done = inceptcli(
+        "predict", f"{maps}/", missing, folder, "--explain", maps, "--weights", weights,
+        "--format", "csv", "--top-k", "1",
+    )  # fmt: skip
+    assert done.exit_code == 1
+    errors = {row[0]: row[-1] for row in csv.reader(done.stdout.splitlines())}
+    assert "no images in this folder" in errors[f"{maps}/"]
+    assert "No such file" in errors[str(missing)]
+    assert len(errors) == 1 + 2 + 3
+
+
 @pytest.mark.parametrize("given", ["ring", "n5", "5"])
 def test_any_class_is_explained_by_name_id_or_index(
     given: str, folder: Path, weights: Path, tmp_path: Path

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from inceptcli.data.check import check_dataset
+from inceptcli.data.identity import DataIdentity
 from inceptcli.data.open_data import (
     Measured,
     TrainedOn,
     open_for_training,
     open_split,
     training_places,
+    validation_places,
 )
 from inceptcli.data.sources import ImageSource
 from inceptcli.data.splits import NAMES, split_folders
@@ -200,6 +202,33 @@ def test_an_image_that_validates_does_not_train(
     assert any(images in line for line in notices)
 
 
+def test_a_link_to_an_image_is_that_image(root: Path) -> None:
+    draw(Path("data"), 9)
+    for path in sorted(Path("data").rglob("*.png"))[::4]:
+        link = Path("val", path.parent.name, path.name)
+        link.parent.mkdir(parents=True)
+        link.symlink_to(path.resolve())
+    train, val, _ = opened("data", "val", None)
+    assert (len(train), len(val)) == (6, 3)
+
+
+def test_no_class_loses_all_training_images(root: Path) -> None:
+    draw(Path("data"), 9)
+    rows = [f"{path.relative_to('data')},bee" for path in sorted(Path("data/bee").iterdir())]
+    Path("data/val.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    with pytest.raises(UsageError, match="leaves no training images of 1 of 3 classes: bee"):
+        opened("data", "data/val.csv", None)
+
+
+def test_images_that_are_excluded_from_validation_may_train(root: Path) -> None:
+    draw(Path("data"), 9)
+    rows = ["ant/0000.png,ant", "bee/0001.png,bee"]
+    Path("data/val.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    Path("list.txt").write_text("ant/0000.png\n")
+    train, val, _ = open_for_training("data", "data/val.csv", None, exclude="list.txt")
+    assert (len(train), len(val)) == (8, 1)
+
+
 @pytest.mark.parametrize(
     ("data", "val_data"),
     [("data", "data"), ("all.csv", "data"), ("shards", "shards/*.tar"), ("data", "all.csv")],
@@ -370,6 +399,27 @@ def test_the_fraction_of_a_run_gives_its_own_two_parts(
     assert (len(whole), which) == (30, "all")
 
 
+def test_a_run_knows_its_data_as_shards_and_from_another_folder(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(Path("data"), 30, side=40)
+    shard(Path("data"), "shards/part-%d.tar")
+    train, val, classes = open_for_training("data", None, 0.3)
+    record = root / "data.jsonl.gz"
+    DataIdentity(classes, train, val).write(record)
+    trained = TrainedOn("data", None, 0.3, record=record)
+    (root / "elsewhere").mkdir()
+    draw(Path("elsewhere/data"), 12, first=100)  # other images, at the path that the run recorded
+    monkeypatch.chdir("elsewhere")
+    for data in ("../data", str(root / "data"), "../shards"):
+        found = open_split(data, CLASSES, None, trained)
+        assert (len(found.source), found.split) == (len(val), "val")
+    draw(Path("new"), 12, first=200)
+    for path in sorted(Path("new").rglob("*.png")):
+        path.rename(path.with_name(f"new-{path.name}"))
+    assert open_split("new", CLASSES, None, trained)[1:] == ("all", None)
+
+
 def test_check_knows_splits_and_what_the_program_wrote(root: Path, notices: list[str]) -> None:
     make("train", "valid", "test")
     draw(Path("data/test/dog"), 1)
@@ -381,3 +431,10 @@ def test_check_knows_splits_and_what_the_program_wrote(root: Path, notices: list
     assert report.one_split_only == [("test", "dog")]
     assert not report.clean
     assert len(notices) == 1
+
+
+def test_unlabeled_images_of_a_list_validate_where_the_run_allowed_them(root: Path) -> None:
+    draw(Path("data"), 3)
+    Path("data/val.csv").write_text("path,labels\nant/0000.png,ant\nbee/0001.png,\n")
+    trained = TrainedOn("data", "data/val.csv", allow_unlabeled=True)
+    assert validation_places(trained) == [Path("data/ant/0000.png"), Path("data/bee/0001.png")]

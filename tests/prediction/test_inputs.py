@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 from inceptcli.prediction.inputs import Source, find_sources
+from tests.data.class_folders import pack, samples
 
 
 def paths(*arguments: str | Path, stdin: bytes = b"", null: bool = False) -> list[str]:
@@ -94,3 +95,11 @@ def test_standard_input_is_read_only_as_far_as_paths_are_asked_for() -> None:
 
     found = find_sources(["-"], Endless(), null=False)
     assert [next(found).path for _ in range(3)] == ["again.jpg"] * 3
+
+
+def test_a_tar_file_in_a_list_stands_for_its_images(tmp_path: Path) -> None:
+    shard = pack(tmp_path / "x.tar", samples(2))
+    given, listed = sources(shard), sources("-", stdin=f"{shard}\n".encode())
+    assert [source.path for source in listed] == [source.path for source in given]
+    assert len(listed) == 2
+    assert all(source.in_tar for source in listed)

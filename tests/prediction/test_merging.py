@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -194,3 +195,17 @@ def test_a_folder_without_parts_is_wrong_use(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(UsageError, match="neither a part of predict --shard nor a folder of parts"):
         Parts([tmp_path])
+
+
+def test_a_damaged_parquet_part_is_named(folder: Path) -> None:
+    (rows,) = (folder / "1.part").glob("rows-*.parquet")
+    content = rows.read_bytes()
+    refused = set()
+    for start in range(4, len(content) - 400, 16):
+        inverted = bytes(255 - byte for byte in content[start : start + 16])
+        rows.write_bytes(content[:start] + inverted + content[start + 16 :])
+        with suppress(UserError):
+            merged(folder)
+            continue
+        refused.add(start)
+    assert refused

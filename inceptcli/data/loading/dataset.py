@@ -117,10 +117,8 @@ class TrainingDataset(Dataset[Sample]):
                 continue
             label = as_target(self.source.label(index), self.num_classes)
             return Sample(image, label, index, tuple(skipped))
-        raise UnreadableImage(
-            f"{self.source.name(skipped[0].number)}: {skipped[0].reason}; the next "
-            f"{len(skipped) - 1} are unreadable too"
-        )
+        others = f"; the next {len(skipped) - 1} are unreadable too" * (len(skipped) > 1)
+        raise UnreadableImage(f"{self.source.name(skipped[0].number)}: {skipped[0].reason}{others}")
 
     def _image(self, index: int, seed: int) -> Tensor:
         if self.features is not None:

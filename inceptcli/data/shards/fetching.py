@@ -15,7 +15,7 @@ from inceptcli.files.cache_folder import cache_folder
 from inceptcli.files.regular_file import sha256_of
 from inceptcli.files.remote.address import Address, data_address
 from inceptcli.files.remote.copies import fetch_into, locked
-from inceptcli.files.remote.hub import hub_copy, is_kept
+from inceptcli.files.remote.hub import hub_copy, kept_copy
 from inceptcli.files.remote.object_store import files_at
 from inceptcli.files.remote.transport import FetchError
 
@@ -79,6 +79,7 @@ def _copy(address: Address) -> Path:
                     for name in CLASS_FILES:
                         _fetch_aside(_beside(address, name), kept.with_name(name), alone)
                     index = kept.with_name(f"{kept.name}.json")
+                    index.unlink(missing_ok=True)  # of a shard that was changed since
                     _fetch_aside(_beside(address, index.name), index, alone)
                     fetch_into(address, kept, sha256=_stated(index), alone=alone)
     except FetchError as error:
@@ -103,8 +104,8 @@ def _fetch_aside(address: Address, kept: Path, alone: bool) -> None:
 
 
 def _in_hub_cache(address: Address) -> Path:
-    if is_kept(address):
-        return hub_copy(address, None)
+    if (there := kept_copy(address)) is not None:
+        return there
     logger.info(f"fetching {address}")
     index = None
     for name in (*CLASS_FILES, f"{address.name}.json"):

@@ -67,12 +67,16 @@ def hub_copy(address: Address, most: int | None) -> Path:
         raise _unavailable(error) from error
 
 
-def is_kept(address: Address) -> bool:
-    """Return whether the client's cache has the file."""
+def kept_copy(address: Address) -> Path | None:
+    """Return the file in the client's cache, without the network; None if it is not there.
+
+    It is beside the others of its commit: a newer one may lack some of them.
+    """
     prepare()
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(**hub_file(address)._asdict()), str)
+    found = try_to_load_from_cache(**hub_file(address)._asdict())
+    return Path(found) if isinstance(found, str) else None
 
 
 def _unavailable(error: Exception) -> FetchError:

@@ -15,6 +15,7 @@ from inceptcli.plots.overlay import overlay
 from inceptcli.prediction.heat_maps import HeatMapFocus, HeatMaps, locate
 from inceptcli.prediction.inputs import Source
 from inceptcli.prediction.predict import Answer, Keep, Seen
+from inceptcli.prediction.recorded_options import DEFAULT_OPTIONS, RecordedOptions
 from inceptcli.text import defused
 from inceptcli.weights.metadata import ClassName
 
@@ -31,13 +32,18 @@ QUALITY = 92
 
 @contextmanager
 def explanations(
-    folder: Path, maps: HeatMaps, classes: Sequence[ClassName], index: int | None
+    folder: Path,
+    maps: HeatMaps,
+    classes: Sequence[ClassName],
+    index: int | None,
+    recorded: RecordedOptions = DEFAULT_OPTIONS,
 ) -> Iterator[Keep]:
     """Write each image's overlay into `folder`, and a row per image into the table.
 
     Explain the class `index`, or the most probable class of each image if it is None. The table has
     COLUMNS, one row per image in input order. Positions are in pixels of the upright image, empty
-    if there is no evidence for the class. The table appears when the block ends.
+    if there is no evidence for the class. The last columns are the `recorded` options. The table
+    appears when the block ends.
     """
     numbers = count(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,13 +52,15 @@ def explanations(
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         table = csv.writer(file)
-        table.writerow(COLUMNS)
+        said = recorded.as_texts()
+        last = said.values()
+        table.writerow((*COLUMNS, *said))
 
         def explain(source: Source, seen: Seen | UnreadableImage, _: Answer) -> None:
             number = next(numbers)
             if isinstance(seen, UnreadableImage):
                 empty = [""] * (len(COLUMNS) - 2)
-                table.writerow((defused(source.path), *empty, defused(str(seen))))
+                table.writerow((defused(source.path), *empty, defused(str(seen)), *last))
                 return
             explained = int(seen.probabilities.argmax()) if index is None else index
             (view,) = seen.views[0]
@@ -69,6 +77,7 @@ def explanations(
                     name,
                     *_numbers(locate(heat, maps.preprocessing.source_box(*seen.size))),
                     "",
+                    *last,
                 )
             )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,10 +74,15 @@ def read_rows(files: Iterable[RowsFile]) -> Iterator[Answer]:
     """Yield the answers in the files; raise UserError if a file has not its number of rows."""
     for path, expected in files:
         rows = 0
-        with suppress(ValueError):
+        try:
             for answer in _answers(path):
                 rows += 1
                 yield answer
+        except ValueError:
+            pass
+        except OSError as error:
+            if error.filename is not None:  # else pyarrow's, of a damaged file
+                raise
         if rows != expected:
             raise UserError(_broken(path, f"{rows} of {expected} rows can be read"))
 

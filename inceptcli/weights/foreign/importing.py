@@ -18,7 +18,7 @@ from inceptcli.weights.file import AUXILIARY_HEAD, save
 from inceptcli.weights.foreign import run_checkpoint
 from inceptcli.weights.foreign.declared import Declared
 from inceptcli.weights.foreign.recognition import recognize
-from inceptcli.weights.foreign.settling import NUM_IMAGENET_CLASSES, settle
+from inceptcli.weights.foreign.settling import NUM_IMAGENET_CLASSES, describes, settle
 from inceptcli.weights.formats import foreign_file
 from inceptcli.weights.formats.keras_config import KerasConfig
 from inceptcli.weights.header import MOST_CLASSES
@@ -115,12 +115,14 @@ def imported(
         remarks += passed_over
     theirs = table.theirs(expected)
     missing = [key for key in expected if theirs[key] not in tensors and not _is_counter(key)]
-    headless = not all(entry.has_classifier for entry in declared)
+    classifier = {key for key in expected if key.startswith("classifier.")}
+    is_headless = classifier <= {*missing} and any(
+        not entry.has_classifier and describes(entry, table) for entry in declared
+    )
     initialized = [
         key
         for key in missing
-        if (partial and not key.startswith(AUXILIARY_HEAD))
-        or (headless and key.startswith("classifier."))
+        if (partial and not key.startswith(AUXILIARY_HEAD)) or (is_headless and key in classifier)
     ]
     lacking = [key for key in missing if key not in initialized]
     if problems := _problems(expected, theirs, tensors, lacking):

@@ -54,11 +54,10 @@ def settle(
     """
     fitting, remarks = [], []
     for entry in declared:
-        architecture = TIMM.get(table.network, ("", None))[0]
-        if entry.architecture is not None and entry.architecture != architecture:
-            remarks.append(f"skipped {entry.origin}: it describes {entry.architecture}")
-        else:
+        if describes(entry, table):
             fitting.append(entry)
+        else:
+            remarks.append(f"skipped {entry.origin}: it describes {entry.architecture}")
     classes, origin = next(((e.classes, e.origin) for e in fitting if e.classes), (None, ""))
     if classes is not None and len(classes) != count:
         raise UserError(
@@ -91,6 +90,11 @@ def settle(
             "--classes FILE|FOLDER"
         )
     return Settled(classes, preprocessing, unnamed, assumed, origins, tuple(remarks))
+
+
+def describes(entry: Declared, table: KeyTable) -> bool:
+    """Return whether an entry is about the network of `table`, or may be."""
+    return entry.architecture in (None, TIMM.get(table.network, ("", None))[0])
 
 
 def _numbered(count: int) -> tuple[ClassName, ...]:

@@ -177,3 +177,28 @@ def test_a_cache_that_cannot_be_written_is_named(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match="cannot be written: Not a directory; set HF_HOME"):
         open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)
+
+
+def test_an_index_of_a_shard_that_was_changed_is_fetched_again(server: Server) -> None:
+    data = f"{server.url}/set/train-000000.tar"
+    (kept,) = fetching.fetch_shards([data])
+    kept.unlink()
+    kept.with_name(f"{kept.name}.json").write_text('{"sha256": "of an older one"}')
+    assert fetching.fetch_shards([data]) == [kept]
+    assert kept.is_file()
+
+
+def test_a_shard_in_the_cache_of_the_hub_stays_beside_its_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object) -> None:
+        raise AssertionError("the hub was asked, whose newer commit may lack the index")
+
+    snapshot = tmp_path / "hub/datasets--me--set/snapshots" / ("0" * 40)
+    kept = pack(snapshot / "train-0.tar", samples(3))
+    refs = tmp_path / "hub/datasets--me--set/refs"
+    refs.mkdir()
+    (refs / "main").write_text("0" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(fetching, "hub_copy", ask)
+    assert fetching.fetch_shards(["hf://datasets/me/set/train-0.tar"]) == [kept]
