@@ -543,7 +543,8 @@ def has_images_of(trained: TrainedOn, images: FolderSource) -> bool:
 def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardSource) -> bool:
     """Return whether `data` may be what a run trained on, in any form and place.
 
-    Its images then have names that the run recorded or, as in shards, mostly sizes that it did.
+    Some of its images then have a name and size that the run recorded or, as in shards, most have a
+    size that it did.
     """
     if trained.record is None or os.path.realpath(trained.path) == os.path.realpath(data):
         return True
@@ -551,10 +552,9 @@ def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardS
         recorded = KeptIdentity(trained.record).images
     except UserError:  # damaged
         return True
-    names, sizes = ({getattr(image, field) for image in recorded} for field in ("name", "bytes"))
+    known, sizes = {(image.name, image.bytes) for image in recorded}, {i.bytes for i in recorded}
     files = list(images.files())
-    alike = sum(size in sizes for _, size in files)
-    return 2 * alike >= len(files) or not names.isdisjoint(name for name, _ in files)
+    return 2 * sum(size in sizes for _, size in files) >= len(files) or not known.isdisjoint(files)
 
 
 def _split_of(data: str) -> Split | None:
