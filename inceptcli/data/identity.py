@@ -80,7 +80,7 @@ class DataIdentity:
         for part, source in self._parts():
             firsts = set(_firsts(source))
             for number, (name, size) in enumerate(source.files()):
-                start = _start(source, number) if number in firsts else ""
+                start = start_of(source, number) if number in firsts else ""
                 yield Listed(part, source.label(number), name, size, start)
 
     def _parts(self) -> Iterator[tuple[str, ListedSource]]:
@@ -105,7 +105,7 @@ class DataIdentity:
             for at in images[::LINES]:
                 lines = _lines(part, map(source.label, images[at : at + LINES]), files)
                 for first in firsts[bisect_left(firsts, at) : bisect_left(firsts, at + len(lines))]:
-                    lines[first - at] += f', "{_start(source, first)}"'
+                    lines[first - at] += f', "{start_of(source, first)}"'
                 yield "".join([f"[{line}]\n" for line in lines]).encode()
 
 
@@ -131,7 +131,8 @@ def _firsts(source: ListedSource) -> list[int]:
     return firsts
 
 
-def _start(source: ListedSource, number: int) -> str:
+def start_of(source: ListedSource, number: int) -> str:
+    """Return a hash of the first bytes of an image file."""
     return hashlib.sha256(source.start(number, START)).hexdigest()[:16]
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import class_folder, labeled_for, positions, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.label_files import images_to_train_on, is_list_to_train_on
+from inceptcli.data.recorded_images import RecordedImages
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.source import ShardSource, open_shards
 from inceptcli.data.sources import FolderSource, ListedSource, is_multi_label
@@ -37,14 +39,19 @@ Measured = Literal["train", "val", "test", "all"]
 """Images of a dataset to use: one of its splits, or all if it has none."""
 
 
+Place = tuple[str, str]
+"""The real path of a folder, and the name of a file in it."""
+
+
 class TrainedOn(NamedTuple):
-    """Training data of a run, from its recipe; `record` is its data.jsonl.gz, if that is there."""
+    """Training data of a run, from its recipe; `record` has its images, if it is there."""
 
     path: str
     val_path: str | None = None
     val_fraction: float | None = None
     allow_unlabeled: bool = False
-    record: Path | None = None
+    exclude: str | None = None
+    record: RecordedImages | None = None
 
 
 class Chosen(NamedTuple):
@@ -388,8 +395,8 @@ def _without_validation(
     """
     remain = np.ones(len(train), bool)
     if isinstance(train, FolderSource) and isinstance(val, FolderSource):
-        validating = {*places_of(val), *places_of(val, through_links=True)}
-        is_only_train = (place not in validating for place in places_of(train))
+        validating = {*chain.from_iterable(places_of(val))}
+        is_only_train = (validating.isdisjoint(places) for places in places_of(train))
         remain = np.fromiter(is_only_train, bool, len(train))
     elif isinstance(train, ShardSource) and isinstance(val, ShardSource):
         of_val = {path.resolve() for path in val.shards}
@@ -411,19 +418,18 @@ def _without_validation(
     return left
 
 
-def places_of(source: FolderSource, *, through_links: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield the real folder and the name of each image; of the file that a link leads to, if asked.
-
-    Folders are resolved once each. To look for links takes a call of the system for each image.
-    """
+def places_of(source: FolderSource) -> Iterator[tuple[Place, Place]]:
+    """Yield each image's place, and that of the file that it leads to if it is a link."""
     real: dict[str, str] = {}
     for path in source.images.paths.texts():
-        if through_links and os.path.islink(path):  # noqa: PTH114 (a Path takes longer)
-            path = os.path.realpath(path)
         folder, name = os.path.split(path)
         if folder not in real:
             real[folder] = os.path.realpath(folder)
-        yield real[folder], name
+        own = target = real[folder], name
+        if os.path.islink(path):  # noqa: PTH114 (a Path takes longer)
+            head, tail = os.path.split(os.path.realpath(path))
+            target = head, tail
+        yield own, target
 
 
 def _check_same_labels(train: ListedSource, val: ListedSource, data: str, val_data: str) -> None:
@@ -529,32 +535,31 @@ def part_by_fraction(
     return Chosen(val, "val", val_fraction)
 
 
-def has_images_of(trained: TrainedOn, images: FolderSource) -> bool:
-    """Return whether the names of the images are those that a run recorded."""
-    if trained.record is None:
-        return False
-    try:
-        recorded = {image.name for image in KeptIdentity(trained.record).images}
-    except UserError:  # damaged
-        return False
-    return recorded == {*images.names()}
+def lists_data_of(trained: TrainedOn, data: str, images: FolderSource) -> bool:
+    """Return whether a CSV file lists the images of a run: it is the run's, or has their names."""
+    if os.path.realpath(trained.path) == os.path.realpath(data):
+        return True
+    return trained.record is not None and trained.record.names <= {*images.names()}
 
 
 def _may_be_data_of(trained: TrainedOn, data: str, images: FolderSource | ShardSource) -> bool:
     """Return whether `data` may be what a run trained on, in any form and place.
 
-    Some of its images then have a name and size that the run recorded or, as in shards, most have a
-    size that it did.
+    Without a record of the run's images, it may be if it shares names with what is at the place
+    where the run found them, or if there is nothing.
     """
-    if trained.record is None or os.path.realpath(trained.path) == os.path.realpath(data):
+    if os.path.realpath(trained.path) == os.path.realpath(data):
+        return True
+    if trained.record is not None:
+        return trained.record.are_in(images)
+    if not os.path.exists(trained.path):  # noqa: PTH110 (Path raises where a folder is closed)
         return True
     try:
-        recorded = KeptIdentity(trained.record).images
-    except UserError:  # damaged
+        dataset = open_dataset(trained.path, trained.val_path, allow_unlabeled=True)
+        there = dataset.images(dataset.training or "all", None)
+    except (OSError, UserError):
         return True
-    known, sizes = {(image.name, image.bytes) for image in recorded}, {i.bytes for i in recorded}
-    files = list(images.files())
-    return 2 * sum(size in sizes for _, size in files) >= len(files) or not known.isdisjoint(files)
+    return not {*images.names()}.isdisjoint(there.names())
 
 
 def _split_of(data: str) -> Split | None:
@@ -576,16 +581,20 @@ def training_places(trained: TrainedOn) -> list[Path]:
         return []
 
 
-def validating_places(trained: TrainedOn) -> set[tuple[str, str]]:
-    """Return the places of the local images of `val_path`, which do not train; see `places_of`."""
+def validating_places(trained: TrainedOn, classes: Sequence[str]) -> set[Place]:
+    """Return the places of the local images of `val_path` that validated, and those of their links.
+
+    They did not train. Those of shards are left out, as shards that validate do not train.
+    """
     if trained.val_path is None or "://" in trained.val_path:
         return set()
     try:
-        val = open_dataset(trained.val_path, allow_unlabeled=True)
-        source = val.images(val.default or "all", None)
+        val = open_for_evaluation(trained.val_path, classes, allow_unlabeled=True)
+        if trained.exclude is not None and Path(trained.exclude).is_file():
+            val = FolderSource(leave_out(val, Path(trained.exclude), trained.val_path).images)
     except (OSError, UserError):
         return set()
-    return set(places_of(source)) if isinstance(source, FolderSource) else set()
+    return {*chain.from_iterable(places_of(val))} if isinstance(val, FolderSource) else set()
 
 
 def _kept_split(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import LabeledImages, find_images, is_image, subfolders
+from inceptcli.data.folders import LabeledImages, find_images, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.label_files import (
     KAGGLE_LABELS,
@@ -28,8 +26,9 @@ from inceptcli.data.label_files import (
 )
 from inceptcli.data.open_data import (
     Measured,
+    Place,
     TrainedOn,
-    has_images_of,
+    lists_data_of,
     open_for_evaluation,
     open_split,
     part_by_fraction,
@@ -39,6 +38,7 @@ from inceptcli.data.open_data import (
     validation_places,
 )
 from inceptcli.data.pixels.shapes import CLASSES, Shapes
+from inceptcli.data.recorded_images import RecordedImages
 from inceptcli.data.selected_images import SelectedImages, of_classes
 from inceptcli.data.shards.files import means_shards
 from inceptcli.data.shards.source import ShardSource
@@ -160,8 +160,8 @@ def images_to_measure(
             found = found._replace(notes=(*found.notes, note))
     notes = [
         note
-        for (path, _), recipe in zip(weights, recipes, strict=True)
-        if recipe and (note := _trained_on(path, recipe, found))
+        for (path, member), recipe in zip(weights, recipes, strict=True)
+        if recipe and (note := _trained_on(path, member, recipe, found))
     ]
     found = found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
     return found if wanted.labels is None else found.with_labels(wanted.labels, metadata.classes)
@@ -199,7 +199,11 @@ def _own(
 def _split(
     data: str, ids: Sequence[str], split: Measured | None, recipe: Recipe | None, weights: Path
 ) -> MeasuredImages:
-    chosen = open_split(data, ids, split, _trained(recipe, weights) if recipe else None)
+    trained = None
+    if recipe is not None:
+        needs_record = recipe.data.val_fraction and _is_elsewhere(data, recipe.data.path)
+        trained = _trained(recipe, weights if needs_record else None)
+    chosen = open_split(data, ids, split, trained)
     fraction = chosen.val_fraction
     return MeasuredImages(chosen.source, data, chosen.split, 0, (), fraction, _lists(data))
 
@@ -249,13 +253,17 @@ def _numbered(folders: Iterable[str]) -> dict[str, int]:
 
 
 def _trained(recipe: Recipe, weights: Path | None = None) -> TrainedOn | None:
+    """Return the data of a run; with its `weights`, also the record beside them, if it is there."""
     data = recipe.data
     if data.path is None:
         return None
-    record = weights and weights.parent / DATA
-    if record is not None and not record.is_file():
-        record = None
-    return TrainedOn(data.path, data.val_path, data.val_fraction, data.allow_unlabeled, record)
+    record = None
+    if weights is not None:
+        with suppress(UserError):  # missing or damaged
+            record = RecordedImages(weights.resolve().parent / DATA)
+    return TrainedOn(
+        data.path, data.val_path, data.val_fraction, data.allow_unlabeled, data.exclude, record
+    )
 
 
 def _check_there(data: str, what: str, file: Path) -> None:
@@ -301,10 +309,11 @@ def _given(
     else:
         images, notes, read = evaluation_images(Path(data), ids, names, **options)
         source = FolderSource(images)
-    trained = None if recipe is None else _trained(recipe, file)
-    if isinstance(source, FolderSource) and trained and group is None:
-        fraction, splits = trained.val_fraction, (None, "train", "val")
-        if fraction and wanted.split in splits and has_images_of(trained, source):
+    fraction = None if recipe is None else recipe.data.val_fraction
+    if fraction and isinstance(source, FolderSource) and group is None and wanted.split != "all":
+        assert recipe is not None
+        trained = _trained(recipe, file)
+        if wanted.split != "test" and trained and lists_data_of(trained, data, source):
             chosen = part_by_fraction(source, data, wanted.split, fraction)
             return MeasuredImages(chosen.source, data, chosen.split, 0, notes, fraction, read)
     if wanted.split not in (None, split):
@@ -393,9 +402,11 @@ def _without(found: MeasuredImages, exclude: Path) -> MeasuredImages:
     )
 
 
-def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None:
+def _trained_on(
+    file: Path, metadata: WeightsMetadata, recipe: Recipe, found: MeasuredImages
+) -> str | None:
     """Return a note if some of the images are training images of a run."""
-    trained, images = _trained(recipe, file), len(found.source)
+    trained, images = _trained(recipe), len(found.source)
     if trained is None:
         if found.data != "shapes" or found.split != "train":
             return None
@@ -404,11 +415,10 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
     if fraction is not None and found.split == "val" and found.val_fraction == fraction:
         return None
     places = training_places(trained)
-    count = _count_in(found.source, places)
-    if count and isinstance(found.source, FolderSource):
-        count -= _count_validating(found.source, places, trained)
-    if not places and trained.record is not None:  # the data has moved
-        count = _count_recorded(found.source, trained.record)
+    ids = [entry.id for entry in metadata.classes]
+    count = _count_in(found.source, places, validating_places(trained, ids) if places else set())
+    if _is_elsewhere(found.data, trained.path, trained.val_path):
+        count = _count_elsewhere(file, recipe, found.source, count)
     if not count:
         return None
     if fraction is not None and found.split != "train" and places:
@@ -417,6 +427,20 @@ def _trained_on(file: Path, recipe: Recipe, found: MeasuredImages) -> str | None
             f"which has {count} of the {images} images; `inceptcli eval {file}` measures the rest"
         )
     return f"{file}: was trained on {count} of these {images} images"
+
+
+def _is_elsewhere(data: str, *known: str | None) -> bool:
+    return all(path is None or os.path.realpath(path) != os.path.realpath(data) for path in known)
+
+
+def _count_elsewhere(file: Path, recipe: Recipe, source: ImageSource, count: int) -> int:
+    """Correct the number of training images, found by place, by the record of the run."""
+    trained = _trained(recipe, file)
+    if not isinstance(source, FolderSource | ShardSource) or not (trained and trained.record):
+        return count
+    if trained.record.count(source, "val") == len(source):
+        return 0
+    return count or trained.record.count(source, "train")
 
 
 def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
@@ -429,50 +453,45 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
         return found.data == "shapes" and found.split == "val"
     if trained.val_fraction is not None:
         return found.split == "val" and found.val_fraction == trained.val_fraction
-    return _count_in(found.source, validation_places(trained)) > 0
+    validating = validating_places(trained, [entry.id for entry in metadata.classes])
+    source = _whole(found.source)
+    if validating and isinstance(source, FolderSource):
+        return any(not validating.isdisjoint(places) for places in places_of(source))
+    return _count_in(source, validation_places(trained)) > 0
 
 
-def _count_recorded(source: ImageSource, record: Path) -> int:
-    """Count the images that a run recorded as training images, by name and size."""
-    if not isinstance(source, FolderSource | ShardSource):
-        return 0
-    try:
-        recorded = KeptIdentity(record).images
-    except UserError:  # damaged
-        return 0
-    trained = {(image.name, image.bytes) for image in recorded if image.part == "train"}
-    return sum(file in trained for file in source.files())
-
-
-def _count_validating(source: FolderSource, places: Iterable[Path], trained: TrainedOn) -> int:
-    """Count the images in training places that validated, and so did not train."""
-    validating = validating_places(trained)
-    if not validating:
-        return 0
-    kept = np.fromiter((place in validating for place in places_of(source)), bool, len(source))
-    return _count_in(source.where(kept), places)
-
-
-def _count_in(source: ImageSource, places: Iterable[Path]) -> int:
-    """Count the images that are in one of the places: folders, tar files or the images.
-
-    Of selected images, it counts those of the whole.
-    """
+def _whole(source: ImageSource) -> ImageSource:
+    """Return the source of which images were selected, if they were."""
     while isinstance(source, SelectedImages):
         source = source.whole
-    roots = {os.path.realpath(place) for place in places}
+    return source
+
+
+def _count_in(source: ImageSource, places: Sequence[Path], others: Collection[Place] = ()) -> int:
+    """Count the images in one of the places (folders, tar files or images) and not at `others`.
+
+    An image is also where the file lies to which it links. Of selected images, it counts those of
+    the whole.
+    """
+    source, roots = _whole(source), {os.path.realpath(place) for place in places}
+
+    def is_below(path: Path) -> bool:
+        return not roots.isdisjoint(map(str, (path, *path.parents)))
+
     if isinstance(source, ShardSource):
-        numbers = Counter(source.shard_of.tolist())
-        counts = Counter({str(source.shards[number]): n for number, n in numbers.items()})
-    elif isinstance(source, FolderSource):
-        paths = source.images.paths
-        if any(map(is_image, places)):  # of a CSV file
-            return sum(os.path.realpath(path) in roots for path in paths)
-        counts = Counter(folder for folder, _ in places_of(source, through_links=True))
-    else:
+        shards = [is_below(Path(os.path.realpath(shard))) for shard in source.shards]
+        return sum(shards[number] for number in source.shard_of.tolist())
+    if not isinstance(source, FolderSource):
         return 0
-    total = 0
-    for place, number in counts.items():
-        real = Path(os.path.realpath(place))
-        total += number * (not roots.isdisjoint(map(str, (real, *real.parents))))
-    return total
+    below: dict[str, bool] = {}
+
+    def is_inside(place: Place) -> bool:
+        folder, name = place
+        if folder not in below:
+            below[folder] = is_below(Path(folder))
+        return below[folder] or os.path.join(folder, name) in roots  # noqa: PTH118 (is slower)
+
+    return sum(
+        (is_inside(own) or is_inside(target)) and own not in others and target not in others
+        for own, target in places_of(source)
+    )

@@ -16,6 +16,7 @@ from inceptcli.data.open_data import (
     training_places,
     validation_places,
 )
+from inceptcli.data.recorded_images import RecordedImages
 from inceptcli.data.sources import ImageSource
 from inceptcli.data.splits import NAMES, split_folders
 from inceptcli.errors import UsageError, UserError
@@ -407,7 +408,7 @@ def test_a_run_knows_its_data_as_shards_and_from_another_folder(
     train, val, classes = open_for_training("data", None, 0.3)
     record = root / "data.jsonl.gz"
     DataIdentity(classes, train, val).write(record)
-    trained = TrainedOn("data", None, 0.3, record=record)
+    trained = TrainedOn("data", None, 0.3, record=RecordedImages(record))
     (root / "elsewhere").mkdir()
     draw(Path("elsewhere/data"), 12, first=100)  # other images, at the path that the run recorded
     monkeypatch.chdir("elsewhere")

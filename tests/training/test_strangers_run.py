@@ -104,7 +104,9 @@ def archive(**members: bytes) -> bytes:
 
 def checkpoint(**changes: object) -> bytes:
     content: dict[str, object] = {
-        "callbacks": {"ResumeCheckpoint": {"validated": True}, "Recorder": {"waited": 0}},
+        "callbacks": {
+            "ResumeCheckpoint": {"validated": True, "ranks": 1}, "Recorder": {"waited": 0}
+        },
         "global_step": 3, "epoch": 0,
         "loops": {}, "lr_schedulers": [], "optimizer_states": [], "state_dict": {},
         "pytorch-lightning_version": "2.6.0",
