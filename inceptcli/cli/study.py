@@ -271,7 +271,7 @@ def _compared(entry: dict[str, Any]) -> str:
         claim = f" {WORDS[entry['expected']]} ".join(pairs)
     ending = ""
     if interval := entry.get("images_interval"):
-        low, high = (f"{100 * bound:+.1f}" for bound in interval)
+        low, high = (f"{100 * bound:+z.1f}" for bound in interval)
         ending = f"; {low} to {high} over the images"
     return f"{claim}{_decided(entry, 'points')}{ending}"
 
@@ -284,8 +284,8 @@ def _trend(entry: dict[str, Any]) -> str:
 def _decided(entry: dict[str, Any], unit: str) -> str:
     margin = "" if entry["margin"] is None else f" (margin {100 * entry['margin']:g} points)"
     return (
-        f"{margin}: {entry['answer']} ({100 * entry['difference']:+.1f} {unit}, 95 % interval "
-        f"{100 * entry['low']:+.1f} to {100 * entry['high']:+.1f}, adjusted p "
+        f"{margin}: {entry['answer']} ({100 * entry['difference']:+z.1f} {unit}, 95 % interval "
+        f"{100 * entry['low']:+z.1f} to {100 * entry['high']:+z.1f}, adjusted p "
         f"{entry['adjusted_p']:.2g})"
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from inceptcli.cli.study import command_given
+from inceptcli.cli.study import command_given, verdicts_in_words
 from inceptcli.processes.cores import usable_cores
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.studies.test_training import PROGRAM
@@ -170,3 +170,13 @@ def test_the_command_in_the_json_has_no_secrets() -> None:
     command = command_given("wide", {"--data": data, "--output": "runs/wide", "--seeds": None})
     shown = "'https://example.org/{0..3}.tar?token=...'"
     assert command == f"inceptcli study wide --data {shown} --output runs/wide"
+
+
+def test_no_difference_has_no_sign_of_one() -> None:
+    verdict = {
+        "arm": "two", "against": "one", "expected": "lower", "measure": "last-error",
+        "margin": None, "answer": "undecided", "difference": -1e-18, "low": -0.05, "high": 0.05,
+        "adjusted_p": 1.0,
+    }  # fmt: skip
+    (line,) = verdicts_in_words({"verdicts": [verdict], "trends": [], "threshold": None})
+    assert "(+0.0 points, 95 % interval -5.0 to +5.0, adjusted p 1)" in line
