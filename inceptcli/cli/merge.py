@@ -11,6 +11,7 @@ from typer import Argument, Option
 
 from inceptcli.cli.options import Quiet
 from inceptcli.cli.outputs import (
+    ROWS_SUFFIXES_IN_WORDS,
     OutputFiles,
     check_installed,
     check_no_terminal,
@@ -47,8 +48,7 @@ def merge(
         Option(
             metavar="FILE",
             show_default="standard output",
-            help="Output file: .csv .json .jsonl .ndjson .parquet .pq .tsv, text formats also with "
-            ".gz. It appears when all rows are written.",
+            help=f"Output file: {ROWS_SUFFIXES_IN_WORDS}. It appears when all rows are written.",
         ),
     ] = None,
     output_format: Annotated[

@@ -115,6 +115,10 @@ FORMATS = {
 }
 """Output formats by file extension."""
 
+ROWS_SUFFIXES_IN_WORDS = (
+    f"{' '.join(suffix for suffix, name in FORMATS.items() if name != 'table')}, text formats also "
+    "with .gz"
+)
 SUFFIXES_IN_WORDS = f"{' '.join(FORMATS)}, text formats also with .gz"
 
 

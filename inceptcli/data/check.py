@@ -8,7 +8,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -233,9 +233,8 @@ def check_dataset(
         progress(number + 1, len(files))
         if not entry.digest and not entry.problem:
             left_out.add_file(entry.place.path.name)
-    report = _report(names, files, tally, left_out)
-    is_one_label = find is not _files_in_list  # a list may have one class, of multi-label data
-    return replace(report, one_class=is_one_label and len(report.classes) == 1)
+    # A list may have one class, of multi-label data.
+    return _report(names, files, tally, left_out, fewest=1 if find is _files_in_list else 2)
 
 
 @dataclass
@@ -413,8 +412,13 @@ def _inspect_in_tar(place: CheckedFile, image: TarImage) -> Inspected:
 
 
 def _report(
-    names: dict[str, list[str]], files: CheckedFiles, tally: _Tally, left_out: LeftOut
+    names: dict[str, list[str]],
+    files: CheckedFiles,
+    tally: _Tally,
+    left_out: LeftOut,
+    fewest: int,
 ) -> Report:
+    """Return the report; training refuses data of fewer classes than `fewest`."""
     images, counts = len(tally.numbers), tally.counts
     odd = {name for name, count in tally.formats.items() if count < ODD_SHARE * images}
     classes = sorted({name for found in names.values() for name in found})
@@ -436,7 +440,7 @@ def _report(
         _spread(tally.widths),
         _spread(tally.heights),
         left_out,
-        one_class=False,
+        one_class=len(classes) < fewest,
     )
 
 
