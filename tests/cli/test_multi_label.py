@@ -80,7 +80,7 @@ def test_training_evaluation_prediction_and_onnx_agree(
     labels = [answers(weights, pairs) for weights in (run, exported)]
     assert labels[0] == labels[1]
     rows = tmp_path / "rows.csv"
-    inceptcli("eval", run, "--data", pairs / "labels.csv", "--predictions", rows)
+    inceptcli("eval", run, "--data", pairs / "labels.csv", "--split", "all", "--predictions", rows)
     with rows.open(newline="") as file:
         expected = [set(filter(None, row["predicted"].split(";"))) for row in csv.DictReader(file)]
     assert labels[0] == expected
