@@ -38,7 +38,7 @@ EPILOG = """Examples:
 
 \b
   inceptcli study residual-speed --data flowers --output runs/residual-speed --jobs 2
-  inceptcli study scaling --data flowers --output runs/scaling --format json
+  inceptcli study warm-up --data flowers --output runs/warm-up --format json
   inceptcli study my-study.yaml --data flowers --output runs/my-study
 """
 

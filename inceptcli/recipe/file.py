@@ -137,7 +137,7 @@ def bundled_names() -> list[str]:
 
 
 def study_names() -> list[str]:
-    """Return the names of bundled studies, such as scaling."""
+    """Return the names of bundled studies, such as warm-up."""
     return [name.removeprefix(STUDIES) for name in _names() if name.startswith(STUDIES)]
 
 

@@ -83,7 +83,7 @@ def test_a_recipe_is_printed_as_it_is() -> None:
             ["recipe", "dem"],
             "list recipe: no such recipe dem; known: demo, finetune, finetune-head,",
         ),
-        (["recipe", "studies/scaling"], "no such recipe studies/scaling; known: demo,"),
+        (["recipe", "studies/warm-up"], "no such recipe studies/warm-up; known: demo,"),
         (["networks", "irv2"], "list networks takes no name, got irv2"),
     ],
 )
