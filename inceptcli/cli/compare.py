@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAPER_WINDOW = 2.0
-"""Epochs on either side over which curves are averaged beside the paper's, which are noisy."""
+"""Epochs over which curves are averaged beside the paper's, which are noisy."""
 
 EPILOG = """Examples:
 
@@ -74,8 +74,8 @@ def compare(
         float | None,
         Option(
             metavar="EPOCHS",
-            help="Smooth all curves over this many epochs on either side for thresholds and final "
-            "values. Default: 2 with --paper, whose curves are noisy, else 0.",
+            help="Average all curves over this many epochs, up to the epoch in question, for "
+            "thresholds and final values. Default: 2 with --paper, whose curves are noisy, else 0.",
             min=0,
             show_default=False,
         ),
@@ -232,8 +232,8 @@ def _print_reached(
 
     reached = reach_all(curves, thresholds or default_thresholds(curves, window), window)
     if output_format == "json":
-        echo(reached_table.as_json(reached))
+        echo(reached_table.as_json(reached, window))
     elif output_format == "csv":
-        echo(reached_table.as_csv(reached), nl=False)
+        echo(reached_table.as_csv(reached, window), nl=False)
     else:
-        reached_table.print_table(reached, by)
+        reached_table.print_table(reached, by, window)

@@ -17,7 +17,7 @@ from typer import Argument, Option, echo
 from inceptcli.cli.completion import complete_study
 from inceptcli.cli.outputs import OutputFiles, print_fitted, say_written
 from inceptcli.errors import UsageError, UserError
-from inceptcli.files.remote.address import redacted
+from inceptcli.files.remote.address import redacted, scheme_of
 from inceptcli.progress.display import hide, hush
 from inceptcli.text import printable
 
@@ -67,7 +67,12 @@ def study(
     ] = None,
     seeds: Annotated[
         int | None,
-        Option(min=2, max=100, help="Runs per arm. Default: the study's.", show_default=False),
+        Option(
+            min=2,
+            max=100,
+            help="Runs per arm: the study's seeds, then new ones. Default: the study's.",
+            show_default=False,
+        ),
     ] = None,
     jobs: Annotated[
         int, Option(min=1, help="Number of parallel runs; they share the CPU cores evenly.")
@@ -163,9 +168,9 @@ def _relative(text: str) -> str:
 
     An address is returned without its secrets.
     """
-    path = Path(text)
-    if not path.is_absolute():
+    if scheme_of(text):
         return redacted(text)
+    path = Path(os.path.abspath(text))  # noqa: PTH100 (links stay what they are called)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
 

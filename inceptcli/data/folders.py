@@ -7,7 +7,7 @@ import logging
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -281,7 +281,7 @@ def _walk(
         if identity in entered:
             continue
         entered.add(identity)
-        if outputs is not None and is_own_output({*folders, *files}):
+        if outputs is not None and is_own_output(folders, files):
             outputs.append(Path(place))
             continue
         if left_out is not None:
@@ -362,10 +362,15 @@ def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
 RUN_FILES = {"lock", "model.safetensors", "recipe.yaml", "train.log"}
 """A run directory has at least two of these; a run that is starting has only a lock."""
 
+STUDY_FIGURE = "study.png"
+"""The only file beside the runs of a study."""
+
 EXPLANATIONS = "explanations.csv"
 """Written beside the images of `predict --explain`."""
 
 
-def is_own_output(names: Set[str]) -> bool:
-    """Return whether `train` or `predict --explain` wrote a folder with these file names."""
-    return len(names & RUN_FILES) > 1 or names == {"lock"} or EXPLANATIONS in names
+def is_own_output(folders: Sequence[str], files: Sequence[str]) -> bool:
+    """Return whether `train`, `study` or `predict --explain` wrote a folder that contains these."""
+    is_run = len(RUN_FILES.intersection(files)) > 1 or (files == ["lock"] and not folders)
+    is_study = bool(folders) and files == [STUDY_FIGURE]
+    return is_run or is_study or EXPLANATIONS in files

@@ -16,8 +16,11 @@ from inceptcli.text import defused, printable
 UNITS = {"epoch": "Epochs", "step": "Steps", "hours": "Hours"}
 
 
-def as_json(table: Sequence[CurveReached]) -> str:
-    """Return one object; errors in percent. `reached` is yes, no, or before the curve starts."""
+def as_json(table: Sequence[CurveReached], window: float) -> str:
+    """Return one object; errors in percent. `reached` is yes, no, or before the curve starts.
+
+    `reached` and `final` are of means over the last `window` epochs, `best` of single epochs.
+    """
     metric = table[0].curve.metric
     entries = [
         {
@@ -31,22 +34,23 @@ def as_json(table: Sequence[CurveReached]) -> str:
         }
         for row in table
     ]
-    return json.dumps({"metric": metric, "unit": METRICS[metric].unit, "curves": entries}, indent=2)
+    head = {"metric": metric, "unit": METRICS[metric].unit, "window": window}
+    return json.dumps({**head, "curves": entries}, indent=2)
 
 
-def as_csv(table: Sequence[CurveReached]) -> str:
+def as_csv(table: Sequence[CurveReached], window: float) -> str:
     """Return a line per curve and value; fields as in the JSON."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("curve", "source", "metric", "value", *_fields(None)))
+    writer.writerow(("curve", "source", "metric", "window", "value", *_fields(None)))
     for row in table:
-        head = defused(printable(row.curve.name)), row.curve.source, row.curve.metric
+        head = defused(printable(row.curve.name)), row.curve.source, row.curve.metric, f"{window:g}"
         for value, at in row.reached.items():
             writer.writerow((*head, f"{value:g}", *_fields(at).values()))
     return text.getvalue()
 
 
-def print_table(table: Sequence[CurveReached], by: By) -> None:
+def print_table(table: Sequence[CurveReached], by: By, window: float) -> None:
     """Print a row per curve and a column per value; a star marks the first curve to reach it."""
     from rich.box import SIMPLE
     from rich.table import Table
@@ -72,7 +76,8 @@ def print_table(table: Sequence[CurveReached], by: By) -> None:
         epoch = f"{row.curve.best_epoch:{'.0f' if row.curve.published else '.10g'}}"
         drawn.add_row(printable(row.curve.name), *cells, best, epoch, final)
     console = results_console()
-    console.print(f"{UNITS[by]} until the {metric.title.lower()} is at most")
+    of_mean = f", the mean of the last {window:g} epochs," if window else ""
+    console.print(f"{UNITS[by]} until the {metric.title.lower()}{of_mean} is at most")
     console.print(drawn)
     for sign, meaning in sorted(legend.items()):
         console.print(f"{sign:<2}  {meaning}")

@@ -46,43 +46,44 @@ def reach_all(
         CurveReached(
             curve,
             {value: first_reaching(curve, value, window) for value in thresholds},
-            mean_around(curve, curve.epochs[-1], window),
+            mean_before(curve, curve.epochs[-1], window),
         )
         for curve in curves
     ]
 
 
 def first_reaching(curve: Curve, threshold: float, window: float) -> Reached | None:
-    """Return the first epoch whose mean over `window` epochs on either side is at most `threshold`.
+    """Return the first epoch at which the mean of the last `window` epochs is at most `threshold`.
 
-    A window of 0 uses the values unchanged. For the paper's curves, only whole epochs count.
+    A window of 0 uses the values unchanged. What comes after an epoch does not count for
+    it. For the paper's curves, only whole epochs count.
     """
     if curve.published:
         whole = range(math.ceil(curve.epochs[0]), math.floor(curve.epochs[-1]) + 1)
         for number in whole:
-            if mean_around(curve, number, window) <= threshold:
+            if mean_before(curve, number, window) <= threshold:
                 return Reached(number, None, None, before=number == whole[0])
         return None
     assert curve.steps is not None
     assert curve.hours is not None
     for epoch, step, hours in zip(curve.epochs, curve.steps, curve.hours, strict=True):
-        if mean_around(curve, epoch, window) <= threshold:
+        if mean_before(curve, epoch, window) <= threshold:
             return Reached(epoch, step, hours)
     return None
 
 
-def mean_around(curve: Curve, epoch: float, window: float) -> float:
-    """Return the mean of the linearly interpolated curve from epoch - window to epoch + window.
+def mean_before(curve: Curve, epoch: float, window: float) -> float:
+    """Return the mean of the linearly interpolated curve from epoch - window to epoch.
 
-    The interval is cut off at the ends of the curve.
+    The interval is cut off where the curve begins.
     """
-    low, high = max(epoch - window, curve.epochs[0]), min(epoch + window, curve.epochs[-1])
-    if low >= high:
+    low = max(epoch - window, curve.epochs[0])
+    if low >= epoch:
         return value_at(curve, epoch)
-    inside = curve.epochs[bisect_right(curve.epochs, low) : bisect_left(curve.epochs, high)]
-    corners = [(at, value_at(curve, at)) for at in (low, *inside, high)]
+    inside = curve.epochs[bisect_right(curve.epochs, low) : bisect_left(curve.epochs, epoch)]
+    corners = [(at, value_at(curve, at)) for at in (low, *inside, epoch)]
     area = sum((b - a) * (left + right) / 2 for (a, left), (b, right) in pairwise(corners))
-    return area / (high - low)
+    return area / (epoch - low)
 
 
 def value_at(curve: Curve, epoch: float) -> float:
@@ -99,7 +100,7 @@ def default_thresholds(curves: Sequence[Curve], window: float) -> list[float]:
     """Return at most eight descending round values, from the lowest first value to the best."""
     best = [min(curve.values) for curve in curves]
     begun = [
-        mean_around(curve, math.ceil(curve.epochs[0]), window)
+        mean_before(curve, math.ceil(curve.epochs[0]), window)
         if curve.published
         else curve.values[0]
         for curve in curves

@@ -235,12 +235,15 @@ def _range(means: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def _mark_threshold(axes: Axes, result: Result, threshold: Mapping[str, Any]) -> None:
-    """Draw a line before the first cell above the threshold."""
-    across, _ = result["grid"]["axes"]
+    """Draw a line before the first cell above the threshold, counted from the smallest value."""
+    across, down = result["grid"]["axes"]
     at = {cell["arm"]: cell["at"] for cell in result["grid"]["cells"]}
     for found in threshold["found"]:
         if found["arm"] is not None:
             column, row = at[found["arm"]]
             is_across = threshold["along"] == across["key"]
+            values = (across if is_across else down)["values"]
+            descends = values[0] > values[-1]
+            column, row = column + (is_across and descends), row + (not is_across and descends)
             ends = [column, column + (not is_across)], [row, row + is_across]
             axes.plot(*ends, color=COLORS[1], linewidth=3.5, solid_capstyle="butt", clip_on=False)

@@ -131,11 +131,13 @@ class Threshold(Section):
 class Claim(Section):
     """What the paper says, in our words, and where: a section such as 3.3, or `abstract`.
 
-    `note` says how the study differs from the paper, for the page of all claims.
+    For the page of all claims, `scope` says what a verdict is limited to (early in training), and
+    `note` how the study differs from the paper.
     """
 
     section: Annotated[str, StringConstraints(pattern=r"^(abstract|[1-6](\.[1-9])?)$")]
     says: Annotated[str, StringConstraints(pattern=r"^[A-Z].*\.$")]
+    scope: Annotated[str, StringConstraints(pattern=r"^[a-z].*[a-z]$")] | None = None
     note: Annotated[str, StringConstraints(pattern=r"^[A-Z].*\.$")] | None = None
 
 
@@ -210,7 +212,9 @@ def _sections(values: Any) -> Sections:
 
 
 def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None) -> Study:
-    """Validate plain `values` as a study, with `seeds` from 0 instead of its own if given.
+    """Validate plain `values` as a study; `seeds` is another number of seeds than its own.
+
+    They are the first of its own, then the smallest numbers that are not among them.
 
     Raises UsageError with `place`, the dotted key, the rule and the value.
     """
@@ -219,7 +223,9 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
     except ValidationError as error:
         raise UsageError(f"{place}: {explain(error, Study)}") from error
     if seeds is not None:
-        study = study.model_copy(update={"seeds": list(range(seeds))})
+        others = (seed for seed in itertools.count() if seed not in study.seeds)
+        wanted = itertools.islice(itertools.chain(study.seeds, others), seeds)
+        study = study.model_copy(update={"seeds": list(wanted)})
     arms = list(study.all_arms())
     cells = math.prod(len(axis.values) for axis in study.grid) if study.grid else 0
     least = 1 if study.evaluations else 2
@@ -233,6 +239,7 @@ def check_study(values: Mapping[str, Any], place: str, seeds: int | None = None)
     _check_evaluations(study, arms, place)
     _check_search(study, place)
     _check_axes(study, place)
+    _check_keys(study, place)
     recipes = {
         arm: [recipe_of(study, arm, study.seeds[0], None, place, value) for value in tried(study)]
         for arm in arms
@@ -319,6 +326,21 @@ def _check_axes(study: Study, place: str) -> None:
         raise UsageError(f"{place}: threshold.along {threshold.along}: its values must be numbers")
 
 
+def _check_keys(study: Study, place: str) -> None:
+    """Raise UsageError if arms have data of their own, or anything sets the seed of a run."""
+    searched = _sections([(study.search.key, None)]) if study.search else {}
+    for name, sections in {"search": searched, **study.all_arms()}.items():
+        if "path" in sections.get("data", {}):
+            raise UsageError(
+                f"{place}: {name} sets data.path; errors on different data cannot be compared: set "
+                "it in recipe, or give --data"
+            )
+    parts = {"recipe": study.recipe, "search": searched, **study.all_arms()}
+    for name, sections in parts.items():
+        if "seed" in sections.get("trainer", {}):
+            raise UsageError(f"{place}: {name} sets trainer.seed; list the seeds in seeds")
+
+
 def recipe_of(
     study: Study,
     arm: str,
@@ -327,13 +349,13 @@ def recipe_of(
     place: str = "study",
     value: Any = None,
 ) -> Recipe:
-    """Return the recipe of one run: the study's with the arm's changes, seed and data.
+    """Return the recipe of one run: the study's with the arm's changes, seed and, if given, data.
 
     `value` is that of the key that the study searches, if it does. An optimizer or schedule of
     another name replaces the study's, as in a recipe with a base.
     """
     searched = _sections([(study.search.key, value)]) if study.search else {}
-    ours: Sections = {"data": {"path": data}, "trainer": {"seed": seed}}
+    ours: Sections = {"trainer": {"seed": seed}} | ({"data": {"path": data}} if data else {})
     merged: dict[str, Any] = {}
     for part in (study.recipe, study.all_arms()[arm], searched, ours):
         merged = laid_over(merged, part)

@@ -25,6 +25,7 @@ from inceptcli.prediction.predict import examine
 from inceptcli.progress.display import Display
 from inceptcli.recipe.study import EVALUATED, Comparison, Study
 from inceptcli.studies.runs import StudyResult
+from inceptcli.text import number_of, printable
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,10 @@ MAXIMUM_BYTES = 64 * 2**20
 
 
 class Evaluated(NamedTuple):
-    """Evaluation of the networks of one seed: its images, and whether each was predicted right."""
+    """Evaluation of the networks of one seed: its images, and whether each was predicted right.
+
+    None stands for an image that could not be read.
+    """
 
     arm: str
     seed: int
@@ -43,23 +47,29 @@ class Evaluated(NamedTuple):
     crops: int
     weights: Sequence[str]
     images: Sequence[str]
-    right: Sequence[bool] = ()
+    right: Sequence[bool | None] = ()
 
     @property
     def error(self) -> float:
-        """Top-1 error, 0 to 1."""
-        return 1 - sum(self.right) / len(self.right)
+        """Top-1 error of the images that could be read, 0 to 1."""
+        return 1 - sum(map(bool, self.right)) / self.measured
+
+    @property
+    def measured(self) -> int:
+        """Number of images that could be read."""
+        return len(self.right) - self.right.count(None)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the JSON of a study has of it."""
         kept = {"arm": self.arm, "seed": self.seed, "of": self.of, "crops": self.crops}
-        return {**kept, "images": len(self.images), "error": self.error}
+        return {**kept, "images": self.measured, "error": self.error}
 
 
 def evaluate_all(study: Study, results: Sequence[StudyResult], output: Path) -> list[Evaluated]:
     """Evaluate every evaluation of the study for each seed; those that were done are read.
 
-    Raises UserError if a run has no weights, or an image cannot be read.
+    Images that cannot be read are left out, as in training. Raises UserError if a run has no
+    weights, or no image can be read.
     """
     found = []
     for seed in study.seeds:
@@ -117,14 +127,19 @@ def _evaluate(
 
 def _measured(
     ensemble: Ensemble, source: ImageSource, sets: Sequence[Sequence[int]], name: str
-) -> list[tuple[bool, ...]]:
-    """Return for each set of networks whether it predicts each image right."""
-    right: list[list[bool]] = [[] for _ in sets]
+) -> list[tuple[bool | None, ...]]:
+    """Return for each set of networks whether it predicts each image right, None if unreadable."""
+    right: list[list[bool | None]] = [[] for _ in sets]
     numbers = range(len(source))
+    unreadable = []
     with Display().task(name, len(source)) as task:
         for number, seen in examine(numbers, source.image, ensemble):
             if isinstance(seen, UnreadableImage):
-                raise UserError(f"{source.name(number)}: {seen}")
+                unreadable.append(f"{source.name(number)}: {seen}")
+                for found in right:
+                    found.append(None)
+                task.advance(1)
+                continue
             answer = seen.of_networks
             assert answer is not None
             if not np.isfinite(answer).all():
@@ -133,6 +148,11 @@ def _measured(
             for found, places in zip(right, sets, strict=True):
                 found.append(int(averaged(answer, places).argmax()) == label)
             task.advance(1)
+    if unreadable:
+        left_out = f"{len(unreadable)} of {number_of(len(source), 'image')} could not be read"
+        if len(unreadable) == len(source):
+            raise UserError(f"{name}: {left_out}: {unreadable[0]}")
+        logger.info(f"{name}: left out, since {left_out}: {printable(unreadable[0])}")
     return [tuple(found) for found in right]
 
 
@@ -140,7 +160,7 @@ def _kept(file: Path, asked: Evaluated) -> Evaluated | None:
     """Return what a file keeps of this evaluation; None if it is missing, damaged or of another."""
     try:
         kept = Evaluated(**json.loads(read_regular(file, MAXIMUM_BYTES)))
-        right = tuple(value is True for value in kept.right)
+        right = tuple(value if value is None else value is True for value in kept.right)
         found = kept._replace(weights=tuple(kept.weights), images=tuple(kept.images), right=right)
     except (OSError, LookupError, TypeError, ValueError):
         return None
@@ -163,11 +183,14 @@ def interval_over_images(comparison: Comparison, evaluated: Sequence[Evaluated])
     """
     if len({tuple(each.images) for each in evaluated}) > 1:
         return None
+    read = [None not in seen for seen in zip(*(each.right for each in evaluated), strict=True)]
     signs = dict[str, int]()
     for arm, sign in comparison.weights:
         signs[arm] = signs.get(arm, 0) + sign
     wrong = [
-        signs[each.arm] * (1.0 - np.array(each.right)) for each in evaluated if each.arm in signs
+        signs[each.arm] * (1.0 - np.array(each.right)[read].astype(float))
+        for each in evaluated
+        if each.arm in signs
     ]
     seeds = len({each.seed for each in evaluated})
     differences = np.sum(wrong, axis=0) / seeds

@@ -58,7 +58,7 @@ def test_the_table_says_who_is_first(runs: tuple[Path, Path]) -> None:
 def test_json_and_csv_say_the_same(runs: tuple[Path, Path]) -> None:
     options = ("--metric", "top5", "--reach", "10,5")
     found = json.loads(inceptcli("compare", *runs, *options, "--format", "json").stdout)
-    assert (found["metric"], found["unit"]) == ("top5", "%")
+    assert (found["metric"], found["unit"], found["window"]) == ("top5", "%", 0)
     assert found["curves"][0] == {
         "curve": "iv3", "source": "run", "epochs": 5, "best": 7.75, "best_epoch": 5,
         "final": 7.75,
@@ -68,19 +68,19 @@ def test_json_and_csv_say_the_same(runs: tuple[Path, Path]) -> None:
         ],
     }  # fmt: skip
     assert inceptcli("compare", *runs, *options, "--format", "csv").stdout.splitlines() == [
-        "curve,source,metric,value,reached,epoch,step,hours",
-        "iv3,run,top5,10,yes,3,300,1.5",
-        "iv3,run,top5,5,no,,,",
-        "irv1,run,top5,10,yes,2,200,4.0",
-        "irv1,run,top5,5,no,,,",
+        "curve,source,metric,window,value,reached,epoch,step,hours",
+        "iv3,run,top5,0,10,yes,3,300,1.5",
+        "iv3,run,top5,0,5,no,,,",
+        "irv1,run,top5,0,10,yes,2,200,4.0",
+        "irv1,run,top5,0,5,no,,,",
     ]
 
 
 def test_a_window_averages_over_epochs(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [50, 30, 50, 29, 28])
-    for window, epoch in ((0, "2"), (1, "4")):
+    for window, epoch in ((0, "2"), (1, "5")):
         done = inceptcli("compare", run, "--reach", "36", "--window", window, "--format", "csv")
-        assert done.stdout.splitlines()[1].split(",")[5] == epoch
+        assert done.stdout.splitlines()[1].split(",")[6] == epoch
 
 
 @pytest.mark.parametrize(("window", "final"), [(0, 33.0), (1, 30.5), (2, 34.75)])
@@ -100,14 +100,14 @@ def test_the_final_value_is_the_mean_of_the_last_epochs_of_the_window(
 def test_the_paper_alone_prints_its_own_table() -> None:
     done = inceptcli("compare", "--paper", "--reach", "22,21", "--format", "csv")
     assert done.stdout.splitlines()[1:] == [
-        "paper iv3,paper,top1,22,yes,133,,",
-        "paper iv3,paper,top1,21,no,,,",
-        "paper irv1,paper,top1,22,yes,83,,",
-        "paper irv1,paper,top1,21,no,,,",
-        "paper iv4,paper,top1,22,yes,90,,",
-        "paper iv4,paper,top1,21,yes,106,,",
-        "paper irv2,paper,top1,22,yes,79,,",
-        "paper irv2,paper,top1,21,yes,98,,",
+        "paper iv3,paper,top1,2,22,yes,134,,",
+        "paper iv3,paper,top1,2,21,no,,,",
+        "paper irv1,paper,top1,2,22,yes,84,,",
+        "paper irv1,paper,top1,2,21,no,,,",
+        "paper iv4,paper,top1,2,22,yes,91,,",
+        "paper iv4,paper,top1,2,21,yes,107,,",
+        "paper irv2,paper,top1,2,22,yes,80,,",
+        "paper irv2,paper,top1,2,21,yes,99,,",
     ]
     shown = inceptcli("compare", "--paper").stdout
     printed = Path(__file__).parents[2] / ".github/pictures/compare.txt"
@@ -125,14 +125,14 @@ def test_the_paper_and_runs_are_smoothed_alike(tmp_path: Path) -> None:
     def reached(*options: str) -> dict[str, str]:
         done = inceptcli("compare", run, "--paper", "--reach", "22", *options, "--format", "csv")
         rows = (line.split(",") for line in done.stdout.splitlines()[1:])
-        return {row[0]: row[5] for row in rows}
+        return {row[0]: row[6] for row in rows}
 
-    assert (reached()["run"], reached()["paper irv2"]) == ("24", "79")
+    assert (reached()["run"], reached()["paper irv2"]) == ("26", "80")
     unsmoothed = reached("--window", "0")
     assert unsmoothed["run"] == "3"
-    assert int(unsmoothed["paper irv2"]) < 79
+    assert int(unsmoothed["paper irv2"]) < 80
     alone = inceptcli("compare", run, "--reach", "22", "--format", "csv").stdout
-    assert alone.splitlines()[1].split(",")[5] == "3"
+    assert alone.splitlines()[1].split(",")[6] == "3"
 
 
 def test_the_paper_s_errors_are_of_the_images_that_the_runs_measured(tmp_path: Path) -> None:

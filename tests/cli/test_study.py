@@ -172,6 +172,16 @@ def test_the_command_in_the_json_has_no_secrets() -> None:
     assert command == f"inceptcli study wide --data {shown} --output runs/wide"
 
 
+def test_the_command_in_the_json_names_no_folder_outside_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    flags = {"--data": "../../alice/patients", "--output": "runs/../runs/a", "--jobs": 2}
+    command = command_given(f"{tmp_path}/here/s.yaml", flags)
+    assert command == "inceptcli study s.yaml --data patients --output runs/a --jobs 2"
+
+
 def test_no_difference_has_no_sign_of_one() -> None:
     verdict = {
         "arm": "two", "against": "one", "expected": "lower", "measure": "last-error",

@@ -123,6 +123,8 @@ def test_what_the_program_wrote_is_no_class(tmp_path: Path, notices: list[str]) 
     assert notices == [
         f"left out {tmp_path}/dog/maps and 2 more: written by inceptcli, not a class"
     ]
+    touch(tmp_path, "study/study.png", "study/a-seed-0/lock", "study/a-seed-0/train.log")
+    assert class_folder(tmp_path).classes == ("cat", "dog")
     touch(tmp_path, "runs/photo.jpg")
     assert class_folder(tmp_path).classes == ("cat", "dog", "runs")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from inceptcli.plots.curve import Curve
-from inceptcli.plots.reaching import Reached, default_thresholds, first_reaching, mean_around
+from inceptcli.plots.reaching import Reached, default_thresholds, first_reaching, mean_before
 
 
 def curve(*values: float) -> Curve:
@@ -23,14 +23,21 @@ def test_a_run_that_never_gets_there_has_not_reached_it() -> None:
 def test_a_window_takes_the_luck_out_of_one_epoch() -> None:
     lucky = curve(50, 50, 30, 50, 50, 29, 28)
     assert first_reaching(lucky, 39, window=0) == Reached(3, 30, 0.75)
-    assert first_reaching(lucky, 39, window=1) == Reached(6, 60, 1.5)
+    assert first_reaching(lucky, 39, window=1) == Reached(7, 70, 1.75)
 
 
 def test_the_mean_is_over_time_and_ends_where_the_curve_does() -> None:
     uneven = Curve("paper", "top1", [0, 1, 4], [0, 2, 2], published=True)
-    assert mean_around(uneven, 2, 2) == pytest.approx((1 + 6) / 4)
-    assert mean_around(uneven, 0, 1) == pytest.approx(1)
-    assert mean_around(uneven, 4, 1) == pytest.approx(2)
+    assert mean_before(uneven, 3, 2.5) == pytest.approx((0.75 + 4) / 2.5)
+    assert mean_before(uneven, 0.5, 1) == pytest.approx(0.5)
+    assert mean_before(uneven, 0, 1) == 0
+
+
+def test_what_comes_later_does_not_count() -> None:
+    steep = curve(90, 60, 40, 30)
+    assert first_reaching(steep, 65, window=0) == Reached(2, 20, 0.5)
+    assert first_reaching(steep, 65, window=2) == Reached(3, 30, 0.75)
+    assert first_reaching(curve(90, 60, 40, 30, 30, 30), 30, window=2) == Reached(6, 60, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,14 @@ def test_the_threshold_is_a_line_before_the_first_cell_above_it() -> None:
     assert at(line) == [[1, 0], [1, 1]]
     assert not error.lines
     assert not drawn(grid(found=False)).axes[0].lines
+    descending = grid()
+    descending["grid"]["axes"][0] |= {"values": [1.0, 0.5], "names": ["1.0", "0.5"]}
+    (descending["threshold"]["found"][0]) |= {"arm": "[0, 0]"}
+    (line,) = drawn(descending).axes[0].lines
+    assert at(line) == [[1, 0], [1, 1]]
+    descending["threshold"]["along"] = "network.scale"
+    (line,) = drawn(descending).axes[0].lines
+    assert at(line) == [[0, 1], [1, 1]]
 
 
 def test_arms_that_are_compared_outside_of_a_map_or_beside_a_trend_have_rows() -> None:

@@ -14,7 +14,7 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,9 @@ from inceptcli.networks.registry import network_options
 from inceptcli.networks.summary import Summary, summarize
 from inceptcli.plots.curve import Curve
 from inceptcli.plots.paper_curves import NETWORKS, paper_curves
-from inceptcli.plots.reaching import first_reaching, mean_around
+from inceptcli.plots.reaching import first_reaching, mean_before
 from inceptcli.recipe.file import find_study, read_recipe, study_names
+from inceptcli.recipe.schema import Recipe
 from inceptcli.recipe.study import Study, check_study, recipe_of, tried
 from inceptcli.studies.verdict import assess, verdicts
 from tests.benchmarks import measurements
@@ -45,6 +46,7 @@ NEAR = 0.1
 
 FINAL_EPOCHS = 10
 NOT_RUN = "not yet run"
+OPTIMIZERS = {"adamw": "AdamW", "rmsprop_tf": "RMSProp", "sgd": "momentum SGD"}
 
 
 def result_of(name: str) -> dict[str, Any] | None:
@@ -87,19 +89,21 @@ def study_claims() -> Iterator[dict[str, Any]]:
             "says": " ".join(study.claim.says.split()),
             "note": study.claim.note,
             "commands": [command[1] if result is None else result.get("command", command[1])],
-            "verdict": NOT_RUN if result is None else _verdict(result),
+            "verdict": NOT_RUN if result is None else verdict_of(result, study.claim.scope),
             "lines": [] if result is None else verdicts_in_words(result),
             "design": _design(study, result),
             "result": result,
         }
 
 
-def _verdict(result: dict[str, Any]) -> str:
+def verdict_of(result: dict[str, Any], scope: str | None) -> str:
     """The answers of a study in short; a study with a threshold alone has the values found."""
     answers = Counter(each["answer"] for each in (*result["verdicts"], *result["trends"]))
+    limit = f", {scope}" if scope else ""
     if len(answers) < 2:
-        return next(iter(answers), "see the threshold")
-    return "mixed: " + ", ".join(f"{number} {answer}" for answer, number in answers.items())
+        return next(iter(answers), "see the threshold") + limit
+    parts = ", ".join(f"{number} {answer}" for answer, number in answers.items())
+    return f"mixed{limit}: {parts}"
 
 
 class Map(NamedTuple):
@@ -147,6 +151,8 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
     if result:
         runs = len(result["runs"]) + len(result["search"]["tries"] if result["search"] else [])
     parts = [
+        *_networks(recipes),
+        " or ".join(dict.fromkeys(OPTIMIZERS[recipe.optimizer.name] for recipe in recipes)),
         _range(recipe.trainer.epochs for recipe in recipes) + " epochs",
         f"{search.key} searched for each arm{_found(result)}" if search
         else "learning rate " + _range(recipe.optimizer.learning_rate for recipe in recipes),
@@ -156,7 +162,20 @@ def _design(study: Study, result: dict[str, Any] | None) -> str:
     ]  # fmt: skip
     if result and result["data"]:
         parts.append(f"{result['data']['training']:,} training images")
-    return re.sub("^1 epochs", "1 epoch", ", ".join(parts))
+    if result and result["evaluations"]:
+        parts.append(f"{result['evaluations'][0]['images']:,} evaluated images")
+    return re.sub(r"\b1 epochs", "1 epoch", ", ".join(parts))
+
+
+def _networks(recipes: Sequence[Recipe]) -> Iterator[str]:
+    """The networks, with their numbers of modules and widths where they are not the paper's."""
+    networks = [(each.network.name, tuple(each.network.repeats or ())) for each in recipes]
+    for name, repeats in dict.fromkeys(networks):
+        modules = f" with {repeats[0]}, {repeats[1]} and {repeats[2]} modules" if repeats else ""
+        yield f"`{name}`{modules}"
+    widths = _range(recipe.network.width or 1.0 for recipe in recipes)
+    if widths != "1":
+        yield f"width {widths}"
 
 
 def _found(result: dict[str, Any] | None) -> str:
@@ -200,6 +219,7 @@ def values() -> dict[str, Any]:
     seconds = {name: row["training_cpu_seconds_each"] for name, row in growth.items()}
     epochs = {"irv1": 200, "irv2": 160, "iv4": 160}
     return {
+        "most_dead": _most_dead(),
         "benchmarks": benchmarks,
         "cost": cost,
         "convolutions": {
@@ -230,12 +250,19 @@ def values() -> dict[str, Any]:
             f"{_final(one, metric):.2f} % instead of {_final(other, metric):.2f} % "
             f"{'top-1' if metric == 'top1' else 'top-5'}."
         ),
-        "together": _together,
         "larger_end_lower": lambda metric: (
-            max(_together("iv4", metric), _together("irv2", metric))
-            < min(_together("iv3", metric), _together("irv1", metric))
+            max(_final("iv4", metric), _final("irv2", metric))
+            < min(_final("iv3", metric), _final("irv1", metric))
         ),
     }
+
+
+def _most_dead() -> float:
+    """The largest share of dead units of a run in the studies of dying; 0 before one has run."""
+    results = filter(None, map(result_of, study_names()))
+    dying = [result for result in results if result["measure"] == "dead-units"]
+    shares = (float(run["dead_units"]) for result in dying for run in result["runs"])
+    return max(shares, default=0.0)
 
 
 def _cost_in_words(one: int, other: int) -> str:
@@ -260,13 +287,7 @@ def _reached(network: str, error: float) -> int:
 def _final(network: str, metric: str) -> float:
     """The mean of the last ten epochs of the paper's curve, in percent."""
     curve = _curve(network, metric)
-    return mean_around(curve, curve.epochs[-1] - FINAL_EPOCHS / 2, FINAL_EPOCHS / 2)
-
-
-def _together(network: str, metric: str) -> float:
-    """The mean of the last ten epochs that all four curves have, in percent."""
-    last = min(_curve(name, metric).epochs[-1] for name in NETWORKS)
-    return mean_around(_curve(network, metric), last - FINAL_EPOCHS / 2, FINAL_EPOCHS / 2)
+    return mean_before(curve, curve.epochs[-1], FINAL_EPOCHS)
 
 
 def render() -> str:
@@ -280,7 +301,7 @@ def render() -> str:
     shown = {
         "sections": sections,
         "counts": Counter(
-            claim["verdict"].partition(":")[0] for claim in sorted(ordered, key=_place)
+            re.split("[:,]", claim["verdict"])[0] for claim in sorted(ordered, key=_place)
         ),
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
         "final_epochs": FINAL_EPOCHS,

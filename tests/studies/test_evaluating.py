@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ import pytest
 import torch
 
 import inceptcli
+from inceptcli.data.pixels.decode import UnreadableImage
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.pixels.shapes import CLASSES
 from inceptcli.errors import UsageError, UserError
 from inceptcli.evaluation.measures import Evaluation
 from inceptcli.networks.registry import build, network_options
+from inceptcli.prediction.predict import examine
 from inceptcli.recipe.study import Comparison, check_study, recipe_of
 from inceptcli.studies.evaluating import Evaluated, evaluate_all, interval_over_images
 from inceptcli.studies.results import judge
@@ -118,7 +122,38 @@ def test_evaluations_are_those_of_eval_and_are_not_repeated(
     }  # fmt: skip
 
 
-def made(arm: str, seed: int, right: list[bool]) -> Evaluated:
+def test_images_that_cannot_be_read_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[str]
+) -> None:
+    study, results = check_study(STUDY, "study"), trained(tmp_path)
+    whole = evaluate_all(study, results, tmp_path)
+    shutil.rmtree(tmp_path / "evaluations")
+    broken = {3, 7}
+
+    def examine_some(numbers: range, *rest: Any) -> Iterator[tuple[int, Any]]:
+        for number, seen in examine(numbers, *rest):
+            yield number, UnreadableImage("truncated") if number in broken else seen
+
+    monkeypatch.setattr("inceptcli.studies.evaluating.examine", examine_some)
+    found = evaluate_all(study, results, tmp_path)
+    for one, other in zip(found, whole, strict=True):
+        kept = [right for number, right in enumerate(other.right) if number not in broken]
+        assert one.error == pytest.approx(1 - sum(map(bool, kept)) / 10)
+        assert one.as_dict()["images"] == 10
+    assert (
+        sum("left out, since 2 of 12 images could not be read: " in line for line in notices) == 4
+    )
+    monkeypatch.setattr("inceptcli.studies.evaluating.examine", None)
+    assert evaluate_all(study, results, tmp_path) == found
+
+    monkeypatch.setattr("inceptcli.studies.evaluating.examine", examine_some)
+    broken |= {*range(12)}
+    shutil.rmtree(tmp_path / "evaluations")
+    with pytest.raises(UserError, match="12 of 12 images could not be read: "):
+        evaluate_all(study, results, tmp_path)
+
+
+def made(arm: str, seed: int, right: Sequence[bool | None]) -> Evaluated:
     images = tuple(map(str, range(len(right))))
     return Evaluated(arm, seed, [arm], 1, [], images, tuple(right))
 
@@ -132,6 +167,9 @@ def test_the_interval_over_the_images_is_of_their_means_over_the_seeds() -> None
     assert interval is not None
     assert -0.7 < interval[0] < -0.5 < interval[1] < -0.3
     assert interval_over_images(comparison, [*better, made("a", 1, [True] * 3)]) is None
+    unread = [each._replace(right=(None, *each.right[1:])) for each in better]
+    left_out = [each._replace(images=each.images[1:], right=each.right[1:]) for each in better]
+    assert interval_over_images(comparison, unread) == interval_over_images(comparison, left_out)
 
 
 def test_rounding_decides_no_claim(tmp_path: Path) -> None:

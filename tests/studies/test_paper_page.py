@@ -78,11 +78,33 @@ def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
     page = flat(paper_page.render())
     for text in (
         "inceptcli study residual-speed --seeds 4 ```",
-        "Contradicted. 1 epoch, learning rate 0.001, 4 seeds, 8 runs, 75 pixels, 1,234 training "
-        "images. 2031-02-03, 10 CPU minutes on 8 cores. - mean-error of irv1 lower than iv3: "
+        "Contradicted. `iv3`, `irv1`, AdamW, 1 epoch, learning rate 0.001, 4 seeds, 8 runs, 75 "
+        "pixels, 1,234 training images. At 75 pixels, Inception-ResNet-v1 has 10 % more "
+        "multiply-adds than Inception-v3. 2031-02-03, 10 CPU minutes on 8 cores. - mean-error of "
+        "irv1 lower than iv3: "
         "contradicted (+5.0 points, 95 % interval +1.0 to +9.0, adjusted p 0.01)",
     ):
         assert text in page
+
+
+@pytest.mark.parametrize(
+    ("answers", "scope", "said"),
+    [
+        (["supported"] * 2, None, "supported"),
+        (["supported"], "early in training", "supported, early in training"),
+        (
+            ["undecided", "supported", "undecided"],
+            "after six epochs",
+            "mixed, after six epochs: 2 undecided, 1 supported",
+        ),
+        ([], None, "see the threshold"),
+    ],
+)
+def test_a_verdict_says_what_it_is_limited_to(
+    answers: list[str], scope: str | None, said: str
+) -> None:
+    result = {"verdicts": [{"answer": answer} for answer in answers], "trends": []}
+    assert paper_page.verdict_of(result, scope) == said
 
 
 def test_earlier_results_are_decided_again_by_corrected_p_values() -> None:

@@ -49,6 +49,18 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
     assert recipe_of(study, "one", 0, None).trainer.epochs == 2
 
 
+def test_a_study_may_name_its_data() -> None:
+    recipe = {"data": {"image_size": 75, "path": "flowers"}}
+    study = check_study({**VALUES, "recipe": recipe}, "study")
+    assert recipe_of(study, "one", 0, None).data.path == "flowers"
+    assert recipe_of(study, "one", 0, "trees").data.path == "trees"
+
+
+def test_more_seeds_continue_those_of_the_study() -> None:
+    found = [check_study({**VALUES, "seeds": [5, 1]}, "study", n).seeds for n in (2, 3, 5)]
+    assert found == [[5, 1], [5, 1, 0], [5, 1, 0, 2, 3]]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
@@ -80,6 +92,15 @@ def test_a_runs_recipe_is_the_studys_with_what_the_arm_changes() -> None:
         ("grid", [{**AXIS, "key": "dropout"}], "study: grid.0.key"),
         ("grid", [{**AXIS, "key": "network.x"}], "unknown key network.x; known: name"),
         ("threshold", {"along": "network.dropout", "above": 0.5}, "must be a key of grid, got net"),
+        (
+            "arms",
+            {"one": {}, "two": {"data": {"path": "x"}}},
+            "study: two sets data.path; errors on",
+        ),
+        ("grid", [{**AXIS, "key": "data.path", "values": ["x", "y"]}], "dropout-x sets data.path"),
+        ("search", {**SEARCH, "key": "data.path", "values": ["x", "y"]}, "search sets data.path"),
+        ("recipe", {"trainer": {"seed": 3}}, "study: recipe sets trainer.seed; list the seeds in"),
+        ("arms", {"one": {}, "two": {"trainer": {"seed": 3}}}, "study: two sets trainer.seed"),
         ("claims", "", "study: unknown key claims; did you mean claim?"),
         ("claim", {"section": "3.3", "says": ""}, "study: claim.says"),
         ("claim", {"section": "Figure 20", "says": "It dies."}, "study: claim.section"),
