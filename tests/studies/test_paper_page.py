@@ -69,7 +69,7 @@ def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
         "command": "inceptcli study residual-speed --seeds 4", "date": "2031-02-03", "cores": 8,
         "cpu_seconds": 600.0, "data": {"classes": 5, "training": 1234, "validation": 100},
         "seeds": [0, 1, 2, 3], "verdicts": [verdict], "trends": [], "threshold": None,
-        "runs": [{}] * 8, "search": None, "evaluations": [],
+        "measure": "mean-error", "runs": [{}] * 8, "search": None, "evaluations": [],
     }  # fmt: skip
     monkeypatch.setattr(paper_page, "RESULTS", tmp_path)
     assert "inceptcli study residual-speed --data flowers" in paper_page.render()
