@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -41,6 +43,24 @@ def test_a_signal_that_another_thread_is_given_waits_for_the_end_of_the_block() 
         ended.set()
         other.join()
     assert done == ["the block"]
+
+
+def test_a_module_that_waits_while_it_is_imported_hears_signals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "experiment_of_a_test.py").write_text(
+        "import signal, time\n"
+        "from inceptcli.processes.signals import after_imports\n"
+        "from tests.test_signals import ask\n"
+        "kept = signal.signal(signal.SIGTERM, after_imports(ask))\n"
+        "try:\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "finally:\n"
+        "    signal.signal(signal.SIGTERM, kept)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AskedError):
+        importlib.import_module("experiment_of_a_test")
 
 
 def test_a_signal_in_a_destructor_is_answered_after_it() -> None:

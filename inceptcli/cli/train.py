@@ -224,7 +224,12 @@ def train(
         from inceptcli.jobs.train import KEYS, TrainRequest, train_as
 
         flags = {KEYS[name]: value for name, value in options.items() if value is not None}
-        request = TrainRequest(recipe, {**flags, **_set(changes)}, output, resume, fast_dev_run)
+        changed = _set(changes)
+        for name, key in KEYS.items():
+            if key in flags.keys() & changed.keys():
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} and --set {key} set the same key; give one of them")
+        request = TrainRequest(recipe, {**flags, **changed}, output, resume, fast_dev_run)
         directory = train_as(request, stopping)
         for line in ending(directory) if directory.keeps else [TRIED]:
             logger.info(line)
@@ -239,7 +244,14 @@ def _set(changes: list[str] | None) -> dict[str, Any]:
         key, equals, value = change.partition("=")
         if not equals:
             raise UsageError(f"--set {change}: give section.key=value, such as trainer.epochs=3")
-        values[key] = parse_yaml(f"value: {value}", f"--set {change}").get("value")
+        if not value.strip():
+            raise UsageError(
+                f"--set {key}=: the value is empty; is a shell variable unset? For no value, give "
+                "null"
+            )
+        values[key] = parsed = parse_yaml(f"value: {value}", f"--set {change}").get("value")
+        if isinstance(parsed, str) and value.lstrip()[0] not in "'\"" and parsed != value.strip():
+            raise UsageError(f"--set {change}: YAML reads {parsed!r}; put the value into quotes")
     return values
 
 
@@ -266,7 +278,7 @@ def ending(directory: RunDirectory) -> list[str]:
         figures, recipe = best.metrics, directory.read_recipe()
         epochs = rows[-1]["epoch"]
         when = f"{epochs} epoch{'' if epochs == '1' else 's'}: {best.epoch}"
-        if float(epochs) != len(rows):
+        if any(float(row["epoch"]) != number for number, row in enumerate(rows, start=1)):
             when = f"{len(rows)} validations: in epoch {best.epoch}"
         by = "val_top1" if recipe is None else recipe.trainer.best_by
         chosen = "" if by in ("val_top1", "val_loss") else f", {by} {figures[by]:.4f}"

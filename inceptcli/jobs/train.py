@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack
 from inceptcli.errors import UsageError
 from inceptcli.jobs.arguments import check_given, plain_values
 from inceptcli.jobs.python_errors import python_errors
-from inceptcli.processes.launchers import check_launcher, is_first_process
+from inceptcli.processes.launchers import NEW_FOLDER, check_launcher, is_first_process
 from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.progress.display import doing, notices, silence
 from inceptcli.recipe.file import find_recipe, override, read_with_bases
@@ -126,7 +126,8 @@ def train(
     Raises:
         ValueError: the recipe, an option or the data is wrong.
         RuntimeError: training failed: the loss is not finite, or memory or disk space is exhausted.
-        KeyboardInterrupt: a signal stopped the run after saving; the same call continues it.
+        KeyboardInterrupt: a signal stopped the run after saving, or stop_after one without
+            `output`; the same call with its folder as `output` continues it.
     """
     if unknown := [name for name in options if name not in KEYS]:
         raise TypeError(f"train has no option {unknown[0]!r}; options: {', '.join(KEYS)}")
@@ -134,6 +135,8 @@ def train(
         raise ValueError(f'resume must be "auto" or "never", got {resume!r}')
     check_given(output=output, recipe=recipe)
     given = {KEYS[name]: value for name, value in options.items() if value is not None}
+    if twice := given.keys() & (changes or {}).keys():
+        raise ValueError(f"changes: {min(twice)} is set by an option, too; give one of them")
     request = TrainRequest(
         None if recipe is None else os.fspath(recipe),
         plain_values({**given, **(changes or {})}),
@@ -297,4 +300,7 @@ def _check_launcher(trainer: TrainerSection) -> None:
 
 
 def _new_folder(network: str) -> Path:
+    """Return runs/NETWORK-DATE, or the folder of the rank that started this one."""
+    if given := os.environ.pop(NEW_FOLDER, None):  # of this run alone
+        return Path(given)
     return Path("runs") / f"{network}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -15,6 +15,9 @@ STARTED_BY = "INCEPTCLI_STARTED_BY"
 STUDY = "INCEPTCLI_STUDY"
 """Variable with the pid of the study that started this process."""
 
+NEW_FOLDER = "INCEPTCLI_NEW_FOLDER"
+"""Variable with the run directory that the rank which started this one has named."""
+
 PLACES = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 TORCHRUN, SLURM = ("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")
 """Variables for rank and world size, by launcher."""

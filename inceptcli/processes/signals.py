@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -83,10 +84,12 @@ def after_imports(handler: Handler) -> Handler:
 
     An exception in the middle of an import leaves incomplete modules and shows a traceback of
     theirs. Python ignores an exception in a destructor, which garbage collection may run anywhere.
+    The import of a module that itself calls this is not waited for.
     """
+    outside = _imports_and_destructors(sys._getframe())
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if _holding or _imports_or_destructs(frame):
+        if _holding or _imports_and_destructors(frame) > outside:
             again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
@@ -96,10 +99,11 @@ def after_imports(handler: Handler) -> Handler:
     return handle
 
 
-def _imports_or_destructs(frame: FrameType | None) -> bool:
+def _imports_and_destructors(frame: FrameType | None) -> int:
+    """Return how many frames of the stack are of imports and destructors."""
+    number = 0
     while frame is not None:
         code = frame.f_code
-        if code.co_filename.startswith("<frozen importlib") or code.co_name == "__del__":
-            return True
+        number += code.co_filename.startswith("<frozen importlib") or code.co_name == "__del__"
         frame = frame.f_back
-    return False
+    return number

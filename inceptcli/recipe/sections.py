@@ -142,11 +142,13 @@ class DataSection(Section):
     )
     resize: Literal["short-side", "squash"] = Field(
         default="short-side",
-        description="Resize the shorter side and keep the aspect ratio, or squash to the target "
-        "aspect ratio.",
+        description="In validation and prediction: resize the shorter side and keep the aspect "
+        "ratio, or squash to the target aspect ratio.",
     )
     interpolation: Literal["bilinear", "bicubic"] = Field(
-        default="bicubic", description="Interpolation for resizing images."
+        default="bicubic",
+        description="Interpolation for resizing images in validation and prediction; training's "
+        "crops are bilinear.",
     )
     antialias: bool = Field(
         default=True,

@@ -46,6 +46,7 @@ MAY_DIFFER = {
     "data.path",
     "data.val_path",
     "data.workers",
+    "data.max_skipped",
     "trainer.stop_after",
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
@@ -79,7 +80,8 @@ class Start:
     """Start of a run: new without a `checkpoint`, else resumed after `step` unless `finished`.
 
     `recipe` is written to recipe.yaml. `validated` is false if the validation after `step` is
-    still to be done. `early` is true for a finished run that `trainer.patience` stopped.
+    still to be done. A finished run is `trained` for all its epochs, or its `trainer.patience` is
+    exhausted (`early`), or both.
     """
 
     recipe: Recipe
@@ -87,6 +89,7 @@ class Start:
     step: int = 0
     validated: bool = True
     finished: bool = False
+    trained: bool = False
     early: bool = False
 
     @property
@@ -101,17 +104,19 @@ def has_begun(folder: Path) -> bool:
 
 
 def earlier_run(directory: RunDirectory | None) -> EarlierRun:
-    """Read the run in a folder. Raises UsageError when the record of its data is missing."""
+    """Read the run in a folder. Raises UsageError when its recipe or record of data is missing."""
     if directory is None:
         return EarlierRun()
     recipe, has_weights = directory.read_recipe(), bool(directory.checkpoints())
     if not has_weights and not directory.has_trained:
         return EarlierRun(recipe)
-    if not directory.data_identity.is_file():
-        raise UsageError(
-            f"--output {directory.path}: {directory.data_identity.name}, which records the data "
-            "of the run there, is missing; give another --output"
-        )
+    records = {directory.path / "recipe.yaml": "recipe", directory.data_identity: "data"}
+    for file, what in records.items():
+        if not file.is_file():
+            raise UsageError(
+                f"--output {directory.path}: {file.name}, which records the {what} of the run "
+                "there, is missing; put it back, or give another --output"
+            )
     return EarlierRun(recipe, KeptIdentity(directory.data_identity), has_weights)
 
 
@@ -161,13 +166,13 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
             f"--epochs {epochs}: the run there was not validated after epoch {epochs}, and cannot "
             "end there; give more, or another --output"
         )
-    early = not trained and patience is not None and found.waited >= patience
+    early = patience is not None and found.waited >= patience
     finished = found.validated and (trained or early)
     if finished and (loss := lost_weights(directory)) is not None:
         raise UserError(
             f"{loss}; the run is finished, and its best weights are lost; give "
-            f"{'a larger trainer.patience' if early else 'more --epochs'} to save the best of "
-            "those, or train again with another --output"
+            f"{what_continues(trained, early)} to save the best of those, or train again with "
+            "another --output"
         )
     recipe = plan.recipe
     if there is not None and (trained or finished):  # recipe.yaml keeps why the run ended
@@ -175,7 +180,13 @@ def decide(plan: Plan, directory: RunDirectory, num_ranks: int) -> Start:
         recipe = check(override(recipe.as_dict(), kept))
     if there is not None and not finished and (other := _other_schedule(there, plan.recipe)):
         logger.info(other)
-    return Start(recipe, found.path, found.step, found.validated, finished, early)
+    return Start(recipe, found.path, found.step, found.validated, finished, trained, early)
+
+
+def what_continues(trained: bool, early: bool) -> str:
+    """Return what continues a finished run."""
+    more = ["more --epochs"] * trained + ["a larger trainer.patience"] * early
+    return " and ".join(more)
 
 
 def _lacks_validation(directory: RunDirectory, there: Recipe | None, plan: Plan, step: int) -> bool:

@@ -56,7 +56,7 @@ from inceptcli.training.fine_tuning import (
 )
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import SMALLEST_BATCH, Plan, check_batch_size
-from inceptcli.training.resuming import decide, earlier_run, keep_data
+from inceptcli.training.resuming import decide, earlier_run, keep_data, what_continues
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.training.skipped import forget_repaired
 from inceptcli.training.stopping import Stopping
@@ -137,8 +137,8 @@ def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     for line in _announcement(plan, network, trainer):
         logger.info(line)
     if start.finished:
-        more = "a larger trainer.patience" if start.early else "more --epochs"
-        how = "stopped early" if start.early else "finished"
+        how = "finished" if start.trained else "stopped early"
+        more = what_continues(start.trained, start.early)
         logger.info(f"already {how} after {start.step} steps; {more} would continue")
         return
     forget_repaired(plan, directory)
@@ -146,7 +146,8 @@ def _fit(plan: Plan, directory: RunDirectory, trainer: Trainer) -> None:
     directory.forget_stop()
     directory.log(f"start from step {start.step}")
     if start.step:
-        logger.info(f"continuing from step {start.step} with the saved weights and average")
+        average = " and average" * bool(plan.recipe.averaging.decay)
+        logger.info(f"continuing from step {start.step} with the saved weights{average}")
     data = _data(plan, trainer)
     classifier = Classifier(network, plan)
     if classifier.auxiliary_head is not None and plan.init is not None and not start.checkpoint:

@@ -95,6 +95,8 @@ class Stopping:
         now = time.monotonic()
         if self._signal is not None and not self.training:
             return  # the process is exiting
+        if self._signal == signal.SIGUSR1 and number in (signal.SIGTERM, signal.SIGHUP):
+            return  # SLURM's SIGTERM at the time limit that SIGUSR1 announced
         if number == self._signal == signal.SIGINT:
             if now - self._signalled_at >= REPEATED_SECONDS:
                 raise InterruptedAgain

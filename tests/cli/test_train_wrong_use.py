@@ -74,6 +74,15 @@ def test_folders_that_cannot_be_trained_on(
         (["--set", "trainer.epoch=3"], "unknown key trainer.epoch"),
         (["--set", "trainer.epochs"], "section.key=value"),
         (["--set", "trainer.epochs=[1"], "--set trainer.epochs=[1: not YAML"),
+        (
+            ["--set", "data.path="],
+            "--set data.path=: the value is empty; is a shell variable unset?",
+        ),
+        (["--set", "data.path=/set #2/train"], "YAML reads '/set'; put the value into quotes"),
+        (
+            ["--epochs", "5", "--set", "trainer.epochs=3"],
+            "--epochs and --set trainer.epochs set the same key; give one of them",
+        ),
         (["--set", "network.scales=3"], "unknown key network.scales"),
         (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),
         (

@@ -159,6 +159,11 @@ def test_every_option_of_train_sets_a_key_of_a_recipe() -> None:
         ({"resume": False}, ValueError, 'resume must be "auto" or "never", got False'),
         ({"speed": 3}, TypeError, "train has no option 'speed'; options: arch, data"),
         ({"recipe": ""}, ValueError, "recipe: the value is empty"),
+        (
+            {"epochs": 5, "changes": {"trainer.epochs": 3}},
+            ValueError,
+            "changes: trainer.epochs is set by an option, too; give one of them",
+        ),
     ],
 )
 def test_wrong_options_of_train_are_ordinary_errors(

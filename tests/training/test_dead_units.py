@@ -143,6 +143,9 @@ def test_the_advice_fits_the_network(
 ) -> None:
     line = warning({"stem": 0.0, "inception_c": 1.0}, network_options(name, residual_scales=scales))
     assert advice in line
+    dying = warning({"inception_c": 0.995}, network_options(name, residual_scales=scales))
+    assert dying.startswith("the network is dying: 99.50% of the units of inception_c, ")
+    assert advice in dying
 
 
 def count_on(rank: int, store: str, results: str) -> None:

@@ -198,6 +198,13 @@ def test_best_weights_that_are_lost_are_never_called_there(
     assert ending(directory)[0].startswith("best of 3 epochs: 3, top-1 25.00%")
 
 
+def test_the_end_counts_validations_that_are_not_at_the_ends_of_epochs(train: Train) -> None:
+    """As many as there are epochs."""
+    directory = train(trainer__validate_every="6steps")
+    assert [row["epoch"] for row in directory.read_metrics()] == ["1.2", "2"]
+    assert ending(directory)[0].startswith("best of 2 validations: in epoch ")
+
+
 def worse_and_worse(self: Classifier) -> dict[str, float]:
     top1 = 1 / (2 + self.trainer.current_epoch)
     return {"val_loss": 1.0, "val_top1": top1, "val_top5": 1.0}

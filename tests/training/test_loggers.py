@@ -21,6 +21,7 @@ from inceptcli.training.callbacks.loggers import PACKAGES
 from inceptcli.training.resuming import differing_keys
 from inceptcli.training.run_directory import METRICS, RunDirectory
 from tests.training.conftest import TINY, Train
+from tests.training.test_resume import stop_in_validation
 
 Scalars = dict[str, list[tuple[int, float]]]
 
@@ -112,6 +113,18 @@ def test_a_run_that_was_killed_and_continued_has_no_step_twice(
             train(trainer__logger=name, checkpoint__every_steps=3)
     directory = train(trainer__logger=name, checkpoint__every_steps=3)
     check_scalars(read(directory), directory)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_that_was_stopped_in_a_validation_loses_no_step(
+    epoch: int, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as stopping:
+        stop_in_validation(epoch, 0, stopping)
+        with pytest.raises(SystemExit):
+            train(trainer__logger="csv")
+    directory = train(trainer__logger="csv")
+    check_scalars(csv_logger(directory), directory)
 
 
 def test_another_logger_may_take_over(train: Train) -> None:

@@ -152,3 +152,18 @@ def test_under_torchrun_a_file_says_that_the_run_was_stopped(tmp_path: Path) -> 
     finish(run.path, "--devices", "2", launcher=launcher)
     assert not (run.path / "stopped").exists()
     assert len((run.path / "metrics.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.system
+def test_all_ranks_use_the_folder_that_the_first_names(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "inceptcli", "train", *TINY_FLAGS, "--image-size", "75",
+        "--batch-size", "4", "--epochs", "1", "--workers", "0", "--devices", "2",
+        "--strategy", "ddp", "--accelerator", "cpu", "--set", "data.train_size=16",
+        "--set", "data.val_size=8", "--set", "trainer.profiler=simple",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    reports = sorted(path.name for path in (folder / "profile").iterdir())
+    assert reports == ["fit-simple-0.txt", "fit-simple-1.txt"]

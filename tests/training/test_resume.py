@@ -17,7 +17,7 @@ from inceptcli.recipe.file import override
 from inceptcli.recipe.schema import check
 from inceptcli.training.module import Classifier
 from inceptcli.training.plan import plan
-from inceptcli.training.resuming import decide
+from inceptcli.training.resuming import check_same_run, decide
 from inceptcli.training.run_directory import RunDirectory
 from inceptcli.weights.file import load_tensors, read_metadata
 from tests.training.conftest import TINY, Train
@@ -261,6 +261,19 @@ def test_a_run_on_another_number_of_devices_is_refused(train: Train) -> None:
     assert decide(planned, directory, 1).step == 5
     with pytest.raises(UsageError, match=r"trains on 1 device, not on 2: .*give it as many"):
         decide(planned, directory, 2)
+
+
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_run_without_its_recipe_is_not_continued(train: Train, resume: str) -> None:
+    directory = train(trainer__epochs=1)
+    (directory.path / "recipe.yaml").rename(directory.path / "kept.yaml")
+    with pytest.raises(UsageError, match=r"recipe\.yaml, which records the recipe of the run"):
+        check_same_run(directory, plan(check(TINY)), resume)
+
+
+def test_more_images_may_be_unreadable_when_a_run_continues(train: Train) -> None:
+    train(trainer__epochs=1)
+    assert len(rows(train(data__max_skipped=0.5))) == 2
 
 
 def test_more_epochs_follow_their_schedule_from_the_first_step(

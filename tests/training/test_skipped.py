@@ -82,6 +82,18 @@ def test_a_resumed_run_lists_none_twice_and_forgets_none(
     assert notices[-1].startswith("5 images skipped")
 
 
+def test_a_validation_without_a_readable_image_ends_the_run(
+    train: Train, photographs: Path
+) -> None:
+    for path in (photographs / "val").rglob("*.png"):
+        path.write_text("broken")
+    with pytest.raises(UserError, match=r"no validation image could be read, .*skipped\.csv"):
+        train("run", data__path=str(photographs), data__max_skipped=1.0, data__workers=0)
+    folder = photographs.parent / "run"
+    assert listed(folder) == broken(photographs)
+    assert not (folder / "model.safetensors").exists()
+
+
 def test_too_many_end_the_run_at_once(train: Train, photographs: Path) -> None:
     with pytest.raises(UserError, match=r"of 24 images could not be read, more than"):
         train("run", data__path=str(photographs), data__max_skipped=0.1)

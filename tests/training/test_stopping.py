@@ -82,6 +82,27 @@ def test_a_job_is_requeued_when_the_recipe_asks_for_it_and_nobody_cancelled_it(
         assert note.read_text() == "requeue 42\n"
 
 
+@pytest.mark.parametrize(
+    ("numbers", "requeued"),
+    [
+        ((signal.SIGUSR1, signal.SIGTERM), True),  # the time limit itself
+        ((signal.SIGUSR1, signal.SIGHUP), True),
+        ((signal.SIGUSR1, signal.SIGINT), False),
+        ((signal.SIGTERM, signal.SIGUSR1), True),
+    ],
+)
+def test_a_second_signal_while_the_run_saves(
+    numbers: tuple[signal.Signals, ...], requeued: bool
+) -> None:
+    stopping = Stopping()
+    stopping.requeue = True
+    with stopping.listening():
+        stopping.training = True
+        for number in numbers:
+            signal.raise_signal(number)
+        assert stopping.may_requeue is requeued
+
+
 def test_of_an_array_the_task_is_requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     note = fake_scontrol(tmp_path, monkeypatch)
     monkeypatch.setenv("SLURM_JOB_ID", "107")

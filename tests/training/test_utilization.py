@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 import torch
 
+from inceptcli.data.pixels.shapes import Shapes
 from inceptcli.networks.registry import NETWORKS, build, network_options
 from inceptcli.networks.summary import summarize
 from inceptcli.training.callbacks import utilization
@@ -86,6 +90,21 @@ def test_the_field_is_the_share_of_the_peak(train: Train, monkeypatch: pytest.Mo
     expected = 6 * multiply_adds * float(row["images_per_second"]) / 2e9
     # Both are written rounded.
     assert float(row["model_flops_utilization"]) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_wait_for_images_is_part_of_the_rate(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, seconds = Shapes.image, 0.1
+
+    def slow(self: Shapes, index: int) -> Any:
+        time.sleep(seconds)
+        return image(self, index)
+
+    monkeypatch.setattr(Shapes, "image", slow)
+    (row,) = train(trainer__epochs=1).read_metrics()
+    waited = 12 * seconds  # Lightning may have fetched two of the five batches before it starts
+    assert float(row["images_per_second"]) < 20 / waited
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

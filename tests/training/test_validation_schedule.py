@@ -99,6 +99,23 @@ def test_a_run_that_stops_early_is_finished_until_it_gets_more_patience(
 
 
 @pytest.mark.train
+def test_patience_that_ends_with_the_last_epoch_is_named_beside_it(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Classifier, "validation_results", worse_and_worse)
+    settings = {"trainer__patience": 1, "schedule": {"name": "constant"}}
+    directory = train("run", **settings)
+    train("run", **settings)
+    both = "more --epochs and a larger trainer.patience would continue"
+    assert f"already finished after 10 steps; {both}" in log(directory)
+    train("run", **settings, trainer__epochs=3)
+    said = "already stopped early after 10 steps; a larger trainer.patience would continue"
+    assert said in log(directory)
+    train("run", **{**settings, "trainer__patience": 2}, trainer__epochs=3)
+    assert [row["epoch"] for row in rows(directory)] == ["1", "2", "3"]
+
+
+@pytest.mark.train
 def test_the_best_weights_are_those_of_the_chosen_measure(
     train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

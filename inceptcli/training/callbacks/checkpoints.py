@@ -60,7 +60,7 @@ class ResumeCheckpoint(Checkpoint):
         self.directory, self.stopping = directory, stopping
         self.validated = True
         self.num_ranks = 0
-        self.saved_step = 0
+        self.saved_step = self.saved_row = 0
         self.saved_at = time.monotonic()
         self._ranks = Agreement()
 
@@ -76,7 +76,7 @@ class ResumeCheckpoint(Checkpoint):
         """Start the save interval; run the pending validation of a resumed run first."""
         self._ranks.connect(trainer)
         self.num_ranks = trainer.world_size
-        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        self._set_saved(trainer)
         if not self.validated:
             # Lightning skips the validation of a finished epoch unless it was interrupted midway.
             validation = trainer.fit_loop.epoch_loop.val_loop
@@ -102,7 +102,7 @@ class ResumeCheckpoint(Checkpoint):
         """Save the raw weights before the average replaces them."""
         if self.validated:
             self.validated = False
-            self._write(trainer)
+            self._save(trainer)
 
     def on_validation_batch_start(
         self,
@@ -133,15 +133,15 @@ class ResumeCheckpoint(Checkpoint):
         return trainer.global_step % self.plan.steps_per_epoch(trainer.world_size) == 0
 
     def _save(self, trainer: Trainer) -> None:
-        self._write(trainer)
-        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        if self.directory.keeps:
+            trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
+            if trainer.is_global_zero:
+                self.directory.drop_old_checkpoints()
+        self._set_saved(trainer)
 
-    def _write(self, trainer: Trainer) -> None:
-        if not self.directory.keeps:
-            return
-        trainer.save_checkpoint(self.directory.checkpoint_path(trainer.global_step))
-        if trainer.is_global_zero:
-            self.directory.drop_old_checkpoints()
+    def _set_saved(self, trainer: Trainer) -> None:
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+        self.saved_row = self.saved_step if self.validated else self.saved_step - 1
 
     def _exit(self, trainer: Trainer) -> None:
         requeue = self._ranks.any(trainer, self.stopping.may_requeue)

@@ -85,7 +85,7 @@ class DeadUnits(Callback):
         state = "dead" if last >= DEAD else "dying" if last > DYING else "alive"
         if state in self._pending_warnings:
             self._pending_warnings.remove(state)
-            logger.info(warning(self.shares, pl_module.network.options))
+            logger.warning(warning(self.shares, pl_module.network.options))
 
     def _update_alive(
         self, stage: str, module: nn.Module, inputs: object, features: Tensor
@@ -115,13 +115,13 @@ def rectified_outputs(network: Network) -> dict[str, nn.Module]:
 def warning(shares: Mapping[str, float], options: NetworkOptions) -> str:
     """Return the notice of a dying or dead network, with a remedy."""
     stage, share = list(shares.items())[-1]
-    if share < DEAD:
-        return f"the network is dying: {share:.2%} of the units of {stage} output only zeros"
     scales = options.residual_scales
     advice = "--set network.residual_scales=[0.1,0.1,0.1] (0.1 to 0.3 each)"
     if scales is None or max(scales) <= SCALES_THAT_LIVE:
         advice = "a lower --lr"
+    state = f"the network is dying: {share:.2%} of the units of {stage}"
+    if share >= DEAD:
+        state = f"the network died: all units of {stage}"
     return (
-        f"the network died: all units of {stage}, the last before average pooling, output only "
-        f"zeros; try a new run with {advice}"
+        f"{state}, the last before average pooling, output only zeros; try a new run with {advice}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 EVERY_STEPS = 50
 
+Figures = list[tuple[int, dict[str, float | Tensor]]]
+"""Figures by step."""
+
 
 class LoggedFigures(Callback):
     """Callback that logs metrics once a checkpoint has their step, so a resumed run repeats none.
@@ -38,7 +42,8 @@ class LoggedFigures(Callback):
         checkpoint: ResumeCheckpoint,
     ) -> None:
         self.recipe, self.directory, self.checkpoint = recipe, directory, checkpoint
-        self._queue: list[tuple[int, dict[str, float | Tensor]]] = []
+        self._steps: Figures = []
+        self._rows: Figures = []
         self._losses: list[Tensor] = []  # of the step's batches so far
         self._learning_rate = 0.0
         self._last_step = 0
@@ -79,35 +84,46 @@ class LoggedFigures(Callback):
                     "step/loss": torch.stack(self._losses).mean(),
                     "step/learning_rate": self._learning_rate,
                 }
-                self._queue.append((step, figures))
+                self._steps.append((step, figures))
             self._losses = []
         self._last_step = step
-        self._log_saved(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer)
+
+    def on_validation_batch_start(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log the steps that the checkpoint before the validation has."""
+        if batch_idx == 0:
+            self._log_saved(trainer)
 
     def keep_epoch(self, row: Mapping[str, float | str]) -> None:
         """Queue an epoch's row of metrics.csv."""
         figures = {name: float(row[name]) for name in row if name != "step" and row[name] != ""}
-        self._queue.append((int(row["step"]), {**figures}))
+        self._rows.append((int(row["step"]), {**figures}))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the metrics up to the last checkpoint."""
-        self._log_saved(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Log the metrics up to the last checkpoint."""
-        self._log_saved(trainer, self.checkpoint.saved_step)
+        self._log_saved(trainer)
 
-    def _log_saved(self, trainer: Trainer, saved_step: int) -> None:
-        ready = [entry for entry in self._queue if entry[0] <= saved_step]
-        if not ready:
-            return
-        self._queue = [entry for entry in self._queue if entry[0] > saved_step]
-        if trainer.logger is None:
+    def _log_saved(self, trainer: Trainer) -> None:
+        ready, self._steps = _up_to(self.checkpoint.saved_step, self._steps)
+        rows, self._rows = _up_to(self.checkpoint.saved_row, self._rows)
+        ready += rows
+        if not ready or trainer.logger is None:
             return
         try:
-            for step, figures in ready:
+            for step, figures in sorted(ready, key=itemgetter(0)):
                 values = {name: float(value) for name, value in figures.items()}
                 trainer.logger.log_metrics(values, step)
             trainer.logger.save()
@@ -117,6 +133,14 @@ class LoggedFigures(Callback):
                 f"trainer.logger {name} failed: {_reason(error)}; metrics.csv is still written"
             )
             trainer.logger = None
+
+
+def _up_to(step: int, queue: Figures) -> tuple[Figures, Figures]:
+    """Divide a queue into the figures up to a step and those after it."""
+    return (
+        [entry for entry in queue if entry[0] <= step],
+        [entry for entry in queue if entry[0] > step],
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,7 @@ from typing import NoReturn
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from inceptcli.errors import UserError
+from inceptcli.processes.launchers import NEW_FOLDER
 from inceptcli.processes.peers import GRACE_SECONDS, Peers, leaving, say
 from inceptcli.processes.signals import EXIT_STOPPED
 from inceptcli.training.failures import worker_ended
@@ -70,10 +71,11 @@ def start_ranks(trainer: Trainer, directory: RunDirectory) -> None:
         "LOCAL_RANK": "0",
     }
     command = [sys.executable, *sys.orig_argv[1:]]
+    shared = os.environ | {NEW_FOLDER: str(directory.path)}
     (watch,) = (callback for callback in trainer.callbacks if isinstance(callback, RankWatch))  # type: ignore[attr-defined]
     children = watch.children
     for rank in range(1, trainer.num_devices):
-        children.append(subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}))
+        children.append(subprocess.Popen(command, env=shared | {"LOCAL_RANK": str(rank)}))
     arguments = (directory.log_from_any_rank, children)
     threading.Thread(target=_watch_children, args=arguments, daemon=True).start()
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from inceptcli.data.identity import ImageNumber
 from inceptcli.data.loading.dataset import Batch, Skipped
+from inceptcli.errors import UserError
 from inceptcli.text import printable, validation_figures
 from inceptcli.training.callbacks.dead_units import DeadUnits
 from inceptcli.training.callbacks.logged_figures import LoggedFigures
@@ -73,8 +74,8 @@ class Recorder(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
-        """Record the batch's unreadable images."""
-        self._count_seconds()
+        """Record the batch's unreadable images; the wait for the batch is training time."""
+        self.train_seconds += self._count_seconds()
         self._record_skipped(trainer, batch.skipped, "train")
         if trainer.world_size > 1 and (batch_idx + 1) % LIST_EVERY == 0:
             self._list_skipped(trainer)
@@ -111,8 +112,17 @@ class Recorder(Callback):
         self._record_skipped(trainer, batch.skipped, "val")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the validated weights if they are the best so far."""
+        """Save the validated weights if they are the best so far.
+
+        Raises UserError if no validation image could be read.
+        """
         assert isinstance(pl_module, Classifier)
+        if not self.dead_units.shares:
+            self._list_skipped(trainer)
+            raise UserError(
+                "no validation image could be read, so there is nothing to choose the best weights "
+                "by; skipped.csv in the run directory lists the images"
+            )
         self.results = pl_module.validation_results()
         by = self.plan.best_by
         value = -self.results[by] if by == "val_loss" else self.results[by]
