@@ -49,14 +49,14 @@ def test_a_module_that_waits_while_it_is_imported_hears_signals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "experiment_of_a_test.py").write_text(
-        "import signal, time\n"
+        "import signal\n"
         "from inceptcli.processes.signals import after_imports\n"
         "from tests.test_signals import ask\n"
-        "kept = signal.signal(signal.SIGTERM, after_imports(ask))\n"
+        "kept = signal.signal(signal.SIGWINCH, after_imports(ask))\n"
         "try:\n"
-        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    signal.raise_signal(signal.SIGWINCH)\n"
         "finally:\n"
-        "    signal.signal(signal.SIGTERM, kept)\n"
+        "    signal.signal(signal.SIGWINCH, kept)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(AskedError):

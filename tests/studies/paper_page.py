@@ -132,6 +132,13 @@ def maps_of(result: dict[str, Any]) -> list[Map]:
     return maps
 
 
+def means_of(result: dict[str, Any]) -> str:
+    """The mean of the measure over the seeds for each arm of a study without a map, in percent."""
+    if not result or result.get("grid"):
+        return ""
+    return ", ".join(f"`{arm}` {100 * fmean(each):.1f} %" for arm, each in result["arms"].items())
+
+
 def _mean(result: dict[str, Any], measure: str, arm: str) -> float:
     """The mean over an arm's seeds in percent; a run that failed has 100 %."""
     field = measure.replace("-", "_")
@@ -307,6 +314,7 @@ def render() -> str:
         "final_epochs": FINAL_EPOCHS,
         "zip": zip,
         "maps_of": maps_of,
+        "means_of": means_of,
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
     return "".join(f"{line}\n" for line in _wrapped(text.rstrip().splitlines()))

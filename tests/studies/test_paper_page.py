@@ -69,13 +69,15 @@ def test_a_result_needs_only_its_file(tmp_path: Path, monkeypatch: pytest.Monkey
         "command": "inceptcli study residual-speed --seeds 4", "date": "2031-02-03", "cores": 8,
         "cpu_seconds": 600.0, "data": {"classes": 5, "training": 1234, "validation": 100},
         "seeds": [0, 1, 2, 3], "verdicts": [verdict], "trends": [], "threshold": None,
-        "measure": "mean-error", "runs": [{}] * 8, "search": None, "evaluations": [],
+        "measure": "mean-error", "arms": {"iv3": [0.4, 0.6], "irv1": [0.1234]}, "runs": [{}] * 8,
+        "search": None, "evaluations": [],
     }  # fmt: skip
     monkeypatch.setattr(paper_page, "RESULTS", tmp_path)
     assert "inceptcli study residual-speed --data flowers" in paper_page.render()
     assert f"| {paper_page.NOT_RUN} |" in paper_page.render()
     (tmp_path / "residual-speed.json").write_text(json.dumps(result))
     page = flat(paper_page.render())
+    assert "Mean mean-error of the seeds: `iv3` 50.0 %, `irv1` 12.3 %." in page
     for text in (
         "inceptcli study residual-speed --seeds 4 ```",
         "Contradicted. `iv3`, `irv1`, AdamW, 1 epoch, learning rate 0.001, 4 seeds, 8 runs, 75 "
