@@ -47,14 +47,16 @@ def data_check(
     for duplicate images in two classes or splits. Extensions of another image format, formats of
     fewer than 1 % of the images, duplicate images within a class and ignored files are only listed.
     In shards, samples without a label and samples lost from a truncated shard are unreadable, and a
-    listed class without training images is empty.
+    listed class without training images is empty. In a CSV file, each listed file must be readable,
+    whatever its extension; an empty field `labels` is a problem, a column of zeros is not.
 
     JSON has clean, images (number of readable ones), classes (class, images by split), formats
     (images by format), width and height (min, median, max; pixels), unreadable (path, reason),
     overlooked, wrong_suffix and odd_format (path, format), duplicates (across: classes, splits,
     both or none; files: path, split, class, or a;b for several), empty_classes and one_split_only
-    (split, class), one_class, and left_out (files: number by extension, hidden or outside class
-    folders; folders: number by name). The splits are train, val and test, or all.
+    (split, class), one_class, unlabeled (images that training refuses without a label), and
+    left_out (files: number by extension, hidden or outside class folders; folders: number by name).
+    The splits are train, val and test, or all.
     """
     from inceptcli.data.check import check_dataset
 
@@ -99,6 +101,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "empty_classes": [_split_and_class(*entry) for entry in report.empty_classes],
         "one_split_only": [_split_and_class(*entry) for entry in report.one_split_only],
         "one_class": report.one_class,
+        "unlabeled": report.unlabeled,
         "left_out": {"files": report.left_out.files, "folders": report.left_out.folders},
     }
 
@@ -122,6 +125,9 @@ def _as_table(report: Report) -> str:
     lines += _folders("Classes without a readable image", report.empty_classes)
     lines += _folders("Classes in one split only", report.one_split_only)
     lines += ["", "Only one class: training needs two"] * report.one_class
+    if report.unlabeled:
+        refused = "training refuses them unless data.allow_unlabeled is true"
+        lines += ["", f"Images without a label: {report.unlabeled}; {refused}"]
     if report.left_out:
         lines += ["", f"{report.left_out}".capitalize()]
     lines += [

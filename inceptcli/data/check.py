@@ -27,7 +27,7 @@ from inceptcli.data.shards.files import class_list, find_shards, means_shards, o
 from inceptcli.data.shards.index import ShardIndex, index_of
 from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
-from inceptcli.errors import UsageError
+from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import sha256_of
 from inceptcli.text import composed
 
@@ -46,12 +46,14 @@ class CheckedFile(NamedTuple):
         classes: Names of its classes: one, any number for multi-label data, none for an unreadable
             image in a shard.
         in_tar: Its location in the shard.
+        is_listed: Whether a CSV file lists it; training then decodes it whatever its suffix.
     """
 
     path: Path
     split: str
     classes: tuple[str, ...]
     in_tar: TarImage | None = None
+    is_listed: bool = False
 
     @property
     def class_name(self) -> str:
@@ -110,7 +112,7 @@ class Report:
     Attributes:
         splits: The splits found; ("all",) without splits.
         images: Number of readable images.
-        unreadable: Files with an image suffix, with the reason they cannot be read.
+        unreadable: Listed files, and files with an image suffix, with why they cannot be read.
         overlooked: Images that training would miss because of their suffix, with their format.
         wrong_suffix: Readable images with the suffix of another format, with their format.
         odd_format: Images of a format that less than ODD_SHARE of the images have.
@@ -121,6 +123,8 @@ class Report:
         height: Spread of image heights; None without images.
         left_out: Files and folders that are not images by name, including overlooked ones.
         one_class: Whether class folders or shards have one class only, which training refuses.
+        unlabeled: Number of images that lack a label, if training refuses these.
+        is_list: Whether the images are those of a CSV file, whose columns may be 0 everywhere.
     """
 
     splits: tuple[str, ...]
@@ -136,6 +140,8 @@ class Report:
     height: Spread | None
     left_out: LeftOut
     one_class: bool
+    unlabeled: int
+    is_list: bool
 
     @property
     def empty_classes(self) -> list[tuple[str, str]]:
@@ -163,7 +169,8 @@ class Report:
         untrained = "train" in self.splits and any(
             "train" not in entry.images for entry in self.classes
         )
-        refused = untrained or self.empty_classes or self.one_class
+        lacking = self.empty_classes and not self.is_list
+        refused = untrained or lacking or self.one_class or self.unlabeled
         crossing = any(group.across for group in self.duplicates)
         return not (self.unreadable or self.overlooked or crossing or refused)
 
@@ -224,17 +231,19 @@ def check_dataset(
             understood, or a shard has a label that is not in the class list beside it.
     """
     left_out = LeftOut()
-    find = _files_in_shards if means_shards(data) else _files_in_folders
-    find = _files_in_list if is_list_to_train_on(data) else find
-    names, files = find(data, left_out)
+    is_list, unlabeled = is_list_to_train_on(data), 0
+    if is_list:
+        names, files, unlabeled = _files_in_list(data)
+    else:
+        find = _files_in_shards if means_shards(data) else _files_in_folders
+        names, files = find(data, left_out)
     tally = _Tally()
     for number, entry in enumerate(in_processes(inspect, files, workers, chunk=8)):
         tally.add(number, entry)
         progress(number + 1, len(files))
         if not entry.digest and not entry.problem:
             left_out.add_file(entry.place.path.name)
-    # A list may have one class, of multi-label data.
-    return _report(names, files, tally, left_out, fewest=1 if find is _files_in_list else 2)
+    return _report(names, files, tally, left_out, unlabeled, is_list=is_list)
 
 
 @dataclass
@@ -302,18 +311,31 @@ class _Tally:
         return sorted([self.numbers[i] for i in group] for group in groups)
 
 
-def _files_in_list(data: str, left_out: LeftOut) -> Found:
-    """Return the files of a CSV file; images without a label are counted in a notice."""
+def _files_in_list(data: str) -> tuple[dict[str, list[str]], CheckedFiles, int]:
+    """Return the files of a CSV file, and the number of images that are refused without a label.
+
+    Images without a label are counted in a notice.
+    """
     images = images_to_train_on(Path(data), allow_unlabeled=True)
     if unlabeled := sum(not positions(label) for label in images.labels):
         logger.info(f"{data}: {unlabeled} of {len(images.labels)} images have no label")
     listed = CheckedPart(len(images.labels), partial(_listed_file, images))
-    return {"all": list(images.classes)}, CheckedFiles([listed])
+    refused = unlabeled if unlabeled and _needs_labels(Path(data)) else 0
+    return {"all": list(images.classes)}, CheckedFiles([listed]), refused
+
+
+def _needs_labels(file: Path) -> bool:
+    """Return whether training refuses images of a CSV file that have no label."""
+    try:
+        images_to_train_on(file, allow_unlabeled=False, quiet=True)
+    except UserError:
+        return True
+    return False  # rows of zeros
 
 
 def _listed_file(images: LabeledImages, number: int) -> CheckedFile:
     classes = tuple(images.classes[place] for place in positions(images.labels[number]))
-    return CheckedFile(images.paths[number], "all", classes)
+    return CheckedFile(images.paths[number], "all", classes, is_listed=True)
 
 
 def _files_in_shards(data: str, left_out: LeftOut) -> Found:
@@ -386,10 +408,10 @@ def _file_of_class(paths: FilePaths, split: str, name: str, number: int) -> Chec
 
 
 def inspect(place: CheckedFile) -> Inspected:
-    """Decode a file; a file without an image suffix only gets the format of its content."""
+    """Decode a file; one of a folder without an image suffix gets only its content's format."""
     if place.in_tar is not None:
         return _inspect_in_tar(place, place.in_tar)
-    if not is_image(place.path):
+    if not place.is_listed and not is_image(place.path):
         return Inspected(place, format=image_format_of(place.path) or "")
     try:
         height, width, _ = decode(place.path).shape
@@ -416,9 +438,10 @@ def _report(
     files: CheckedFiles,
     tally: _Tally,
     left_out: LeftOut,
-    fewest: int,
+    unlabeled: int,
+    *,
+    is_list: bool,
 ) -> Report:
-    """Return the report; training refuses data of fewer classes than `fewest`."""
     images, counts = len(tally.numbers), tally.counts
     odd = {name for name, count in tally.formats.items() if count < ODD_SHARE * images}
     classes = sorted({name for found in names.values() for name in found})
@@ -440,7 +463,9 @@ def _report(
         _spread(tally.widths),
         _spread(tally.heights),
         left_out,
-        one_class=len(classes) < fewest,
+        one_class=len(classes) < 2 and not is_list,  # a list of multi-label data may have one
+        unlabeled=unlabeled,
+        is_list=is_list,
     )
 
 

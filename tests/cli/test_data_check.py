@@ -41,6 +41,36 @@ def test_one_class_is_too_few_to_train_on(folder: Path) -> None:
     assert inceptcli("data", "check", listed, "--workers", "1").exit_code == 0
 
 
+def test_each_file_of_a_list_is_decoded_whatever_its_suffix(folder: Path) -> None:
+    (folder / "dog" / "1.png").rename(folder / "dog" / "1.dat")
+    (folder / "notes.txt").write_text("notes")
+    listed = folder / "labels.csv"
+    listed.write_text("path,label\ncat/1.png,cat\ndog/1.dat,dog\n")
+    done = inceptcli("data", "check", listed, "--workers", "1")
+    assert done.exit_code == 0, done.output
+    assert "2 images can be read: 2 PNG" in done.stdout
+    with listed.open("a") as file:
+        file.write("notes.txt,dog\ngone.dat,cat\n")
+    done = inceptcli("data", "check", listed, "--workers", "1")
+    assert done.exit_code == 1
+    assert f"Cannot be read: 2\n  {folder}/notes.txt: not an image" in done.stdout
+    assert f"{folder}/gone.dat: No such file or directory" in done.stdout
+
+
+def test_an_empty_field_of_labels_is_a_problem_and_a_row_or_column_of_zeros_is_none(
+    folder: Path,
+) -> None:
+    listed = folder / "labels.csv"
+    listed.write_text("path,labels\ncat/1.png,cat\ndog/1.png,\n")
+    done = inceptcli("data", "check", listed, "--workers", "1")
+    assert done.exit_code == 1
+    assert "Images without a label: 1; training refuses them unless data.allow_un" in done.stdout
+    listed.write_text("path,cat,owl\ncat/1.png,1,0\ndog/1.png,0,0\n")
+    done = inceptcli("data", "check", listed, "--workers", "1")
+    assert done.exit_code == 0, done.output
+    assert "Classes without a readable image: 1\n  owl (all)" in done.stdout
+
+
 def test_what_is_wrong_is_listed_and_exits_with_one(folder: Path) -> None:
     picture(folder / "dog" / "copy.png", 0)
     (folder / "cat" / "two\nlines.jpg").write_text("<html>")
@@ -120,7 +150,7 @@ def test_json_has_the_fields_that_the_help_names(folder: Path) -> None:
     assert set(found) == {
         "clean", "images", "classes", "formats", "width", "height", "unreadable", "overlooked",
         "wrong_suffix", "odd_format", "duplicates", "empty_classes", "one_split_only",
-        "one_class", "left_out",
+        "one_class", "unlabeled", "left_out",
     }  # fmt: skip
     assert found["classes"][1] == {"class": "dog", "images": {"all": 2}}
     assert found["height"] == {"min": 80, "median": 80, "max": 80}
