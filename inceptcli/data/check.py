@@ -25,7 +25,7 @@ from inceptcli.data.pixels.decode import UnreadableImage, decode, image_format_o
 from inceptcli.data.pixels.image_formats import SUFFIXES, SUFFIXES_OF
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.data.shards.index import ShardIndex, index_of
-from inceptcli.data.shards.source import TarImage, labels_by_name, read_image
+from inceptcli.data.shards.source import TarImage, labels_by_name, tar_image
 from inceptcli.data.splits import NAMES, folders_in_words, other_folders, split_folders
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.regular_file import sha256_of
@@ -379,12 +379,10 @@ def _part_of_shard(
 def _file_in_shard(
     shard: Path, split: str, classes: Sequence[str], index: ShardIndex, number: int
 ) -> CheckedFile:
-    name = f"{shard}/{index.members[number]}".rstrip("/")
-    problem = index.problems.get(number)
-    image = TarImage(name, shard, index.offsets[number], index.sizes[number], problem)
+    image = tar_image(shard, index, number, labeled=True)
     # The class of an unreadable image is unknown.
-    own = (composed(classes[index.labels[number]]),) if problem is None else ()
-    return CheckedFile(Path(name), split, own, image)
+    own = (composed(classes[index.labels[number]]),) if image.problem is None else ()
+    return CheckedFile(Path(image.name), split, own, image)
 
 
 def _files_in_folders(data: str, left_out: LeftOut) -> Found:
@@ -422,10 +420,8 @@ def inspect(place: CheckedFile) -> Inspected:
 
 
 def _inspect_in_tar(place: CheckedFile, image: TarImage) -> Inspected:
-    if image.problem is not None:
-        return Inspected(place, problem=image.problem)
     try:
-        content = read_image(image.shard, image.offset, image.size)
+        content = image.content()
         height, width, _ = decode(content).shape
     except UnreadableImage as error:
         return Inspected(place, problem=str(error))

@@ -188,10 +188,7 @@ def pixels(source: Source, shorter_side: int | None = None) -> NDArray[np.uint8]
     if source.content is not None:
         return decode(source.content, shorter_side)
     if source.in_tar is not None:
-        from inceptcli.data.shards.source import read_image
-
-        _, shard, offset, size, _ = source.in_tar
-        return decode(read_image(shard, offset, size), shorter_side)
+        return decode(source.in_tar.content(), shorter_side)
     if source.address is not None:
         return decode_remote(source.address, shorter_side)
     return decode(Path(source.path), shorter_side)

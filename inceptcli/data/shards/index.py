@@ -51,6 +51,11 @@ class ShardIndex:
     positions: list[int] | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the samples are those of an index beside the shard."""
+        return self.positions is not None
+
     def add(self, member: str, offset: int, size: int, label: int) -> None:
         """Append a sample."""
         self.members.append(member)
@@ -106,7 +111,8 @@ def index_path(shard: Path) -> Path:
 def read_index(shard: Path) -> dict[str, Any] | None:
     """Return the index beside a shard; None if it is missing, invalid or of another shard.
 
-    A shard shorter than recorded still matches its index: it was truncated.
+    A shard shorter than recorded still matches its index: it was truncated. Samples that are not as
+    in the index are noticed when they are read.
     """
     try:
         values = json.loads(read_regular(index_path(shard), MAXIMUM_INDEX_BYTES))
@@ -119,10 +125,18 @@ def read_index(shard: Path) -> dict[str, Any] | None:
             and all(isinstance(member, str) and _encodes(member) for member in columns[0])
             and all(isinstance(number, int) and 0 <= number < 2**62 for number in numbers)
             and sum(values["sizes"]) <= values["bytes"] < 2**62  # else samples overlap
+            and _is_last(shard, *max(zip(*columns[2:4], strict=True), default=(0, 0)))
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return values if valid else None
+
+
+def _is_last(shard: Path, offset: int, size: int) -> bool:
+    """Return whether nothing follows an image and its label file, which takes two blocks."""
+    with shard.open("rb", buffering=0) as file:
+        file.seek(offset + size + -size % BLOCK + 2 * BLOCK if offset else 0)
+        return not file.read(BLOCK).strip(b"\0")
 
 
 def _encodes(name: str) -> bool:

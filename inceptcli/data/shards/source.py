@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inceptcli.data.left_out import LeftOut
 from inceptcli.data.pixels.decode import MAXIMUM_FILE_BYTES, UnreadableImage, decode
-from inceptcli.data.shards.index import ShardIndex, index_of
+from inceptcli.data.shards.index import BLOCK, ShardIndex, index_of, index_path
 from inceptcli.errors import UserError
 from inceptcli.text import composed
 
@@ -40,6 +40,7 @@ class ShardSource:
         offsets: Byte offset of each image in its tar file, (N,).
         sizes: Size of each image in bytes, (N,).
         labels: Positions in `classes`, (N,).
+        recorded: Labels in the shards' indices, -1 without an index, (N,).
     """
 
     classes: tuple[str, ...]
@@ -51,6 +52,7 @@ class ShardSource:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     labels: NDArray[np.int32]
+    recorded: NDArray[np.int32]
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -66,7 +68,11 @@ class ShardSource:
         problem = self.problems.get((shard, int(self.place_of[index])))
         if problem is not None:
             raise UnreadableImage(problem)
-        return read_image(self.shards[shard], int(self.offsets[index]), int(self.sizes[index]))
+        recorded = None
+        if (label := int(self.recorded[index])) >= 0:
+            recorded = Recorded(self._member(index), label)
+        place = int(self.offsets[index]), int(self.sizes[index])
+        return read_image(self.shards[shard], *place, recorded)
 
     def label(self, index: int) -> int:
         """Return the image's label, a position in `classes`."""
@@ -74,10 +80,13 @@ class ShardSource:
 
     def name(self, index: int) -> str:
         """Return the shard's path followed by the image's name in the shard."""
+        member = self._member(index).decode(errors="surrogateescape")
+        return f"{self.shards[int(self.shard_of[index])]}/{member}".rstrip("/")
+
+    def _member(self, index: int) -> bytes:
         shard = int(self.shard_of[index])
         place, ends = int(self.place_of[index]), self._name_ends[shard]
-        member = self.members[shard][ends[place] + 1 : ends[place + 1]]
-        return f"{self.shards[shard]}/{member.decode(errors='surrogateescape')}".rstrip("/")
+        return self.members[shard][ends[place] + 1 : ends[place + 1]]
 
     @cached_property
     def _name_ends(self) -> tuple[NDArray[np.int64], ...]:
@@ -125,7 +134,7 @@ class ShardSource:
 
     def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> ShardSource:
         """Return the samples selected by an index array (M,) or a mask (N,), in its order."""
-        columns = ("shard_of", "place_of", "offsets", "sizes", "labels")
+        columns = ("shard_of", "place_of", "offsets", "sizes", "labels", "recorded")
         return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     def digests(self) -> list[bytes | None]:
@@ -139,6 +148,13 @@ class ShardSource:
         return found
 
 
+class Recorded(NamedTuple):
+    """What the index of a shard says of a sample: the image's name, and the label if it matters."""
+
+    member: bytes
+    label: int | None
+
+
 class TarImage(NamedTuple):
     """Location of an image in a tar file, or `problem`: why it cannot be read."""
 
@@ -147,32 +163,76 @@ class TarImage(NamedTuple):
     offset: int
     size: int
     problem: str | None
+    recorded: Recorded | None
+
+    def content(self) -> bytes:
+        """Return the image file's bytes; raise UnreadableImage if they cannot be read."""
+        if self.problem is not None:
+            raise UnreadableImage(self.problem)
+        return read_image(self.shard, self.offset, self.size, self.recorded)
+
+
+def tar_image(shard: Path, index: ShardIndex, place: int, *, labeled: bool) -> TarImage:
+    """Return the image at a place in a shard; `labeled` if its label matters."""
+    member, recorded = index.members[place], None
+    if index.is_recorded:
+        label = index.labels[place] if labeled else None
+        recorded = Recorded(member.encode(errors="surrogateescape"), label)
+    return TarImage(
+        f"{shard}/{member}".rstrip("/"),
+        shard,
+        index.offsets[place],
+        index.sizes[place],
+        index.problems.get(place),
+        recorded,
+    )
 
 
 def images_in(shard: Path, left_out: LeftOut) -> Iterator[TarImage]:
     """Yield all images of a shard in order, with or without labels; count others in `left_out`."""
     index = index_of(shard, None)
     left_out.update(index.left_out)
-    for place, (member, offset, size) in enumerate(
-        zip(index.members, index.offsets, index.sizes, strict=True)
-    ):
-        name = f"{shard}/{member}".rstrip("/")
-        yield TarImage(name, shard, offset, size, index.problems.get(place))
+    for place in range(len(index.members)):
+        yield tar_image(shard, index, place, labeled=False)
 
 
-def read_image(shard: Path, offset: int, size: int) -> bytes:
-    """Return an image file's bytes; raise UnreadableImage if the shard is missing or too short."""
+def read_image(shard: Path, offset: int, size: int, recorded: Recorded | None = None) -> bytes:
+    """Return an image file's bytes.
+
+    Raises UnreadableImage if the shard is missing, too short, or not as `recorded` in its index.
+    """
     if size > MAXIMUM_FILE_BYTES:
         raise UnreadableImage(f"{size} bytes, over the limit of {MAXIMUM_FILE_BYTES}")
+    before = BLOCK if recorded else 0  # the header
+    after = -size % BLOCK + 2 * BLOCK if recorded else 0  # the label file
     try:
         with shard.open("rb", buffering=0) as file:
-            file.seek(offset)
-            content = file.read(size)
+            file.seek(max(0, offset - before))
+            content = file.read(before + size + after)
     except OSError as error:
         raise UnreadableImage(f"its shard cannot be read: {error.strerror}") from error
+    if recorded and not _is_as_recorded(content, size, recorded):
+        index = index_path(shard).name
+        raise UnreadableImage(f"not as in {index}; delete that file if the tar file was changed")
+    content = content[before : before + size]
     if len(content) < size:
         raise UnreadableImage(f"the shard ends after {len(content)} of its {size} bytes")
     return content
+
+
+def _is_as_recorded(content: bytes, size: int, recorded: Recorded) -> bool:
+    """Return whether an image's header and its label file are those that `data shard` wrote.
+
+    `content` begins with the header; what a truncated shard lacks counts as equal.
+    """
+    name, digits = recorded.member.ljust(100, b"\0"), b"%011o\0" % size
+    label = content[BLOCK + size + -size % BLOCK + BLOCK :]
+    written = label if recorded.label is None else b"%d" % recorded.label
+    return (
+        name.startswith(content[:100])
+        and digits.startswith(content[124:136])
+        and written.ljust(BLOCK, b"\0").startswith(label)
+    )
 
 
 def labels_by_name(classes: Sequence[str]) -> dict[str, int]:
@@ -203,7 +263,7 @@ def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource
         problems |= {(number, place): reason for place, reason in index.problems.items()}
         placed = placed and index.positions is not None
         columns.append(_columns(number, index))
-    shard_of, place_of, offsets, sizes, labels, positions = map(
+    shard_of, place_of, offsets, sizes, labels, recorded, positions = map(
         np.concatenate, zip(*columns, strict=True)
     )
     if len(labels) == len(problems):
@@ -223,6 +283,7 @@ def open_shards(shards: Sequence[Path], classes: tuple[str, ...]) -> ShardSource
         offsets,
         sizes,
         labels.astype(np.int32),
+        recorded.astype(np.int32),
     )
     return source.where(np.argsort(positions, kind="stable")) if placed else source
 
@@ -231,12 +292,14 @@ def _columns(number: int, index: ShardIndex) -> tuple[NDArray[np.int64], ...]:
     count = len(index.members)
     places = np.arange(count)
     positions = places if index.positions is None else np.array(index.positions, np.int64)
+    labels = np.array(index.labels, np.int64)
     return (
         np.full(count, number),
         places,
         np.array(index.offsets, np.int64),
         np.array(index.sizes, np.int64),
-        np.array(index.labels, np.int64),
+        labels,
+        labels if index.is_recorded else np.full(count, -1),
         positions,
     )
 

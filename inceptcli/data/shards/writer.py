@@ -63,8 +63,8 @@ class Written(NamedTuple):
 def write_shard(task: ShardToWrite) -> Written:
     """Write a shard and its index, unless both exist and were made from the same files.
 
-    Image files are copied unchanged. A shard is written again if an image that it lacks can be read
-    now: an extra was installed, or a permission given.
+    Image files are copied unchanged. A shard is written again if it was changed, or if an image
+    that it lacks can be read now: an extra was installed, or a permission given.
 
     Raises:
         UserError: a file cannot be written or does not read back as written.
@@ -75,6 +75,7 @@ def write_shard(task: ShardToWrite) -> Written:
         there is None
         or there.get("made_from") != made_from
         or _size(task.shard) != there["bytes"]
+        or _is_changed(task.shard, there["sha256"])
         or any(_is_readable(task.root / path) for path, _ in there["left_out"])
     ):
         there = {**_write(task), "made_from": made_from}
@@ -91,6 +92,12 @@ def write_shard(task: ShardToWrite) -> Written:
         UnreadableFile(str(task.root / path), reason) for path, reason in there["left_out"]
     )
     return Written(task.shard, len(there["labels"]), there["bytes"], there["sha256"], left_out)
+
+
+def _is_changed(shard: Path, sha256: str) -> bool:
+    """Return whether a shard has another hash; one older than its index is not read for it."""
+    written = index_path(shard).stat().st_mtime_ns
+    return shard.stat().st_mtime_ns >= written and sha256_of(shard) != sha256
 
 
 def _is_readable(file: Path) -> bool:

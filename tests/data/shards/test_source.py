@@ -222,4 +222,6 @@ def test_an_index_of_another_shard_is_not_believed(tmp_path: Path) -> None:
         index.write_text(json.dumps(wrong | ({"bytes": 10**6} if change else {}) | change))
         assert len(open_shards([shard], CLASSES)) == 3
     index.write_text(json.dumps(wrong | {"bytes": 10**6}))
+    assert len(open_shards([shard], CLASSES)) == 3  # as more follows than is in it
+    index.write_text(json.dumps(wrong | {"bytes": 10**6, "offsets": [10**5]}))
     assert len(open_shards([shard], CLASSES)) == 1  # it is its own, and the shard was cut

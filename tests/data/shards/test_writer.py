@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inceptcli.data.check import check_dataset
+from inceptcli.data.left_out import LeftOut
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.decode import UnreadableImage, decode
 from inceptcli.data.shards import writer
-from inceptcli.data.shards.source import ShardSource
+from inceptcli.data.shards.source import ShardSource, TarImage, images_in
 from inceptcli.errors import UserError
 from inceptcli.files.atomic_file import replacing
 from tests.data.class_folders import contents, draw, shard
@@ -111,7 +113,43 @@ def test_a_shard_that_was_cut_keeps_its_length_and_says_what_is_gone(
             assert np.array_equal(cut.image(index), whole.image(index))
 
 
-@pytest.mark.parametrize("change", ["content", "time", "cut", "options"])
+@pytest.mark.parametrize("change", ["label", "name", "size"])
+def test_a_sample_that_is_not_as_in_the_index_cannot_be_read(
+    change: str, folder: Path, tmp_path: Path
+) -> None:
+    shard(folder, tmp_path / "out", count=100)
+    whole, _, _ = open_for_training(str(tmp_path / "out"), None, None)
+    assert isinstance(whole, ShardSource)
+    offset, size = int(whole.offsets[5]), int(whole.sizes[5])
+    at, new = {
+        "label": (offset + size + -size % 512 + 512, b"1"),
+        "name": (offset - 512, b"1"),
+        "size": (offset - 512 + 124, b"%011o" % (size - 1)),
+    }[change]
+    path = tmp_path / "out/train-000000.tar"
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(new)
+    said = r"not as in train-000000\.tar\.json; delete that file if the tar file was changed"
+    with pytest.raises(UnreadableImage, match=said):
+        whole.image(5)
+    assert np.array_equal(whole.image(4), decode(whole.content(4)))
+    bad = [image.name for image in images_in(path, LeftOut()) if not can_be_read(image)]
+    assert bad == [] if change == "label" else [whole.name(5)]
+    report = check_dataset(str(tmp_path / "out"), 1, lambda done, total: None)
+    assert [(str(entry.path), entry.text[:9]) for entry in report.unreadable] == [
+        (whole.name(5), "not as in")
+    ]
+
+
+def can_be_read(image: TarImage) -> bool:
+    try:
+        return bool(image.content())
+    except UnreadableImage:
+        return False
+
+
+@pytest.mark.parametrize("change", ["content", "time", "cut", "label", "options"])
 def test_a_shard_of_other_files_is_written_again(change: str, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     shard(folder, output, count=100)
@@ -124,6 +162,11 @@ def test_a_shard_of_other_files_is_written_again(change: str, folder: Path, tmp_
     elif change == "cut":
         path = output / "train-000000.tar"
         path.write_bytes(path.read_bytes()[:-10_240])
+    elif change == "label":
+        path = output / "train-000000.tar"
+        content = bytearray(path.read_bytes())
+        content[content.index(b".cls") - 8 + 512] = ord("9")
+        path.write_bytes(content)
     shard(folder, output, count=100, seed=1 if change == "options" else 0)
     expected = tmp_path / "expected"
     shard(folder, expected, count=100, seed=1 if change == "options" else 0)
