@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inceptcli.data.pixels.decode import UnreadableImage, decode
+from inceptcli.data.pixels.image_formats import START_BYTES, SUFFIXES, SUFFIXES_OF, format_in
 from inceptcli.data.shards.index import (
     MAXIMUM_INDEX_BYTES,
     VERSION,
@@ -159,7 +160,7 @@ def _fill(path: Path, task: ShardToWrite) -> tuple[list[str], list[str], list[Un
                 continue
             key = f"{entry.position:08}"
             for suffix, data in (
-                (file.suffix.lower(), content),
+                (_suffix(file, content), content),
                 (".cls", str(entry.label).encode()),
             ):
                 member = tarfile.TarInfo(key + suffix)
@@ -168,6 +169,16 @@ def _fill(path: Path, task: ShardToWrite) -> tuple[list[str], list[str], list[Un
             files.append(entry.path)
             digests.append(hashlib.sha256(content).hexdigest())
     return files, digests, left_out
+
+
+def _suffix(file: Path, content: bytes) -> str:
+    """Return the suffix of an image; its format's if there is none or it is any text after a dot.
+
+    Such a text may be too long for a tar file's header.
+    """
+    if (suffix := file.suffix.lower()) in SUFFIXES:
+        return suffix
+    return max(SUFFIXES_OF.get(format_in(content[:START_BYTES]) or "", {""}))  # .jpg of JPEG's
 
 
 def _read_back(path: Path, task: ShardToWrite, digests: list[str]) -> ShardIndex:

@@ -189,6 +189,16 @@ def test_unreadable_images_are_left_out_and_named_each_time(folder: Path, tmp_pa
         }  # fmt: skip
 
 
+def test_a_name_in_which_a_long_text_follows_a_dot_is_no_suffix(
+    folder: Path, tmp_path: Path
+) -> None:
+    image = folder / "train/ant/0000.png"
+    image.rename(folder / f"train/ant/Photo of a cat. {'w' * 120}")
+    shard(folder, tmp_path / "out", count=100)
+    with tarfile.open(tmp_path / "out/train-000000.tar") as archive:
+        assert {Path(name).suffix for name in archive.getnames()} == {".png", ".cls"}
+
+
 def test_what_does_not_read_back_is_not_kept(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
