@@ -71,11 +71,11 @@ def data_shard(
 ) -> None:
     """Write class folders as WebDataset tar shards for --data of `train` and `eval`.
 
-    A sample is the unchanged image file, named by its path in the folder, and its label in .cls;
-    classes.json lists the classes. Each shard has an index, such as train-000000.tar.json. With the
-    indexes, training uses the same image order as from the folder, for any shard size. Unreadable
-    images are left out and listed. After a stop, the same command continues and keeps finished
-    shards.
+    A sample is the unchanged image file, named by its position in the folder (00000006.jpg), and
+    its label in .cls; classes.json lists the classes. Each shard has an index, such as
+    train-000000.tar.json, with the images' paths. With the indexes, training uses the same image
+    order as from the folder, for any shard size, unless images were left out. Unreadable images are
+    left out and listed. After a stop, the same command continues and keeps finished shards.
 
     JSON has classes (their number), images, shards (path, images, bytes, sha256) and left_out
     (path, reason).
