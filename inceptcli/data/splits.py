@@ -107,7 +107,8 @@ def validation_mask(
     two different images keeps one on each side: if no hash is below, the smallest validates; if all
     are, the largest trains. Identical images always stay together. Adding an image does not move
     others, unless it becomes the smallest or largest of these. Unreadable images (None) and the
-    only image of a class train. Images without a label are split like a class of their own.
+    only image of a class train; a class whose images are all the only ones of classes has none to
+    validate. Images without a label are split like a class of their own.
 
     Raises:
         UsageError: `val_fraction` is not between 0 and 1.
@@ -121,22 +122,30 @@ def validation_mask(
                 classes[place].add(digest)
     order = [classes[label] for label in sorted(classes)]
     val = {d for found in order for d in found if int.from_bytes(d[:6]) / 2**48 < val_fraction}
-    for found in order:
-        if len(found) == 1:
-            val -= found
+    only = {digest for found in order if len(found) == 1 for digest in found}
     several = [found for found in order if len(found) > 1]
+    split = _on_both_sides(several, val - only, set())
+    if split & only:  # else the split is that of earlier versions
+        split = _on_both_sides(several, val - only, only)
+    return [digest in split for digest in digests]
+
+
+def _on_both_sides(several: Sequence[set[bytes]], val: Set[bytes], kept: Set[bytes]) -> set[bytes]:
+    """Return `val` with an image of each class on each side; those `kept` train."""
+    val = set(val)
     for found in several:  # a class that shares the image must keep one on this side, too
         if not found & val:
-            val |= _first(sorted(found), [other - val for other in several])
+            val |= _first(sorted(found - kept), [other - val for other in several])
     for found in several:
         if found <= val:
             val -= _first(sorted(found, reverse=True), [other & val for other in several])
-    return [digest in val for digest in digests]
+    return val
 
 
 def _first(candidates: Sequence[bytes], left: Sequence[set[bytes]]) -> set[bytes]:
-    """Return the first candidate that is not the last image of a class on its side."""
-    return {next((one for one in candidates if all(side != {one} for side in left)), candidates[0])}
+    """Return the first candidate that is not the last image of a class on its side, if any."""
+    lasting = (one for one in candidates if all(side != {one} for side in left))
+    return {*candidates[:1]} if (first := next(lasting, None)) is None else {first}
 
 
 def unvalidated(
@@ -149,8 +158,8 @@ def unvalidated(
     """
     if not any(is_val):
         raise UserError(
-            f"val_fraction {val_fraction}: no class has two different images to split; add images, "
-            "or give --val-data"
+            f"val_fraction {val_fraction}: no class has two different images to split, other than "
+            "the only ones of classes; add images, or give --val-data"
         )
     seen = {place for label in labels for place in positions(label)}
     for label, val in zip(labels, is_val, strict=True):
@@ -159,6 +168,6 @@ def unvalidated(
         return None
     names = [classes[label] for label in sorted(seen)]
     return (
-        f"{len(names)} of {len(classes)} classes have a single image, used for training, and no "
-        f"validation images: {listed(names)}"
+        f"{len(names)} of {len(classes)} classes have a single image, or only such images of other "
+        f"classes, used for training, and no validation images: {listed(names)}"
     )

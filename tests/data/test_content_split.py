@@ -48,11 +48,30 @@ def test_the_only_image_of_a_class_trains_and_that_is_said() -> None:
     assert not any(chosen[2:])
     said = unvalidated(chosen, labels, ["x", "y", "z"], 0.9)
     assert said is not None
-    assert said.startswith("2 of 3 classes have a single image, used for training")
+    assert said.startswith("2 of 3 classes have a single image, or only such")
     assert said.endswith(": y, z")
     assert unvalidated(chosen[:2], labels[:2], ["x", "y", "z"], 0.9) is None
     with pytest.raises(UserError, match="no class has two different images"):
         unvalidated(chosen[2:], labels[2:], ["x", "y", "z"], 0.9)
+
+
+def test_the_only_image_of_a_class_trains_where_a_larger_class_has_it_too() -> None:
+    labels = [0, 0, 0, 1, 2, 2, 2, 2, 2]
+    contents = ["r5", "r1", "r2", "r5", "d0", "d1", "d2", "d3", "d4"]
+    assert min(contents[:3], key=digest) == "r5"  # which would validate if it were rose's alone
+    found = validated(contents, labels, 1e-9)
+    assert "r5" not in found
+    assert len(found & {"r1", "r2"}) == len(found & {"d0", "d1", "d2", "d3", "d4"}) == 1
+
+
+def test_a_class_of_which_each_image_is_the_only_one_of_another_has_none_to_validate() -> None:
+    labels, contents = [0, 0, 1, 2, 3, 3], ["a", "b", "a", "b", "c", "d"]
+    chosen = validation_mask([digest(content) for content in contents], labels, 1e-9)
+    assert not any(chosen[:4])
+    assert sum(chosen[4:]) == 1
+    said = unvalidated(chosen, labels, ["w", "x", "y", "z"], 1e-9)
+    assert said is not None
+    assert said.endswith("no validation images: w, x, y")
 
 
 def test_what_cannot_be_read_trains() -> None:
