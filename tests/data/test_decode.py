@@ -177,6 +177,24 @@ def test_16_bit_gray_of_the_other_byte_order_keeps_its_shades() -> None:
     assert decode(file)[0, :, 0].tolist() == [1, 100]
 
 
+def gray_tiff(bits: int, zero: str, content: bytes) -> bytes:
+    """A TIFF of one row of two gray pixels; `zero` is the color of 0."""
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, int(zero == "black")), (273, 110),
+            (278, 1), (279, len(content))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + bytes(4) + content
+
+
+def test_12_bit_gray_is_white_at_4095() -> None:
+    assert decode(gray_tiff(12, "black", b"\xff\xf8\x00"))[0, :, 0].tolist() == [255, 128]
+
+
+def test_16_bit_gray_whose_zero_is_white_is_inverted() -> None:
+    content = np.array([0, 257 * 100], "<u2").tobytes()
+    assert decode(gray_tiff(16, "white", content))[0, :, 0].tolist() == [255, 155]
+    assert decode(gray_tiff(16, "black", content))[0, :, 0].tolist() == [0, 100]
+
+
 @pytest.mark.parametrize("mode", ["I;16", "F"])
 def test_gray_of_many_bits_takes_little_more_memory_than_its_pixels(
     monkeypatch: pytest.MonkeyPatch, mode: str

@@ -18,6 +18,7 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from inceptcli.data.pixels.image_formats import (
     FORMATS,
@@ -121,8 +122,9 @@ def decode(source: Path | Content, shorter_side: int | None = None) -> NDArray[n
     XL, regardless of the suffix. Only the first frame is read. Applies the EXIF orientation or the
     format's own, but no color profile. Transparent images are composited over white.
 
-    Gray of more than 8 bits is scaled to 0-255: integers from 0-65535, floats from 0-1 or 0-255,
-    and values beyond that from their own minimum and maximum; NaN becomes black. Thread-safe.
+    Gray of more than 8 bits is scaled to 0-255: integers from 0-65535 (0-4095 in a 12-bit TIFF),
+    floats from 0-1 or 0-255, and values beyond that from their own minimum and maximum; NaN becomes
+    black. Thread-safe.
 
     Args:
         source: Path, file content, Pillow image or RGB array.
@@ -346,10 +348,15 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         return _gray(image, (1.0, 255.0))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _gray(image, (65535.0,))
+        return _gray(image, (4095.0 if _tag(image, BITSPERSAMPLE) == (12,) else 65535.0,))
     if not image.has_transparency_data or _is_unused(image):
         return _by_strips(image, lambda strip: strip.convert("RGB"))
     return _by_strips(image, _over_white)
+
+
+def _tag(image: Image.Image, number: int) -> object:
+    """Return the value of a TIFF's tag; None if there is none."""
+    return image.tag_v2.get(number) if isinstance(image, TiffImageFile) else None
 
 
 def _is_unused(image: Image.Image) -> bool:
@@ -378,7 +385,10 @@ def _by_strips(
 
 
 def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint8]:
-    """Return gray as RGB; white is the first full scale above all values, else their maximum."""
+    """Return gray as RGB; white is the first full scale above all values, else their maximum.
+
+    In a TIFF whose zero is white, that is black.
+    """
     low, high = np.inf, -np.inf
     for _, values in _values(image):
         finite = np.isfinite(values)
@@ -387,6 +397,8 @@ def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
     if low >= 0 and high <= full_scales[-1]:
         low, high = 0.0, next(scale for scale in full_scales if high <= scale)
     factor = 255 / (high - low) if high > low else 0.0
+    if _tag(image, PHOTOMETRIC_INTERPRETATION) == 0:  # Pillow inverts 8 bits only
+        low, factor = high, -factor
     transparent = image.info.get("transparency")
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top, values in _values(image):
