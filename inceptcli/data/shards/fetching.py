@@ -8,8 +8,9 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from inceptcli.data.shards.files import CLASS_FILES
+from inceptcli.data.shards.files import CLASS_FILES, has_class_list
 from inceptcli.errors import UsageError, UserError
 from inceptcli.files.cache_folder import cache_folder
 from inceptcli.files.regular_file import sha256_of
@@ -27,20 +28,22 @@ MAXIMUM_SIDE_FILE = 64 * 1024**2
 _NAME = re.compile(r"[^/?#*\[\].][^/?#*\[\]]*\.tar")
 
 
-def fetch_shards(texts: Sequence[str]) -> list[Path]:
+def fetch_shards(texts: Sequence[str], *, labeled: bool = False) -> list[Path]:
     """Return local copies of shards, with their indices and class lists beside them.
 
     Missing copies are fetched and logged; existing ones are used without the network. Safe to call
     from several processes at once.
 
     Args:
-        texts: Addresses of .tar files; all but https may be patterns.
+        texts: Addresses of .tar files, each read once; all but https may be patterns.
+        labeled: Whether class lists are needed; missing ones are then asked for again.
 
     Raises:
         UsageError: an address does not name .tar files.
-        UserError: a shard cannot be fetched or stored, or does not match its index.
+        UserError: a shard cannot be fetched or stored, or does not match its index; or its class
+            list differs from that of the shards fetched before.
     """
-    return [_copy(address) for address in [*_addresses(texts)]]
+    return [_copy(address, labeled) for address in dict.fromkeys(_addresses(texts))]
 
 
 def _addresses(texts: Sequence[str]) -> Iterator[Address]:
@@ -63,10 +66,10 @@ def _addresses(texts: Sequence[str]) -> Iterator[Address]:
             yield found
 
 
-def _copy(address: Address) -> Path:
+def _copy(address: Address, labeled: bool) -> Path:
     try:
         if address.scheme == "hf":
-            return _in_hub_cache(address)
+            return _in_hub_cache(address, labeled)
         folder = (
             cache_folder() / "shards" / hashlib.sha256(address.folder.encode()).hexdigest()[:16]
         )
@@ -76,12 +79,14 @@ def _copy(address: Address) -> Path:
             with locked(kept.parent) as alone:
                 if not kept.is_file():
                     logger.info(f"fetching {address} into {kept.parent}")
-                    for name in CLASS_FILES:
-                        _fetch_aside(_beside(address, name), kept.with_name(name), alone)
+                    _fetch_class_lists(address, kept, alone)
                     index = kept.with_name(f"{kept.name}.json")
                     index.unlink(missing_ok=True)  # of a shard that was changed since
                     _fetch_aside(_beside(address, index.name), index, alone)
                     fetch_into(address, kept, sha256=_stated(index), alone=alone)
+        elif labeled and not has_class_list(kept.parent):
+            with locked(kept.parent) as alone:
+                _fetch_class_lists(address, kept, alone)
     except FetchError as error:
         raise UserError(
             f"{address}: cannot be fetched ({error}); run the same command again to continue"
@@ -93,18 +98,43 @@ def _beside(address: Address, name: str) -> Address:
     return Address(address.scheme, address.folder + name)
 
 
+def _fetch_class_lists(address: Address, kept: Path, alone: bool) -> None:
+    """Fetch the class lists beside a shard, anew if they are there.
+
+    Raises UserError if one is not as it was for the shards fetched before.
+    """
+    has_shards = any(kept.parent.glob("[!.]*.tar"))
+    with TemporaryDirectory(dir=kept.parent, prefix=".") as folder:
+        for path in map(kept.with_name, CLASS_FILES):
+            fetched = Path(folder) / path.name
+            _fetch_aside(_beside(address, path.name), fetched, alone)
+            if has_shards and path.exists() and _content(fetched) != path.read_bytes():
+                raise UserError(
+                    f"{_beside(address, path.name)}: was changed since shards were fetched from "
+                    f"there; delete {kept.parent} to fetch all of them again"
+                )
+            if fetched.exists():
+                fetched.replace(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
 def _fetch_aside(address: Address, kept: Path, alone: bool) -> None:
     """Fetch a small optional file."""
     try:
-        if not kept.exists():
-            fetch_into(address, kept, MAXIMUM_SIDE_FILE, alone=alone)
+        fetch_into(address, kept, MAXIMUM_SIDE_FILE, alone=alone)
     except FetchError as error:
         if not error.is_absent:
             raise UserError(f"{address}: cannot be fetched ({error})") from error
 
 
-def _in_hub_cache(address: Address) -> Path:
-    if (there := kept_copy(address)) is not None:
+def _in_hub_cache(address: Address, labeled: bool) -> Path:
+    there = kept_copy(address)
+    if there is not None and (not labeled or has_class_list(there.parent)):
         return there
     logger.info(f"fetching {address}")
     index = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def find_shards(data: str) -> list[Path]:
         from inceptcli.data.shards.fetching import fetch_shards
 
         data_address(data)  # before its braces are expanded
-        return fetch_shards(_expanded(data))
+        return fetch_shards(_expanded(data), labeled=True)
     if Path(data).is_dir():
         return _in_folder(Path(data))
     found: dict[Path, None] = {}
@@ -88,11 +88,19 @@ def class_list(shards: Iterable[Path]) -> tuple[str, ...]:
     return next(iter(lists.values()))[0]
 
 
+def has_class_list(folder: Path) -> bool:
+    """Return whether a folder or its parent has a class list."""
+    return any(_class_lists_near(folder))
+
+
+def _class_lists_near(folder: Path) -> Iterator[Path]:
+    places = (folder, folder.absolute().parent)
+    return filter(Path.is_file, (place / name for place in places for name in CLASS_FILES))
+
+
 def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
-    above = folder.absolute().parent
-    for path in (place / name for place in (folder, above) for name in CLASS_FILES):
-        if path.is_file():
-            return _names_in(path), path
+    if (path := next(_class_lists_near(folder), None)) is not None:
+        return _names_in(path), path
     raise UserError(
         f"{folder}: no classes.txt beside the shards; write the class names there, one "
         "per line, in label order"

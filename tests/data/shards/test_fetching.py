@@ -86,6 +86,24 @@ def test_shards_of_others_come_with_their_list_of_classes(server: Server) -> Non
     shutil.copy(server.folder / "theirs/0.tar", server.folder / "bare")
     with pytest.raises(UserError, match=r"no classes\.txt beside the shards"):
         open_for_evaluation(f"{server.url}/bare/0.tar", CLASSES)
+    shutil.copy(server.folder / "theirs/classes.txt", server.folder / "bare")
+    assert len(open_for_evaluation(f"{server.url}/bare/0.tar", CLASSES)) == 4
+
+
+def test_a_list_of_classes_that_was_changed_labels_no_shard(server: Server, tmp_path: Path) -> None:
+    assert len(open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)) == 4
+    (server.folder / "set/classes.json").write_text('["ant", "aphid", "bee", "cat"]')
+    with pytest.raises(UserError, match=r"classes\.json: was changed since .*; delete ") as raised:
+        open_for_evaluation(f"{server.url}/set/train-000000.tar", CLASSES)
+    shutil.rmtree(str(raised.value).partition("delete ")[2].partition(" to fetch")[0])
+    with pytest.raises(UserError, match="its class aphid is not one"):
+        open_for_evaluation(f"{server.url}/set/train-000000.tar", CLASSES)
+    assert left(tmp_path / "cache") == [*(tmp_path / "cache").rglob("train-000000.tar")]
+
+
+def test_ranges_that_overlap_name_a_shard_once(server: Server) -> None:
+    data = f"{server.url}/set/train-{{{{000000..000001}},{{000001..000002}}}}.tar"
+    assert len(open_for_evaluation(data, CLASSES)) == 11
 
 
 @pytest.mark.parametrize("ranges", [True, False])
