@@ -137,11 +137,23 @@ def files_by_class(
     if written:
         others = f" and {len(written) - 1} more" * (len(written) > 1)
         logger.info(f"left out {written[0]}{others}: written by inceptcli, not a class")
-    if not found:
+    inside = (file for parts in found.values() for part in parts for file in part)
+    if not found or (beside_tars(root) and not any(map(is_image, inside))):
         raise UserError(
             f"{root}: no class folders; put each class's images into a folder of its own"
+            f"{beside_tars(root)}"
         )
     return {name: FilePaths.joined(parts) for name, parts in sorted(found.items())}
+
+
+def beside_tars(root: Path) -> str:
+    """Return the end of an error for a folder with tar files beside folders; empty without any."""
+    if not any(root.glob("[!.]*.tar")):
+        return ""
+    return (
+        "; its tar files are not taken as shards beside other folders: move these away, or give "
+        f"'{root}/*.tar'"
+    )
 
 
 def images_by_class(root: Path, without: Collection[Path] = ()) -> dict[str, FilePaths]:
@@ -166,7 +178,7 @@ def class_folder(root: Path, without: Collection[Path] = ()) -> LabeledImages:
     if len(found) == 1:
         raise UserError(
             f"{root}: at least two class folders are needed, got only "
-            f"{printable(next(iter(found)))}"
+            f"{printable(next(iter(found)))}{beside_tars(root)}"
         )
     images = _labeled(root, found, list(found))
     seen = set(images.labels)

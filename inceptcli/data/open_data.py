@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from inceptcli.data.exclusion import exclude as leave_out
-from inceptcli.data.folders import class_folder, labeled_for, positions, subfolders
+from inceptcli.data.folders import beside_tars, class_folder, labeled_for, positions, subfolders
 from inceptcli.data.identity import KeptIdentity
 from inceptcli.data.label_files import images_to_train_on, is_list_to_train_on
 from inceptcli.data.recorded_images import RecordedImages
@@ -134,7 +134,8 @@ class Dataset(ABC):
                 f"--data {place}: no validation images; give --val-fraction 0.1, or another CSV "
                 "file as --val-data"
             )
-        if folder.is_dir() and not means_shards(self.data) and not subfolders(folder):
+        is_folder = folder.is_dir() and not means_shards(self.data)
+        if is_folder and not subfolders(folder):
             raise UsageError(
                 f"--data {place}: no class folders; put each class's images into a folder of its "
                 "own, and these folders into train/ and val/"
@@ -142,7 +143,7 @@ class Dataset(ABC):
         raise UsageError(
             f"--data {place}: no validation images; give a folder with train/ and val/, each with "
             "one folder per class, or shards train-* and val-*; or give --val-fraction or "
-            "--val-data"
+            f"--val-data{beside_tars(folder) if is_folder else ''}"
         )
 
     def log_what_is_left_out(self, val_data: str | None) -> None:

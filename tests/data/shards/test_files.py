@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from inceptcli.data.folders import class_folder
+from inceptcli.data.open_data import open_for_training
 from inceptcli.data.shards.files import class_list, find_shards, means_shards, of_split
 from inceptcli.errors import UsageError, UserError
 
@@ -53,6 +55,14 @@ def test_shards_of_train_and_val_lie_in_folders_too(shards: Path) -> None:
 def test_an_archive_beside_class_folders_is_not_the_data(shards: Path) -> None:
     (shards / "cat").mkdir()
     assert not means_shards("set")
+    said = r"its tar files are not taken as shards beside other folders: .*'set/\*\.tar'"
+    with pytest.raises(UserError, match=f"set: no class folders; .*{said}"):
+        class_folder(Path("set"))
+    with pytest.raises(UsageError, match=f"--data set: no validation images; .*{said}"):
+        open_for_training("set", None, None)
+    (shards / "cat/1.png").touch()
+    with pytest.raises(UserError, match=f"set: at least two class folders .*{said}"):
+        class_folder(Path("set"))
     (shards.parent / "flowers/train/cat").mkdir(parents=True)
     (shards.parent / "flowers/val/cat").mkdir(parents=True)
     (shards.parent / "flowers/train/all.tar").touch()
