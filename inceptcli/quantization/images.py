@@ -111,10 +111,11 @@ def choose(
             f"{2 * FEWEST} are needed: half set the ranges of activations, the others check the "
             "result"
         )
-    setting = min(calibration, len(crops) // 2)
+    if len(crops) < calibration + check:
+        calibration = min(calibration, len(crops) // 2)
     pixels = np.stack(crops)
-    known = np.array(labels)[setting:] if found.are_labeled else None
-    return ChosenImages(pixels[:setting], pixels[setting:], known, tuple(skipped))
+    known = np.array(labels)[calibration:] if found.are_labeled else None
+    return ChosenImages(pixels[:calibration], pixels[calibration:], known, tuple(skipped))
 
 
 def _drawn(found: FoundImages, seed: int) -> list[int]:

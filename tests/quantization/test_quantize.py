@@ -131,6 +131,19 @@ def test_every_class_sets_ranges(weights: Path, images: Path) -> None:
     assert len(chosen.calibration) == 2 * len(IDS)
 
 
+def test_the_numbers_of_images_are_those_asked_for(weights: Path, images: Path) -> None:
+    """With fewer images, half of them set the ranges."""
+    metadata = read_metadata(weights)
+    found = find(str(images), weights, metadata)
+
+    def numbers(calibration: int, check: int) -> tuple[int, int]:
+        chosen = choose(found, metadata.preprocessing, calibration, check, 0, lambda _: None)
+        return len(chosen.calibration), len(chosen.check)
+
+    assert numbers(30, 16) == (30, 16)
+    assert numbers(30, 30) == (24, 24)
+
+
 def test_an_unreadable_picture_is_named_and_the_rest_is_done(quantized: Quantized) -> None:
     (skipped,) = quantized.values["skipped"]
     assert skipped["path"].endswith("broken.png")
