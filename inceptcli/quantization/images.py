@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,8 +83,9 @@ def choose(
 ) -> ChosenImages:
     """Read up to `calibration` + `check` images, drawn by `seed`, as many of each class as it has.
 
-    If there are fewer, at most half of the readable ones set the ranges. Of equal images, one is
-    chosen. `done` is called with 1 after each image.
+    If there are fewer, at most half of the readable ones set the ranges. The images of a class are
+    split between both uses. Of equal images, one is chosen. `done` is called with 1 after each
+    image.
 
     Raises UserError if fewer than 2 * FEWEST different images can be read.
     """
@@ -113,19 +115,44 @@ def choose(
         )
     if len(crops) < calibration + check:
         calibration = min(calibration, len(crops) // 2)
-    pixels = np.stack(crops)
-    known = np.array(labels)[calibration:] if found.are_labeled else None
-    return ChosenImages(pixels[:calibration], pixels[calibration:], known, tuple(skipped))
+    setting, checking = _split(labels, calibration)
+    return ChosenImages(
+        np.stack([crops[number] for number in setting]),
+        np.stack([crops[number] for number in checking]),
+        np.array([labels[number] for number in checking]) if found.are_labeled else None,
+        tuple(skipped),
+    )
 
 
 def _drawn(found: FoundImages, seed: int) -> list[int]:
     """Return all image numbers, shuffled; the classes take turns."""
     random = np.random.default_rng(seed)
     shuffled = random.permutation(len(found.source)).tolist()
-    turns: dict[Label, int] = {}
-    order: list[tuple[int, int, int]] = []
-    for number in shuffled:
-        label = found.source.label(number)
-        turns[label] = turns.get(label, 0) + 1
-        order.append((turns[label], len(order), number))
-    return [number for _, _, number in sorted(order)]
+    turns = _turns([found.source.label(number) for number in shuffled])
+    order = sorted(range(len(shuffled)), key=turns.__getitem__)
+    return [shuffled[place] for place in order]
+
+
+def _split(labels: Sequence[Label], calibration: int) -> tuple[list[int], list[int]]:
+    """Return which images set the ranges, and which check.
+
+    Every other image of a class checks. If more are needed to set the ranges, the classes with the
+    most images give them.
+    """
+    turns = _turns(labels)
+
+    def preference(number: int) -> tuple[int, int]:
+        return (0, turns[number]) if turns[number] % 2 else (1, -turns[number])
+
+    order = sorted(range(len(labels)), key=preference)
+    return sorted(order[:calibration]), sorted(order[calibration:])
+
+
+def _turns(labels: Sequence[Label]) -> list[int]:
+    """Number the images of each class, from 1."""
+    turns: Counter[Label] = Counter()
+    numbers = []
+    for label in labels:
+        turns[label] += 1
+        numbers.append(turns[label])
+    return numbers

@@ -19,10 +19,12 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from inceptcli.cli.app import app
+from inceptcli.data.folders import class_folder
+from inceptcli.data.sources import FolderSource
 from inceptcli.prediction.engines.onnx_engine import OnnxEngine
 from inceptcli.prediction.export import export_onnx, exported_graph
 from inceptcli.quantization.cost import Answers, agreement, int8_cost
-from inceptcli.quantization.images import choose, find
+from inceptcli.quantization.images import FoundImages, choose, find
 from inceptcli.weights.file import read_metadata, save
 from tests.prediction.conftest import IDS, draw, save_small_network
 
@@ -142,6 +144,19 @@ def test_the_numbers_of_images_are_those_asked_for(weights: Path, images: Path) 
 
     assert numbers(30, 16) == (30, 16)
     assert numbers(30, 30) == (24, 24)
+
+
+@pytest.mark.parametrize("asked", [(16, 16), (26, 6)])
+def test_a_rare_class_sets_ranges_and_checks(
+    weights: Path, tmp_path: Path, asked: tuple[int, int]
+) -> None:
+    for number in range(40):
+        draw(tmp_path / IDS[number > 2] / f"{number}.png", number)
+    metadata = read_metadata(weights)
+    found = FoundImages(FolderSource(class_folder(tmp_path)), True)
+    chosen = choose(found, metadata.preprocessing, *asked, 0, lambda _: None)
+    assert chosen.labels is not None
+    assert np.bincount(chosen.labels).tolist() == [1, asked[1] - 1]
 
 
 def test_an_unreadable_picture_is_named_and_the_rest_is_done(quantized: Quantized) -> None:
