@@ -144,7 +144,8 @@ OtherCropFraction = Annotated[
     Option(
         metavar="F",
         show_default="the weights' own",
-        help="Side of the crop as a fraction of the resized image's side, 0.01 to 1.",
+        help="Side of the crop as a fraction of the resized image's side, 0.01 to 1; for 1 or 10 "
+        "crops.",
     ),
 ]
 
@@ -158,7 +159,7 @@ OtherResize = Annotated[
     Option(
         show_default="the weights' own",
         help="short-side: resize the shorter side and keep the aspect ratio; squash: resize to the "
-        "input size, ignoring the aspect ratio.",
+        "input size, ignoring the aspect ratio. For 1 or 10 crops.",
     ),
 ]
 

@@ -218,9 +218,9 @@ class EnsembleRequest:
         compile: Compile the networks with torch.compile, on a GPU.
         image_size: Side of the networks' input in pixels, or its height and width; this and the
             following replace the preprocessing of all weights, None keeps each one's own.
-        crop_fraction: See Preprocessing, as for the following.
+        crop_fraction: See Preprocessing, as for the following; for 1 or 10 crops.
         interpolation: bilinear or bicubic.
-        resize: short-side or squash.
+        resize: short-side or squash; for 1 or 10 crops.
         antialias: False samples pixels as TensorFlow 1 does.
         threshold: Threshold of all classes, 0 to 1, for networks with sigmoid outputs.
         classes: File of the classes that compete, one per line; None for all. Only for `eval`.
@@ -263,6 +263,12 @@ class EnsembleRequest:
         if not (self.threshold is None or 0 <= self.threshold <= 1):  # also true for NaN
             raise UsageError(f"--threshold must be 0 to 1, got {self.threshold}")
         _check_preprocessing(self.recorded.preprocessing)
+        for option, value in (("--crop-fraction", self.crop_fraction), ("--resize", self.resize)):
+            if value is not None and self.crops in (12, 144):
+                raise UsageError(
+                    f"{option} {value}: --crops {self.crops} defines its own resizing; omit "
+                    f"{option}, or use --crops 1 or 10"
+                )
 
     @property
     def recorded(self) -> RecordedOptions:

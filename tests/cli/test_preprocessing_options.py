@@ -174,6 +174,8 @@ def test_parts_record_them_and_only_equal_ones_are_merged(
         (("--interpolation", "nearest"), "'nearest' is not one of 'bilinear', 'bicubic'"),
         (("--antialias", "no"), "'no' is not one of 'true', 'false'"),
         (("--image-size", "80x96", "--crops", "144"), "--crops 144 is defined for a square input"),
+        (("--crop-fraction", "1", "--crops", "12"), "omit --crop-fraction, or use --crops 1 or 10"),
+        (("--resize", "squash", "--crops", "144"), "--crops 144 defines its own resizing"),
     ],
 )
 def test_values_that_no_network_takes_are_refused(
