@@ -158,8 +158,10 @@ def test_a_transparent_color_is_white() -> None:
 
 
 def test_a_bitmap_that_leaves_its_fourth_byte_at_zero_keeps_its_colors() -> None:
-    pixels = decode(bitmap_of(Image.new("RGBA", (2, 2), (10, 20, 30, 0))))
-    assert pixels[0, 0].tolist() == [10, 20, 30]
+    bitmap = bitmap_of(Image.new("RGBA", (2, 2), (10, 20, 30, 0)))
+    with Image.open(BytesIO(bitmap)) as opened:
+        for image in (bitmap, opened, opened.copy(), opened.crop((0, 0, 1, 1))):
+            assert decode(image)[0, 0].tolist() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "TIFF", "PPM"])

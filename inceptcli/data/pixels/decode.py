@@ -361,7 +361,8 @@ def _tag(image: Image.Image, number: int) -> object:
 
 def _is_unused(image: Image.Image) -> bool:
     """Return whether the alpha channel of a 32-bit BMP is zero everywhere, as is common."""
-    return image.format == "BMP" and not any(
+    # A copy has no format, but what Pillow read: only for BMP, the compression as a number.
+    return isinstance(image.info.get("compression"), int) and not any(
         strip.convert("RGBA").getchannel("A").getbbox() for _, strip in _strips(image)
     )
 
