@@ -149,8 +149,9 @@ def export(
         logger.info("timm's format has no place for the calibration: probabilities are without it")
     if to == "onnx" and metadata.calibration != calibration_for_onnx(metadata):
         logger.info(
-            "the calibration was left out: an ONNX file cannot be used with the options that it "
-            f"was made with; make one with inceptcli calibrate {output} --data DIR"
+            "the calibration was left out: it was made with another --image-size or --precision "
+            "than the ONNX file's own, which is fixed; make one with "
+            f"inceptcli calibrate {output} --data DIR"
         )
     if to == "hub":
         logger.info(f"upload with: {upload_command(output)}")

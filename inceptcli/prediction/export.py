@@ -183,12 +183,12 @@ def export_onnx(weights: Path, output: Path, opset: int | None = None) -> None:
 
 
 def calibration_for_onnx(metadata: WeightsMetadata) -> Calibration | None:
-    """Return the calibration, or None if it was made with options that ONNX files do not support.
+    """Return the calibration, or None if an ONNX file cannot compute as it was made.
 
-    An ONNX file has its own image size and precision; only --fast-decode is left.
+    An ONNX file has its own image size and precision.
     """
     found = metadata.calibration
-    return None if found and set(found.options) - {"fast_decode"} else found
+    return None if found and found.options.keys() & {"image_size", "precision"} else found
 
 
 def exported_graph(

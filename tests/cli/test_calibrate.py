@@ -288,8 +288,21 @@ def test_an_onnx_file_has_no_calibration_that_it_could_not_use(
     flags = "--data", labeled, "--image-size", "90", "--output", other
     assert inceptcli("calibrate", weights, *flags).exit_code == 0
     done = inceptcli("export", other, "--to", "onnx", "--output", exported)
-    assert "the calibration was left out" in done.stderr
+    assert "the calibration was left out: it was made with another --image-size" in done.stderr
     assert read_metadata(exported).calibration is None
+
+
+def test_an_onnx_file_keeps_a_calibration_with_options_that_it_takes(
+    weights: Path, labeled: Path, tmp_path: Path
+) -> None:
+    other, exported = tmp_path / "other.safetensors", tmp_path / "other.onnx"
+    flags = "--crop-fraction", "0.6", "--resize", "squash", "--antialias", "false"
+    ran("calibrate", weights, "--data", labeled, "--output", other, *flags)
+    done = inceptcli("export", other, "--to", "onnx", "--output", exported)
+    assert "left out" not in done.stderr
+    picture, rest = draw(tmp_path / "new.png", 200), ("--coverage", "0.9", *flags)
+    (found,), (expected,) = (rows(picture, "--weights", f, *rest) for f in (exported, other))
+    assert found["set"] == expected["set"]
 
 
 def test_an_onnx_file_is_calibrated_like_its_weights(
