@@ -187,6 +187,8 @@ class Model:
 
 def sources_of(images: Any) -> Iterator[Source]:
     """Yield the images of the argument of `Model.predict`, lazily."""
+    if isinstance(images, np.ndarray) and images.dtype.kind in "OSU":
+        images = images.flat  # an array of paths or of other objects: no pixels
     for number, image in enumerate([images] if _is_single(images) else images):
         if isinstance(image, str | os.PathLike):
             yield from _named_sources(str(os.fspath(image)))

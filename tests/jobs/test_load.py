@@ -51,6 +51,15 @@ def test_a_folder_a_pattern_and_a_tar_file_stand_for_their_images(
     assert paths == [*map(str, pictures), *map(str, pictures[:2]), f"{tmp_path}/0.tar/2.png"]
 
 
+@pytest.mark.parametrize("kind", [str, object])
+def test_an_array_of_paths_is_an_iterable_of_paths(
+    kind: type, model: Model, pictures: list[Path]
+) -> None:
+    paths = [str(path) for path in pictures[:2]]
+    answers = model.predict(np.array(paths if kind is str else pictures[:2], kind))
+    assert [answer.path for answer in answers] == paths
+
+
 def test_what_holds_an_image_makes_no_difference(model: Model, tmp_path: Path) -> None:
     path = draw(tmp_path / "a.png", 3)
     image = Image.open(path)
