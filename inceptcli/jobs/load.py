@@ -104,7 +104,8 @@ class Model:
 
         Args:
             images: one image or several. Folders are searched recursively, patterns such as
-                `photos/*.jpg` are expanded, and a .tar file stands for its images.
+                `photos/*.jpg` are expanded, and a .tar file stands for its images. An iterator is
+                read ahead in another thread.
             top_k: number of classes per image, most probable first.
             coverage: share of images, such as 0.95, whose set contains the truth; for weights that
                 `calibrate` has calibrated with the same crops, precision and fast_decode.
