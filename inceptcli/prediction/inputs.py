@@ -180,27 +180,30 @@ def _at_address(address: Address, left_out: LeftOut) -> Iterator[Source]:
     if found == [address]:
         yield from _fetched(address, left_out)
         return
-    folder = None if address.is_pattern else f"{address.text.rstrip('/')}/"
-    images = [
-        entry
-        for entry in found
-        if folder is None or _is_image_in(entry.text.removeprefix(folder), left_out)
-    ]
-    if not images:
-        what = "no file matches this pattern" if folder is None else "no images in this folder"
-        yield Source(str(address), what)
-    for image in images:
-        yield from _fetched(image, left_out)
+    if not address.is_pattern:
+        found = _in_remote_folder(address, found, left_out)
+    if not found:
+        kind = "file matches this pattern" if address.is_pattern else "images in this folder"
+        yield Source(str(address), f"no {kind}")
+    for entry in found:
+        yield from _fetched(entry, left_out)
 
 
-def _is_image_in(name: str, left_out: LeftOut) -> bool:
-    """Whether a file in a remote folder is an image by its name; `left_out` counts the others."""
-    if left_out.passes_over(name):
-        return False
-    if Path(name).suffix.lower() in SUFFIXES:
-        return True
-    left_out.add_file(name)
-    return False
+def _in_remote_folder(
+    address: Address, found: Sequence[Address], left_out: LeftOut
+) -> list[Address]:
+    """Return the images of a remote folder or, if it has none, its tar shards; count others."""
+    folder = f"{address.text.rstrip('/')}/"
+    seen = [entry for entry in found if not left_out.passes_over(entry.text.removeprefix(folder))]
+    has_images = any(Path(entry.name).suffix.lower() in SUFFIXES for entry in seen)
+    wanted = SUFFIXES if has_images else {".tar"}
+    chosen = []
+    for entry in seen:
+        if Path(entry.name).suffix.lower() in wanted:
+            chosen.append(entry)
+        else:
+            left_out.add_file(entry.name)
+    return chosen
 
 
 def _fetched(address: Address, left_out: LeftOut) -> Iterator[Source]:

@@ -4,6 +4,10 @@ import os
 from io import BytesIO
 from pathlib import Path
 
+import pytest
+
+from inceptcli.data.left_out import LeftOut
+from inceptcli.files.remote.address import Address
 from inceptcli.prediction.inputs import Source, find_sources
 from tests.data.class_folders import pack, samples
 
@@ -103,3 +107,15 @@ def test_a_tar_file_in_a_list_stands_for_its_images(tmp_path: Path) -> None:
     assert [source.path for source in listed] == [source.path for source in given]
     assert len(listed) == 2
     assert all(source.in_tar for source in listed)
+
+
+def test_a_remote_folder_without_images_stands_for_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, folder, left_out = pack(tmp_path / "x.tar", samples(2)), "s3://bucket/shards", LeftOut()
+    there = [Address("s3", f"{folder}/{name}") for name in ("notes.txt", "x.tar")]
+    monkeypatch.setattr("inceptcli.files.remote.object_store.files_at", lambda _: there)
+    monkeypatch.setattr("inceptcli.data.shards.fetching.fetch_shards", lambda _: [shard])
+    found = [source.path for source in find_sources([folder], BytesIO(), left_out, null=False)]
+    assert found == [path.replace(str(tmp_path), folder) for path in paths(shard)]
+    assert left_out.files == {".txt": 1}
