@@ -147,12 +147,14 @@ def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
         else:
             yield Source(path)
         return
-    from inceptcli.data.shards.files import find_shards, means_shards
+    from inceptcli.data.shards.files import BesideShards, find_shards, means_shards
 
     passed_over = LeftOut()
     try:
         images = find_images(Path(path), passed_over)
         shards = [] if images or not means_shards(path) else find_shards(path)
+        if shards:
+            find_images(Path(path), passed_over := BesideShards())
     except UserError as error:
         yield Source(path, str(error))
         return
@@ -160,8 +162,7 @@ def _file_or_folder(path: str, left_out: LeftOut) -> Iterator[Source]:
         yield Source(
             path, f"no images in this folder; known suffixes: {' '.join(sorted(SUFFIXES))}"
         )
-    if not shards:
-        left_out.update(passed_over)
+    left_out.update(passed_over)
     yield from map(Source, images.texts())
     for shard in shards:
         yield from _in_shard(shard, left_out)
@@ -193,17 +194,18 @@ def _in_remote_folder(
     address: Address, found: Sequence[Address], left_out: LeftOut
 ) -> list[Address]:
     """Return the images of a remote folder or, if it has none, its tar shards; count others."""
+    from inceptcli.data.shards.files import BesideShards
+
     folder = f"{address.text.rstrip('/')}/"
     seen = [entry for entry in found if not left_out.passes_over(entry.text.removeprefix(folder))]
-    has_images = any(Path(entry.name).suffix.lower() in SUFFIXES for entry in seen)
-    wanted = SUFFIXES if has_images else {".tar"}
-    chosen = []
+    images = [entry for entry in seen if Path(entry.name).suffix.lower() in SUFFIXES]
+    shards = [] if images else [entry for entry in seen if entry.name.endswith(".tar")]
+    others, read = BesideShards() if shards else LeftOut(), {*images, *shards}
     for entry in seen:
-        if Path(entry.name).suffix.lower() in wanted:
-            chosen.append(entry)
-        else:
-            left_out.add_file(entry.name)
-    return chosen
+        if entry not in read:
+            others.add_file(entry.name)
+    left_out.update(others)
+    return images or shards
 
 
 def _fetched(address: Address, left_out: LeftOut) -> Iterator[Source]:

@@ -109,11 +109,19 @@ def test_a_tar_file_in_a_list_stands_for_its_images(tmp_path: Path) -> None:
     assert all(source.in_tar for source in listed)
 
 
+def test_a_folder_of_shards_counts_its_other_files(tmp_path: Path) -> None:
+    shard, left_out = pack(tmp_path / "train" / "x.tar", [*samples(2), ("a.txt", b"")]), LeftOut()
+    touch(tmp_path, "classes.json", "notes.txt", ".hidden", "train/x.tar.json")
+    found = [s.path for s in find_sources([str(tmp_path)], BytesIO(), left_out, null=False)]
+    assert found == paths(shard)
+    assert left_out.files == {".txt": 2, "hidden": 1}
+
+
 def test_a_remote_folder_without_images_stands_for_its_shards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shard, folder, left_out = pack(tmp_path / "x.tar", samples(2)), "s3://bucket/shards", LeftOut()
-    there = [Address("s3", f"{folder}/{name}") for name in ("notes.txt", "x.tar")]
+    there = [Address("s3", f"{folder}/{name}") for name in ("a.txt", "x.tar", "x.tar.json")]
     monkeypatch.setattr("inceptcli.files.remote.object_store.files_at", lambda _: there)
     monkeypatch.setattr("inceptcli.data.shards.fetching.fetch_shards", lambda _: [shard])
     found = [source.path for source in find_sources([folder], BytesIO(), left_out, null=False)]

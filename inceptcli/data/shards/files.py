@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from inceptcli.data.folders import has_only_outputs, subfolders
+from inceptcli.data.left_out import LeftOut
 from inceptcli.data.splits import Split, split_named
 from inceptcli.data.text_files import read_text
 from inceptcli.errors import UsageError, UserError
@@ -108,6 +109,15 @@ def _names_near(folder: Path) -> tuple[tuple[str, ...], Path]:
 
 
 CLASS_FILES = ("classes.json", "classes.txt")
+
+
+class BesideShards(LeftOut):
+    """Counts what a folder of tar shards has beside these, their indices and list of classes."""
+
+    def add_file(self, name: str, kind: str | None = None) -> None:
+        """Count a file as LeftOut does, unless it is one of these."""
+        if kind or not (name.endswith((".tar", ".tar.json")) or name in CLASS_FILES):
+            super().add_file(name, kind)
 
 
 def _names_in(path: Path) -> tuple[str, ...]:
