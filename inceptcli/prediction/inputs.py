@@ -227,6 +227,9 @@ def _fetched(address: Address, left_out: LeftOut) -> Iterator[Source]:
 def _in_shard(shard: Path, left_out: LeftOut) -> Iterator[Source]:
     from inceptcli.data.shards.source import images_in
 
+    if not os.access(shard, os.R_OK):
+        yield Source(str(shard))  # reading it gives the reason, as of other files
+        return
     for image in images_in(shard, left_out):
         yield Source(image.name, image.problem, image)
 

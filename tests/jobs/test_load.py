@@ -113,6 +113,7 @@ def test_embeddings_are_the_networks_in_order(
     ("image", "error", "said"),
     [
         ("none.png", FileNotFoundError, "none.png"),
+        ("none.tar", FileNotFoundError, "none.tar"),
         ("text.png", ValueError, "text.png: not an image"),
         ("none/*.png", ValueError, "none/*.png: no file matches this pattern"),
         (b"", ValueError, "images[0]: empty file"),
