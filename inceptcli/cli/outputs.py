@@ -232,16 +232,16 @@ class OutputFiles:
 
 
 def check_regular(flag: str, path: Path) -> None:
-    """Raise UsageError if `path` exists and is not a regular file, or is a link into /proc.
+    """Raise UsageError if `path` exists and is not a regular file, or is a link into /proc, or "-".
 
     /dev/stdout is such a link, and a regular file if the shell redirects standard output to one.
-    An atomic write would replace the link itself.
+    An atomic write would replace the link itself. "-" means standard output, too.
     """
     try:
         is_file = stat.S_ISREG(path.stat().st_mode)
     except OSError:  # missing, or reported when it is written
         is_file = True
-    if not is_file or _leads_into_proc(path):
+    if not is_file or str(path) == "-" or _leads_into_proc(path):
         raise UsageError(
             f"{flag} {path}: not a regular file; results go to standard output without --output"
             if flag == "--output"

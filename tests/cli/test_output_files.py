@@ -316,6 +316,18 @@ def test_what_is_no_regular_file_is_no_output(command: str, kind: str, place: Pa
     assert path.lstat().st_ino == inode
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"{PREDICT} photos --output -", "results go to standard output without --output"),
+        ("eval run --data l.csv --predictions -", "--predictions -: not a regular file"),
+    ],
+)
+def test_no_file_is_called_as_standard_output_is(line: str, said: str, place: Path) -> None:
+    check_one_line(inceptcli(*line.split()), 2, said)
+    assert not Path("-").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may replace /dev/stdout")
 def test_standard_output_is_not_replaced(place: Path) -> None:
     before = Path("/dev/stdout").lstat().st_ino
