@@ -52,7 +52,10 @@ def list_names(
     ] = None,
     format: Annotated[
         Literal["table", "json", "plain"],
-        Option(help="table: names with descriptions; json: the same as JSON; plain: names only."),
+        Option(
+            help="table: names with descriptions; json: the same as JSON; plain: names only. Not "
+            "for `recipe`."
+        ),
     ] = "table",
 ) -> None:
     """List networks, recipes, keys, studies or published weights.
@@ -64,6 +67,8 @@ def list_names(
     default.
     """
     if what == "recipe":
+        if format != "table":
+            raise UsageError(f"list recipe prints the file itself; omit --format {format}")
         echo(_recipe(name), nl=False)
         return
     if name is not None:

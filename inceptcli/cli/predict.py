@@ -238,6 +238,8 @@ def predict(
     """
     if not paths:
         raise UsageError("no PATHS; give image files, folders, patterns, or - for standard input")
+    if null and "-" not in paths:
+        raise UsageError("--null is for paths from standard input; add - to PATHS")
     number_of_devices = checked_devices(devices)
 
     from inceptcli.prediction.ensemble import EnsembleRequest

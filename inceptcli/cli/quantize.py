@@ -70,8 +70,14 @@ def quantize(
         ),
     ] = "percentile",
     percentile: Annotated[
-        float, Option(min=90, max=100, help="Percent of the values covered by --method percentile.")
-    ] = 99.999,
+        float | None,
+        Option(
+            min=90,
+            max=100,
+            show_default="99.999",
+            help="Percent of the values covered by --method percentile.",
+        ),
+    ] = None,
     least_agreement: Annotated[
         float,
         Option(
@@ -111,6 +117,8 @@ def quantize(
     """
     if output.suffix.lower() != ".onnx":
         raise UsageError(f"--output {output}: must end in .onnx")
+    if percentile is not None and method != "percentile":
+        raise UsageError(f"--percentile {percentile:g} needs --method percentile, got {method}")
     written = OutputFiles({"--output": output})
     from inceptcli.files.atomic_file import replacing
     from inceptcli.quantization.quantize import QuantizationRequest
@@ -122,7 +130,7 @@ def quantize(
         calibration_images,
         check_images,
         method,
-        percentile,
+        QuantizationRequest.percentile if percentile is None else percentile,
         least_agreement,
         kept,
         seed,

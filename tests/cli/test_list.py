@@ -84,6 +84,7 @@ def test_a_recipe_is_printed_as_it_is() -> None:
             "list recipe: no such recipe dem; known: demo, finetune, finetune-head,",
         ),
         (["recipe", "studies/warm-up"], "no such recipe studies/warm-up; known: demo,"),
+        (["recipe", "demo", "--format", "json"], "prints the file itself; omit --format json"),
         (["networks", "irv2"], "list networks takes no name, got irv2"),
     ],
 )

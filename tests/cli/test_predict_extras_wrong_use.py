@@ -18,6 +18,7 @@ WRONG = [
     (["--embeddings", "e.csv"], 2, "must end in .npy or .parquet"),
     (["--embeddings", "none/e.npy"], 2, "--embeddings none/e.npy: no such folder"),
     (["--embeddings", "e.npy", "--output", "e.npy.csv"], 2, "--output names the same file"),
+    (["-0"], 2, "--null is for paths from standard input; add - to PATHS"),
     (["--top-k", "0"], 2, "Invalid value for '--top-k'"),
 ]
 

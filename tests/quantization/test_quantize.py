@@ -307,6 +307,7 @@ def test_unlabeled_pictures_do(weights: Path, images: Path, tmp_path: Path) -> N
         (["--keep-float", "stem.77"], "--keep-float stem.77: the network has no such box"),
         (["--keep-float", "auto", "--keep-float", "stem.5"], "--keep-float auto chooses the boxes"),
         (["--output", "int8.bin"], "must end in .onnx"),
+        (["--method", "minmax", "--percentile", "99"], "--percentile 99 needs --method percentile"),
         (
             ["--output", "missing/int8.onnx"],
             "missing/int8.onnx: No such file or directory",
