@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TextIO
 
 from inceptcli.data.pixels.decode import UnreadableImage
@@ -101,8 +102,10 @@ def write_report(
         flips=_flips(result, source),
         num_mistakes=num_mistakes,
         listed=min(len(result.images), LISTED_IMAGES),
+        labeled=partial(_labeled, names),
+        whose="label" if result.has_one_label else "accepted labels",
         own_probability=own_probability,
-        guess_loss=math.log(len(names)),
+        guess_loss=_guess_loss(result),
     )
 
 
@@ -132,8 +135,19 @@ def class_labels(classes: Sequence[ClassName]) -> list[str]:
 
 
 def own_probability(image: ImageResult) -> float:
-    """Return the probability of the label."""
+    """Return the probability of the label, or the sum of those of the accepted labels."""
     return math.exp(-image.loss)
+
+
+def _labeled(names: Sequence[str], image: ImageResult) -> str:
+    return " or ".join(names[label] for label in image.accepted or (image.label,))
+
+
+def _guess_loss(result: Evaluation) -> float:
+    """Return the loss of equal probabilities of all classes."""
+    accepted = (max(1, len(image.accepted)) for image in result.images)
+    total = math.fsum(math.log(len(result.per_class) / count) for count in accepted)
+    return total / len(result.images)
 
 
 def _most_confident(result: Evaluation, source: ImageSource) -> list[Mistake]:

@@ -11,7 +11,7 @@ import pytest
 
 from inceptcli.evaluation import report
 from inceptcli.evaluation.comparison import EnsembleMember, compare
-from inceptcli.evaluation.measures import ImageResult, evaluation_of
+from inceptcli.evaluation.measures import ImageResult, evaluation_of, image_result
 from inceptcli.evaluation.report import FLIPS, MISTAKES, class_labels
 from inceptcli.weights.metadata import ClassName
 from tests.evaluation.made_results import HOSTILE, made_results, opened, written
@@ -166,6 +166,23 @@ def test_a_network_without_mistakes_has_a_page_too(page: Page, tmp_path: Path) -
     assert page.texts("#pairs caption") == ["No class was mistaken for another."]
     assert page.column("#per-class", 2) == ["100.00%", "–"]
     page.check_quiet()
+
+
+def test_several_accepted_labels_are_shown_with_the_sum_of_their_probabilities(
+    tmp_path: Path,
+) -> None:
+    classes = [ClassName(name, name) for name in "abc"]
+    probabilities = np.array([[0.4, 0.35, 0.25], [0.5, 0.3, 0.2]])
+    accepted = [(1, 2), (0,)]
+    pairs = zip(probabilities, accepted, strict=True)
+    images = [
+        image_result(f"{labels}.jpg", labels[0], row, labels[1:] and labels)
+        for row, labels in pairs
+    ]
+    text = written(tmp_path, evaluation_of(images, probabilities, classes, [])).read_text()
+    assert '<span class="class">labeled b or c</span> <span>60.0%</span>' in text
+    assert "Accepted labels&#39; probability" in text
+    assert f"p(accepted labels), nats; random guessing: {math.log(3 * 3 / 2) / 2:.4f}" in text
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE])
