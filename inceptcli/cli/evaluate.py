@@ -265,8 +265,9 @@ def evaluate(
     measured by average_precision (mAP), auroc, micro_f1, macro_f1 and loss (binary cross-entropy);
     per_class has class, name, images, predicted, threshold, recall, precision, f1, auroc and
     average_precision; top1, top5, calibration and confusion are null. F1 is that at the thresholds
-    of the weights, or at --threshold. --bootstrap adds the interval of each, and bootstrap. The
-    report lists the images with the most wrong labels.
+    of the weights, or at --threshold, which JSON and --predictions then have as threshold.
+    --bootstrap adds the interval of each, and bootstrap. The report lists the images with the most
+    wrong labels.
 
     --submission needs all images of ILSVRC's names up to the last number, and weights whose class
     ids are synsets. An unreadable image, with --skip-unreadable, has the labels 1 2 3 4 5, which a

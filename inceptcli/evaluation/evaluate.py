@@ -130,7 +130,12 @@ class EvaluationRequest:
         flag = self.options.flag_for_two_classes
         if flag is not None and has_several_labels(found.source):
             raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")
-        recorded = replace(asked.recorded, labels=None if labels is None else printable(labels))
+        recorded = replace(
+            asked.recorded,
+            labels=None if labels is None else printable(labels),
+            # Without multi-label images, it is that of two classes, which has a place in results.
+            threshold=self.options.threshold if is_multi_label(found.source) else None,
+        )
         origin = Origin(
             self.networks.weights, found.data, asked.crops, found.excluded, recorded, found.split,
             self.against or (), found.unlabeled, found.of_other_classes,

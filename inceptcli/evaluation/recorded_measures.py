@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from inceptcli.errors import UsageError
 from inceptcli.evaluation.measures import wilson_interval
 from inceptcli.prediction.recorded_options import in_words
+from inceptcli.text import tells_top5
 from inceptcli.weights.metadata import WeightsMetadata
 
 MAXIMUM_BYTES = 256 * 1024**2
@@ -29,6 +30,9 @@ NAMES = {
 
 ONE_LABEL = ("top1", "top5", "loss", "macro_f1", "balanced_accuracy")
 MULTI_LABEL = ("average_precision", "micro_f1", "macro_f1", "auroc", "loss")
+
+FILES = ("classes", "labels")
+"""Recorded options that are files."""
 
 USUAL_INTERVALS = "Wilson's for accuracies, the normal approximation for the loss"
 
@@ -106,9 +110,20 @@ def _how(values: dict[str, Any]) -> str:
     for name in ("unlabeled", "of_other_classes"):
         how += [f"{_count(int(n))} {name.replace('_', ' ')}"] if (n := values.get(name)) else []
     how += [f"{_count(skipped)} skipped as unreadable"] * bool(skipped)
-    how += in_words(values)
+    how += in_words(_recorded(values))
     how += [f"an ensemble of {len(values['weights'])} networks"] * (len(values["weights"]) > 1)
     return ", ".join(how)
+
+
+def _recorded(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options on which the figures depend, files by their names alone.
+
+    A coverage changes none of them, nor does a threshold of two classes.
+    """
+    found = {name: value for name, value in values.items() if name != "coverage_level"}
+    if "micro_f1" not in values:
+        found.pop("threshold", None)
+    return found | {name: PurePath(found[name]).name for name in FILES if name in found}
 
 
 def _count(images: int) -> str:
@@ -122,7 +137,7 @@ def _figures(values: dict[str, Any]) -> tuple[Measure, ...]:
     return tuple(
         _figure(key, values[key], intervals.get(f"{key}_interval"), drawn is not None)
         for key in (MULTI_LABEL if "micro_f1" in values else ONE_LABEL)
-        if values[key] is not None
+        if values[key] is not None and (key != "top5" or tells_top5(len(values["per_class"])))
     )
 
 
@@ -147,6 +162,8 @@ def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures |
     for key in NAMES:
         value = metadata.metrics.get(f"val_{key}")
         if value is None or not -1e300 < value < 1e300:
+            continue
+        if key == "top5" and not tells_top5(len(metadata.classes)):
             continue
         is_share = key in ("top1", "top5") and images and 0 <= value <= 1
         interval = wilson_interval(round(value * images), images) if is_share and images else None

@@ -194,9 +194,10 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     assert head["model-index"][0]["results"][0]["dataset"]["name"] == "not known"
     measured, values = parts["Measures"], json.loads(before.stdout)
     assert "split val, 1 crop of each image, 1 image skipped as unreadable" in measured
-    for key in ("top1", "top5", "loss"):
+    for key in ("top1", "loss"):
         low, high = values[f"{key}_interval"]
         assert f"| {values[key]:.4f} | {low:.4f} to {high:.4f} |" in measured
+    assert "top-5" not in (tmp_path / "out/README.md").read_text() + measured
     assert f"| macro F1 | {values['macro_f1']:.4f} | not known |" in measured
 
 
@@ -273,6 +274,42 @@ def test_measures_keep_the_intervals_of_their_bootstrap(
     (tmp_path / "eval.json").write_text(json.dumps({**values, "weights": ["int8.onnx"]}))
     said = exported(own, tmp_path / "other", "--measures", tmp_path / "eval.json")
     assert f"eval.json: are of int8.onnx, not of {own}" in said
+
+
+def test_the_card_names_the_options_of_its_measures_without_folders(tmp_path: Path) -> None:
+    """Neither a coverage nor a threshold of two classes changes any of them."""
+    own = save_small_network(tmp_path / "own.safetensors", ["healthy", "sick"])
+    for number in range(4):
+        draw(tmp_path / f"secret/{number}.png", number)
+    labels = tmp_path / "secret" / "labels.json"
+    labels.write_text(json.dumps({f"{number}.png": [number % 2] for number in range(4)}))
+    words = ("--data", tmp_path / "secret", "--labels", labels, "--threshold", 0.3)
+    done = inceptcli("eval", own, *words, "--format", "json", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    calibrated = {**json.loads(done.stdout), "coverage_level": 0.95}
+    (tmp_path / "eval.json").write_text(json.dumps(calibrated))
+    exported(own, tmp_path / "out", "--measures", tmp_path / "eval.json")
+    measured = card_of(tmp_path / "out")[1]["Measures"]
+    assert measured.startswith("On 4 images: 1 crop of each image, labels labels.json.\n")
+    assert "top-5" not in (tmp_path / "out/README.md").read_text()
+
+
+def test_the_threshold_of_several_labels_is_in_the_results_and_on_the_card(
+    weights: Path, tmp_path: Path
+) -> None:
+    own, metadata = tmp_path / "own.safetensors", read_metadata(weights)
+    several = replace(metadata, outputs="sigmoid", thresholds=[0.5] * len(metadata.classes))
+    copy_with_metadata(weights, own, several)
+    draw(tmp_path / "1.png", 1)
+    (tmp_path / "list.csv").write_text(f"path,labels\n1.png,{metadata.classes[0].id}\n")
+    words = ("--data", tmp_path / "list.csv", "--threshold", 0.25, "--format", "json")
+    rows = tmp_path / "rows.csv"
+    done = inceptcli("eval", own, *words, "--device", "cpu", "--predictions", rows)
+    assert json.loads(done.stdout)["threshold"] == 0.25, done.output
+    assert [line.rsplit(",")[-1] for line in rows.read_text().split()] == ["threshold", "0.25"]
+    (tmp_path / "eval.json").write_text(done.stdout)
+    exported(own, tmp_path / "out", "--measures", tmp_path / "eval.json")
+    assert "1 crop of each image, threshold 0.25." in card_of(tmp_path / "out")[1]["Measures"]
 
 
 @pytest.fixture(scope="module")
