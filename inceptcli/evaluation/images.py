@@ -152,8 +152,10 @@ def images_to_measure(
         found = _own(wanted, file, metadata, recipes[0])
     else:
         found = _given(wanted, wanted.data, weights[0], recipes[0], group)
-    if group is not None:
-        found = found._replace(group_of=_groups(wanted.data, found.source, group))
+    if group is not None and found.group_of is None:
+        raise UsageError(
+            f"--group {group}: is a column of a CSV file of path,label; give one as --data"
+        )
     if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
         found = _without(found, exclude)
         if wanted.exclude is None and (note := _changed(found, exclude, file)):
@@ -309,19 +311,22 @@ def _given(
     else:
         images, notes, read = evaluation_images(Path(data), ids, names, **options)
         source = FolderSource(images)
+    group_of = None if group is None else _groups(data, source, group)
     fraction = None if recipe is None else recipe.data.val_fraction
-    if fraction and isinstance(source, FolderSource) and group is None and wanted.split != "all":
+    if fraction and isinstance(source, FolderSource) and wanted.split != "all":
         assert recipe is not None
         trained = _trained(recipe, file)
         if wanted.split != "test" and trained and lists_data_of(trained, data, source):
             chosen = part_by_fraction(source, data, wanted.split, fraction)
-            return MeasuredImages(chosen.source, data, chosen.split, 0, notes, fraction, read)
+            return MeasuredImages(
+                chosen.source, data, chosen.split, 0, notes, fraction, read, group_of
+            )
     if wanted.split not in (None, split):
         raise UsageError(f"--split {wanted.split}: {redacted(data)} is a list of {split} images")
     if metadata.unnamed:
         count = f"{file}: its {len(ids)} classes are unnamed"
         notes = (*notes, f"{count}; labels were read as row numbers of the classifier")
-    return MeasuredImages(source, redacted(data), split, notes=notes, read=read)
+    return MeasuredImages(source, redacted(data), split, notes=notes, read=read, group_of=group_of)
 
 
 def _in_folder(data: str, ids: Sequence[str], split: Measured | None) -> MeasuredImages:
@@ -380,14 +385,11 @@ def _changed(found: MeasuredImages, exclude: Path, file: Path) -> str | None:
     )
 
 
-def _groups(data: str | None, source: ImageSource, column: str) -> dict[str, str]:
-    is_csv = data is not None and (
-        is_remote_list(data) or (Path(data).suffix.lower() == ".csv" and Path(data).is_file())
-    )
-    if data is None or not is_csv or Path(data).name == KAGGLE_LABELS:
-        raise UsageError(
-            f"--group {column}: is a column of a CSV file of path,label; give one as --data"
-        )
+def _groups(data: str, source: ImageSource, column: str) -> dict[str, str] | None:
+    """Return the group of each listed image by name; None for a list that is no CSV file."""
+    is_csv = Path(data).suffix.lower() == ".csv" and Path(data).is_file()
+    if not (is_csv or is_remote_list(data)) or Path(data).name == KAGGLE_LABELS:
+        return None
     groups = groups_in_csv(data, column)
     return {source.name(number): group for number, group in enumerate(groups)}
 

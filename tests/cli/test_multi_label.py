@@ -137,7 +137,7 @@ def test_eval_writes_a_report_with_intervals_of_groups(
     data.write_text("".join(f"{a},{b}\n" for a, b in zip(lines, patients, strict=True)))
     found = figures(
         run, "--data", data, "--bootstrap", 100, "--group", "Patient", "--threshold", 0.3,
-        "--report", page, "--predictions", rows,
+        "--split", "all", "--report", page, "--predictions", rows,
     )  # fmt: skip
     for name in ("average_precision", "auroc", "micro_f1", "macro_f1"):
         low, high = found[f"{name}_interval"]

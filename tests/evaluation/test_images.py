@@ -189,7 +189,12 @@ def test_the_list_of_a_run_is_split_as_the_run_was() -> None:
         assert own <= paths(found)
         assert found.trained_on == ()
     Path("data").rename("moved")
-    assert measured(weights, "moved/all.csv").split == "val"
+    moved = measured(weights, "moved/all.csv")
+    assert moved.split == "val"
+    grouped = images_to_measure(Wanted("moved/all.csv", "val"), [weights], "label")
+    assert paths(grouped) == paths(moved)
+    assert grouped.group_of is not None
+    assert all(grouped.group_of[str(path)] == path.parent.name for path in paths(moved))
     listing("moved/own.csv", [Path("moved", path.relative_to("data")) for path in own])
     assert said(weights, "moved/own.csv") == ""
     assert "was trained on" in said(weights, "moved/all.csv", split="all")
