@@ -448,8 +448,8 @@ def _count_elsewhere(file: Path, recipe: Recipe, source: ImageSource, count: int
 def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
     """Return whether some of the images are the validation images that selected the weights."""
     recipe = _recipe(metadata)
-    if recipe is None or recipe.trainer.epochs == recipe.trainer.validate_every == 1:
-        return False  # a single validation selects nothing
+    if recipe is None or validated_once(metadata):
+        return False
     trained = _trained(recipe)
     if trained is None:
         return found.data == "shapes" and found.split == "val"
@@ -460,6 +460,12 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
     if validating and isinstance(source, FolderSource):
         return any(not validating.isdisjoint(places) for places in places_of(source))
     return _count_in(source, validation_places(trained)) > 0
+
+
+def validated_once(metadata: WeightsMetadata) -> bool:
+    """Return whether a run validated a single time, which selects no epoch."""
+    recipe = _recipe(metadata)
+    return recipe is not None and recipe.trainer.epochs == recipe.trainer.validate_every == 1
 
 
 def _whole(source: ImageSource) -> ImageSource:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from inceptcli.errors import UsageError
+from inceptcli.evaluation.images import validated_once
 from inceptcli.evaluation.measures import wilson_interval
 from inceptcli.prediction.recorded_options import in_words
 from inceptcli.text import tells_top5
@@ -157,7 +158,14 @@ def _drawn(drawn: dict[str, Any]) -> str:
 
 
 def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures | None:
-    """Return what a run measured on its `images` validation images; None if not recorded."""
+    """Return what a run measured on its `images` validation images; None if not recorded.
+
+    It validated on fewer if its recipe limits the batches.
+    """
+    trainer = (metadata.recipe or {}).get("trainer")
+    is_limited = isinstance(trainer, dict) and trainer.get("limit_batches") is not None
+    if is_limited:
+        images = None
     figures = []
     for key in NAMES:
         value = metadata.metrics.get(f"val_{key}")
@@ -170,8 +178,7 @@ def measures_of_run(metadata: WeightsMetadata, images: int | None) -> Measures |
         figures.append(Measure(key, value, interval))
     if not figures:
         return None
-    how = (
-        "the run's validation images, 1 crop of each; its best epoch was chosen on them, so the "
-        "measures are slightly optimistic"
-    )
+    how = "part of " * is_limited + "the run's validation images, 1 crop of each"
+    if not validated_once(metadata):
+        how += "; its best epoch was chosen on them, so the measures are slightly optimistic"
     return Measures(how, "val", images, tuple(figures))

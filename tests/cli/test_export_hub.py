@@ -21,6 +21,7 @@ from inceptcli.data.pixels.decode import decode
 from inceptcli.data.pixels.normalization import normalize
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.evaluation.measures import wilson_interval
+from inceptcli.evaluation.recorded_measures import Measures, measures_of_run
 from inceptcli.networks.registry import build, network_options
 from inceptcli.weights.file import copy_with_metadata, load_network, read_metadata, save
 from inceptcli.weights.hub_folder import without_places
@@ -179,8 +180,8 @@ def test_the_card_of_a_run_has_its_measures_with_intervals_and_no_places(tmp_pat
     top1 = read_metadata(run / "model.safetensors").metrics["val_top1"]
     low, high = wilson_interval(round(top1 * 8), 8)
     assert f"| top-1 accuracy | {top1:.4f} | {low:.4f} to {high:.4f} |" in parts["Measures"]
-    assert parts["Measures"].startswith("On 8 images: the run's validation images, 1 crop of each")
-    assert "chosen on them" in parts["Measures"]
+    measured = "On 8 images: the run's validation images, 1 crop of each.\n"  # of its only epoch
+    assert parts["Measures"].startswith(measured)
     found = head["model-index"][0]["results"][0]
     assert found["dataset"] == {"name": "pets", "type": "imagefolder", "split": "val"}
     assert found["metrics"][0]["value"] == pytest.approx(top1, abs=1e-6)
@@ -310,6 +311,20 @@ def test_the_threshold_of_several_labels_is_in_the_results_and_on_the_card(
     (tmp_path / "eval.json").write_text(done.stdout)
     exported(own, tmp_path / "out", "--measures", tmp_path / "eval.json")
     assert "1 crop of each image, threshold 0.25." in card_of(tmp_path / "out")[1]["Measures"]
+
+
+def test_measures_of_a_run_say_on_how_many_images_its_best_epoch_was_chosen(weights: Path) -> None:
+    def found(**trainer: int) -> Measures:
+        changes: dict[str, Any] = {"recipe": {"trainer": trainer}, "metrics": {"val_top1": 0.5}}
+        measures = measures_of_run(replace(read_metadata(weights), **changes), 8)
+        assert measures is not None
+        return measures
+
+    assert (found(epochs=2).images, "chosen on them" in found(epochs=2).what) == (8, True)
+    assert found(epochs=1).what == "the run's validation images, 1 crop of each"
+    limited = found(epochs=2, limit_batches=1)
+    assert (limited.images, limited.figures[0].interval) == (None, None)
+    assert limited.what.startswith("part of the run's validation images")
 
 
 @pytest.fixture(scope="module")
