@@ -93,8 +93,9 @@ def calibrate(
     temperature to all probabilities, which never changes the most probable class of a network, and
     take `--coverage`.
 
-    The temperature minimizes the loss; it is between 0.05 and 20. If there is no minimum between
-    them, as when all images are predicted correctly, a warning is shown and it is 1.
+    The temperature minimizes the loss between 0.05 and 20; a warning is shown if it is one of these
+    limits, as the minimum is beyond. If there is none, since all images are predicted correctly, it
+    is 1 and a warning is shown.
 
     A coverage of 0.95 needs at least 19 images, 0.99 needs 99; with a few hundred, the coverage of
     new images is close to the one asked for. The images must be like those to predict.
