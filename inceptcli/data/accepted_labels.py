@@ -69,7 +69,8 @@ def relabeled(
     if unlabeled:
         notes.append(f"{unlabeled} of {len(source)} images have no label in {shown}: left out")
     if absent > 0:
-        notes.append(f"{absent} of the {len(entries)} images in {shown} are not in {data}")
+        what = f"{absent} of the {len(entries)} images in {shown}"
+        notes.append(f"{what} are not among the {len(source)} to measure")
     return Relabeled(
         SelectedImages(source, tuple(numbers), tuple(accepted)), unlabeled, tuple(notes)
     )

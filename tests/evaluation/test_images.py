@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -175,6 +176,16 @@ def test_shards_of_the_data_are_split_as_it_is() -> None:
     weights = trained("data", val_fraction=0.3)
     found = measured(weights, "shards")
     assert (len(found.source), found.split) == (len(measured(weights).source), "val")
+
+
+def test_labels_of_images_that_are_excluded_are_told_as_such() -> None:
+    files = fill("data", 6)
+    labels = {str(file.relative_to("data")): [0] for file in files}
+    Path("labels.json").write_text(json.dumps(labels))
+    Path("list.txt").write_text("cat/0.png\n")
+    weights = trained("data", val_fraction=0.5)
+    found = measured(weights, "data", labels=Path("labels.json"), exclude=Path("list.txt"))
+    assert found.notes[-1] == "1 of the 6 images in labels.json are not among the 5 to measure"
 
 
 def test_the_list_of_a_run_is_split_as_the_run_was() -> None:
