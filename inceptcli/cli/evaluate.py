@@ -318,7 +318,7 @@ def evaluate(
         read = [*job.networks.files, *job.images.read]
         OutputFiles(written).check(input_files(read, data, source))
         outputs = _outputs(stack, written, job) if is_first else []
-        for note in job.images.notes:
+        for note in job.notes:
             logger.warning(note)
         stack.enter_context(processes.joined())
         ensemble = job.networks.load()

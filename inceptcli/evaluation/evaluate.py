@@ -141,11 +141,6 @@ class EvaluationRequest:
             self.against or (), found.unlabeled, found.of_other_classes,
             any(has_selected(networks.metadata[place], found) for place in sides.measured),
         )  # fmt: skip
-        calibrations = [networks.metadata[place].calibration for place in sides.measured]
-        own = (os.path.realpath(found.data[:LONGEST_TEXT]), found.split)
-        if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
-            note = "the weights were calibrated on these images, too; others show the true coverage"
-            found = found._replace(notes=(*found.notes, note))
         return Prepared(self, networks, found, origin, sides, positive, alone, submission)
 
     def _check_submission(self, found: MeasuredImages) -> None:
@@ -216,6 +211,16 @@ class Prepared(NamedTuple):
     submission: Submission | None = None
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What people should know about the images before they read the measures."""
+        calibrations = [self.networks.metadata[place].calibration for place in self.sides.measured]
+        own = (os.path.realpath(self.images.data[:LONGEST_TEXT]), self.images.split)
+        if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
+            note = "the weights were calibrated on these images, too; others show the true coverage"
+            return *self.images.notes, note
+        return self.images.notes
+
+    @property
     def is_multi_label(self) -> bool:
         """Whether `measure_labels` measures the images, not `measure`."""
         return is_multi_label(self.images.source)
@@ -277,7 +282,7 @@ class Prepared(NamedTuple):
     def _set_rule(self, ensemble: Ensemble) -> SetRule | None:
         """Return the rule of the prediction sets; None if no calibration holds for them."""
         asked, networks = self.request.options.coverage, self.alone
-        calibrations = [ensemble.engines[place].calibration for place in self.sides.measured]
+        calibrations = [ensemble.calibrations[place] for place in self.sides.measured]
         if asked is not None or not any(calibrations):
             return set_rule(asked, networks, calibrations)
         try:

@@ -105,7 +105,7 @@ class CalibrationJob:
             except OSError as error:
                 raise UsageError(f"{self.output}: cannot be written: {error.strerror}") from error
             ensemble = evaluation.networks.load()
-            ensemble.temperatures = [1.0]
+            ensemble.calibrations = [None]
             found = calibrate_on(
                 evaluation.measure(Processes(), ensemble, progress), evaluation.origin
             )

@@ -66,7 +66,7 @@ class Ensemble:
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         for engine in engines:
             check_crops(engine.preprocessing, crops)
-        self.temperatures = [e.calibration.temperature if e.calibration else 1.0 for e in engines]
+        self.calibrations = [engine.calibration for engine in engines]
         numbered = [(f"network {n}", engine.classes) for n, engine in enumerate(engines, start=1)]
         orders = match_classes(numbered)
         places = range(len(engines[0].classes)) if subset is None else subset
@@ -160,8 +160,9 @@ class Ensemble:
         num_images = len(found[0]) // self.crops
         function = softmax if self.engines[0].output_kind == "softmax" else sigmoid
         means = np.empty((num_images, len(found), len(self.classes)))
-        members = zip(found, self.orders, self.temperatures, strict=True)
-        for number, (logits, order, temperature) in enumerate(members):
+        members = zip(found, self.orders, self.calibrations, strict=True)
+        for number, (logits, order, calibration) in enumerate(members):
+            temperature = 1.0 if calibration is None else calibration.temperature
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             # One logit that is not finite makes all of them NaN, even outside the subset.
             sound = (np.where(np.isfinite(row).all(), row, np.nan) for row in logits)

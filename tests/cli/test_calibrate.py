@@ -83,8 +83,11 @@ def test_weights_are_calibrated_in_place_and_keep_their_tensors(
     assert before.keys() == after.keys()
     assert all((before[key] == after[key]).all() for key in before)
     # A second time, the temperature is that of the network, not on top of the first.
-    again = json.loads(ran("calibrate", run, "--data", labeled, "--format", "json").stdout)
-    assert again["temperature"] == found["temperature"]
+    again = ran("calibrate", run, "--data", labeled, "--format", "json")
+    assert json.loads(again.stdout)["temperature"] == found["temperature"]
+    assert again.stderr == f"wrote {run}\n"
+    before_it = package.calibrate(run, labeled, output=tmp_path / "again.safetensors").before
+    assert before_it.coverage is before_it.mean_set_size is None
     shown = ran("summarize", run)
     assert f"calibrated on {NUMBER} images of {labeled}: temperature" in shown.stdout.replace(
         "\n", ""
