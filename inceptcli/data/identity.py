@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import zlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -134,6 +135,14 @@ def _firsts(source: ListedSource) -> list[int]:
 def start_of(source: ListedSource, number: int) -> str:
     """Return a hash of the first bytes of an image file."""
     return hashlib.sha256(source.start(number, START)).hexdigest()[:16]
+
+
+def images_sha256(source: ListedSource) -> str:
+    """Return a hash of the images' file names and sizes and the start of one, in any folder."""
+    files = [(os.path.basename(name), size) for name, size in source.files()]  # noqa: PTH119
+    order = sorted(range(len(files)), key=files.__getitem__)
+    lines = [start_of(source, order[0]), *(f"{files[number]}" for number in order)]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 class KeptIdentity:

@@ -63,7 +63,9 @@ class Calibrated(NamedTuple):
         return found
 
 
-def calibrate_on(before: Evaluation, origin: Origin) -> Calibrated:
+def calibrate_on(
+    before: Evaluation, origin: Origin, images_sha256: str | None = None
+) -> Calibrated:
     """Fit a calibration to the images of an evaluation without temperature."""
     labels = [image.label for image in before.images]
     fitted = fit_temperature(before.probabilities, labels)
@@ -82,6 +84,7 @@ def calibrate_on(before: Evaluation, origin: Origin) -> Calibrated:
         origin.split,
         origin.crops,
         origin.recorded.as_dict(),
+        images_sha256,
     )
     return Calibrated(calibration, before, after, fitted not in (None, COLDEST, HOTTEST))
 

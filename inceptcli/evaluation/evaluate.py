@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import partial
@@ -52,6 +51,7 @@ from inceptcli.prediction.sets import SetRule, set_rule
 from inceptcli.prediction.thresholds import UNKNOWN
 from inceptcli.progress.display import doing
 from inceptcli.text import printable
+from inceptcli.weights.calibration import Calibration
 from inceptcli.weights.header import LONGEST_TEXT
 
 USUAL_COVERAGE = 0.95
@@ -214,11 +214,18 @@ class Prepared(NamedTuple):
     def notes(self) -> tuple[str, ...]:
         """What people should know about the images before they read the measures."""
         calibrations = [self.networks.metadata[place].calibration for place in self.sides.measured]
-        own = (os.path.realpath(self.images.data[:LONGEST_TEXT]), self.images.split)
-        if any(c and (os.path.realpath(c.data), c.split) == own for c in calibrations):
+        own = self.images.sha256 if any(calibrations) else None
+        if any(c is not None and self._is_of(c, own) for c in calibrations):
             note = "the weights were calibrated on these images, too; others show the true coverage"
             return *self.images.notes, note
         return self.images.notes
+
+    def _is_of(self, calibration: Calibration, sha256: str | None) -> bool:
+        """Return whether a calibration is certain to be of the images, whose hash is `sha256`."""
+        if sha256 is not None or calibration.images_sha256 is not None:
+            return sha256 == calibration.images_sha256
+        images = self.images  # drawn and remote ones have the same name in every folder
+        return (images.data[:LONGEST_TEXT], images.split) == (calibration.data, calibration.split)
 
     @property
     def is_multi_label(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import LabeledImages, find_images, subfolders
-from inceptcli.data.identity import KeptIdentity
+from inceptcli.data.identity import KeptIdentity, images_sha256
 from inceptcli.data.label_files import (
     KAGGLE_LABELS,
     SYNSET,
@@ -95,6 +95,12 @@ class MeasuredImages(NamedTuple):
     unlabeled: int | None = None
     of_other_classes: int | None = None
     has_labels: bool = True
+
+    @property
+    def sha256(self) -> str | None:
+        """A hash of the image files from which any were selected; None for drawn or remote ones."""
+        source = _whole(self.source)
+        return images_sha256(source) if isinstance(source, FolderSource | ShardSource) else None
 
     def with_labels(self, file: Path, classes: Sequence[ClassName]) -> MeasuredImages:
         """Return the images with the accepted labels in `file`; raises as `relabeled`."""

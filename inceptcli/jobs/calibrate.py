@@ -107,7 +107,9 @@ class CalibrationJob:
             ensemble = evaluation.networks.load()
             ensemble.calibrations = [None]
             found = calibrate_on(
-                evaluation.measure(Processes(), ensemble, progress), evaluation.origin
+                evaluation.measure(Processes(), ensemble, progress),
+                evaluation.origin,
+                evaluation.images.sha256,
             )
             if not found.is_fitted:
                 logger.warning(unfitted(found))

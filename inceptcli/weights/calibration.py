@@ -56,6 +56,7 @@ class Calibration:
         crops: Crops per image.
         options: Other options of the measurement that change probabilities, by their names in
             results, if they differ from the default.
+        images_sha256: Hash of the image files; None for drawn or remote images.
     """
 
     temperature: float
@@ -65,6 +66,7 @@ class Calibration:
     split: str = "all"
     crops: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    images_sha256: str | None = None
 
     def threshold(self, coverage: float) -> float | None:
         """Return the least probability of a class in a set; None if there are too few images.

@@ -110,6 +110,7 @@ class CalibrationHeader(Section):
     split: Text
     crops: Literal[1, 10, 12, 144]
     options: Annotated[dict[Any, bool | int | float | Text], Field(max_length=100)]
+    images_sha256: Text | None = None
 
     @model_validator(mode="after")
     def _check_scores(self) -> Self:

@@ -221,6 +221,20 @@ def test_eval_measures_the_coverage_and_the_sizes_of_sets(
     assert f"{result.coverage:.2%} contain the class" in table
 
 
+def test_the_images_of_a_calibration_are_known_in_any_folder_and_others_are_not(
+    weights: Path, labeled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated, said = tmp_path / "calibrated.safetensors", "were calibrated on these images, too"
+    monkeypatch.chdir(labeled.parent)
+    ran("calibrate", weights, "--data", labeled.name, "--output", calibrated)
+    monkeypatch.chdir(tmp_path)
+    moved = shutil.copytree(labeled, labeled.name)
+    for data in (labeled, moved):
+        assert said in ran("eval", calibrated, "--data", data).stderr
+    draw(next(Path(moved).rglob("*.png")), NUMBER)
+    assert said not in ran("eval", calibrated, "--data", moved).stderr
+
+
 def test_eval_measures_no_sets_that_do_not_hold(
     weights: Path, calibrated: Path, labeled: Path
 ) -> None:
