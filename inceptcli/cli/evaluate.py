@@ -256,8 +256,9 @@ def evaluate(
     An ensemble adds members (weights, top1, loss, gain: the ensemble's top1 minus that without the
     member). --against adds against (weights, top1, difference, difference_interval, mcnemar_p,
     gained, lost, loss, loss_difference, loss_difference_interval, per_class): differences are
-    WEIGHTS minus the others, gained counts images that only WEIGHTS predict correctly, and
-    --predictions has the others' predictions and a column flip (gained or lost).
+    WEIGHTS minus the others (that of the loss is null between softmax and sigmoid outputs), gained
+    counts images that only WEIGHTS predict correctly, and --predictions has the others' predictions
+    and a column flip (gained or lost).
     The report is a single self-contained page; its data is also in the JSON and in the CSV files of
     --predictions and --confusion.
 

@@ -67,17 +67,17 @@ class PairedComparison:
     `top1` and `loss` are those of B, and `images` has its results, in the order of A's. Differences
     are A minus B, so that a better A has a positive `difference` of top-1 and a negative
     `loss_difference`; their 95 % intervals come from a paired bootstrap, and are None for one image
-    or group. `gained` counts images
-    that only A predicts correctly, `lost` those that only B does; `mcnemar_p` is the p-value of
-    McNemar's exact test of these two. `per_class` has the classes with such images, of
-    those with one label.
+    or group. The difference of losses is None if one side's outputs are softmax and the other's
+    sigmoid. `gained` counts images that only A predicts correctly, `lost` those that only B does;
+    `mcnemar_p` is the p-value of McNemar's exact test of these two. `per_class` has the classes
+    with such images, of those with one label.
     """
 
     top1: float
     difference: float
     difference_interval: Interval | None
     loss: float
-    loss_difference: float
+    loss_difference: float | None
     loss_difference_interval: Interval | None
     mcnemar_p: float
     gained: int
@@ -107,10 +107,13 @@ def compare(
     others: Sequence[ImageResult],
     groups: Sequence[int] | NDArray[np.intp] | None = None,
     resamples: int = RESAMPLES,
+    *,
+    of_losses: bool = True,
 ) -> PairedComparison:
     """Compare results of A and of B for the same images, at least one.
 
-    The bootstrap draws images or, with the group of each image, whole groups.
+    The bootstrap draws images or, with the group of each image, whole groups. `of_losses` is
+    whether the losses of A and of B can be compared.
     """
     flips = [flip(*pair) for pair in zip(images, others, strict=True)]
     counts = Counter(
@@ -129,8 +132,8 @@ def compare(
         difference=(gained - lost) / total,
         difference_interval=of_top1,
         loss=mean_loss(others),
-        loss_difference=math.fsum(losses) / total,
-        loss_difference_interval=of_loss,
+        loss_difference=math.fsum(losses) / total if of_losses else None,
+        loss_difference_interval=of_loss if of_losses else None,
         mcnemar_p=mcnemar(gained, lost),
         gained=gained,
         lost=lost,

@@ -391,7 +391,10 @@ def evaluate(work: Pass, processes: Processes) -> Evaluation:
         without = [results[rest] for rest in sides.without_one]
         measured = replace(measured, members=members_of(whole, alone, without))
     if sides.against:
-        measured = replace(measured, against=compare(whole, results[sides.against]))
+        places = (*sides.measured, *sides.against)
+        kinds = {work.ensemble.engines[place].output_kind for place in places}
+        against = compare(whole, results[sides.against], of_losses=len(kinds) == 1)
+        measured = replace(measured, against=against)
     return measured
 
 
@@ -443,7 +446,13 @@ def with_options(
     )
     if not one_label:
         intervals = intervals.of_images()
-    against = found.against and compare(found.images, found.against.images, groups, number)
+    against = found.against and compare(
+        found.images,
+        found.against.images,
+        groups,
+        number,
+        of_losses=found.against.loss_difference is not None,
+    )
     return replace(found, bootstrap=intervals, against=against)
 
 

@@ -305,7 +305,8 @@ def _against_lines(found: PairedComparison, origin: Origin, names: list[str]) ->
         f"difference of top-1 {100 * found.difference:+.2f} points{_interval(points, 2)}; "
         f"McNemar's exact test: p = {found.mcnemar_p:.3g}"
     )
-    yield f"difference of loss {found.loss_difference:+.4f}{_interval(of_loss, 4)}"
+    if found.loss_difference is not None:
+        yield f"difference of loss {found.loss_difference:+.4f}{_interval(of_loss, 4)}"
     yield ""
     yield f"{'gained':>8}  {'lost':>7}  images"
     yield f"{found.gained:>8}  {found.lost:>7}  of all classes"

@@ -44,8 +44,8 @@ class Ensemble:
 
     GoogLeNet (section 7) averages softmax probabilities in the same way. Classes and their order
     are those of the first network; with a `subset`, the networks are as if they had no others. The
-    temperature of each calibrated network is applied to its average over the crops. `thresholds` of
-    multi-label networks (num_classes,) are averaged too; otherwise they are None.
+    temperature of each calibrated network is applied to its average over the crops. If all networks
+    are multi-label, their `thresholds` (num_classes,) are averaged too; otherwise they are None.
     """
 
     def __init__(
@@ -59,9 +59,10 @@ class Ensemble:
         """Combine engines for the same classes, in any order; `batch_size` limits crops per batch.
 
         `others` are the same networks on other devices; batches alternate between devices. `subset`
-        has the positions of the classes that compete, by default all.
+        has the positions of the classes that compete, by default all. Networks with other outputs
+        can only be compared with: see `check_ensemble`.
 
-        Raises UsageError if the classes or outputs differ, or a network does not support `crops`.
+        Raises UsageError if the classes differ, or a network does not support `crops`.
         """
         self.engines, self.crops, self.batch_size = engines, crops, batch_size
         for engine in engines:
@@ -72,14 +73,8 @@ class Ensemble:
         places = range(len(engines[0].classes)) if subset is None else subset
         self.classes = tuple(engines[0].classes[place] for place in places)
         self.orders = [[order[place] for place in places] for order in orders]
-        check_same_outputs(
-            [
-                (name, engine.output_kind, engine.thresholds is not None)
-                for (name, _), engine in zip(numbered, engines, strict=True)
-            ]
-        )
         self.thresholds: NDArray[np.float64] | None = None
-        if engines[0].thresholds is not None:
+        if all(engine.thresholds is not None for engine in engines):
             members = zip(engines, self.orders, strict=True)
             own = [np.array(engine.thresholds)[order] for engine, order in members]
             self.thresholds = np.mean(own, axis=0)
@@ -158,10 +153,10 @@ class Ensemble:
     def _of_networks(self, found: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Convert logits of all crops to mean probabilities (N, networks, num_classes)."""
         num_images = len(found[0]) // self.crops
-        function = softmax if self.engines[0].output_kind == "softmax" else sigmoid
         means = np.empty((num_images, len(found), len(self.classes)))
-        members = zip(found, self.orders, self.calibrations, strict=True)
-        for number, (logits, order, calibration) in enumerate(members):
+        members = zip(found, self.engines, self.orders, self.calibrations, strict=True)
+        for number, (logits, engine, order, calibration) in enumerate(members):
+            function = softmax if engine.output_kind == "softmax" else sigmoid
             temperature = 1.0 if calibration is None else calibration.temperature
             # Row by row: on a whole table, NumPy's vectorization makes the last bit depend on N.
             # One logit that is not finite makes all of them NaN, even outside the subset.

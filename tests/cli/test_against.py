@@ -16,7 +16,7 @@ import torch
 
 import inceptcli as package
 from inceptcli.evaluation.measures import Evaluation
-from inceptcli.weights.file import load_tensors, read_metadata, save
+from inceptcli.weights.file import copy_with_metadata, load_tensors, read_metadata, save
 from tests.cli.conftest import check_one_line, inceptcli
 from tests.evaluation.test_comparison import brute_force
 from tests.prediction.conftest import IDS, draw, save_small_network
@@ -178,6 +178,26 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
     flags = ("--data", "data", "--skip-unreadable")
     said = f"output is not finite; its weights are damaged ({damaged})"
     check_one_line(inceptcli("eval", "a.safetensors", "--against", damaged, *flags), 1, said)
+
+
+def test_outputs_of_two_kinds_are_compared_but_not_their_losses(tmp_path: Path) -> None:
+    """The sigmoid of the same logits has the same most probable classes."""
+    other, same = tmp_path / "sigmoid.safetensors", Path("a.safetensors")
+    copy_with_metadata(same, other, replace(read_metadata(same), outputs="sigmoid"))
+    page, words = tmp_path / "page.html", ("--data", "data", "--bootstrap", 100)
+    done = inceptcli("eval", "b.safetensors", "--against", other, *words, "--report", page)
+    assert done.exit_code == 0, done.output
+    assert "difference of loss" not in (done.stdout + page.read_text()).lower()
+    found, expected = (
+        measured(*alone("b"), "--bootstrap", "100", "--against", str(name))["against"]
+        for name in (other, same)
+    )
+    assert found["loss_difference"] is found["loss_difference_interval"] is None
+    assert found["loss"] == measured(str(other))["loss"] != expected["loss"]
+    for key in ("top1", "difference", "difference_interval", "mcnemar_p", "per_class"):
+        assert found[key] == expected[key]
+    done = inceptcli("eval", same, "--against", same, "--against", other, *words)
+    check_one_line(done, 2, "an ensemble needs the same outputs")
 
 
 def test_other_classes_are_one_line(tmp_path: Path) -> None:
