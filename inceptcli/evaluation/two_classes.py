@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +16,15 @@ from inceptcli.evaluation.measure_options import DEFAULT_THRESHOLD, MeasureOptio
 from inceptcli.prediction.thresholds import midway
 from inceptcli.weights.metadata import ClassName
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class TwoClasses:
     """Measures of two classes; an image is positive if `positive` has at least `threshold`.
 
-    `threshold` is None if no image has the class that it was chosen by. `sensitivity` is the share
+    `threshold` is None if no image has the class that it was chosen by, or none from 0 to 1 reaches
+    what was wanted. `sensitivity` is the share
     of the images of `positive` found positive, `specificity` the share of the others found
     negative; None without such images.
     """
@@ -54,7 +58,10 @@ def positive_class(options: MeasureOptions, classes: Sequence[ClassName]) -> int
 def two_classes(
     predictions: LabeledPredictions, positive: int, options: MeasureOptions
 ) -> TwoClasses:
-    """Measure at the threshold of `options`, or at the one that reaches a wanted value."""
+    """Measure at the threshold of `options`, or at the one that reaches a wanted value.
+
+    Log a warning if no threshold reaches it.
+    """
     is_own, scores = predictions.labels == positive, predictions.probabilities[:, positive]
     threshold: float | None = DEFAULT_THRESHOLD
     if options.threshold is not None:
@@ -62,7 +69,13 @@ def two_classes(
     elif options.sensitivity is not None:
         threshold = threshold_of_sensitivity(scores[is_own], scores, options.sensitivity)
     elif options.specificity is not None:
-        threshold = threshold_of_specificity(scores[~is_own], scores, options.specificity)
+        others = scores[~is_own]
+        threshold = threshold_of_specificity(others, scores, options.specificity)
+        if threshold is None and len(others):
+            logger.warning(
+                f"--specificity {options.specificity}: no threshold reaches it, since images of "
+                "the other class have probability 1 of the positive one"
+            )
     if threshold is None:
         return TwoClasses(positive, None, None, None)
     found = scores >= threshold
@@ -72,24 +85,26 @@ def two_classes(
 def threshold_of_sensitivity(own: Floats, scores: Floats, wanted: float) -> float | None:
     """Return the highest threshold that at least the share `wanted` of scores `own` reaches.
 
-    It lies midway between two of `scores`, the lower of which may be 0.
+    It lies midway between two of `scores`, the lower of which may be 0; at 1 if rounding made both
+    more.
     """
     if not len(own):
         return None
     last = np.sort(own)[::-1][_needed(len(own), wanted) - 1]
-    return midway(scores[scores < last].max(initial=0), last)
+    return min(1.0, midway(scores[scores < last].max(initial=0), last))
 
 
 def threshold_of_specificity(others: Floats, scores: Floats, wanted: float) -> float | None:
     """Return the lowest threshold that at least the share `wanted` of `others` lies below.
 
-    It lies midway between two of `scores`, the higher of which may be 1; above 1 if it must.
+    It lies midway between two of `scores`, the higher of which may be 1. None if it would be more.
     """
     if not len(others):
         return None
     last = np.sort(others)[_needed(len(others), wanted) - 1]
-    above = scores[scores > last].min(initial=max(1, np.nextafter(last, np.inf)))
-    return midway(last, above)
+    if last >= 1:
+        return None
+    return midway(last, scores[scores > last].min(initial=1))
 
 
 def _needed(total: int, wanted: float) -> int:

@@ -227,11 +227,15 @@ def test_the_threshold_reaches_what_is_wanted_and_no_other_is_better(
     assert two.specificity >= wanted
 
 
-def test_thresholds_at_the_limits_and_between_neighboring_numbers() -> None:
+def test_thresholds_at_the_limits_and_between_neighboring_numbers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """None is more than 1, which `--threshold` refuses."""
     below = math.nextafter(0.5, 0)
     for scores, name, expected in (
         ((1.0, 0.0), "sensitivity", (0, 1, 0)),
-        ((1.0, 0.0), "specificity", (math.nextafter(1, 2), 0, 1)),
+        ((1.0, math.nextafter(1, 2)), "sensitivity", (1, 1, 0)),
+        ((1.0, 0.0), "specificity", (None, None, None)),
         ((below, 0.5), "sensitivity", (0.5, 1, 1)),
         ((below, 0.5), "specificity", (0.5, 1, 1)),
     ):
@@ -240,6 +244,7 @@ def test_thresholds_at_the_limits_and_between_neighboring_numbers() -> None:
         two = with_options(result, options, 1).two_classes
         assert two is not None
         assert (two.threshold, two.sensitivity, two.specificity) == expected
+    assert "--specificity 1.0: no threshold reaches it" in caplog.text
 
 
 def test_sensitivity_and_specificity_at_a_threshold() -> None:
