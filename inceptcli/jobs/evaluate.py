@@ -35,7 +35,7 @@ def evaluate(
     skip_unreadable: bool = False,
     against: PathOrName | Sequence[PathOrName] | None = None,
     top_k: int | None = None,
-    positive: str | None = None,
+    positive: str | int | None = None,
     threshold: float | None = None,
     sensitivity: float | None = None,
     specificity: float | None = None,
@@ -100,7 +100,14 @@ def evaluate(
         )
         others = None if against is None else weights_names(against)
         measures = MeasureOptions(
-            top_k, positive, threshold, sensitivity, specificity, bootstrap, group, coverage
+            top_k,
+            None if positive is None else str(positive),
+            threshold,
+            sensitivity,
+            specificity,
+            bootstrap,
+            group,
+            coverage,
         )
         job = EvaluationRequest(networks, wanted, skip_unreadable, others, measures).prepare()
         with Display().task("evaluate", len(job.images.source)) as task:

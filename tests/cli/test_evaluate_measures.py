@@ -170,6 +170,16 @@ def test_wrong_options_are_one_line(two: Path, flags: str, code: int, said: str)
     )
 
 
+def test_the_number_of_the_positive_class_is_a_number_in_python(two: Path) -> None:
+    for number in (0, 1):
+        found = package.evaluate(
+            two / "model.safetensors", two / "list.csv", device="cpu", positive=number
+        )
+        assert isinstance(found, Evaluation)
+        assert found.two_classes is not None
+        assert found.two_classes.positive == number
+
+
 def test_groups_and_thresholds_need_their_kind_of_data(
     two: Path, weights: Path, tmp_path: Path
 ) -> None:
