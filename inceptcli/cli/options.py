@@ -26,7 +26,8 @@ SplitFlag = Annotated[
     Literal["train", "val", "test", "all"] | None,
     Option(
         help="Split to use; all: a dataset without splits. Default: val, if the folders, the names "
-        "of the shards or the run's --val-data or --val-fraction define it; else all.",
+        "of the shards or the run's --val-data or --val-fraction define it; all of a dataset "
+        "without splits; else the only split. Of train and test without val, give one.",
     ),
 ]
 

@@ -483,13 +483,14 @@ def open_split(
     Args:
         data: As for training.
         classes: Distinct class names.
-        split: Images to return; by default val, or all if `data` has no splits.
+        split: Images to return; by default val, all if `data` has no splits, or its only split.
         trained: Training data of a run. Its `val_fraction` splits `data` if that may be the run's
             data, has no val and is not itself named val or test, unless the run's own data has the
             same name.
 
     Raises:
-        UsageError: `data` is neither class folders nor a CSV file nor shards, or has no such split.
+        UsageError: `data` is neither class folders nor a CSV file nor shards, has no such split, or
+            several and no val.
         UserError: a class is not in `classes`, or there are no images.
     """
     dataset = open_dataset(
