@@ -20,7 +20,13 @@ from inceptcli.evaluation.bootstrap import WeightedMean, bootstrap_intervals, gr
 from inceptcli.evaluation.class_measures import LabeledPredictions, class_measures
 from inceptcli.evaluation.comparison import Sides, compare, members_of
 from inceptcli.evaluation.coverage import measure_sets
-from inceptcli.evaluation.images import MeasuredImages, Wanted, has_selected, images_to_measure
+from inceptcli.evaluation.images import (
+    MeasuredImages,
+    Wanted,
+    has_selected,
+    images_to_measure,
+    with_notes_of_training,
+)
 from inceptcli.evaluation.measure_options import DEFAULT_MEASURES, MeasureOptions
 from inceptcli.evaluation.measures import (
     Evaluation,
@@ -102,12 +108,9 @@ class EvaluationRequest:
             measured = [networks.metadata[place].calibration for place in sides.measured]
             outputs = networks.metadata[0].outputs
             set_rule(self.options.coverage, alone, measured, outputs)
+        weights = list(zip(networks.files, networks.metadata, strict=True))
         with doing("looking through the images"):
-            found = images_to_measure(
-                self.images,
-                list(zip(networks.files, networks.metadata, strict=True)),
-                self.options.group,
-            )
+            found = images_to_measure(self.images, weights, self.options.group)
         labels, about = self.images.labels, networks.metadata[0]
         if labels is not None and about.is_multi_label:
             raise UsageError(
@@ -127,6 +130,7 @@ class EvaluationRequest:
             found = found._replace(notes=(*found.notes, *submission.notes))
         if asked.classes is not None and networks.subset is not None:
             found = found.of_classes(asked.classes, networks.subset)
+        found = with_notes_of_training(found, weights)
         flag = self.options.flag_for_two_classes
         if flag is not None and has_several_labels(found.source):
             raise UsageError(f"{flag}: needs one label for each image; {labels} accepts several")

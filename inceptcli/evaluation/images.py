@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from inceptcli.data.accepted_labels import relabeled
 from inceptcli.data.exclusion import exclude as leave_out
 from inceptcli.data.folders import LabeledImages, find_images, subfolders
@@ -153,26 +155,32 @@ def images_to_measure(
             raise UsageError(
                 f"{path}: has no trained classifier, only embeddings; there is nothing to measure"
             )
-    recipes = [_recipe(metadata) for _, metadata in weights]
+    recipe = _recipe(metadata)
     if wanted.data is None:
-        found = _own(wanted, file, metadata, recipes[0])
+        found = _own(wanted, file, metadata, recipe)
     else:
-        found = _given(wanted, wanted.data, weights[0], recipes[0], group)
+        found = _given(wanted, wanted.data, weights[0], recipe, group)
     if group is not None and found.group_of is None:
         raise UsageError(
             f"--group {group}: is a column of a CSV file of path,label; give one as --data"
         )
-    if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipes[0]):
+    if exclude := wanted.exclude or _own_exclusion(wanted, found, file, recipe):
         found = _without(found, exclude)
         if wanted.exclude is None and (note := _changed(found, exclude, file)):
             found = found._replace(notes=(*found.notes, note))
+    return found if wanted.labels is None else found.with_labels(wanted.labels, metadata.classes)
+
+
+def with_notes_of_training(
+    found: MeasuredImages, weights: Sequence[tuple[Path, WeightsMetadata]]
+) -> MeasuredImages:
+    """Add a note for each of `weights` that was trained on some of the images."""
     notes = [
         note
-        for (path, member), recipe in zip(weights, recipes, strict=True)
-        if recipe and (note := _trained_on(path, member, recipe, found))
+        for file, metadata in weights
+        if (recipe := _recipe(metadata)) and (note := _trained_on(file, metadata, recipe, found))
     ]
-    found = found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
-    return found if wanted.labels is None else found.with_labels(wanted.labels, metadata.classes)
+    return found._replace(notes=(*found.notes, *notes), trained_on=tuple(notes))
 
 
 def _recipe(metadata: WeightsMetadata) -> Recipe | None:
@@ -414,7 +422,8 @@ def _trained_on(
     file: Path, metadata: WeightsMetadata, recipe: Recipe, found: MeasuredImages
 ) -> str | None:
     """Return a note if some of the images are training images of a run."""
-    trained, images = _trained(recipe), len(found.source)
+    source = _measured_files(found.source)
+    trained, images = _trained(recipe), len(source)
     if trained is None:
         if found.data != "shapes" or found.split != "train":
             return None
@@ -424,9 +433,9 @@ def _trained_on(
         return None
     places = training_places(trained)
     ids = [entry.id for entry in metadata.classes]
-    count = _count_in(found.source, places, validating_places(trained, ids) if places else set())
+    count = _count_in(source, places, validating_places(trained, ids) if places else set())
     if _is_elsewhere(found.data, trained.path, trained.val_path):
-        count = _count_elsewhere(file, recipe, found.source, count)
+        count = _count_elsewhere(file, recipe, source, count)
     if not count:
         return None
     if fraction is not None and found.split != "train" and places:
@@ -462,7 +471,7 @@ def has_selected(metadata: WeightsMetadata, found: MeasuredImages) -> bool:
     if trained.val_fraction is not None:
         return found.split == "val" and found.val_fraction == trained.val_fraction
     validating = validating_places(trained, [entry.id for entry in metadata.classes])
-    source = _whole(found.source)
+    source = _measured_files(found.source)
     if validating and isinstance(source, FolderSource):
         return any(not validating.isdisjoint(places) for places in places_of(source))
     return _count_in(source, validation_places(trained)) > 0
@@ -472,6 +481,18 @@ def validated_once(metadata: WeightsMetadata) -> bool:
     """Return whether a run validated a single time, which selects no epoch."""
     recipe = _recipe(metadata)
     return recipe is not None and recipe.trainer.epochs == recipe.trainer.validate_every == 1
+
+
+def _measured_files(source: ImageSource) -> ImageSource:
+    """Return the source of the images themselves, without those that were not selected."""
+    if not isinstance(source, SelectedImages):
+        return source
+    whole = _measured_files(source.whole)
+    if not isinstance(whole, FolderSource | ShardSource):
+        return source
+    chosen = np.zeros(len(whole), bool)
+    chosen[list(source.numbers)] = True
+    return whole.where(chosen)
 
 
 def _whole(source: ImageSource) -> ImageSource:
@@ -484,10 +505,9 @@ def _whole(source: ImageSource) -> ImageSource:
 def _count_in(source: ImageSource, places: Sequence[Path], others: Collection[Place] = ()) -> int:
     """Count the images in one of the places (folders, tar files or images) and not at `others`.
 
-    An image is also where the file lies to which it links. Of selected images, it counts those of
-    the whole.
+    An image is also where the file lies to which it links.
     """
-    source, roots = _whole(source), {os.path.realpath(place) for place in places}
+    roots = {os.path.realpath(place) for place in places}
 
     def is_below(path: Path) -> bool:
         return not roots.isdisjoint(map(str, (path, *path.parents)))

@@ -14,7 +14,13 @@ from inceptcli.data.identity import DataIdentity
 from inceptcli.data.open_data import open_for_training
 from inceptcli.data.pixels.preprocessing import Preprocessing
 from inceptcli.data.sources import FolderSource
-from inceptcli.evaluation.images import MeasuredImages, Wanted, has_selected, images_to_measure
+from inceptcli.evaluation.images import (
+    MeasuredImages,
+    Wanted,
+    has_selected,
+    images_to_measure,
+    with_notes_of_training,
+)
 from inceptcli.networks.registry import network_options
 from inceptcli.weights.metadata import ClassName, WeightsMetadata
 from tests.data.class_folders import draw, shard
@@ -62,7 +68,7 @@ def trained(path: str, **data: Any) -> Weights:
 
 
 def measured(weights: Weights, data: str | None = None, **wanted: Any) -> MeasuredImages:
-    return images_to_measure(Wanted(data, **wanted), [weights])
+    return with_notes_of_training(images_to_measure(Wanted(data, **wanted), [weights]), [weights])
 
 
 def said(weights: Weights, data: str | None = None, **wanted: Any) -> str:
@@ -185,7 +191,19 @@ def test_labels_of_images_that_are_excluded_are_told_as_such() -> None:
     Path("list.txt").write_text("cat/0.png\n")
     weights = trained("data", val_fraction=0.5)
     found = measured(weights, "data", labels=Path("labels.json"), exclude=Path("list.txt"))
-    assert found.notes[-1] == "1 of the 6 images in labels.json are not among the 5 to measure"
+    assert "1 of the 6 images in labels.json are not among the 5 to measure" in found.notes
+
+
+def test_training_images_are_counted_among_those_that_are_measured() -> None:
+    files = fill("data/train", 6)
+    fill("data/val", 4, 100)
+    weights = trained("data")
+    labels = {str(file): [0] * (number < 2) for number, file in enumerate(files)}
+    Path("labels.json").write_text(json.dumps(labels))
+    kept = said(weights, "data", split="train", labels=Path("labels.json"))
+    assert "was trained on 2 of these 2 images" in kept
+    cats = images_to_measure(Wanted("data", "train"), [weights]).of_classes(Path("cats"), [0])
+    assert "was trained on 3 of these 3 images" in with_notes_of_training(cats, [weights]).notes[-1]
 
 
 def test_the_list_of_a_run_is_split_as_the_run_was() -> None:
