@@ -89,17 +89,9 @@ class LoggedFigures(Callback):
         self._last_step = step
         self._log_saved(trainer)
 
-    def on_validation_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the steps that the checkpoint before the validation has."""
-        if batch_idx == 0:
-            self._log_saved(trainer)
+        self._log_saved(trainer)
 
     def keep_epoch(self, row: Mapping[str, float | str]) -> None:
         """Queue an epoch's row of metrics.csv."""
