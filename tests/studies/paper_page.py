@@ -4,8 +4,7 @@
 
 Renders paper.md.jinja into inceptcli/guide/. The claims are those of the studies (`claim` in
 recipes/studies/*.yaml), with the verdicts in results/NAME.json, and those of claims.yaml. To add a
-result, run the study with `--format json > tests/studies/results/NAME.json`. Results in
-results/earlier/ are from before corrected verdicts; a result of the same study replaces them.
+result, run the study with `--format json > tests/studies/results/NAME.json`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,6 @@ from inceptcli.plots.reaching import first_reaching, mean_before
 from inceptcli.recipe.file import find_study, read_recipe, study_names
 from inceptcli.recipe.schema import Recipe
 from inceptcli.recipe.study import Study, check_study, recipe_of, tried
-from inceptcli.studies.verdict import assess, verdicts
 from tests.benchmarks import measurements
 
 PAGE = FOLDER / "paper.md"
@@ -50,29 +48,10 @@ OPTIMIZERS = {"adamw": "AdamW", "rmsprop_tf": "RMSProp", "sgd": "momentum SGD"}
 
 
 def result_of(name: str) -> dict[str, Any] | None:
-    """The stored result of a study; one from before corrected verdicts has `earlier`."""
-    for path in (RESULTS / f"{name}.json", RESULTS / "earlier" / f"{name}.json"):
-        if path.is_file():
-            result: dict[str, Any] = json.loads(path.read_text())
-            return _corrected(result) if path.parent != RESULTS else result
-    return None
-
-
-def _corrected(result: dict[str, Any]) -> dict[str, Any]:
-    """An earlier result as printed in `earlier`, with verdicts made of its rounded figures."""
-    tests = []
-    for each in result["verdicts"]:
-        pairs = zip(result["arms"][each["arm"]], result["arms"][each["against"]], strict=True)
-        tests.append(assess([one - other for one, other in pairs], each["expected"], None))
-    common = {"measure": result["measure"], "margin": None}
-    corrected = [
-        {**each, **common, **verdict._asdict()}
-        for each, verdict in zip(result["verdicts"], verdicts(tests), strict=True)
-    ]
-    return {
-        **result, "earlier": result["verdicts"], "verdicts": corrected, "trends": [],
-        "threshold": None,
-    }  # fmt: skip
+    """The stored result of a study."""
+    path = RESULTS / f"{name}.json"
+    result: dict[str, Any] | None = json.loads(path.read_text()) if path.is_file() else None
+    return result
 
 
 def study_claims() -> Iterator[dict[str, Any]]:
@@ -88,7 +67,7 @@ def study_claims() -> Iterator[dict[str, Any]]:
             "section": study.claim.section,
             "says": " ".join(study.claim.says.split()),
             "note": study.claim.note,
-            "commands": [command[1] if result is None else result.get("command", command[1])],
+            "commands": [command[1] if result is None else result["command"]],
             "verdict": NOT_RUN if result is None else verdict_of(result, study.claim.scope),
             "lines": [] if result is None else verdicts_in_words(result),
             "design": _design(study, result),
@@ -148,8 +127,6 @@ def _mean(result: dict[str, Any], measure: str, arm: str) -> float:
 
 def _design(study: Study, result: dict[str, Any] | None) -> str:
     """How many passes, seeds and pixels, and the data where it is known."""
-    if result and "design" in result:  # the study may have changed since
-        return str(result["design"])
     search, arms = study.search, study.all_arms()
     recipes = [recipe_of(study, arm, study.seeds[0], None, value=tried(study)[0]) for arm in arms]
     runs = len(arms) * (
@@ -312,7 +289,6 @@ def render() -> str:
         ),
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
         "final_epochs": FINAL_EPOCHS,
-        "zip": zip,
         "maps_of": maps_of,
         "means_of": means_of,
     }

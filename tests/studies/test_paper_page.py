@@ -28,9 +28,7 @@ def test_the_page_is_rendered_from_all_claims_and_results() -> None:
     remedy = "run `python -m tests.studies.paper_page`"
     assert paper_page.PAGE.read_text() == paper_page.render(), remedy
     stored = {path.stem for path in RESULTS.glob("*.json")}
-    earlier = {path.stem for path in (RESULTS / "earlier").glob("*.json")}
-    assert stored | earlier <= set(study_names())
-    assert not stored & earlier, "a new result replaces the earlier one"
+    assert stored <= set(study_names())
 
 
 def test_each_claim_has_a_command_and_a_verdict_or_a_reason(
@@ -107,25 +105,6 @@ def test_a_verdict_says_what_it_is_limited_to(
 ) -> None:
     result = {"verdicts": [{"answer": answer} for answer in answers], "trends": []}
     assert paper_page.verdict_of(result, scope) == said
-
-
-def test_earlier_results_are_decided_again_by_corrected_p_values() -> None:
-    changed = {}
-    for path in (RESULTS / "earlier").glob("*.json"):
-        result = paper_page.result_of(path.stem)
-        assert result is not None
-        for now, before in zip(result["verdicts"], result["earlier"], strict=True):
-            # The printed figures are rounded, and so are the printed intervals.
-            for field in ("difference", "low", "high"):
-                assert now[field] == pytest.approx(before[field], abs=0.02)
-            undecided = before["low"] <= 0 <= before["high"]
-            assert (before["answer"] == "undecided") == undecided
-            if now["answer"] != before["answer"]:
-                changed[f"{path.stem}: {now['arm']}"] = (before["answer"], now["answer"])
-    assert all(now == "undecided" for _, now in changed.values())
-    text = flat(paper_page.PAGE.read_text())
-    for name, (before, _) in changed.items():
-        assert f"`{name.partition(': ')[2]}` {before}" in text
 
 
 def test_the_maps_of_a_grid_have_the_mean_of_the_seeds_in_each_cell() -> None:
