@@ -63,7 +63,10 @@ def study(
     ],
     data: Annotated[
         str | None,
-        Option(help="Dataset, as for `train`. Default: generated shapes.", show_default=False),
+        Option(
+            help="Dataset, as for `train`. Default: the study's, else generated shapes.",
+            show_default=False,
+        ),
     ] = None,
     seeds: Annotated[
         int | None,

@@ -30,6 +30,9 @@ Property = Literal["multiply-adds", "parameters", "filters"]
 Expected = Literal["lower", "higher", "no-difference", "not-lower", "not-higher"]
 """Claim about a difference; the last three hold within a margin."""
 
+VALIDATION_DATA = {"path", "val_path", "val_fraction", "val_size", "exclude", "shapes"}
+"""Keys of the section data that say on which images a run validates."""
+
 Sections = Annotated[
     dict[str, dict[str, Any]],
     BeforeValidator(lambda values: with_names(values) if isinstance(values, dict) else values),
@@ -327,14 +330,15 @@ def _check_axes(study: Study, place: str) -> None:
 
 
 def _check_keys(study: Study, place: str) -> None:
-    """Raise UsageError if arms have data of their own, or anything sets the seed of a run."""
+    """Raise UsageError if arms differ in the images to validate on, or a run's seed is set."""
     searched = _sections([(study.search.key, None)]) if study.search else {}
     for name, sections in {"search": searched, **study.all_arms()}.items():
-        if "path" in sections.get("data", {}):
-            raise UsageError(
-                f"{place}: {name} sets data.path; errors on different data cannot be compared: set "
-                "it in recipe, or give --data"
-            )
+        for key in sections.get("data", {}):
+            if key in VALIDATION_DATA:
+                raise UsageError(
+                    f"{place}: {name} sets data.{key}; errors on different images cannot be "
+                    "compared: set it in recipe"
+                )
     parts = {"recipe": study.recipe, "search": searched, **study.all_arms()}
     for name, sections in parts.items():
         if "seed" in sections.get("trainer", {}):

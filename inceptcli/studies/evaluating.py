@@ -68,8 +68,8 @@ class Evaluated(NamedTuple):
 def evaluate_all(study: Study, results: Sequence[StudyResult], output: Path) -> list[Evaluated]:
     """Evaluate every evaluation of the study for each seed; those that were done are read.
 
-    Images that cannot be read are left out, as in training. Raises UserError if a run has no
-    weights, or no image can be read.
+    Images that cannot be read are left out. Raises UserError if a run has no weights, or if more
+    images than its data.max_skipped allows, or all, cannot be read.
     """
     found = []
     for seed in study.seeds:
@@ -116,7 +116,10 @@ def _evaluate(
     if len(found) == len(asked):
         return found
     places = [[list(members).index(arm) for arm in each.of] for each in asked]
-    right = _measured(job.networks.load(), source, places, f"{crops} crops, seed {seed}")
+    recipe = next(iter(members.values())).run.recipe
+    allowed = min(len(source) - 1, max(1, int(recipe.data.max_skipped * len(source))))
+    name = f"{crops} crops, seed {seed}"
+    right = _measured(job.networks.load(), source, places, allowed, name)
     found = [each._replace(right=of_set) for each, of_set in zip(asked, right, strict=True)]
     output.mkdir(exist_ok=True)
     for file, each in zip(files, found, strict=True):
@@ -126,9 +129,16 @@ def _evaluate(
 
 
 def _measured(
-    ensemble: Ensemble, source: ImageSource, sets: Sequence[Sequence[int]], name: str
+    ensemble: Ensemble,
+    source: ImageSource,
+    sets: Sequence[Sequence[int]],
+    allowed: int,
+    name: str,
 ) -> list[tuple[bool | None, ...]]:
-    """Return for each set of networks whether it predicts each image right, None if unreadable."""
+    """Return for each set of networks whether it predicts each image right, None if unreadable.
+
+    Raises UserError if more than `allowed` images are unreadable.
+    """
     right: list[list[bool | None]] = [[] for _ in sets]
     numbers = range(len(source))
     unreadable = []
@@ -150,17 +160,20 @@ def _measured(
             task.advance(1)
     if unreadable:
         left_out = f"{len(unreadable)} of {number_of(len(source), 'image')} could not be read"
-        if len(unreadable) == len(source):
-            raise UserError(f"{name}: {left_out}: {unreadable[0]}")
+        if len(unreadable) > allowed:
+            raise UserError(f"{name}: {left_out}, of at most {allowed}: {unreadable[0]}")
         logger.info(f"{name}: left out, since {left_out}: {printable(unreadable[0])}")
     return [tuple(found) for found in right]
 
 
 def _kept(file: Path, asked: Evaluated) -> Evaluated | None:
-    """Return what a file keeps of this evaluation; None if it is missing, damaged or of another."""
+    """Return what a file keeps of this evaluation.
+
+    None if it is missing, damaged, of another, or lacks images, which may be readable now.
+    """
     try:
         kept = Evaluated(**json.loads(read_regular(file, MAXIMUM_BYTES)))
-        right = tuple(value if value is None else value is True for value in kept.right)
+        right = tuple(value is True for value in kept.right if value is not None)
         found = kept._replace(weights=tuple(kept.weights), images=tuple(kept.images), right=right)
     except (OSError, LookupError, TypeError, ValueError):
         return None

@@ -138,7 +138,10 @@ class Stopping:
 
     @property
     def may_requeue(self) -> bool:
-        """Return whether to requeue the job: not after scancel, Ctrl-C or a closed terminal."""
+        """Return whether to requeue the job: not after scancel, Ctrl-C or a closed terminal.
+
+        A SIGTERM after SIGUSR1 is taken for that of the time limit, not of scancel.
+        """
         return self.requeue and self.reason in ("SIGUSR1", "trainer.stop_after")
 
     def requeue_job(self) -> None:

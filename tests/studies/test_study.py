@@ -98,6 +98,8 @@ def test_more_seeds_continue_those_of_the_study() -> None:
             "study: two sets data.path; errors on",
         ),
         ("grid", [{**AXIS, "key": "data.path", "values": ["x", "y"]}], "dropout-x sets data.path"),
+        ("arms", {"one": {}, "two": {"data": {"val_path": "x"}}}, "two sets data.val_path; errors"),
+        ("arms", {"one": {"data": {"val_fraction": 0.1}}, "two": {}}, "one sets data.val_fraction"),
         ("search", {**SEARCH, "key": "data.path", "values": ["x", "y"]}, "search sets data.path"),
         ("recipe", {"trainer": {"seed": 3}}, "study: recipe sets trainer.seed; list the seeds in"),
         ("arms", {"one": {}, "two": {"trainer": {"seed": 3}}}, "study: two sets trainer.seed"),

@@ -108,19 +108,14 @@ def _fetch_class_lists(address: Address, kept: Path, alone: bool) -> None:
         for path in map(kept.with_name, CLASS_FILES):
             fetched = Path(folder) / path.name
             _fetch_aside(_beside(address, path.name), fetched, alone)
-            if has_shards and path.exists() and _content(fetched) != path.read_bytes():
+            if not fetched.exists():
+                continue  # a list that is there is the user's own
+            if has_shards and path.exists() and fetched.read_bytes() != path.read_bytes():
                 raise UserError(
                     f"{_beside(address, path.name)}: was changed since shards were fetched from "
                     f"there; delete {kept.parent} to fetch all of them again"
                 )
-            if fetched.exists():
-                fetched.replace(path)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
+            fetched.replace(path)
 
 
 def _fetch_aside(address: Address, kept: Path, alone: bool) -> None:

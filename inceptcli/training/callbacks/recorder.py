@@ -71,6 +71,10 @@ class Recorder(Callback):
             self.best = None
             logger.info(f"{loss}; the best of the coming epochs replaces it")
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave out the time since the last validation: curves, and the epoch's checkpoint."""
+        self._count_seconds()
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int
     ) -> None:
@@ -166,6 +170,7 @@ class Recorder(Callback):
         )
         self.loss_sum, self.loss_count, self.train_seconds = None, 0, 0.0
         self._stop_early(trainer)
+        self._count_seconds()
 
     def _stop_early(self, trainer: Trainer) -> None:
         settings, step = self.plan.recipe.trainer, trainer.global_step

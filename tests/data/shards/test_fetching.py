@@ -90,6 +90,18 @@ def test_shards_of_others_come_with_their_list_of_classes(server: Server) -> Non
     assert len(open_for_evaluation(f"{server.url}/bare/0.tar", CLASSES)) == 4
 
 
+def test_a_list_of_classes_written_beside_fetched_shards_stays(server: Server) -> None:
+    for name in ("0", "1"):
+        pack(server.folder / f"bare/{name}.tar", samples(4))
+    list_of_classes = server.folder / "bare/classes.txt"
+    text = list_of_classes.read_text()
+    list_of_classes.unlink()
+    with pytest.raises(UserError, match=r"no classes\.txt beside the shards") as raised:
+        open_for_evaluation(f"{server.url}/bare/0.tar", CLASSES)
+    (Path(str(raised.value).partition(": no classes")[0]) / "classes.txt").write_text(text)
+    assert len(open_for_evaluation(f"{server.url}/bare/{{0..1}}.tar", CLASSES)) == 8
+
+
 def test_a_list_of_classes_that_was_changed_labels_no_shard(server: Server, tmp_path: Path) -> None:
     assert len(open_for_evaluation(f"{server.url}/set/val-000000.tar", CLASSES)) == 4
     (server.folder / "set/classes.json").write_text('["ant", "aphid", "bee", "cat"]')
