@@ -290,6 +290,7 @@ def render() -> str:
         "title": lambda section: "Abstract" if section == "abstract" else f"Section {section}",
         "final_epochs": FINAL_EPOCHS,
         "maps_of": maps_of,
+        "not_run": NOT_RUN,
         "means_of": means_of,
     }
     text = measurements.render(TEMPLATE.read_text(), {**given, **shown})
