@@ -13,7 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 from torch.nn import functional
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 from inceptcli.cli.app import app
 from inceptcli.data.folders import class_folder
 from inceptcli.data.sources import FolderSource
-from inceptcli.prediction.engines.onnx_engine import OnnxEngine
+from inceptcli.prediction.engines.onnx_engine import OnnxEngine, session_options
 from inceptcli.prediction.export import export_onnx, exported_graph
 from inceptcli.quantization.cost import Answers, agreement, int8_cost
 from inceptcli.quantization.images import FoundImages, choose, find
@@ -249,6 +250,21 @@ def test_the_noise_of_a_box_is_that_of_its_int8_arithmetic(
     expected = 10 * torch.log10(signal.square().sum() / noise.square().sum())
     (found,) = (box for box in quantized.values["boxes"] if box["box"] == "stem.1")
     assert found["signal_to_noise"] == pytest.approx(expected.item(), abs=0.1)
+
+
+def test_int8_sums_do_not_overflow_on_any_processor() -> None:
+    """ONNX Runtime's own choice without VNNI halves these."""
+    weights = numpy_helper.from_array(np.full((64, 8), 127, np.int8), "weights")
+    values = helper.make_tensor_value_info("values", TensorProto.UINT8, [1, 64])
+    sums = helper.make_tensor_value_info("sums", TensorProto.INT32, [1, 8])
+    product = helper.make_node("MatMulInteger", ["values", "weights"], ["sums"])
+    graph = helper.make_graph([product], "product", [values], [sums], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    session = InferenceSession(
+        model.SerializeToString(), session_options(1), ["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"values": np.full((1, 64), 255, np.uint8)})
+    assert (found == 64 * 255 * 127).all()
 
 
 @pytest.mark.system
