@@ -61,6 +61,7 @@ class Recorder(Callback):
         self.skipped: set[ImageNumber] = set()  # listed in skipped.csv
         self._unlisted: dict[ImageNumber, str] = {}  # reasons by image
         self._counted_at = 0.0
+        self._num_validated = 0
         self._cannot_draw = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -112,7 +113,8 @@ class Recorder(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Record the batch's unreadable images."""
+        """Count the batch's images and record the unreadable ones."""
+        self._num_validated += len(batch[1])
         self._record_skipped(trainer, batch.skipped, "val")
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,7 +123,8 @@ class Recorder(Callback):
         Raises UserError if no validation image could be read.
         """
         assert isinstance(pl_module, Classifier)
-        if not self.dead_units.shares:
+        validated, self._num_validated = self._num_validated, 0
+        if not any(from_all_ranks(trainer, validated)):
             self._list_skipped(trainer)
             raise UserError(
                 "no validation image could be read, so there is nothing to choose the best weights "
