@@ -221,15 +221,10 @@ def train(
     silence(not is_first_process())
     stopping = Stopping()
     with stopping.listening():
-        from inceptcli.jobs.train import KEYS, TrainRequest, train_as
+        from inceptcli.jobs.train import TrainRequest, train_as, values_by_key
 
-        flags = {KEYS[name]: value for name, value in options.items() if value is not None}
-        changed = _set(changes)
-        for name, key in KEYS.items():
-            if key in flags.keys() & changed.keys():
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} and --set {key} set the same key; give one of them")
-        request = TrainRequest(recipe, {**flags, **changed}, output, resume, fast_dev_run)
+        values = values_by_key(options, _set(changes))
+        request = TrainRequest(recipe, values, output, resume, fast_dev_run)
         directory = train_as(request, stopping)
         for line in ending(directory) if directory.keeps else [TRIED]:
             logger.info(line)

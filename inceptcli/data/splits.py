@@ -124,9 +124,7 @@ def validation_mask(
     val = {d for found in order for d in found if int.from_bytes(d[:6]) / 2**48 < val_fraction}
     only = {digest for found in order if len(found) == 1 for digest in found}
     several = [found for found in order if len(found) > 1]
-    split = _on_both_sides(several, val - only, set())
-    if split & only:  # else the split is that of earlier versions
-        split = _on_both_sides(several, val - only, only)
+    split = _on_both_sides(several, val - only, only)
     return [digest in split for digest in digests]
 
 

@@ -134,12 +134,11 @@ def train(
     if resume not in ("auto", "never"):
         raise ValueError(f'resume must be "auto" or "never", got {resume!r}')
     check_given(output=output, recipe=recipe)
-    given = {KEYS[name]: value for name, value in options.items() if value is not None}
-    if twice := given.keys() & (changes or {}).keys():
-        raise ValueError(f"changes: {min(twice)} is set by an option, too; give one of them")
+    with python_errors():
+        values = values_by_key(options, changes or {})
     request = TrainRequest(
         None if recipe is None else os.fspath(recipe),
-        plain_values({**given, **(changes or {})}),
+        plain_values(values),
         None if output is None else Path(output),
         resume,
         fast_dev_run,
@@ -159,6 +158,17 @@ def train(
     rows = directory.read_metrics() if directory.keeps else []
     metrics = [{name: _number(text) for name, text in row.items()} for row in rows]
     return TrainedRun(directory.path, directory.weights, finished, metrics)
+
+
+def values_by_key(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of options that are not None, and changes, by recipe key.
+
+    Raises UsageError if both set a key.
+    """
+    given = {KEYS[name]: value for name, value in options.items() if value is not None}
+    if twice := given.keys() & changes.keys():
+        raise UsageError(f"{min(twice)} is set by its option and by its key; give one of them")
+    return {**given, **changes}
 
 
 def _number(text: str) -> float | None:

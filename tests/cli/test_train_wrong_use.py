@@ -81,7 +81,7 @@ def test_folders_that_cannot_be_trained_on(
         (["--set", "data.path=/set #2/train"], "YAML reads '/set'; put the value into quotes"),
         (
             ["--epochs", "5", "--set", "trainer.epochs=3"],
-            "--epochs and --set trainer.epochs set the same key; give one of them",
+            "trainer.epochs is set by its option and by its key; give one of them",
         ),
         (["--set", "network.scales=3"], "unknown key network.scales"),
         (["--arch", "iv4", "--set", "network.shortcut=false"], "iv4 has no residual modules"),

@@ -162,7 +162,7 @@ def test_every_option_of_train_sets_a_key_of_a_recipe() -> None:
         (
             {"epochs": 5, "changes": {"trainer.epochs": 3}},
             ValueError,
-            "changes: trainer.epochs is set by an option, too; give one of them",
+            "trainer.epochs is set by its option and by its key; give one of them",
         ),
     ],
 )

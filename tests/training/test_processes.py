@@ -158,7 +158,7 @@ def test_under_torchrun_a_file_says_that_the_run_was_stopped(tmp_path: Path) -> 
 def test_all_ranks_use_the_folder_that_the_first_names(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "inceptcli", "train", *TINY_FLAGS, "--image-size", "75",
-        "--batch-size", "4", "--epochs", "1", "--workers", "0", "--devices", "2",
+        "--batch-size", "4", "--epochs", "1", "--devices", "2",
         "--strategy", "ddp", "--accelerator", "cpu", "--set", "data.train_size=16",
         "--set", "data.val_size=8", "--set", "trainer.profiler=simple",
     ]  # fmt: skip

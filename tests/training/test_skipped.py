@@ -88,7 +88,7 @@ def test_a_validation_without_a_readable_image_ends_the_run(
     for path in (photographs / "val").rglob("*.png"):
         path.write_text("broken")
     with pytest.raises(UserError, match=r"no validation image could be read, .*skipped\.csv"):
-        train("run", data__path=str(photographs), data__max_skipped=1.0, data__workers=0)
+        train("run", data__path=str(photographs), data__max_skipped=1.0, data__workers=2)
     folder = photographs.parent / "run"
     assert listed(folder) == broken(photographs)
     assert not (folder / "model.safetensors").exists()

@@ -18,7 +18,6 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from inceptcli.data.pixels.image_formats import (
     FORMATS,
@@ -348,7 +347,9 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         return _gray(image, (1.0, 255.0))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _gray(image, (4095.0 if _tag(image, BITSPERSAMPLE) == (12,) else 65535.0,))
+        return _gray(
+            image, (4095.0 if _tag(image, ExifTags.Base.BitsPerSample) == (12,) else 65535.0,)
+        )
     if not image.has_transparency_data or _is_unused(image):
         return _by_strips(image, lambda strip: strip.convert("RGB"))
     return _by_strips(image, _over_white)
@@ -356,7 +357,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 def _tag(image: Image.Image, number: int) -> object:
     """Return the value of a TIFF's tag; None if there is none."""
-    return image.tag_v2.get(number) if isinstance(image, TiffImageFile) else None
+    return getattr(image, "tag_v2", {}).get(number)
 
 
 def _is_unused(image: Image.Image) -> bool:
@@ -398,7 +399,7 @@ def _gray(image: Image.Image, full_scales: tuple[float, ...]) -> NDArray[np.uint
     if low >= 0 and high <= full_scales[-1]:
         low, high = 0.0, next(scale for scale in full_scales if high <= scale)
     factor = 255 / (high - low) if high > low else 0.0
-    if _tag(image, PHOTOMETRIC_INTERPRETATION) == 0:  # Pillow inverts 8 bits only
+    if _tag(image, ExifTags.Base.PhotometricInterpretation) == 0:  # Pillow inverts 8 bits only
         low, factor = high, -factor
     transparent = image.info.get("transparency")
     pixels = np.empty((image.height, image.width, 3), np.uint8)
